@@ -1,0 +1,116 @@
+//! Every number that the kernel programs keep, each from one list: its index in the map, its label in
+//! metrics and logs, and the sentence an operator reads.
+
+macro_rules! counters {
+    (
+        $(#[$doc:meta])*
+        $list:ident: $($name:ident $label:literal $sentence:literal)*
+    ) => {
+        $(#[$doc])*
+        #[repr(u8)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $list { $(#[doc = $sentence] $name,)* }
+
+        impl $list {
+            /// All of them, in the order of their indexes.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+            /// How many there are.
+            pub const COUNT: u32 = Self::ALL.len() as u32;
+
+            /// The name in metrics, logs and JSON.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$name => $label,)* }
+            }
+
+            /// What it means, for people.
+            #[must_use]
+            pub const fn sentence(self) -> &'static str {
+                match self { $(Self::$name => $sentence,)* }
+            }
+
+            /// The counter with this index; `None` if there is none.
+            #[must_use]
+            pub const fn from_u8(index: u8) -> Option<Self> {
+                if (index as usize) < Self::ALL.len() { Some(Self::ALL[index as usize]) } else { None }
+            }
+        }
+    };
+}
+
+counters! {
+    /// What happened, other than drops.
+    Counter:
+    Bypassed "bypassed" "SYN from a source that is not trusted, left alone"
+    SynAnswered "syn_answered" "SYN from a trusted source, answered with a SYN cookie"
+    AckDeferred "ack_deferred" "handshake's bare ACK, held back until the header comes"
+    KeepAliveAnswered "keep_alive_answered" "keep-alive probe before the header, answered"
+    FinBeforeHeader "fin_before_header" "peer closed before it sent a header"
+    CookieForeign "cookie_foreign" "segment for a listening port whose acknowledgment is no cookie of ours, left to the kernel"
+    OutOfOrder "out_of_order" "segment that overtook the header, dropped until the peer sends it again"
+    HandedOver "handed_over" "connection whose header was consumed, handed to the kernel's TCP"
+    Established "established" "connection handed over and established"
+    Closed "closed" "established connection that has ended"
+    PayloadRetry "payload_retry" "payload behind the header could not be queued; the peer sends it again"
+    PeerNameInexpressible "peer_name_inexpressible" "IPv6 client of an AF_INET socket: accept() and getpeername() return the peer"
+    EventLost "event_lost" "event lost because the agent did not keep up or was not running"
+}
+
+counters! {
+    /// Why a connection or segment was refused.
+    DropReason:
+    HeaderMissing "header_missing" "the first bytes are no PROXY header"
+    HeaderIncomplete "header_incomplete" "the header does not end within the first segment with payload"
+    HeaderTooLong "header_too_long" "the header is longer than 4096 bytes"
+    VersionRefused "version_refused" "the listener does not allow this PROXY protocol version"
+    UnknownRefused "unknown_refused" "the header names no client and the listener refuses such"
+    V1TooLong "v1_too_long" "version 1: no CRLF within 107 bytes"
+    V1Family "v1_family" "version 1: the protocol is not TCP4, TCP6 or UNKNOWN"
+    V1Address "v1_address" "version 1: not an address of the announced family"
+    V1Port "v1_port" "version 1: not a canonical port number"
+    V1LineEnd "v1_line_end" "version 1: the line does not end in CRLF where it must"
+    V2Version "v2_version" "version 2: the version field is not 2"
+    V2Command "v2_command" "version 2: the command is neither LOCAL nor PROXY"
+    V2Family "v2_family" "version 2: the address family or transport is not allowed on TCP"
+    V2Length "v2_length" "version 2: the length is shorter than the family's addresses"
+    V2Tlv "v2_tlv" "version 2: a TLV is longer than the header"
+    V2Checksum "v2_checksum" "version 2: the CRC32C does not match"
+    UntrustedReset "untrusted_reset" "source that is not trusted, reset as configured"
+    UntrustedDropped "untrusted_dropped" "source that is not trusted, dropped as configured"
+    Fragment "fragment" "IP fragment of a segment for a guarded port from a trusted source"
+    ExtensionHeader "extension_header" "IP options or IPv6 extension headers on a segment for a guarded port from a trusted source"
+    SynWithPayload "syn_with_payload" "SYN with payload: the peer sends it again without"
+    SynAckFailed "syn_ack_failed" "the SYN-ACK could not be built; the peer sends its SYN again"
+    ReplyFailed "reply_failed" "the RST or ACK could not be built"
+    FlowTable "flow_table" "the flow could not be recorded"
+    AssignRefused "assign_refused" "bpf_sk_assign_tcp_reqsk() refused the connection"
+    TrimFailed "trim_failed" "the first segment could not be cut down to a bare ACK"
+    PayloadWithoutSocket "payload_without_socket" "payload behind a header whose connection TCP did not establish; the peer sends it again"
+}
+
+counters! {
+    /// Why a trusted source's connection was left to the kernel, its header in place.
+    KernelReason:
+    LivingSocket "living_socket" "SYN for a connection that exists: the kernel challenges it"
+    TimeWait "time_wait" "the 4-tuple is still in TIME_WAIT"
+    Mptcp "mptcp" "the listener is an MPTCP socket"
+    SynCookiesOff "syncookies_off" "net.ipv4.tcp_syncookies is 0"
+    ConntrackStrict "conntrack_strict" "net.netfilter.nf_conntrack_tcp_loose is 0"
+    MssTooSmall "mss_too_small" "the peer's MSS is below the kernel's minimum for SYN cookies"
+    Signed "signed" "the SYN carries a TCP MD5 or TCP-AO signature"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indexes_and_labels_are_unique() {
+        for (index, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, index);
+            assert_eq!(DropReason::from_u8(u8::try_from(index).unwrap()), Some(*reason));
+            assert!(DropReason::ALL[..index].iter().all(|other| other.label() != reason.label()));
+        }
+        assert_eq!(DropReason::from_u8(u8::try_from(DropReason::COUNT).unwrap()), None);
+    }
+}

@@ -1,0 +1,115 @@
+//! The flow table: one entry for each connection whose PROXY header was consumed.
+
+use crate::address::{Client, Destination, Endpoint, Local, Peer};
+
+/// The key of a flow: its 4-tuple, within one network namespace.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FlowKey {
+    /// The namespace's cookie (`SO_NETNS_COOKIE`), host order.
+    pub namespace: u64,
+    /// The load balancer's end.
+    pub peer: Peer,
+    /// This host's end.
+    pub local: Local,
+    reserved: [u8; 4],
+}
+
+impl FlowKey {
+    /// A key; the padding is zero, as the kernel compares all bytes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(namespace: u64, peer: Peer, local: Local) -> Self {
+        Self { namespace, peer, local, reserved: [0; 4] }
+    }
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident = $value:literal, $label:literal)*) => {
+        /// What a header said of the client.
+        #[repr(u8)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Origin { $($(#[$doc])* $name = $value,)* }
+
+        impl Origin {
+            /// The value that [`FlowRecord`] holds, read back; `None` for any other.
+            #[must_use]
+            pub const fn from_u8(value: u8) -> Option<Self> {
+                match value { $($value => Some(Self::$name),)* _ => None }
+            }
+
+            /// As logs and the API name it.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$name => $label,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// The header names a client.
+    Proxied = 1, "proxied"
+    /// v2 LOCAL: the load balancer speaks for itself (a health check); the peer is the client.
+    Local = 2, "local"
+    /// UNSPEC, UNIX or v1 UNKNOWN: no client is named.
+    Unknown = 3, "unknown"
+}
+
+/// What is known of a flow. Times are nanoseconds of `CLOCK_MONOTONIC`; 0 means *not yet*.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowRecord {
+    /// When the first segment was handed to the kernel.
+    pub handed_over_ns: u64,
+    /// When the socket became established.
+    pub established_ns: u64,
+    /// The client; for [`Origin::Local`] and [`Origin::Unknown`] the peer.
+    pub client: Client,
+    /// Where the client connected to; for other origins the local end.
+    pub destination: Destination,
+    /// Index of the listener in the configuration, from 0, host order.
+    pub listener: u16,
+    /// Length of the header in bytes, host order.
+    pub header_length: u16,
+    /// 1 or 2.
+    pub version: u8,
+    /// An [`Origin`] as its value.
+    pub origin: u8,
+    /// Zero.
+    pub reserved: [u8; 6],
+}
+
+impl FlowRecord {
+    /// All zero: the value before anything is known.
+    pub const EMPTY: Self = Self {
+        handed_over_ns: 0,
+        established_ns: 0,
+        client: Client(Endpoint::UNSPECIFIED),
+        destination: Destination(Endpoint::UNSPECIFIED),
+        listener: 0,
+        header_length: 0,
+        version: 0,
+        origin: 0,
+        reserved: [0; 6],
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::mem::offset_of;
+
+    /// The layout is an interface: `bpftool map dump` and other readers of the pinned map rely on it.
+    #[test]
+    fn layout_is_as_documented() {
+        assert_eq!((size_of::<FlowKey>(), align_of::<FlowKey>()), (48, 8));
+        assert_eq!(offset_of!(FlowKey, peer), 8);
+        assert_eq!(offset_of!(FlowKey, local), 26);
+        assert_eq!((size_of::<FlowRecord>(), align_of::<FlowRecord>()), (64, 8));
+        assert_eq!(offset_of!(FlowRecord, client), 16);
+        assert_eq!(offset_of!(FlowRecord, destination), 34);
+        assert_eq!(offset_of!(FlowRecord, listener), 52);
+        assert_eq!(offset_of!(FlowRecord, version), 56);
+    }
+}

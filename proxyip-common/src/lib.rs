@@ -1,0 +1,19 @@
+//! What the kernel programs and the agent share.
+//!
+//! - [`header`]: the PROXY protocol grammar, versions 1 and 2.
+//! - [`address`] and [`flow`]: map keys and values, laid out for both sides of the kernel border.
+//! - [`cookie`]: the stateless SYN cookie.
+//! - [`counter`]: every counter, drop reason and reason for leaving a connection to the kernel.
+//! - [`event`] and [`settings`]: what the kernel tells the agent and what the agent tells the kernel.
+//!
+//! Nothing here allocates, does I/O or contains `unsafe`; everything is a pure function or a plain type.
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod address;
+pub mod cookie;
+pub mod counter;
+pub mod event;
+pub mod flow;
+pub mod header;
+pub mod settings;

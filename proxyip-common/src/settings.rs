@@ -1,0 +1,108 @@
+//! What the agent tells the kernel programs: settings of a namespace, of a listener, trusted sources.
+
+/// `/proc/sys/net` of one namespace, as far as a SYN-ACK depends on it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamespaceSettings {
+    /// The namespace's cookie (`SO_NETNS_COOKIE`), host order.
+    pub cookie: u64,
+    /// Added to the millisecond clock in TCP timestamps, so that they do not tell the uptime.
+    pub timestamp_offset: u32,
+    /// Receive window of SYN-ACKs in bytes, unscaled, host order.
+    pub window: u16,
+    /// Window scale that SYN-ACKs offer, 0 to 14 (RFC 7323 §2.2).
+    pub window_scale: u8,
+    /// [`NamespaceSettings::SYNCOOKIES`] and its siblings.
+    pub flags: u8,
+}
+
+impl NamespaceSettings {
+    /// `net.ipv4.tcp_syncookies` is not 0.
+    pub const SYNCOOKIES: u8 = 1;
+    /// `net.ipv4.tcp_timestamps` is not 0.
+    pub const TIMESTAMPS: u8 = 1 << 1;
+    /// `net.ipv4.tcp_sack` is not 0.
+    pub const SACK: u8 = 1 << 2;
+    /// `net.ipv4.tcp_window_scaling` is not 0.
+    pub const WINDOW_SCALING: u8 = 1 << 3;
+    /// Connection tracking is absent, or `net.netfilter.nf_conntrack_tcp_loose` is not 0.
+    pub const CONNTRACK_LOOSE: u8 = 1 << 4;
+    /// At least one route has an MTU or an advertised MSS of its own.
+    pub const ROUTE_MSS: u8 = 1 << 5;
+
+    /// Whether all of `flags` are set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(&self, flags: u8) -> bool {
+        self.flags & flags == flags
+    }
+}
+
+/// What happens to connections to a guarded port from sources that are not trusted.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Untrusted {
+    /// They pass as if proxyip were not there.
+    Bypass = 0,
+    /// Their SYN is answered with a RST.
+    Reset = 1,
+    /// Their SYN is dropped.
+    Drop = 2,
+}
+
+/// The kernel's view of a `[[listener]]`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListenerSettings {
+    /// [`ListenerSettings::V1`] and its siblings.
+    pub flags: u8,
+    /// An [`Untrusted`] as its value.
+    pub untrusted: u8,
+    /// Zero.
+    pub reserved: [u8; 6],
+}
+
+impl ListenerSettings {
+    /// Version 1 headers are allowed.
+    pub const V1: u8 = 1;
+    /// Version 2 headers are allowed.
+    pub const V2: u8 = 1 << 1;
+    /// Headers that name no client are refused.
+    pub const REFUSE_UNKNOWN: u8 = 1 << 2;
+
+    /// Whether all of `flags` are set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(&self, flags: u8) -> bool {
+        self.flags & flags == flags
+    }
+}
+
+/// Data of a longest-prefix-match key of trusted sources.
+///
+/// The prefix length counts the 32 bits of the listener too: a /24 of IPv4 is `32 + 96 + 24`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrustedSource {
+    /// The listener's index, network byte order.
+    pub listener: [u8; 4],
+    /// The address, network byte order, IPv4 as IPv4-mapped.
+    pub address: [u8; 16],
+}
+
+impl TrustedSource {
+    /// Bits of a full key.
+    pub const BITS: u32 = 32 + 128;
+
+    /// The key for one listener and one address.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(listener: u16, address: [u8; 16]) -> Self {
+        Self { listener: (listener as u32).to_be_bytes(), address }
+    }
+}
+
+/// How many listeners a configuration may have.
+pub const MAX_LISTENERS: u32 = 1024;
+/// How many network namespaces an agent can serve.
+pub const MAX_NAMESPACES: u32 = 256;
