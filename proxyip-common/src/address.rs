@@ -3,67 +3,94 @@
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The prefix of an IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2).
-const V4_MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+/// The third word of an IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2).
+const V4_MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
 
-/// An address and a port, both in network byte order.
+/// An address and a port, both in network byte order in memory.
 ///
-/// IPv4 addresses are held IPv4-mapped, so one flow has one key whatever the family of the socket.
+/// IPv4 addresses are held IPv4-mapped, so one flow has one key whatever the family of the socket. The fields
+/// are words, not bytes, because the kernel programs move them as such.
 #[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Endpoint {
-    address: [u8; 16],
-    port: [u8; 2],
+    address: [u32; 4],
+    port: u16,
+    zero: u16,
 }
 
 impl Endpoint {
     /// `::` port 0: no address.
-    pub const UNSPECIFIED: Self = Self { address: [0; 16], port: [0; 2] };
+    pub const UNSPECIFIED: Self = Self { address: [0; 4], port: 0, zero: 0 };
 
     /// From an IPv4 address and a port, both in network byte order.
     #[inline(always)]
     #[must_use]
     pub const fn from_v4(address: [u8; 4], port: [u8; 2]) -> Self {
-        let [a, b, c, d] = address;
-        Self { address: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d], port }
+        let address = [0, 0, V4_MAPPED, u32::from_ne_bytes(address)];
+        Self { address, port: u16::from_ne_bytes(port), zero: 0 }
     }
 
     /// From an IPv6 address and a port, both in network byte order.
     #[inline(always)]
     #[must_use]
     pub const fn from_v6(address: [u8; 16], port: [u8; 2]) -> Self {
-        Self { address, port }
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address;
+        let address = [
+            u32::from_ne_bytes([a, b, c, d]),
+            u32::from_ne_bytes([e, f, g, h]),
+            u32::from_ne_bytes([i, j, k, l]),
+            u32::from_ne_bytes([m, n, o, p]),
+        ];
+        Self { address, port: u16::from_ne_bytes(port), zero: 0 }
+    }
+
+    /// From words as the kernel holds them, of an IPv6 or IPv4-mapped address, and a port; both in network
+    /// byte order in memory.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_words(address: [u32; 4], port: u16) -> Self {
+        Self { address, port, zero: 0 }
     }
 
     /// The address: 16 bytes, network order, IPv4 as IPv4-mapped.
     #[inline(always)]
     #[must_use]
     pub const fn address(&self) -> [u8; 16] {
+        let [first, second, third, fourth] = self.address;
+        let ([a, b, c, d], [e, f, g, h]) = (first.to_ne_bytes(), second.to_ne_bytes());
+        let ([i, j, k, l], [m, n, o, p]) = (third.to_ne_bytes(), fourth.to_ne_bytes());
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+    }
+
+    /// The address as four words, in network byte order in memory.
+    #[inline(always)]
+    #[must_use]
+    pub const fn words(&self) -> [u32; 4] {
         self.address
     }
 
     /// The IPv4 address, network order, if this is one.
     #[inline(always)]
     #[must_use]
-    pub fn v4(&self) -> Option<[u8; 4]> {
-        let [.., a, b, c, d] = self.address;
-        let mut prefix = [0; 12];
-        prefix.copy_from_slice(&self.address[..12]);
-        (prefix == V4_MAPPED).then_some([a, b, c, d])
+    pub const fn v4(&self) -> Option<[u8; 4]> {
+        match self.address {
+            [0, 0, V4_MAPPED, v4] => Some(v4.to_ne_bytes()),
+            _ => None,
+        }
     }
 
     /// The port in network byte order.
     #[inline(always)]
     #[must_use]
     pub const fn port_bytes(&self) -> [u8; 2] {
-        self.port
+        self.port.to_ne_bytes()
     }
 
     /// The port in host byte order.
     #[inline(always)]
     #[must_use]
     pub const fn port(&self) -> u16 {
-        u16::from_be_bytes(self.port)
+        u16::from_be(self.port)
     }
 
     /// As the standard library's type; IPv4-mapped addresses come out as IPv4.
@@ -71,7 +98,7 @@ impl Endpoint {
     pub fn to_socket_addr(&self) -> SocketAddr {
         let ip = match self.v4() {
             Some(v4) => IpAddr::V4(Ipv4Addr::from(v4)),
-            None => IpAddr::V6(Ipv6Addr::from(self.address)),
+            None => IpAddr::V6(Ipv6Addr::from(self.address())),
         };
         SocketAddr::new(ip, self.port())
     }
@@ -103,7 +130,7 @@ macro_rules! ends {
     ($($(#[$doc:meta])* $name:ident)*) => {$(
         $(#[$doc])*
         #[repr(transparent)]
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash)]
         pub struct $name(pub Endpoint);
 
         impl From<SocketAddr> for $name {
@@ -142,9 +169,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn layout_is_eighteen_bytes_without_padding() {
-        assert_eq!((size_of::<Endpoint>(), align_of::<Endpoint>()), (18, 1));
-        assert_eq!(size_of::<Client>(), 18);
+    fn layout_is_twenty_bytes_without_hidden_padding() {
+        assert_eq!((size_of::<Endpoint>(), align_of::<Endpoint>()), (20, 4));
+        assert_eq!(size_of::<Client>(), 20);
     }
 
     #[test]

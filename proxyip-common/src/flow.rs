@@ -12,15 +12,14 @@ pub struct FlowKey {
     pub peer: Peer,
     /// This host's end.
     pub local: Local,
-    reserved: [u8; 4],
 }
 
 impl FlowKey {
-    /// A key; the padding is zero, as the kernel compares all bytes.
+    /// The key of the flow between `peer` and `local`.
     #[inline(always)]
     #[must_use]
     pub const fn new(namespace: u64, peer: Peer, local: Local) -> Self {
-        Self { namespace, peer, local, reserved: [0; 4] }
+        Self { namespace, peer, local }
     }
 }
 
@@ -76,8 +75,10 @@ pub struct FlowRecord {
     pub version: u8,
     /// An [`Origin`] as its value.
     pub origin: u8,
+    /// 1 if the header carries TLVs, else 0.
+    pub has_tlvs: u8,
     /// Zero.
-    pub reserved: [u8; 6],
+    pub reserved: u8,
 }
 
 impl FlowRecord {
@@ -91,7 +92,8 @@ impl FlowRecord {
         header_length: 0,
         version: 0,
         origin: 0,
-        reserved: [0; 6],
+        has_tlvs: 0,
+        reserved: 0,
     };
 }
 
@@ -105,11 +107,11 @@ mod tests {
     fn layout_is_as_documented() {
         assert_eq!((size_of::<FlowKey>(), align_of::<FlowKey>()), (48, 8));
         assert_eq!(offset_of!(FlowKey, peer), 8);
-        assert_eq!(offset_of!(FlowKey, local), 26);
+        assert_eq!(offset_of!(FlowKey, local), 28);
         assert_eq!((size_of::<FlowRecord>(), align_of::<FlowRecord>()), (64, 8));
         assert_eq!(offset_of!(FlowRecord, client), 16);
-        assert_eq!(offset_of!(FlowRecord, destination), 34);
-        assert_eq!(offset_of!(FlowRecord, listener), 52);
-        assert_eq!(offset_of!(FlowRecord, version), 56);
+        assert_eq!(offset_of!(FlowRecord, destination), 36);
+        assert_eq!(offset_of!(FlowRecord, listener), 56);
+        assert_eq!(offset_of!(FlowRecord, version), 60);
     }
 }

@@ -106,3 +106,7 @@ impl TrustedSource {
 pub const MAX_LISTENERS: u32 = 1024;
 /// How many network namespaces an agent can serve.
 pub const MAX_NAMESPACES: u32 = 256;
+
+/// Stands in the kernel programs for the BTF id of `bpf_sk_assign_tcp_reqsk`, which only the running
+/// kernel knows.
+pub const KFUNC_ASSIGN: u32 = 0x7ff0_0001;

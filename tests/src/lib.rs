@@ -1,1 +1,39 @@
-//! Fixtures of the end-to-end tests.
+//! Fixtures of the end-to-end tests and of the demonstration: three network namespaces (a client, a
+//! load balancer, a server), real programs in them, the agent, packet captures.
+//!
+//! Everything here panics instead of returning a `Result`: the stack trace then names the line of the
+//! test. Everything removes what it made when it is dropped, on a panic too. What a killed run left
+//! behind is removed by the next one.
+
+#![expect(clippy::must_use_candidate, reason = "many fixtures are called for their effect")]
+
+mod agent;
+pub mod balancers;
+mod capture;
+mod client;
+mod command;
+mod dial;
+mod guard;
+pub mod header;
+mod namespace;
+mod net;
+mod process;
+mod raw;
+mod scratch;
+pub mod servers;
+mod site;
+mod wait;
+
+pub use agent::{Agent, Answer, agent_binary, use_agent_binary};
+pub use capture::{Capture, Directions};
+pub use client::{Fetched, curl};
+pub use command::{attempt, run};
+pub use dial::{Dial, is_reset, read_line, read_rest};
+pub use guard::Guard;
+pub use namespace::Namespace;
+pub use net::{Net, Offloads, Plan, address};
+pub use process::Process;
+pub use raw::{RawPeer, Segment};
+pub use scratch::{Scratch, remove_everything};
+pub use site::Site;
+pub use wait::{eventually, until};

@@ -1,1 +1,57 @@
-fn main() {}
+//! `cargo xtask`: build, test, lint and demonstrate proxyip on one Linux machine.
+
+mod agent;
+mod build_ebpf;
+mod command;
+mod demo;
+mod host;
+mod linker;
+mod lint;
+mod packages;
+mod steps;
+mod test;
+mod toolchain;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Build, test, lint and demonstrate proxyip
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Build the kernel programs into target/bpf/proxyip.o
+    BuildEbpf,
+    /// Run all tests, or the end-to-end tests whose names contain a filter (root only)
+    Test {
+        /// Part of the names of the end-to-end tests to run
+        filter: Vec<String>,
+    },
+    /// Check formatting, lints, dependencies and spelling
+    Lint,
+    /// Show proxyip at work between real servers and load balancers (root only)
+    Demo,
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().verb {
+        Verb::BuildEbpf => build_ebpf::run(),
+        Verb::Test { filter } => test::run(&filter),
+        Verb::Lint => lint::run(),
+        Verb::Demo => demo::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line: a backtrace of xtask helps nobody who builds proxyip.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

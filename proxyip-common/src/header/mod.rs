@@ -4,7 +4,11 @@
 //! (<https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt>); sections are cited by number.
 //!
 //! The kernel programs and the agent run this same code. For the sake of the BPF verifier it reads its
-//! input through [`Source`], never holds a reference into it, and bounds every loop by a constant.
+//! input through [`Source`], never holds a reference into it, lets the source run its loops, and keeps what
+//! changes in a loop in [`Memory`]. In the kernel that is map memory, whose contents the verifier does not
+//! track: it then walks a loop's body once, not once for each history that can lead there.
+
+use core::ops::ControlFlow;
 
 use crate::address::{Client, Destination};
 use crate::counter::DropReason;
@@ -25,6 +29,27 @@ pub trait Source {
 
     /// The `N` bytes at `offset`; `None` if they are not all there.
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
+
+    /// Calls `step` with `state` until it returns [`ControlFlow::Break`], at most `times` times.
+    #[inline(always)]
+    fn repeat<T, F>(&self, times: u32, state: &mut T, step: F)
+    where
+        F: Fn(&Self, &mut T) -> ControlFlow<()>,
+    {
+        for _ in 0..times {
+            if step(self, state).is_break() {
+                break;
+            }
+        }
+    }
+}
+
+/// Working memory of the parsers, of any content.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Memory {
+    line: v1::Line,
+    walk: v2::Walk,
+    checksum: crc32c::Sum,
 }
 
 impl Source for [u8] {
@@ -86,6 +111,19 @@ pub fn version<S: Source + ?Sized>(source: &S) -> Result<Version, DropReason> {
         return Err(DropReason::HeaderIncomplete);
     }
     Err(DropReason::HeaderMissing)
+}
+
+/// Reads the header at the start of a connection's payload.
+///
+/// # Errors
+/// The [`DropReason`] of the first rule that the bytes break; [`DropReason::HeaderIncomplete`] if all
+/// present bytes could begin a header.
+pub fn parse<S: Source + ?Sized>(source: &S) -> Result<Header, DropReason> {
+    let mut memory = Memory::default();
+    match version(source)? {
+        Version::V1 => v1::parse(source, &mut memory),
+        Version::V2 => v2::parse(source, &mut memory),
+    }
 }
 
 /// Whether the source is shorter than the signature and agrees with it as far as it goes.

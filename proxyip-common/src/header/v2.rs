@@ -1,1 +1,184 @@
-//! to be written
+//! Version 2, the binary header (§2.2).
+
+use core::ops::ControlFlow;
+
+use super::{Header, MAX_LENGTH, Memory, Source, crc32c};
+use crate::address::{Client, Destination, Endpoint};
+use crate::counter::DropReason;
+use crate::flow::Origin;
+
+/// The 12 bytes every version 2 header begins with.
+pub const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
+
+/// Signature, version and command, family and transport, length.
+pub const FIXED_LENGTH: usize = 16;
+
+const COMMAND_LOCAL: u8 = 0;
+const COMMAND_PROXY: u8 = 1;
+
+const TCP_OVER_IPV4: u8 = 0x11;
+const TCP_OVER_IPV6: u8 = 0x21;
+const UNIX_STREAM: u8 = 0x31;
+const UNIX_DATAGRAM: u8 = 0x32;
+/// `AF_UNSPEC`, with any transport that exists.
+const UNSPECIFIED_LAST: u8 = 0x02;
+
+const IPV4_LENGTH: usize = 12;
+const IPV6_LENGTH: usize = 36;
+const UNIX_LENGTH: usize = 216;
+
+/// `PP2_TYPE_CRC32C`.
+const TYPE_CRC32C: u8 = 0x03;
+/// As many empty TLVs as a header can hold.
+const MAX_TLVS: u32 = ((MAX_LENGTH - FIXED_LENGTH) / 3 + 1) as u32;
+
+/// The length of the whole header in bytes, as its fixed part announces it.
+///
+/// # Errors
+/// [`DropReason::V2Version`], [`DropReason::V2Command`], [`DropReason::V2Family`] for a fixed part that no
+/// length could make right; [`DropReason::HeaderTooLong`]; [`DropReason::HeaderIncomplete`] if the fixed
+/// part is not all there.
+#[inline(always)]
+pub fn length<S: Source + ?Sized>(source: &S) -> Result<usize, DropReason> {
+    let [version_command, family, high, low] =
+        source.read::<4>(SIGNATURE.len()).ok_or(DropReason::HeaderIncomplete)?;
+    if version_command >> 4 != 2 {
+        return Err(DropReason::V2Version);
+    }
+    match version_command & 0xf {
+        // The receiver discards what follows, whatever the family says.
+        COMMAND_LOCAL => {}
+        COMMAND_PROXY => match family {
+            ..=UNSPECIFIED_LAST | TCP_OVER_IPV4 | TCP_OVER_IPV6 | UNIX_STREAM | UNIX_DATAGRAM => {}
+            _ => return Err(DropReason::V2Family),
+        },
+        _ => return Err(DropReason::V2Command),
+    }
+    let length = FIXED_LENGTH + usize::from(u16::from_be_bytes([high, low]));
+    if length > MAX_LENGTH { Err(DropReason::HeaderTooLong) } else { Ok(length) }
+}
+
+/// Working memory of the walk over the TLVs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Walk {
+    /// Offset of the TLV to be read.
+    at: usize,
+    /// Length of the header.
+    end: usize,
+    /// Offset of the checksum's value; 0 while there is none.
+    checksum_at: usize,
+    refused: Option<DropReason>,
+}
+
+/// Reads a header whose signature has been seen.
+///
+/// # Errors
+/// Those of [`length`]; [`DropReason::V2Length`], [`DropReason::V2Tlv`], [`DropReason::V2Checksum`];
+/// [`DropReason::HeaderIncomplete`] if the source ends before the header.
+#[inline(always)]
+pub fn parse<S: Source + ?Sized>(source: &S, memory: &mut Memory) -> Result<Header, DropReason> {
+    let length = length(source)?;
+    if length > source.length() {
+        return Err(DropReason::HeaderIncomplete);
+    }
+    let [version_command, family] =
+        source.read::<2>(SIGNATURE.len()).ok_or(DropReason::HeaderIncomplete)?;
+    let mut header = Header {
+        version: 2,
+        origin: Origin::Unknown,
+        length: length as u16,
+        tlvs: length as u16,
+        client: Client(Endpoint::UNSPECIFIED),
+        destination: Destination(Endpoint::UNSPECIFIED),
+    };
+    if version_command & 0xf == COMMAND_LOCAL {
+        header.origin = Origin::Local;
+        return Ok(header);
+    }
+    let addresses = match family {
+        TCP_OVER_IPV4 => IPV4_LENGTH,
+        TCP_OVER_IPV6 => IPV6_LENGTH,
+        UNIX_STREAM | UNIX_DATAGRAM => UNIX_LENGTH,
+        _ => return Ok(header),
+    };
+    let tlvs = FIXED_LENGTH + addresses;
+    if length < tlvs {
+        return Err(DropReason::V2Length);
+    }
+    header.tlvs = tlvs as u16;
+    if let Some((client, destination)) = read_addresses(source, family) {
+        header.origin = Origin::Proxied;
+        header.client = client;
+        header.destination = destination;
+    }
+    check_tlvs(source, memory, tlvs, length)?;
+    Ok(header)
+}
+
+#[inline(always)]
+fn read_addresses<S: Source + ?Sized>(source: &S, family: u8) -> Option<(Client, Destination)> {
+    let at = FIXED_LENGTH;
+    let (client, destination) = match family {
+        TCP_OVER_IPV4 => (
+            Endpoint::from_v4(source.read(at)?, source.read(at + 8)?),
+            Endpoint::from_v4(source.read(at + 4)?, source.read(at + 10)?),
+        ),
+        TCP_OVER_IPV6 => (
+            Endpoint::from_v6(source.read(at)?, source.read(at + 32)?),
+            Endpoint::from_v6(source.read(at + 16)?, source.read(at + 34)?),
+        ),
+        _ => return None,
+    };
+    Some((Client(client), Destination(destination)))
+}
+
+/// Walks the TLVs from `start` to `end` and verifies the checksum if there is one.
+#[inline(always)]
+fn check_tlvs<S: Source + ?Sized>(
+    source: &S,
+    memory: &mut Memory,
+    start: usize,
+    end: usize,
+) -> Result<(), DropReason> {
+    let walk = &mut memory.walk;
+    *walk = Walk { at: start, end, checksum_at: 0, refused: None };
+    source.repeat(MAX_TLVS, walk, |source, walk| {
+        if walk.at >= walk.end {
+            return ControlFlow::Break(());
+        }
+        if let Err(reason) = check_tlv(source, walk) {
+            walk.refused = Some(reason);
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    });
+    if let Some(reason) = walk.refused {
+        return Err(reason);
+    }
+    if walk.checksum_at == 0 {
+        return Ok(());
+    }
+    let announced = source.read(walk.checksum_at).ok_or(DropReason::V2Tlv)?;
+    let computed = crc32c::checksum(source, &mut memory.checksum, end, walk.checksum_at);
+    if computed == u32::from_be_bytes(announced) { Ok(()) } else { Err(DropReason::V2Checksum) }
+}
+
+/// Checks the TLV at `walk.at` and moves there to the next one.
+#[inline(always)]
+fn check_tlv<S: Source + ?Sized>(source: &S, walk: &mut Walk) -> Result<(), DropReason> {
+    let [kind, high, low] = source.read::<3>(walk.at).ok_or(DropReason::V2Tlv)?;
+    let value = walk.at + 3;
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    if value + length > walk.end {
+        return Err(DropReason::V2Tlv);
+    }
+    walk.at = value + length;
+    if kind == TYPE_CRC32C {
+        // Two checksums could not both be right: each counts the other's field.
+        if length != 4 || walk.checksum_at != 0 {
+            return Err(DropReason::V2Checksum);
+        }
+        walk.checksum_at = value;
+    }
+    Ok(())
+}

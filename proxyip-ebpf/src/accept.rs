@@ -1,0 +1,303 @@
+//! The accept hand-off: the handshake without a socket, then a socket that starts behind the header.
+//!
+//! 1. A SYN is answered here with a keyed cookie; nothing is remembered.
+//! 2. The handshake's bare ACK is dropped.
+//! 3. The first segment with payload brings the header. It is cut down to a bare ACK whose sequence number
+//!    lies behind the header, and given to the kernel, which makes the socket from it ([`crate::handover`]).
+
+use aya_ebpf::{btf_maps::lpm_trie::Key, helpers::bpf_check_mtu, programs::TcContext};
+use proxyip_common::{
+    cookie::{self, Check, FlowHash, MSS_V4, MSS_V6, Options as Agreed},
+    counter::{Counter, DropReason, KernelReason},
+    flow::{FlowKey, FlowRecord},
+    settings::{NamespaceSettings, TrustedSource, Untrusted},
+};
+
+use crate::{
+    event::now,
+    handover::{self, take_clone},
+    maps::{FLOWS, LISTENERS, NAMESPACE, NAMESPACES, ROUTES, SECRETS, Scratch, TRUSTED},
+    options::{self, Options},
+    packet::{IPV4, IPV6, Segment, Shape, TCP, flags, raw},
+    reply::{self, Frame, Reply, put_option, put_timestamps},
+    socket::{Socket, State},
+};
+
+/// What becomes of a segment for a guarded port.
+pub enum Verdict {
+    /// Pass, as if proxyip were not there.
+    Pass,
+    /// Pass, and count.
+    PassCounted(Counter),
+    /// Pass: a connection that this hand-off cannot serve, its header in place.
+    LeaveToKernel(KernelReason),
+    /// Make the kernel build the socket; what the cookie held is in `scratch.agreed`.
+    HandOver,
+    /// Drop without a word: the peer needs no answer, or sends it again.
+    Hold(Counter),
+    /// Send back, rewritten into an answer.
+    Answer(Counter, Reply),
+    /// Refuse, count and report.
+    Refuse(DropReason, Refusal),
+}
+
+/// How a segment is refused.
+#[derive(Clone, Copy)]
+pub enum Refusal {
+    /// Dropped without an answer.
+    Drop,
+    /// Its connection is reset.
+    Reset,
+}
+
+impl Verdict {
+    #[inline(always)]
+    pub fn drop(reason: DropReason) -> Self {
+        Self::Refuse(reason, Refusal::Drop)
+    }
+
+    #[inline(always)]
+    pub fn reset(reason: DropReason) -> Self {
+        Self::Refuse(reason, Refusal::Reset)
+    }
+}
+
+/// Decides on one segment.
+#[inline(always)]
+pub fn judge(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verdict {
+    let clone = take_clone(ctx);
+    let syn = match segment.flags & (flags::SYN | flags::ACK | flags::RST | flags::FIN) {
+        flags::SYN => true,
+        set if set & (flags::SYN | flags::RST) == 0 && set & flags::ACK != 0 => false,
+        _ => return Verdict::Pass,
+    };
+    if syn || segment.shape != Shape::Plain {
+        let trusted = trusted(segment);
+        match (trusted, segment.shape) {
+            (false, _) if syn => return judge_untrusted(segment),
+            (false, _) => return Verdict::Pass,
+            (true, Shape::Fragment) => return Verdict::drop(DropReason::Fragment),
+            (true, Shape::Extended) => return Verdict::drop(DropReason::ExtensionHeader),
+            (true, Shape::Plain) => {}
+        }
+    }
+    let Some(socket) = Socket::find(ctx, segment) else {
+        return Verdict::Pass;
+    };
+    let listening = socket.state() == State::Listening && !socket.is_mptcp();
+    match (syn, listening) {
+        (true, true) => judge_syn(ctx, segment, scratch),
+        (true, false) => Verdict::LeaveToKernel(match socket.state() {
+            State::Listening => KernelReason::Mptcp,
+            State::TimeWait => KernelReason::TimeWait,
+            State::Connected => KernelReason::LivingSocket,
+        }),
+        (false, true) if clone => Verdict::drop(DropReason::PayloadWithoutSocket),
+        (false, true) => match judge_ack(ctx, segment, scratch) {
+            Verdict::HandOver => handover::run(ctx, segment, scratch, &socket),
+            verdict => verdict,
+        },
+        (false, false) => Verdict::Pass,
+    }
+}
+
+/// Whether the segment's source is trusted by its listener.
+#[inline(always)]
+fn trusted(segment: &Segment) -> bool {
+    let source = TrustedSource::new(segment.listener, segment.peer.0.address());
+    TRUSTED.get(&Key::new(TrustedSource::BITS, source)).is_some()
+}
+
+#[inline(always)]
+fn judge_untrusted(segment: &Segment) -> Verdict {
+    const RESET: u8 = Untrusted::Reset as u8;
+    const DROP: u8 = Untrusted::Drop as u8;
+    match LISTENERS.get(segment.listener.into()).map(|listener| listener.untrusted) {
+        Some(RESET) => Verdict::reset(DropReason::UntrustedReset),
+        Some(DROP) => Verdict::drop(DropReason::UntrustedDropped),
+        _ => Verdict::PassCounted(Counter::Bypassed),
+    }
+}
+
+/// The settings of the namespace that this instance of the program serves.
+#[inline(always)]
+pub fn settings() -> Option<&'static NamespaceSettings> {
+    NAMESPACES.get(NAMESPACE.load())
+}
+
+/// The MSS classes of the segment's family.
+#[inline(always)]
+pub fn classes(segment: &Segment) -> &'static [u16; 8] {
+    if segment.ipv6 { &MSS_V6 } else { &MSS_V4 }
+}
+
+/// The flow's hash in the epoch of `cookie`, or in the current one.
+#[inline(always)]
+fn flow_hash(segment: &Segment, cookie: Option<u32>) -> Option<FlowHash> {
+    let now = cookie::epoch(now());
+    let epoch = match cookie {
+        Some(cookie) => cookie::epoch_of(cookie, now),
+        None => now,
+    };
+    let secret = SECRETS.get((epoch % u64::from(cookie::SECRETS)) as u32)?;
+    Some(FlowHash::new(*secret, epoch, &segment.peer, &segment.local))
+}
+
+/// A SYN from a trusted source for a socket that listens.
+#[inline(never)]
+fn judge_syn(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verdict {
+    let Some(settings) = settings() else {
+        return Verdict::drop(DropReason::SynAckFailed);
+    };
+    if !settings.has(NamespaceSettings::SYNCOOKIES) {
+        return Verdict::LeaveToKernel(KernelReason::SynCookiesOff);
+    }
+    if !settings.has(NamespaceSettings::CONNTRACK_LOOSE) {
+        return Verdict::LeaveToKernel(KernelReason::ConntrackStrict);
+    }
+    if segment.payload != 0 {
+        return Verdict::drop(DropReason::SynWithPayload);
+    }
+    if !options::read(ctx, segment, scratch) {
+        return Verdict::drop(DropReason::SynAckFailed);
+    }
+    let offered = scratch.received;
+    if offered.signed {
+        return Verdict::LeaveToKernel(KernelReason::Signed);
+    }
+    // RFC 9293 §3.7.1: what a peer that offers no MSS can take.
+    let default = if segment.ipv6 { 1220 } else { 536 };
+    let Some(mss_class) = Agreed::class_of(offered.mss.unwrap_or(default), classes(segment)) else {
+        return Verdict::LeaveToKernel(KernelReason::MssTooSmall);
+    };
+    match syn_ack(ctx, segment, &mut scratch.frame, settings, &offered, mss_class) {
+        Some(reply) => Verdict::Answer(Counter::SynAnswered, reply),
+        None => Verdict::drop(DropReason::SynAckFailed),
+    }
+}
+
+/// The SYN-ACK: the cookie as its sequence number, and the options that this namespace's stack would offer.
+#[inline(always)]
+fn syn_ack(
+    ctx: &TcContext,
+    segment: &Segment,
+    frame: &mut Frame,
+    settings: &NamespaceSettings,
+    offered: &Options,
+    mss_class: u8,
+) -> Option<Reply> {
+    let scaling = settings.has(NamespaceSettings::WINDOW_SCALING);
+    let agreed = Agreed {
+        mss_class,
+        sack: offered.sack_permitted && settings.has(NamespaceSettings::SACK),
+        window_scale: if scaling { offered.window_scale } else { None },
+    };
+    let timestamps =
+        if settings.has(NamespaceSettings::TIMESTAMPS) { offered.timestamps } else { None };
+
+    let cookie = flow_hash(segment, None)?.cookie(segment.sequence, agreed);
+    let acknowledgment = segment.sequence.wrapping_add(1);
+    let mut reply = Reply::bare(cookie, acknowledgment, flags::SYN | flags::ACK);
+    reply.window = settings.window;
+    let [high, low] = advertised_mss(ctx, segment, settings)?.to_be_bytes();
+    // Four no-operations where an option is missing in the middle; none behind the last.
+    put_option(frame, 0, [2, 4, high, low, 1, 1, 1, 1]);
+    reply.options_length = 4;
+    if agreed.window_scale.is_some() {
+        put_option(frame, 4, [1, 3, 3, settings.window_scale]);
+        reply.options_length = 8;
+    }
+    if agreed.sack {
+        put_option(frame, 8, [1, 1, 4, 2]);
+        reply.options_length = 12;
+    }
+    if let Some(received) = timestamps {
+        let lead = if agreed.sack { [4, 2] } else { [1, 1] };
+        put_timestamps(frame, 8, lead, settings, received);
+        reply.options_length = 20;
+    }
+    Some(reply)
+}
+
+/// The MSS of the route to the peer if it has one, else that of the interface's MTU.
+#[inline(always)]
+fn advertised_mss(ctx: &TcContext, segment: &Segment, settings: &NamespaceSettings) -> Option<u16> {
+    if settings.has(NamespaceSettings::ROUTE_MSS)
+        && let Some(mss) = ROUTES.get(&Key::new(128, segment.peer.0.address()))
+        && *mss != 0
+    {
+        return Some(*mss);
+    }
+    let mut mtu = 0;
+    // SAFETY: the helper writes the device's MTU unless its arguments are wrong.
+    if unsafe { bpf_check_mtu(raw(ctx).cast(), 0, &raw mut mtu, 0, 0) } < 0 {
+        return None;
+    }
+    let headers = if segment.ipv6 { IPV6 + TCP } else { IPV4 + TCP };
+    let mss = (mtu as usize).checked_sub(headers)?;
+    Some(mss.min(65_535 - headers) as u16)
+}
+
+/// A segment without SYN or RST for a socket that listens.
+#[inline(never)]
+fn judge_ack(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verdict {
+    let cookie = segment.acknowledgment.wrapping_sub(1);
+    let (Some(hash), Some(settings)) = (flow_hash(segment, Some(cookie)), settings()) else {
+        return Verdict::drop(DropReason::FlowTable);
+    };
+    match hash.check(cookie, segment.sequence.wrapping_sub(1)) {
+        Check::Foreign => Verdict::PassCounted(Counter::CookieForeign),
+        Check::SameFlow => judge_early(ctx, segment, scratch, settings, &hash, cookie),
+        Check::Valid(_) if segment.payload == 0 && segment.has(flags::FIN) => {
+            Verdict::Answer(Counter::FinBeforeHeader, Reply::reset(segment))
+        }
+        Check::Valid(_) if segment.payload == 0 => Verdict::Hold(Counter::AckDeferred),
+        Check::Valid(agreed) => {
+            scratch.agreed = agreed;
+            Verdict::HandOver
+        }
+    }
+}
+
+/// A segment of a handshake in flight, but not its first: a keep-alive probe, or one that overtook the header.
+#[inline(always)]
+fn judge_early(
+    ctx: &TcContext,
+    segment: &Segment,
+    scratch: &mut Scratch,
+    settings: &NamespaceSettings,
+    hash: &FlowHash,
+    cookie: u32,
+) -> Verdict {
+    // RFC 9293 §3.8.4: a probe's sequence number is one below the next, with or without a byte.
+    let Check::Valid(agreed) = hash.check(cookie, segment.sequence) else {
+        return Verdict::Hold(Counter::OutOfOrder);
+    };
+    if segment.payload > 1 || segment.has(flags::FIN) {
+        return Verdict::Hold(Counter::OutOfOrder);
+    }
+    if !options::read(ctx, segment, scratch) {
+        return Verdict::Hold(Counter::OutOfOrder);
+    }
+    let scale = if agreed.window_scale.is_some() { settings.window_scale & 15 } else { 0 };
+    let window = settings.window >> scale;
+    let timestamps = scratch.received.timestamps;
+    let reply = reply::acknowledge(segment, &mut scratch.frame, settings, timestamps, window);
+    Verdict::Answer(Counter::KeepAliveAnswered, reply)
+}
+
+/// Puts the segment's flow into `scratch.event`, where map operations and events take it from.
+#[inline(always)]
+pub fn identify(segment: &Segment, scratch: &mut Scratch) {
+    let namespace = settings().map_or(0, |settings| settings.cookie);
+    scratch.event.key = FlowKey::new(namespace, segment.peer, segment.local);
+    scratch.event.record = FlowRecord { listener: segment.listener, ..FlowRecord::EMPTY };
+}
+
+/// Forgets what the table may still hold of this 4-tuple: a record that TCP never made a socket from must
+/// not be found by a connection that the kernel makes itself.
+#[inline(always)]
+pub fn forget(segment: &Segment, scratch: &mut Scratch) {
+    identify(segment, scratch);
+    let _ = FLOWS.remove(&scratch.event.key);
+}

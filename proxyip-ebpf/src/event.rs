@@ -1,0 +1,71 @@
+//! Telling the agent.
+
+use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_ringbuf_output};
+use proxyip_common::{
+    counter::Counter,
+    event::{Event, EventKind},
+    flow::{FlowKey, FlowRecord},
+    header::MAX_LENGTH,
+};
+
+use crate::{
+    count::count,
+    maps::{EVENTS, Scratch},
+};
+
+/// Nanoseconds of `CLOCK_MONOTONIC`.
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: takes nothing, returns a number.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+/// Sends one event of a socket; counts it as lost if the ring buffer is full.
+#[inline(always)]
+pub fn send(kind: EventKind, key: &FlowKey, record: &FlowRecord, bytes: [u64; 2]) {
+    let Some(mut entry) = EVENTS.reserve_untyped::<Event>(0) else {
+        count(Counter::EventLost);
+        return;
+    };
+    let [bytes_received, bytes_sent] = bytes;
+    entry.write(Event {
+        time_ns: now(),
+        bytes_received,
+        bytes_sent,
+        key: *key,
+        record: *record,
+        kind: kind as u8,
+        reason: 0,
+        header_length: 0,
+        reserved: [0; 4],
+    });
+    entry.submit(0);
+}
+
+/// Sends the event whose key and record are in `scratch`; with [`EventKind::Header`], the header's bytes too.
+#[inline(always)]
+pub fn send_scratch(scratch: &mut Scratch, kind: EventKind, reason: u8) {
+    let length = match kind {
+        EventKind::Header => scratch.event.record.header_length,
+        _ => 0,
+    };
+    if usize::from(length) > MAX_LENGTH {
+        return;
+    }
+    scratch.event.time_ns = now();
+    scratch.event.kind = kind as u8;
+    scratch.event.reason = reason;
+    scratch.event.header_length = length;
+    // SAFETY: event and header lie one behind the other, and `length` is within the latter.
+    let sent = unsafe {
+        bpf_ringbuf_output(
+            core::ptr::from_ref(&EVENTS).cast_mut().cast(),
+            (&raw mut *scratch).cast(),
+            (size_of::<Event>() + usize::from(length)) as u64,
+            0,
+        )
+    };
+    if sent != 0 {
+        count(Counter::EventLost);
+    }
+}

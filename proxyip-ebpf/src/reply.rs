@@ -1,0 +1,245 @@
+//! Answers without a socket: SYN-ACK, ACK and RST, built in place of the segment they answer.
+
+use aya_ebpf::{
+    bindings::BPF_F_RECOMPUTE_CSUM,
+    helpers::{bpf_l4_csum_replace, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes},
+    programs::TcContext,
+};
+use proxyip_common::settings::NamespaceSettings;
+
+use crate::{
+    checksum::{copy, fold, pseudo_header, sum},
+    event::now,
+    options::Timestamps,
+    packet::{ETHERNET, IPV4, IPV6, PROTOCOL_TCP, Segment, TCP, flags, raw},
+};
+
+/// The longest options built here.
+const OPTIONS: usize = 20;
+/// Offset of the checksum in the TCP header.
+pub const TCP_CHECKSUM: usize = 16;
+/// Time to live, hop limit: Linux's default.
+const HOPS: u8 = 64;
+
+/// Where the TCP header is in a [`Frame`]: an IPv4 frame starts later than an IPv6 frame, so that this holds
+/// for both, and both start at 2 modulo 4, so that IP and TCP headers are aligned.
+const TCP_AT: usize = 2 + ETHERNET + IPV6;
+/// Where the TCP options are in a [`Frame`].
+const OPTIONS_AT: usize = TCP_AT + TCP;
+/// Where the IPv4 header is in a [`Frame`].
+const IPV4_AT: usize = TCP_AT - IPV4;
+
+/// Where the IPv6 header is in a [`Frame`].
+const IPV6_AT: usize = TCP_AT - IPV6;
+
+/// Room for the frame of an answer: Ethernet, IP and TCP headers with options.
+#[repr(C, align(4))]
+pub struct Frame(pub [u8; OPTIONS_AT + OPTIONS]);
+
+/// The bytes of a [`Frame`].
+type Bytes = [u8; OPTIONS_AT + OPTIONS];
+
+/// An answer; numbers in host byte order. Its options are put in the [`Frame`] before it is written.
+pub struct Reply {
+    pub sequence: u32,
+    pub acknowledgment: u32,
+    pub flags: u8,
+    pub window: u16,
+    /// How many bytes of the frame's options count; a multiple of 4, 20 at most.
+    pub options_length: usize,
+}
+
+impl Reply {
+    /// A segment without options.
+    #[inline(always)]
+    pub fn bare(sequence: u32, acknowledgment: u32, flags: u8) -> Self {
+        Self { sequence, acknowledgment, flags, window: 0, options_length: 0 }
+    }
+
+    /// The RST for `segment` (RFC 9293 §3.10.7.1).
+    #[inline(always)]
+    pub fn reset(segment: &Segment) -> Self {
+        if segment.has(flags::ACK) {
+            return Self::bare(segment.acknowledgment, 0, flags::RST);
+        }
+        let length = segment.payload as u32
+            + u32::from(segment.has(flags::SYN))
+            + u32::from(segment.has(flags::FIN));
+        Self::bare(0, segment.sequence.wrapping_add(length), flags::RST | flags::ACK)
+    }
+
+    /// Rewrites the skb of `segment` into this answer, addressed to its sender.
+    ///
+    /// # Errors
+    /// The error of the helper that failed; the skb may be half written and must be dropped.
+    #[inline(always)]
+    pub fn write(&self, ctx: &TcContext, segment: &Segment, frame: &mut Frame) -> Result<(), i64> {
+        let tcp_length = TCP + self.options_length.min(OPTIONS);
+        let pseudo = fold(pseudo_header(segment, tcp_length));
+        let header = self.compose(segment, frame, pseudo);
+        emit(ctx, segment, frame, tcp_length)?;
+        finish_checksum(ctx, ETHERNET + segment.ip_length() + TCP_CHECKSUM, header, pseudo)
+    }
+
+    /// Puts IP and TCP header into `frame`, `pseudo` in the checksum's place; returns the sum of the TCP header
+    /// without it.
+    #[inline(never)]
+    fn compose(&self, segment: &Segment, frame: &mut Frame, pseudo: u16) -> u64 {
+        let frame = &mut frame.0;
+        self.put_tcp(segment, frame, pseudo);
+        // The options behind those that count must not be summed.
+        for offset in 0..OPTIONS {
+            if offset >= self.options_length {
+                frame[OPTIONS_AT + offset] = 0;
+            }
+        }
+        let tcp_length = TCP + self.options_length;
+        if segment.ipv6 {
+            put_ipv6(segment, frame, tcp_length);
+        } else {
+            put_ipv4(segment, frame, tcp_length);
+        }
+        sum::<TCP_CHECKSUM, _>(frame, TCP_AT) + sum::<OPTIONS, _>(frame, OPTIONS_AT)
+    }
+
+    /// The TCP header, `checksum` in its field.
+    #[inline(always)]
+    fn put_tcp(&self, segment: &Segment, frame: &mut Bytes, checksum: u16) {
+        copy(frame, TCP_AT, segment.local.0.port_bytes());
+        copy(frame, TCP_AT + 2, segment.peer.0.port_bytes());
+        copy(frame, TCP_AT + 4, self.sequence.to_be_bytes());
+        copy(frame, TCP_AT + 8, self.acknowledgment.to_be_bytes());
+        frame[TCP_AT + 12] = ((TCP + self.options_length) as u8) << 2;
+        frame[TCP_AT + 13] = self.flags;
+        copy(frame, TCP_AT + 14, self.window.to_be_bytes());
+        copy(frame, TCP_AT + TCP_CHECKSUM, checksum.to_ne_bytes());
+        copy(frame, TCP_AT + 18, [0; 2]);
+    }
+}
+
+/// Writes the composed frame over the skb, keeping its Ethernet header but for the swapped addresses.
+#[inline(never)]
+fn emit(
+    ctx: &TcContext,
+    segment: &Segment,
+    frame: &mut Frame,
+    tcp_length: usize,
+) -> Result<(), i64> {
+    let skb = raw(ctx);
+    let length = ETHERNET + segment.ip_length() + tcp_length;
+    let start = if segment.ipv6 { IPV6_AT } else { IPV4_AT } - ETHERNET;
+    // SAFETY: any length is checked by the helper.
+    let changed = unsafe { bpf_skb_change_tail(skb, length as u32, 0) };
+    if changed != 0 {
+        return Err(changed);
+    }
+    if start + length > frame.0.len() {
+        return Err(-22);
+    }
+    let at = frame.0[start..].as_mut_ptr();
+    // SAFETY: the Ethernet header is 14 bytes, and `start + length` is within the frame.
+    let stored = unsafe {
+        let loaded = bpf_skb_load_bytes(skb.cast(), 0, at.cast(), ETHERNET as u32);
+        if loaded != 0 {
+            return Err(loaded);
+        }
+        swap_addresses(at);
+        bpf_skb_store_bytes(skb, 0, at.cast(), length as u32, BPF_F_RECOMPUTE_CSUM.into())
+    };
+    if stored == 0 { Ok(()) } else { Err(stored) }
+}
+
+/// Swaps source and destination of an Ethernet header.
+///
+/// # Safety
+/// `header` is valid for 12 bytes.
+#[inline(always)]
+unsafe fn swap_addresses(header: *mut u8) {
+    let addresses = header.cast::<[[u8; 6]; 2]>();
+    // SAFETY: the caller's promise; arrays of bytes need no alignment.
+    unsafe {
+        let [destination, source] = addresses.read();
+        addresses.write([source, destination]);
+    }
+}
+
+#[inline(always)]
+fn put_ipv4(segment: &Segment, frame: &mut Bytes, tcp_length: usize) {
+    let ([.., source], [.., destination]) = (segment.local.0.words(), segment.peer.0.words());
+    let [high, low] = ((IPV4 + tcp_length) as u16).to_be_bytes();
+    copy(frame, IPV4_AT, [0x45, 0, high, low, 0, 0, 0x40, 0, HOPS, PROTOCOL_TCP, 0, 0]);
+    copy(frame, IPV4_AT + 12, source.to_ne_bytes());
+    copy(frame, IPV4_AT + 16, destination.to_ne_bytes());
+    let checksum = !fold(sum::<IPV4, _>(frame, IPV4_AT));
+    copy(frame, IPV4_AT + 10, checksum.to_ne_bytes());
+}
+
+#[inline(always)]
+fn put_ipv6(segment: &Segment, frame: &mut Bytes, tcp_length: usize) {
+    let at = IPV6_AT;
+    let [high, low] = (tcp_length as u16).to_be_bytes();
+    copy(frame, at, [0x60, 0, 0, 0, high, low, PROTOCOL_TCP, HOPS]);
+    for (index, word) in segment.local.0.words().into_iter().enumerate() {
+        copy(frame, at + 8 + index * 4, word.to_ne_bytes());
+    }
+    for (index, word) in segment.peer.0.words().into_iter().enumerate() {
+        copy(frame, at + 24 + index * 4, word.to_ne_bytes());
+    }
+}
+
+/// Turns the checksum field, which holds the sum of the pseudo-header, into what the skb needs.
+///
+/// That sum is right as it stands for an skb whose checksum the device will complete (`CHECKSUM_PARTIAL`,
+/// a segment from the same host or from a virtio neighbour) and only for such. Programs cannot read which
+/// kind they have, but `bpf_l4_csum_replace()` without `BPF_F_PSEUDO_HDR` changes the field for every other
+/// kind only: there it sets `!(difference - field)`. With `difference = header + 2 * pseudo` that is the
+/// full checksum `!(header + pseudo)`.
+#[inline(always)]
+fn finish_checksum(ctx: &TcContext, at: usize, header: u64, pseudo: u16) -> Result<(), i64> {
+    let difference = fold(header + 2 * u64::from(pseudo));
+    // SAFETY: any offset is checked by the helper.
+    let replaced = unsafe { bpf_l4_csum_replace(raw(ctx), at as u32, 0, difference.into(), 0) };
+    if replaced == 0 { Ok(()) } else { Err(replaced) }
+}
+
+/// Puts an option, or several, at the constant `at` of the frame's options.
+#[inline(always)]
+pub fn put_option<const N: usize>(frame: &mut Frame, at: usize, option: [u8; N]) {
+    copy(&mut frame.0, OPTIONS_AT + at, option);
+}
+
+/// Puts a timestamps option behind two bytes of `lead` at the constant `at` of the frame's options.
+#[inline(always)]
+pub fn put_timestamps(
+    frame: &mut Frame,
+    at: usize,
+    lead: [u8; 2],
+    settings: &NamespaceSettings,
+    received: Timestamps,
+) {
+    // In milliseconds, as the kernel's own sockets tick.
+    let clock = ((now() / 1_000_000) as u32).wrapping_add(settings.timestamp_offset);
+    put_option(frame, at, lead);
+    put_option(frame, at + 2, [8, 10]);
+    put_option(frame, at + 4, clock.to_be_bytes());
+    put_option(frame, at + 8, received.value.to_be_bytes());
+}
+
+/// The bare ACK for a keep-alive probe.
+#[inline(always)]
+pub fn acknowledge(
+    segment: &Segment,
+    frame: &mut Frame,
+    settings: &NamespaceSettings,
+    received: Option<Timestamps>,
+    window: u16,
+) -> Reply {
+    let acknowledgment = segment.sequence.wrapping_add(1);
+    let mut reply = Reply::bare(segment.acknowledgment, acknowledgment, flags::ACK);
+    reply.window = window;
+    if let Some(received) = received {
+        put_timestamps(frame, 0, [1, 1], settings, received);
+        reply.options_length = 12;
+    }
+    reply
+}

@@ -1,0 +1,129 @@
+//! What became of connections handed over: established, and closed.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::{
+        BPF_SK_STORAGE_GET_F_CREATE, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB,
+        BPF_SOCK_OPS_STATE_CB_FLAG, BPF_TCP_CLOSE,
+    },
+    helpers::{bpf_get_netns_cookie, bpf_sk_storage_get},
+    programs::SockOpsContext,
+};
+use proxyip_common::{
+    address::{Endpoint, Local, Peer},
+    counter::Counter,
+    event::EventKind,
+    flow::{FlowKey, FlowRecord},
+};
+
+use crate::{
+    count::count,
+    event,
+    maps::{FLOWS, PORTS, SOCKETS},
+};
+
+const AF_INET: u32 = 2;
+
+/// Runs for every TCP socket of the node: the two cheap questions come first.
+#[inline(always)]
+pub fn run(ctx: &SockOpsContext) {
+    match ctx.op() {
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB if is_guarded(ctx) => established(ctx),
+        BPF_SOCK_OPS_STATE_CB if ctx.arg(1) == BPF_TCP_CLOSE => closed(ctx),
+        _ => {}
+    }
+}
+
+#[inline(always)]
+fn is_guarded(ctx: &SockOpsContext) -> bool {
+    PORTS.get(ctx.local_port() & 0xffff).is_some_and(|listener| *listener != 0)
+}
+
+/// Copies the flow's record to the socket, from where the socket's hooks read it.
+#[inline(always)]
+fn established(ctx: &SockOpsContext) {
+    let key = key(ctx);
+    let Some(record) = FLOWS.get_ptr_mut(&key) else { return };
+    // SAFETY: an element of the map; entries are not removed while their connection is being established.
+    let record = unsafe { &mut *record };
+    if record.established_ns != 0 {
+        return;
+    }
+    record.established_ns = event::now();
+    if storage(ctx, Some(record)).is_none() {
+        return;
+    }
+    count(Counter::Established);
+    let _ = ctx.set_cb_flags((ctx.cb_flags() | BPF_SOCK_OPS_STATE_CB_FLAG) as i32);
+    event::send(EventKind::Established, &key, record, [0; 2]);
+}
+
+#[inline(always)]
+fn closed(ctx: &SockOpsContext) {
+    let Some(record) = storage(ctx, None) else { return };
+    let key = key(ctx);
+    count(Counter::Closed);
+    // SAFETY: fields of the context.
+    let bytes = unsafe { [(*ctx.ops).bytes_received, (*ctx.ops).bytes_acked] };
+    event::send(EventKind::Closed, &key, record, bytes);
+    let _ = FLOWS.remove(&key);
+}
+
+/// The record in the socket's storage; with `create`, put there.
+#[inline(always)]
+fn storage(ctx: &SockOpsContext, create: Option<&mut FlowRecord>) -> Option<&'static FlowRecord> {
+    // SAFETY: a field of the context.
+    let socket = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
+    if socket.is_null() {
+        return None;
+    }
+    let map: *mut c_void = core::ptr::from_ref(&SOCKETS).cast_mut().cast();
+    let (value, flags) = match create {
+        Some(record) => ((&raw mut *record).cast(), BPF_SK_STORAGE_GET_F_CREATE.into()),
+        None => (core::ptr::null_mut(), 0),
+    };
+    // SAFETY: a socket of the context, and a value of the map's type or null.
+    let record = unsafe { bpf_sk_storage_get(map, socket.cast(), value, flags) };
+    // SAFETY: the storage lives as long as the socket, and the socket as long as this program runs.
+    unsafe { record.cast::<FlowRecord>().as_ref() }
+}
+
+/// An address field of the context, word by word: the verifier allows loads at constant offsets only, and
+/// the compiler would compute a pointer to copy the array.
+macro_rules! field {
+    ($ctx:ident.$field:ident) => {{
+        let mut bytes = [0; 16];
+        let mut word = 0;
+        while word < 4 {
+            // SAFETY: a field of the context.
+            let value = unsafe { (&raw const (*$ctx.ops).$field[word]).read_volatile() };
+            crate::checksum::copy(&mut bytes, word * 4, value.to_ne_bytes());
+            word += 1;
+        }
+        bytes
+    }};
+}
+
+/// The flow of this socket. IPv4 connections of dual-stack sockets have IPv4-mapped addresses here.
+#[inline(always)]
+fn key(ctx: &SockOpsContext) -> FlowKey {
+    // remote_port is in network order in the upper half on little-endian hosts, local_port in host order.
+    let remote_port = ((ctx.remote_port() >> 16) as u16).to_ne_bytes();
+    let local_port = (ctx.local_port() as u16).to_be_bytes();
+    let (peer, local) = if ctx.family() == AF_INET {
+        (
+            Endpoint::from_v4(ctx.remote_ip4().to_ne_bytes(), remote_port),
+            Endpoint::from_v4(ctx.local_ip4().to_ne_bytes(), local_port),
+        )
+    } else {
+        (
+            Endpoint::from_v6(field!(ctx.remote_ip6), remote_port),
+            Endpoint::from_v6(field!(ctx.local_ip6), local_port),
+        )
+    };
+    // SAFETY: the context itself.
+    let namespace = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
+    FlowKey::new(namespace, Peer(peer), Local(local))
+}

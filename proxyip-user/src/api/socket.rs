@@ -1,0 +1,98 @@
+//! The Unix socket that the API answers on.
+
+use std::fs::{self, Permissions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+/// Owner and group may ask.
+const MODE: u32 = 0o660;
+
+/// A bound socket; its file goes with it.
+#[derive(Debug)]
+pub struct Socket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Socket {
+    /// Binds `path`, whose directory is made if it does not exist. A socket that nobody answers on, as a
+    /// killed agent leaves it, is replaced.
+    ///
+    /// # Errors
+    /// If somebody answers there, something else is there, or it cannot be bound.
+    pub fn bind(path: &Path) -> Result<Self> {
+        let context = || format!("cannot bind the API socket {}", path.display());
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory).with_context(context)?;
+        }
+        remove_stale(path).with_context(context)?;
+        let listener = UnixListener::bind(path).with_context(context)?;
+        let socket = Self { listener, path: path.into() };
+        fs::set_permissions(path, Permissions::from_mode(MODE)).with_context(context)?;
+        socket.listener.set_nonblocking(true).with_context(context)?;
+        Ok(socket)
+    }
+
+    /// The socket for tokio, in whose runtime this must be called.
+    pub(super) fn listener(&self) -> Result<tokio::net::UnixListener> {
+        Ok(tokio::net::UnixListener::from_std(self.listener.try_clone()?)?)
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // Best effort: a file that stays is replaced by the next agent.
+        fs::remove_file(&self.path).ok();
+    }
+}
+
+fn remove_stale(path: &Path) -> Result<()> {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
+    if !metadata.file_type().is_socket() {
+        bail!("there is a file that is no socket");
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => bail!("another agent answers on it"),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).context("a stale socket is in the way")
+        }
+        Err(error) => Err(error).context("a socket is in the way"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stale_socket_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("made/api.sock");
+        let socket = Socket::bind(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, MODE);
+        // As a killed agent leaves it: the descriptor closed, the file in place.
+        fs::rename(&path, directory.path().join("kept")).unwrap();
+        drop(socket);
+        fs::rename(directory.path().join("kept"), &path).unwrap();
+        drop(Socket::bind(&path).unwrap());
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_living_socket_or_another_file_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("api.sock");
+        let living = Socket::bind(&path).unwrap();
+        let error = Socket::bind(&path).unwrap_err();
+        assert!(format!("{error:#}").ends_with("another agent answers on it"), "{error:#}");
+        drop(living);
+        fs::write(&path, "precious").unwrap();
+        let error = Socket::bind(&path).unwrap_err();
+        assert!(format!("{error:#}").contains(path.to_str().unwrap()), "{error:#}");
+        assert_eq!(fs::read(&path).unwrap(), b"precious");
+    }
+}

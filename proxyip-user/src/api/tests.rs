@@ -1,0 +1,177 @@
+//! The API over a real socket, asked by the command line's client, with maps made by hand.
+
+use std::path::Path;
+
+use proxyip_common::counter::{Counter, DropReason, KernelReason};
+use proxyip_common::flow::{FlowKey, FlowRecord};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use super::*;
+use crate::client::{self, ClientError};
+use crate::flow::Flow;
+use crate::flows::tests::{HEADER, flows, key, record};
+
+/// Maps with `flows` entries from 10.0.0.2 and ports from 1 on; the last cannot be read if `broken`.
+struct Maps {
+    flows: u16,
+    broken: bool,
+}
+
+impl Maps {
+    fn entry(port: u16) -> (FlowKey, FlowRecord) {
+        (key(&format!("10.0.0.2:{port}")), record())
+    }
+}
+
+impl Source for Maps {
+    fn flow(&self, peer: SocketAddr, local: SocketAddr) -> Result<Option<(FlowKey, FlowRecord)>> {
+        Ok((1..=self.flows)
+            .map(Self::entry)
+            .find(|(key, _)| key.peer == peer.into() && key.local == local.into()))
+    }
+
+    fn flows(&self) -> Box<dyn Iterator<Item = Result<(FlowKey, FlowRecord)>> + '_> {
+        Box::new((1..=self.flows).map(|port| {
+            if self.broken && port == self.flows {
+                bail!("broken")
+            }
+            Ok(Self::entry(port))
+        }))
+    }
+
+    fn flow_count(&self) -> Result<u64> {
+        Ok(self.flows.into())
+    }
+
+    fn counters(&self) -> Result<Vec<(Counter, u64)>> {
+        if self.broken {
+            bail!("broken")
+        }
+        Ok(vec![(Counter::Established, 7)])
+    }
+
+    fn drops(&self) -> Result<Vec<(DropReason, u64)>> {
+        Ok(vec![(DropReason::V1Port, 2)])
+    }
+
+    fn left_to_kernel(&self) -> Result<Vec<(KernelReason, u64)>> {
+        Ok(vec![(KernelReason::Mptcp, 1)])
+    }
+}
+
+/// Serves `maps` in a new directory while `test` runs with the socket's path.
+async fn with_api(maps: Maps, test: impl AsyncFnOnce(&Path)) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("api.sock");
+    let config =
+        Config::from_toml("[[listener]]\nname='web'\nports=[443]\ntrusted=['10.0.0.0/8']\n")
+            .unwrap();
+    let flows = flows();
+    flows.remember(Maps::entry(1).0, &record(), HEADER).unwrap();
+    let socket = Socket::bind(&path).unwrap();
+    let shared = Shared::new(maps, Arc::new(flows), Arc::new(config));
+    tokio::select! {
+        ended = serve(&socket, shared) => panic!("{ended:?}"),
+        () = test(&path) => {}
+    }
+}
+
+async fn refusal(path: &Path, request: &str) -> (u16, String) {
+    match client::get::<Value>(path, request).await {
+        Err(ClientError::Refused { status, sentence }) => (status.as_u16(), sentence),
+        other => panic!("{request}: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn lookup_finds_the_client() {
+    with_api(Maps { flows: 3, broken: false }, async |path| {
+        let request = "/v1/flows/lookup?peer=[::ffff:10.0.0.2]:1&local=10.0.1.2:443";
+        let (flow, _) = client::get::<Value>(path, request).await.unwrap();
+        let expected = json!({
+            "listener": "web", "hand_off": "accept", "origin": "proxied", "version": "v2",
+            "client": "203.0.113.9:51234", "peer": "10.0.0.2:1", "local": "10.0.1.2:443",
+            "destination": "192.0.2.1:443", "tlvs": {"alpn": "h2"},
+        });
+        assert_eq!(flow, expected);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn other_requests_are_refused_with_a_sentence() {
+    with_api(Maps { flows: 3, broken: true }, async |path| {
+        for (request, status, part) in [
+            ("/v1/flows/lookup?peer=10.0.0.2:9&local=10.0.1.2:443", 404, "10.0.0.2:9"),
+            ("/v1/flows/lookup?peer=10.0.0.2&local=10.0.1.2:443", 400, "peer must be IP:PORT"),
+            ("/v1/flows/lookup?peer=10.0.0.2:1&local=host:443", 400, "local must be IP:PORT"),
+            ("/v1/flows/lookup?peer=10.0.0.2:1", 400, "local must be IP:PORT"),
+            ("/v1/flows/lookup?peer=1&peer=2", 400, "peer"),
+            ("/v1/status", 500, "broken"),
+            ("/v2", 404, "no such resource"),
+        ] {
+            let (seen, sentence) = refusal(path, request).await;
+            assert_eq!(seen, status, "{request}: {sentence}");
+            assert!(sentence.contains(part), "{request}: {sentence}");
+        }
+        let mut stream = UnixStream::connect(path).await.unwrap();
+        let request = b"POST /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+        assert!(answer.ends_with(r#"{"error":"only GET is supported"}"#), "{answer}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn readiness_and_status() {
+    with_api(Maps { flows: 3, broken: false }, async |path| {
+        client::get::<Value>(path, "/readyz").await.unwrap();
+        let (mut status, _) = client::get::<Value>(path, "/v1/status").await.unwrap();
+        status["pid"].take();
+        let expected = json!({
+            "version": env!("CARGO_PKG_VERSION"), "pid": null,
+            "counters": {"established": 7}, "drops": {"v1_port": 2}, "left_to_kernel": {"mptcp": 1},
+            "interfaces": [{"name": "eth0", "netns": "host"}],
+            "listeners": [
+                {"name": "web", "ports": [443], "trusted": ["10.0.0.0/8"], "hand_off": "auto"},
+            ],
+            "flows": 3,
+        });
+        assert_eq!(status, expected);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn lists_of_any_length_come_whole() {
+    for flows in [0, 1, 20_000] {
+        with_api(Maps { flows, broken: false }, async |path| {
+            let (list, _) = client::get::<Vec<Flow>>(path, "/v1/flows").await.unwrap();
+            let peers: Vec<_> = list.iter().map(|flow| flow.peer.port()).collect();
+            assert_eq!(peers, (1..=flows).collect::<Vec<_>>());
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_ends_early_is_an_error() {
+    with_api(Maps { flows: 2000, broken: true }, async |path| {
+        let answer = client::get::<Value>(path, "/v1/flows").await;
+        assert!(matches!(answer, Err(ClientError::Http(_))), "{answer:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nobody_to_ask() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("api.sock");
+    let error = client::get::<Value>(&path, "/readyz").await.unwrap_err().to_string();
+    assert!(error.contains("api.sock") && error.contains("proxyip run"), "{error}");
+}

@@ -1,0 +1,126 @@
+//! `proxyip status`
+
+use std::fmt::{self, Write};
+
+use anyhow::Result;
+use proxyip_common::counter::{Counter, DropReason, KernelReason};
+
+use super::{Reading, print};
+use crate::api::status::{Numbers, Status};
+use crate::client;
+
+/// Show what the agent guards, and what it has counted.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    reading: Reading,
+}
+
+pub(super) async fn run(arguments: &Arguments) -> Result<()> {
+    let (status, json) = client::get::<Status>(&arguments.reading.socket, "/v1/status").await?;
+    if arguments.reading.json {
+        return print([&json[..], b"\n"].concat());
+    }
+    let mut text = String::new();
+    render(&mut text, &status)?;
+    print(text)
+}
+
+fn render(text: &mut String, status: &Status) -> fmt::Result {
+    writeln!(text, "proxyip {}, process {}, {} flows", status.version, status.pid, status.flows)?;
+    writeln!(text, "\nAttached to")?;
+    for interface in &status.interfaces {
+        match interface.netns.as_str() {
+            "host" => writeln!(text, "  {}", interface.name)?,
+            netns => writeln!(text, "  {} in {netns}", interface.name)?,
+        }
+    }
+    writeln!(text, "\nListeners")?;
+    for listener in &status.listeners {
+        let trusted: Vec<_> = listener.trusted.iter().map(ToString::to_string).collect();
+        writeln!(
+            text,
+            "  {}: ports {}, hand-off {}, trusts {}",
+            listener.name,
+            ranges(&listener.ports),
+            listener.hand_off,
+            trusted.join(", ")
+        )?;
+    }
+    let counters = sentences(Counter::ALL, |counter| (counter.label(), counter.sentence()));
+    numbers(text, "Counted", &status.counters, &counters)?;
+    let drops = sentences(DropReason::ALL, |reason| (reason.label(), reason.sentence()));
+    numbers(text, "Refused", &status.drops, &drops)?;
+    let left = sentences(KernelReason::ALL, |reason| (reason.label(), reason.sentence()));
+    numbers(text, "Left to the kernel, header in place", &status.left_to_kernel, &left)
+}
+
+/// A label and its sentence.
+type Sentence = (&'static str, &'static str);
+
+fn sentences<T: Copy>(all: &[T], sentence: impl Fn(T) -> Sentence) -> Vec<Sentence> {
+    all.iter().map(|item| sentence(*item)).collect()
+}
+
+/// The numbers that are not zero, in the order of `known`; those that only the agent knows come last.
+fn numbers(text: &mut String, title: &str, numbers: &Numbers, known: &[Sentence]) -> fmt::Result {
+    writeln!(text, "\n{title}")?;
+    let unknown = |label: &&String| known.iter().all(|(known, _)| known != label);
+    let foreign = numbers.keys().filter(unknown).map(|label| (label.as_str(), ""));
+    let mut none = true;
+    for (label, sentence) in known.iter().copied().chain(foreign) {
+        let number = numbers.get(label).copied().unwrap_or(0);
+        if number > 0 {
+            none = false;
+            writeln!(text, "  {number:>10}  {label:<24} {sentence}")?;
+        }
+    }
+    if none {
+        writeln!(text, "  nothing")?;
+    }
+    Ok(())
+}
+
+/// Ascending ports, neighbours as ranges.
+fn ranges(ports: &[u16]) -> String {
+    let chunks = ports.chunk_by(|a, b| a.checked_add(1) == Some(*b));
+    let ranges: Vec<_> = chunks
+        .map(|chunk| match chunk {
+            [first, .., last] => format!("{first}-{last}"),
+            other => other.iter().map(ToString::to_string).collect(),
+        })
+        .collect();
+    ranges.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbouring_ports_are_ranges() {
+        for (ports, text) in [
+            (&[][..], ""),
+            (&[443], "443"),
+            (&[22, 80, 81, 82, 443, 65534, 65535], "22, 80-82, 443, 65534-65535"),
+        ] {
+            assert_eq!(ranges(ports), text);
+        }
+    }
+
+    #[test]
+    fn only_what_is_not_zero_is_shown() {
+        let counted: Numbers = [("established", 7), ("bypassed", 0), ("later", 3)]
+            .map(|(label, n)| (label.into(), n))
+            .into();
+        let mut text = String::new();
+        let known = sentences(Counter::ALL, |counter| (counter.label(), counter.sentence()));
+        numbers(&mut text, "Counted", &counted, &known).unwrap();
+        numbers(&mut text, "Refused", &Numbers::new(), &[]).unwrap();
+        assert_eq!(
+            text,
+            "\nCounted\n           7  established              connection handed over and established\n           \
+             3  later                    \n\nRefused\n  nothing\n"
+        );
+    }
+}

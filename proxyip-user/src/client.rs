@@ -1,0 +1,78 @@
+//! Asks a running agent.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use crate::api::ErrorJson;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody is there, or may not be asked.
+    #[error("no agent answers on {}: {cause}{}", path.display(), hint(cause))]
+    Unreachable {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The conversation broke off.
+    #[error("the agent broke off its answer")]
+    Http(#[from] hyper::Error),
+    /// The answer is not what this version understands.
+    #[error("the agent's answer makes no sense; is it of another version?")]
+    Json(#[from] serde_json::Error),
+    /// The agent says no.
+    #[error("{sentence}")]
+    Refused {
+        /// The HTTP status.
+        status: StatusCode,
+        /// The agent's sentence.
+        sentence: String,
+    },
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            " (start it with `proxyip run`, or name its socket with --socket)"
+        }
+        io::ErrorKind::PermissionDenied => " (only root and the socket's group may ask)",
+        _ => "",
+    }
+}
+
+/// The JSON that the agent on `socket` answers a GET of `path` with, decoded and as it came.
+///
+/// # Errors
+/// Any answer but 200 is one.
+pub async fn get<T: DeserializeOwned>(
+    socket: &Path,
+    path: &str,
+) -> Result<(T, Bytes), ClientError> {
+    let stream = UnixStream::connect(socket)
+        .await
+        .map_err(|cause| ClientError::Unreachable { path: socket.into(), cause })?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let request = Request::get(path)
+        .header("host", "proxyip")
+        .body(Empty::<Bytes>::new())
+        .expect("paths are made of addresses and constants");
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    let body = response.into_body().collect().await?.to_bytes();
+    if status != StatusCode::OK {
+        let sentence = serde_json::from_slice::<ErrorJson>(&body)?.error;
+        return Err(ClientError::Refused { status, sentence });
+    }
+    Ok((serde_json::from_slice(&body)?, body))
+}

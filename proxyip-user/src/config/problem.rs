@@ -1,0 +1,111 @@
+//! What can be wrong with a configuration, in words that tell the operator what to change.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+/// Why a configuration file was not taken; displays as one line per problem.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("{}: cannot be read: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is wrong, in at least one place.
+    #[error("{}", lines(path, problems))]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// Each place.
+        problems: Vec<Problem>,
+    },
+}
+
+fn lines(path: &std::path::Path, problems: &[Problem]) -> String {
+    let lines: Vec<_> =
+        problems.iter().map(|problem| format!("{}:{problem}", path.display())).collect();
+    lines.join("\n")
+}
+
+/// One thing that is wrong; displays as `LINE: KEY: sentence`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The line, counted from 1.
+    pub line: usize,
+    /// The key with its table, such as `listener.ports`.
+    pub key: String,
+    /// What is wrong with it.
+    pub fault: Fault,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.line, self.key, self.fault)
+    }
+}
+
+/// What can be wrong with a key or its value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the sentences say it")]
+pub enum Fault {
+    #[error("this is not TOML: {0}")]
+    Syntax(String),
+    #[error("no such key; there are {}", .known.join(", "))]
+    UnknownKey { known: Vec<&'static str> },
+    #[error("not supported by this version")]
+    KeyNotSupported,
+    #[error("{0:?} is not supported by this version")]
+    ValueNotSupported(String),
+    #[error("globs such as {0:?} are not supported by this version; name each one")]
+    GlobNotSupported(String),
+    #[error("must be {expected}, not {found}")]
+    WrongType { expected: &'static str, found: &'static str },
+    #[error("{value:?} is not one of {}", .choices.join(", "))]
+    NotOneOf { value: String, choices: Vec<&'static str> },
+    #[error("missing; it has no default")]
+    Missing,
+    #[error("at least one [[listener]] is needed")]
+    NoListener,
+    #[error("must name at least one {0}")]
+    Empty(&'static str),
+    #[error("must be a number from {least} to {most}")]
+    OutOfRange { least: u32, most: u32 },
+    #[error("more than {0} are not supported")]
+    TooMany(u32),
+    #[error(
+        "{0:?} is not a port, which is a number from 1 to 65535, or a range such as \"8000-8010\""
+    )]
+    NotAPort(String),
+    #[error("the range {0:?} ends before it begins")]
+    RangeBackwards(String),
+    #[error("port {port} is guarded by listener {other:?} already")]
+    PortTaken { port: u16, other: String },
+    #[error("{0:?} is not a network, such as \"10.0.0.0/16\" or \"fd00::/8\"")]
+    NotANetwork(String),
+    #[error("{address:?} is an address; write \"{address}/{bits}\" to trust that one alone")]
+    AddressWithoutPrefix { address: String, bits: u8 },
+    #[error("{value:?} has bits set behind its prefix; the network is \"{network}\"")]
+    HostBits { value: String, network: IpNet },
+    #[error("{value:?} is IPv4 in IPv6 notation; write \"{network}\"")]
+    MappedNetwork { value: String, network: IpNet },
+    #[error(
+        "{0:?} is not an interface's name, which has 1 to 15 bytes, none of them a space or a slash"
+    )]
+    NotAnInterface(String),
+    #[error("interface {0:?} is named before, in the same namespace")]
+    InterfaceTwice(String),
+    #[error(
+        "{0:?} is neither \"host\" nor the absolute path of a namespace file such as \"/run/netns/blue\""
+    )]
+    NotANamespace(String),
+    #[error("{0:?} is not an absolute path")]
+    NotAbsolute(String),
+    #[error("another listener is named {0:?}; names must differ")]
+    NameTaken(String),
+}

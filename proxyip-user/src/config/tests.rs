@@ -1,0 +1,253 @@
+use std::path::Path;
+
+use super::*;
+
+/// A file that is right.
+const GOOD: &str = r#"
+[[interface]]
+name = "ens5"
+
+[[interface]]
+name = "eth0"
+netns = "/run/netns/blue"
+
+[[listener]]
+name = "gitea"
+ports = [3000, "8000-8002", 8001]
+trusted = ["10.0.0.0/16", "fd00::/8", "10.0.0.0/16"]
+untrusted = "reset"
+versions = ["v2"]
+hand_off = "accept"
+unknown = "reset"
+
+[[listener]]
+name = "web"
+ports = [443]
+trusted = ["192.0.2.1/32"]
+
+[api]
+socket = "/run/a.sock"
+
+[log]
+flows = "off"
+path = "/var/log/flows"
+
+[agent]
+pin_path = "/sys/fs/bpf/a"
+max_flows = 1024
+"#;
+
+/// The least there can be.
+const LEAST: &str = "[[listener]]\nports = [443]\ntrusted = ['10.0.0.0/8']\n";
+
+/// What is wrong with a file, a line each.
+fn problems(text: &str) -> Vec<String> {
+    let problems = Config::from_toml(text).expect_err(text);
+    problems.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn every_key_is_read() {
+    let network = |text| network(text).unwrap();
+    let expected = Config {
+        interfaces: vec![
+            Interface { name: "ens5".into(), netns: Netns::Host },
+            Interface { name: "eth0".into(), netns: Netns::Path("/run/netns/blue".into()) },
+        ],
+        listeners: vec![
+            Listener {
+                name: "gitea".into(),
+                ports: vec![3000, 8000, 8001, 8002],
+                trusted: vec![network("10.0.0.0/16"), network("fd00::/8")],
+                untrusted: Untrusted::Reset,
+                versions: Versions { v1: false, v2: true },
+                unknown: Unknown::Reset,
+                hand_off: HandOff::Accept,
+            },
+            Listener {
+                name: "web".into(),
+                ports: vec![443],
+                trusted: vec![network("192.0.2.1/32")],
+                ..Listener::default()
+            },
+        ],
+        api: Api { socket: "/run/a.sock".into() },
+        log: Log { flows: FlowFormat::Off, path: Some("/var/log/flows".into()) },
+        agent: Agent { pin_path: "/sys/fs/bpf/a".into(), max_flows: 1024 },
+    };
+    assert_eq!(Config::from_toml(GOOD), Ok(expected));
+}
+
+#[test]
+fn flags_and_the_least_file_mean_the_same() {
+    let from_arguments = Config::from_arguments(
+        vec!["eth0".into()],
+        &["443".parse().unwrap()],
+        vec![network("10.0.0.0/8").unwrap()],
+    );
+    assert_eq!(Config::from_toml(LEAST), Ok(from_arguments));
+}
+
+#[test]
+fn each_mistake_has_its_line_key_and_sentence() {
+    for (text, expected) in [
+        ("", "1: listener: at least one [[listener]] is needed"),
+        ("listener = 1", "1: listener: must be a list, not an integer"),
+        ("x = 1", "1: x: no such key; there are interface, listener, api, log, agent"),
+        ("[[set]]", "1: set: not supported by this version"),
+        ("[api]\nhttp = '127.0.0.1:1'", "2: api.http: not supported by this version"),
+        ("[api]\nsocket = 'a'", "2: api.socket: \"a\" is not an absolute path"),
+        ("[log]\nflows = 'vpc'", "2: log.flows: \"vpc\" is not supported by this version"),
+        ("[log]\nflows = 'xml'", "2: log.flows: \"xml\" is not one of json, off"),
+        ("[log]\nflows = true", "2: log.flows: must be a string, not a boolean"),
+        ("[agent]\nmax_flows = 1023", "2: agent.max_flows: must be a number from 1024 to 16777216"),
+        ("[agent]\nmax_flows = 1.5", "2: agent.max_flows: must be an integer, not a float"),
+        ("agent = 3", "1: agent: must be a table, not an integer"),
+        ("[[interface]]\nxdp = 'auto'", "2: interface.xdp: not supported by this version"),
+        (
+            "[[interface]]\nname = 'eth*'",
+            "2: interface.name: globs such as \"eth*\" are not supported by this version; name each one",
+        ),
+        (
+            "[[interface]]\nname = 'a/b'",
+            "2: interface.name: \"a/b\" is not an interface's name, which has 1 to 15 bytes, none of \
+             them a space or a slash",
+        ),
+        (
+            "[[interface]]\nnetns = 'blue'",
+            "2: interface.netns: \"blue\" is neither \"host\" nor the absolute path of a namespace file \
+             such as \"/run/netns/blue\"",
+        ),
+        (
+            "[[interface]]\n[[interface]]\nname = 'eth0'",
+            "3: interface.name: interface \"eth0\" is named before, in the same namespace",
+        ),
+        ("interface = []", "1: interface: must name at least one interface"),
+    ] {
+        let seen = problems(text);
+        assert!(seen.iter().any(|problem| problem == expected), "{text:?}: {seen:#?}");
+    }
+}
+
+#[test]
+fn each_mistake_in_a_listener() {
+    for (line, expected) in [
+        ("ports = []", "ports: must name at least one port"),
+        ("ports = 443", "ports: must be a list, not an integer"),
+        ("ports = [0]", "ports: \"0\" is not a port"),
+        ("ports = [65536]", "ports: \"65536\" is not a port"),
+        ("ports = [99999999999999999999]", "ports: "),
+        ("ports = ['+80']", "ports: \"+80\" is not a port"),
+        ("ports = ['80-']", "ports: \"80-\" is not a port"),
+        ("ports = ['90-80']", "ports: the range \"90-80\" ends before it begins"),
+        ("ports = [true]", "ports: must be ports or ranges such as \"8000-8010\", not a boolean"),
+        ("trusted = []", "trusted: must name at least one network"),
+        ("trusted = ['any']", "trusted: \"any\" is not a network"),
+        ("trusted = ['10.0.0.0/33']", "trusted: \"10.0.0.0/33\" is not a network"),
+        ("trusted = ['10.0.0.1']", "trusted: \"10.0.0.1\" is an address; write \"10.0.0.1/32\""),
+        ("trusted = ['fd00::1']", "trusted: \"fd00::1\" is an address; write \"fd00::1/128\""),
+        (
+            "trusted = ['10.0.0.1/16']",
+            "trusted: \"10.0.0.1/16\" has bits set behind its prefix; the network is \"10.0.0.0/16\"",
+        ),
+        (
+            "trusted = ['::ffff:10.0.0.1/112']",
+            "trusted: \"::ffff:10.0.0.1/112\" is IPv4 in IPv6 notation; write \"10.0.0.0/16\"",
+        ),
+        ("trusted = [1]", "trusted: must be networks such as \"10.0.0.0/16\", not an integer"),
+        ("untrusted = 'x'", "untrusted: \"x\" is not one of bypass, reset, drop"),
+        ("versions = []", "versions: must name at least one version"),
+        ("versions = ['v3']", "versions: \"v3\" is not one of v1, v2"),
+        ("unknown = 'drop'", "unknown: \"drop\" is not one of accept, reset"),
+        ("hand_off = 'observe'", "hand_off: \"observe\" is not supported by this version"),
+        ("hand_off = 'x'", "hand_off: \"x\" is not one of auto, accept"),
+        ("allow = []", "allow: not supported by this version"),
+        ("denied = 'mark'", "denied: not supported by this version"),
+        ("port = 3", "port: no such key; there are name, ports, trusted"),
+        ("name = ' '", "name: must name at least one character"),
+    ] {
+        let key = line.split_once(' ').unwrap().0;
+        let rest = LEAST.lines().skip(1).filter(|line| !line.starts_with(&format!("{key} ")));
+        let text = format!("[[listener]]\n{line}\n{}", rest.collect::<Vec<_>>().join("\n"));
+        let seen = problems(&text);
+        assert_eq!(seen.len(), 1, "{text}: {seen:#?}");
+        assert!(seen[0].starts_with(&format!("2: listener.{expected}")), "{text}: {seen:#?}");
+    }
+}
+
+#[test]
+fn listeners_do_not_share_names_or_ports() {
+    let text = "\
+[[listener]]
+ports = ['8000-8010', 80]
+trusted = ['10.0.0.0/8']
+[[listener]]
+ports = ['8005-9000', 80]
+trusted = ['10.0.0.0/8']
+";
+    assert_eq!(
+        problems(text),
+        [
+            "4: listener.name: another listener is named \"default\"; names must differ",
+            "5: listener.ports: port 80 is guarded by listener \"default\" already",
+        ]
+    );
+}
+
+#[test]
+fn everything_wrong_is_said_at_once_in_the_order_of_lines() {
+    let text = "[agent]\nmax_flows = 1\n[[listener]]\nports = [0, 1, 70000]\nmark = 1\n[log]\npath = 'x'\n";
+    let lines: Vec<_> = problems(text)
+        .iter()
+        .map(|line| line.split(": ").take(2).collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "2 agent.max_flows",
+            "3 listener.trusted",
+            "4 listener.ports",
+            "4 listener.ports",
+            "5 listener.mark",
+            "7 log.path"
+        ]
+    );
+}
+
+#[test]
+fn what_is_not_toml_has_its_line_and_key() {
+    for (text, line_and_key) in [
+        ("[api]\nsocket = \n", "2: socket: this is not TOML: "),
+        ("[api]\nsocket = 'a'\nsocket = 'b'\n", "3: socket: this is not TOML: "),
+        ("[api\n", "1: syntax: this is not TOML: "),
+    ] {
+        let seen = problems(text);
+        assert!(seen[0].starts_with(line_and_key), "{text:?}: {seen:#?}");
+    }
+}
+
+#[test]
+fn every_line_names_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("proxyip.toml");
+    let error = Config::from_file(&path).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("{}: cannot be read: ", path.display())), "{error}");
+    std::fs::write(&path, "x = 1\ny = 2\n[[listener]]\n").unwrap();
+    let error = Config::from_file(&path).unwrap_err().to_string();
+    assert_eq!(error.lines().count(), 4, "{error}");
+    let starts = |(line, number)| {
+        let start = format!("{}:{number}: ", path.display());
+        <str>::starts_with(line, &start)
+    };
+    assert!(error.lines().zip([1, 2, 3, 3]).all(starts), "{error}");
+}
+
+#[test]
+fn trusting_everyone_is_warned_of() {
+    let text = LEAST.replace("'10.0.0.0/8'", "'0.0.0.0/0', '10.0.0.0/8', '::/0'");
+    let warnings = Config::from_toml(&text).unwrap().warnings();
+    assert_eq!(warnings.len(), 2);
+    assert!(warnings[0].contains("0.0.0.0/0") && warnings[1].contains("::/0"), "{warnings:?}");
+    assert_eq!(Config::from_toml(GOOD).unwrap().warnings(), Vec::<String>::new());
+    assert!(Path::new(DEFAULT_PIN_PATH).is_absolute());
+}

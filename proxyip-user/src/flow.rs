@@ -1,0 +1,60 @@
+//! A flow as JSON: what the flow log, the API and the command line share.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+
+use proxyip_common::flow::{FlowKey, FlowRecord, Origin};
+use serde::{Deserialize, Serialize};
+
+use crate::tlvs::TlvsJson;
+
+/// A flow; what is not known of it is left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flow {
+    /// The listener's name; absent if the configuration no longer has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listener: Option<String>,
+    /// How the connection was given to the application.
+    pub hand_off: Cow<'static, str>,
+    /// What the header said of the client: `proxied`, `local` or `unknown`.
+    pub origin: Cow<'static, str>,
+    /// Version of the header: `v1` or `v2`.
+    pub version: Cow<'static, str>,
+    /// The client; the peer, if the header names none.
+    pub client: SocketAddr,
+    /// The load balancer's end.
+    pub peer: SocketAddr,
+    /// This host's end.
+    pub local: SocketAddr,
+    /// Where the client connected to; the local end, if the header names none.
+    pub destination: SocketAddr,
+    /// The header's TLVs, if it had any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tlvs: Option<TlvsJson>,
+}
+
+impl Flow {
+    /// From an entry of the flow table and what the agent knows of it.
+    #[must_use]
+    pub fn new(
+        key: &FlowKey,
+        record: &FlowRecord,
+        listener: Option<String>,
+        tlvs: Option<TlvsJson>,
+    ) -> Self {
+        Self {
+            listener,
+            hand_off: HAND_OFF.into(),
+            origin: Origin::from_u8(record.origin).unwrap_or(Origin::Unknown).label().into(),
+            version: if record.version == 1 { "v1" } else { "v2" }.into(),
+            client: record.client.0.to_socket_addr(),
+            peer: key.peer.0.to_socket_addr(),
+            local: key.local.0.to_socket_addr(),
+            destination: record.destination.0.to_socket_addr(),
+            tlvs,
+        }
+    }
+}
+
+/// The one hand-off of this version.
+pub const HAND_OFF: &str = "accept";

@@ -1,0 +1,21 @@
+//! The agent and command line of proxyip.
+//!
+//! - [`cli`]: one file per verb; [`client`] is how reading verbs reach the agent.
+//! - [`config`]: what to guard, from a file or from flags.
+//! - [`kernel`]: loads, attaches and pins the kernel programs; reads their maps and events.
+//! - [`recorder`]: from events to [`flows`] (memory of TLVs), [`flow_log`] and [`warnings`].
+//! - [`api`]: HTTP over a Unix socket. [`flow`] and [`tlvs`] are the JSON that it and the log share.
+
+pub mod api;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod flow;
+pub mod flow_log;
+pub mod flows;
+pub mod kernel;
+pub mod line;
+pub mod lock;
+pub mod recorder;
+pub mod tlvs;
+pub mod warnings;

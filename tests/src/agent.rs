@@ -1,0 +1,224 @@
+//! proxyip itself.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::sync::OnceLock;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::command::attempt;
+use crate::guard::Guard;
+use crate::namespace::Namespace;
+use crate::process::Process;
+use crate::site::Site;
+use crate::wait::eventually;
+
+static BINARY: OnceLock<PathBuf> = OnceLock::new();
+
+/// Makes this the program under test, whatever `PROXYIP_BIN` says.
+pub fn use_agent_binary(path: PathBuf) {
+    BINARY.set(path).expect("the program under test is named once");
+}
+
+/// The program under test.
+///
+/// # Panics
+/// When `PROXYIP_BIN` does not name it.
+#[must_use]
+pub fn agent_binary() -> PathBuf {
+    let path = BINARY.get().cloned().or_else(|| std::env::var_os("PROXYIP_BIN").map(PathBuf::from));
+    let path = path.expect("the environment variable PROXYIP_BIN must name the proxyip program");
+    assert!(path.is_file(), "PROXYIP_BIN={} is no file", path.display());
+    path
+}
+
+/// What a proxyip command answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Its exit code.
+    pub code: i32,
+    /// Its standard output, trimmed.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+impl From<Output> for Answer {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().expect("the command was not killed"),
+            stdout: String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+/// An agent in the server's namespace with its own configuration, socket and pin path; on drop it is
+/// stopped and all that it pinned is removed.
+#[derive(Debug)]
+pub struct Agent<'a> {
+    site: &'a Site,
+    process: Process,
+    config: String,
+}
+
+impl<'a> Agent<'a> {
+    /// Starts it and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    #[must_use]
+    pub fn start(site: &'a Site, guard: &Guard) -> Self {
+        let config = site.scratch.write("proxyip.toml", &guard.toml(&site.scratch));
+        let process = launch(site, &config);
+        let mut agent = Self { site, process, config };
+        agent.wait_ready();
+        agent
+    }
+
+    /// Starts the agent again, with the same configuration, after it has ended.
+    pub fn start_again(&mut self) {
+        self.process = launch(self.site, &self.config);
+        self.wait_ready();
+    }
+
+    fn wait_ready(&mut self) {
+        let socket = self.site.scratch.path("api.sock");
+        self.process.ready("GET /readyz answered 200", |_| is_ready(&socket).then_some(()));
+    }
+
+    /// Its process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Kills it so that it cannot clean up.
+    pub fn kill(&mut self) {
+        self.process.signal(Signal::SIGKILL);
+        self.process.wait();
+    }
+
+    /// Its configuration file.
+    #[must_use]
+    pub fn config(&self) -> &str {
+        &self.config
+    }
+
+    /// A command that asks this agent.
+    #[must_use]
+    pub fn ask(&self, arguments: &[&str]) -> Answer {
+        let mut command = self.site.net.server.command(&agent_binary().display().to_string());
+        command.args(arguments).env("PROXYIP_SOCKET", self.site.scratch.path("api.sock"));
+        attempt(&mut command).into()
+    }
+
+    /// `proxyip ARGUMENTS --json`, parsed.
+    ///
+    /// # Panics
+    /// When it fails or answers something else.
+    #[must_use]
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let answer = self.ask(&[arguments, &["--json"]].concat());
+        assert_eq!(answer.code, 0, "proxyip {arguments:?} --json: {}", answer.stderr);
+        serde_json::from_str(&answer.stdout)
+            .unwrap_or_else(|error| panic!("proxyip {arguments:?} --json: {error}: {answer:?}"))
+    }
+
+    /// The numbers of one section of the status that are not 0: `counters`, `drops` or
+    /// `left_to_kernel`.
+    ///
+    /// # Panics
+    /// When the status has no such section.
+    #[must_use]
+    pub fn numbers(&self, section: &str) -> BTreeMap<String, u64> {
+        let status = self.json(&["status"]);
+        let section = status[section].as_object().unwrap_or_else(|| panic!("status: {status}"));
+        let numbers =
+            section.iter().map(|(label, n)| (label.clone(), n.as_u64().expect("a count")));
+        numbers.filter(|(_, n)| *n > 0).collect()
+    }
+
+    /// One of the counters.
+    #[must_use]
+    pub fn counter(&self, label: &str) -> u64 {
+        self.numbers("counters").get(label).copied().unwrap_or(0)
+    }
+
+    /// Waits until a counter has reached `at_least`.
+    pub fn wait_counter(&self, label: &str, at_least: u64) {
+        eventually(&format!("{label} >= {at_least}"), || {
+            (self.counter(label) >= at_least).then_some(())
+        });
+    }
+
+    /// The flow log so far.
+    ///
+    /// # Panics
+    /// When a whole line is no JSON.
+    #[must_use]
+    pub fn flow_log(&self) -> Vec<Value> {
+        let text = self.process.stdout();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let parse = |line: &str| {
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("flow log: {error}: {line}"))
+        };
+        whole.lines().map(parse).collect()
+    }
+
+    /// The first line of the flow log that is a certain event of the connection with this peer.
+    pub fn wait_event(&self, event: &str, peer: &str) -> Value {
+        eventually(&format!("flow log: {event} of {peer}"), || {
+            self.flow_log().into_iter().find(|line| line["event"] == event && line["peer"] == peer)
+        })
+    }
+
+    /// Asserts that the agent runs and that it refused exactly what the test provoked.
+    ///
+    /// # Panics
+    /// When that is not so.
+    pub fn assert_healthy(&mut self, drops: &[(&str, u64)]) {
+        assert!(self.process.is_alive(), "the agent has ended");
+        let drops = drops.iter().map(|(label, n)| ((*label).to_owned(), *n)).collect();
+        assert_eq!(self.numbers("drops"), drops, "drops by reason");
+    }
+}
+
+impl Drop for Agent<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- proxyip status: {:?}", self.ask(&["status", "--json"]).stdout);
+        }
+        self.process.signal(Signal::SIGTERM);
+        crate::wait::until(std::time::Duration::from_secs(5), || {
+            (!self.process.is_alive()).then_some(())
+        });
+        detach(&self.site.net.server, &self.site.scratch.pin_path());
+        let _ = fs::remove_dir_all(self.site.scratch.pin_path());
+    }
+}
+
+/// `proxyip detach`.
+pub(crate) fn detach(namespace: &Namespace, pin_path: &Path) -> Answer {
+    let mut command = namespace.command(&agent_binary().display().to_string());
+    attempt(command.arg("detach").arg("--pin-path").arg(pin_path)).into()
+}
+
+fn launch(site: &Site, config: &str) -> Process {
+    let mut command = site.net.server.command(&agent_binary().display().to_string());
+    command.args(["run", "--config", config]);
+    Process::start("proxyip", site.scratch.directory(), &mut command)
+}
+
+/// Asks the agent's socket as a monitoring script would.
+fn is_ready(socket: &Path) -> bool {
+    let Ok(mut stream) = UnixStream::connect(socket) else { return false };
+    let request = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let mut answer = Vec::new();
+    stream.write_all(request).and_then(|()| stream.read_to_end(&mut answer)).is_ok()
+        && answer.starts_with(b"HTTP/1.1 200")
+}

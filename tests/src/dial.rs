@@ -1,0 +1,138 @@
+//! Connections opened by the test itself, where curl or a load balancer would not send the bytes that
+//! are wanted.
+
+use std::io::{self, Read};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+
+use crate::namespace::Namespace;
+
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How to connect.
+#[derive(Clone, Debug)]
+pub struct Dial {
+    target: SocketAddr,
+    source: Option<SocketAddr>,
+    keep_alive: Option<Duration>,
+}
+
+impl Dial {
+    /// To this address and port.
+    ///
+    /// # Panics
+    /// When `address` is none.
+    #[must_use]
+    pub fn to(address: &str, port: u16) -> Self {
+        let address = address.parse().expect("an IP address");
+        Self { target: SocketAddr::new(address, port), source: None, keep_alive: None }
+    }
+
+    /// From this address; port 0 lets the kernel choose.
+    ///
+    /// # Panics
+    /// When `address` is none.
+    #[must_use]
+    pub fn from(mut self, address: &str, port: u16) -> Self {
+        self.source = Some(SocketAddr::new(address.parse().expect("an IP address"), port));
+        self
+    }
+
+    /// With a keep-alive probe after each such silence, and the connection given up after three
+    /// unanswered ones.
+    #[must_use]
+    pub fn keep_alive(mut self, interval: Duration) -> Self {
+        self.keep_alive = Some(interval);
+        self
+    }
+
+    /// Opens the connection from `namespace`. Reads time out after 20 seconds.
+    ///
+    /// # Panics
+    /// When the connection cannot be opened.
+    #[must_use]
+    pub fn open(&self, namespace: &Namespace) -> TcpStream {
+        self.attempt(namespace).unwrap_or_else(|error| panic!("{self:?}: {error}"))
+    }
+
+    /// Tries to open the connection from `namespace`.
+    ///
+    /// # Errors
+    /// Those of `connect(2)`.
+    ///
+    /// # Panics
+    /// When the socket's options cannot be set.
+    pub fn attempt(&self, namespace: &Namespace) -> io::Result<TcpStream> {
+        namespace.enter(|| self.attempt_here())
+    }
+
+    /// Tries to open the connection from the calling thread's namespace.
+    ///
+    /// # Errors
+    /// Those of `connect(2)`.
+    ///
+    /// # Panics
+    /// When the socket's options cannot be set.
+    pub fn attempt_here(&self) -> io::Result<TcpStream> {
+        let socket =
+            Socket::new(Domain::for_address(self.target), Type::STREAM, Some(Protocol::TCP))?;
+        if let Some(source) = self.source {
+            // A certain port may still be in TIME_WAIT; one that the kernel chooses had better not.
+            socket.set_reuse_address(source.port() != 0).expect("SO_REUSEADDR");
+            socket.bind(&source.into())?;
+        }
+        if let Some(interval) = self.keep_alive {
+            let keep_alive = TcpKeepalive::new().with_time(interval).with_interval(interval);
+            socket.set_tcp_keepalive(&keep_alive.with_retries(3)).expect("SO_KEEPALIVE");
+        }
+        // What one test writes in one call must leave in one segment, if it fits.
+        socket.set_tcp_nodelay(true).expect("TCP_NODELAY");
+        socket.connect_timeout(&self.target.into(), TIMEOUT)?;
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(TIMEOUT)).expect("SO_RCVTIMEO");
+        Ok(stream)
+    }
+}
+
+/// The next line, without its end.
+///
+/// # Panics
+/// When none comes.
+pub fn read_line(mut stream: &TcpStream) -> String {
+    let mut line = Vec::new();
+    loop {
+        let mut byte = [0];
+        match stream.read(&mut byte) {
+            Ok(1) if byte[0] == b'\n' => return String::from_utf8_lossy(&line).into_owned(),
+            Ok(1) => line.push(byte[0]),
+            other => panic!("no line: {other:?} after {:?}", String::from_utf8_lossy(&line)),
+        }
+    }
+}
+
+/// Everything up to the peer's end of the stream.
+///
+/// # Panics
+/// When the stream does not end in order.
+pub fn read_rest(mut stream: &TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Err(error) = stream.read_to_end(&mut bytes) {
+        panic!("{error} after {:?}", String::from_utf8_lossy(&bytes));
+    }
+    bytes
+}
+
+/// Whether the peer has reset the connection, waiting for it. A byte received or an orderly end of the
+/// stream means no.
+///
+/// # Panics
+/// When nothing happens at all.
+pub fn is_reset(mut stream: &TcpStream) -> bool {
+    match stream.read(&mut [0; 1]) {
+        Ok(_) => false,
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => true,
+        Err(error) => panic!("neither reset nor answered: {error}"),
+    }
+}

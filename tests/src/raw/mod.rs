@@ -1,0 +1,213 @@
+//! A TCP peer made by hand, for segments that the kernel's own TCP would never send.
+
+mod super_segment;
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::net::address;
+use crate::site::Site;
+
+/// Length of a TCP header without options, bytes.
+const HEADER: usize = 20;
+
+/// A segment received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Sequence number.
+    pub sequence: u32,
+    /// Acknowledgment number.
+    pub acknowledgment: u32,
+    /// `RawPeer::SYN` and its siblings.
+    pub flags: u8,
+    /// Options, padding included.
+    pub options: Vec<u8>,
+    /// Payload.
+    pub payload: Vec<u8>,
+}
+
+/// The load balancer's trusted address with one port, spoken for by the test instead of the kernel.
+#[derive(Debug)]
+pub struct RawPeer {
+    socket: Socket,
+    source: (Ipv4Addr, u16),
+    target: (Ipv4Addr, u16),
+    /// Sequence number of the next byte to send.
+    pub sequence: u32,
+    /// Acknowledgment number of the next segment that has the ACK flag.
+    pub acknowledgment: u32,
+}
+
+impl RawPeer {
+    /// The FIN flag.
+    pub const FIN: u8 = 0x01;
+    /// The SYN flag.
+    pub const SYN: u8 = 0x02;
+    /// The RST flag.
+    pub const RST: u8 = 0x04;
+    /// The PSH flag.
+    pub const PSH: u8 = 0x08;
+    /// The ACK flag.
+    pub const ACK: u8 = 0x10;
+
+    /// From this port of the load balancer to this port of the server.
+    ///
+    /// # Panics
+    /// When raw sockets are not permitted.
+    #[must_use]
+    pub fn new(site: &Site, source_port: u16, target_port: u16) -> Self {
+        let balancer = &site.net.balancer;
+        // The kernel knows nothing of this connection and would reset it.
+        balancer.run(&format!(
+            "iptables -A OUTPUT -p tcp --sport {source_port} --tcp-flags RST RST -j DROP"
+        ));
+        let address = |text: &str| text.parse::<Ipv4Addr>().expect("an IPv4 address");
+        let source = (address(address::BALANCER), source_port);
+        let target = (address(address::SERVER), target_port);
+        let socket = balancer.enter(|| {
+            let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::TCP))?;
+            socket.bind(&SockAddr::from(std::net::SocketAddrV4::new(source.0, 0)))?;
+            Ok::<_, io::Error>(socket)
+        });
+        let socket = socket.unwrap_or_else(|error| panic!("raw socket: {error}"));
+        Self { socket, source, target, sequence: 0x1234_5678, acknowledgment: 0 }
+    }
+
+    /// Sends a segment at [`RawPeer::sequence`], which then moves past what was sent.
+    ///
+    /// # Panics
+    /// When the segment cannot be sent.
+    pub fn send(&mut self, flags: u8, options: &[u8], payload: &[u8]) {
+        let mut segment = self.segment(flags, options, payload);
+        let sum = checksum(&[self.pseudo_header(segment.len()), segment.clone()].concat());
+        segment[16..18].copy_from_slice(&sum.to_be_bytes());
+        let target = SockAddr::from(std::net::SocketAddrV4::new(self.target.0, 0));
+        self.socket.send_to(&segment, &target).expect("cannot send a raw segment");
+        self.advance(payload.len() + usize::from(flags & (Self::SYN | Self::FIN) != 0));
+    }
+
+    fn advance(&mut self, length: usize) {
+        let length = u32::try_from(length).expect("a segment is short");
+        self.sequence = self.sequence.wrapping_add(length);
+    }
+
+    /// A segment whose checksum is zero.
+    fn segment(&self, flags: u8, options: &[u8], payload: &[u8]) -> Vec<u8> {
+        assert!(options.len().is_multiple_of(4), "options are padded to words of 32 bits");
+        let words =
+            u8::try_from((HEADER + options.len()) / 4).expect("40 bytes of options at most");
+        let mut segment = Vec::new();
+        segment.extend(self.source.1.to_be_bytes());
+        segment.extend(self.target.1.to_be_bytes());
+        segment.extend(self.sequence.to_be_bytes());
+        let acknowledgment = if flags & Self::ACK == 0 { 0 } else { self.acknowledgment };
+        segment.extend(acknowledgment.to_be_bytes());
+        segment.extend([words << 4, flags, 0xff, 0xff, 0, 0, 0, 0]);
+        segment.extend(options);
+        segment.extend(payload);
+        segment
+    }
+
+    /// The next segment of this connection, if one comes within `limit`.
+    ///
+    /// # Panics
+    /// When the socket fails.
+    #[must_use]
+    pub fn receive(&self, limit: Duration) -> Option<Segment> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.checked_duration_since(Instant::now())?;
+            let left = left.max(Duration::from_millis(1));
+            self.socket.set_read_timeout(Some(left)).expect("SO_RCVTIMEO");
+            let mut buffer = vec![MaybeUninit::<u8>::uninit(); 65_536];
+            let length = match self.socket.recv(&mut buffer) {
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(error) => panic!("raw socket: {error}"),
+            };
+            // SAFETY: the kernel has written the first `length` bytes.
+            let packet: Vec<u8> =
+                buffer[..length].iter().map(|byte| unsafe { byte.assume_init() }).collect();
+            if let Some(segment) = self.parse(&packet) {
+                return Some(segment);
+            }
+        }
+    }
+
+    /// Opens the connection: sends a SYN with these options and returns the SYN-ACK, not yet
+    /// acknowledged.
+    ///
+    /// # Panics
+    /// When no SYN-ACK comes.
+    pub fn open(&mut self, options: &[u8]) -> Segment {
+        self.send(Self::SYN, options, &[]);
+        let answer = self.receive(Duration::from_secs(5)).expect("an answer to the SYN");
+        assert_eq!(answer.flags & 0x3f, Self::SYN | Self::ACK, "{answer:?}");
+        assert_eq!(answer.acknowledgment, self.sequence, "{answer:?}");
+        self.acknowledgment = answer.sequence.wrapping_add(1);
+        answer
+    }
+
+    /// The next segment with payload; the payload counts as received.
+    ///
+    /// # Panics
+    /// When none comes, or a RST.
+    pub fn receive_payload(&mut self) -> Vec<u8> {
+        loop {
+            let segment = self.receive(Duration::from_secs(5)).expect("payload");
+            assert_eq!(segment.flags & Self::RST, 0, "reset instead of payload: {segment:?}");
+            if !segment.payload.is_empty() && segment.sequence == self.acknowledgment {
+                let length = u32::try_from(segment.payload.len()).expect("a segment is short");
+                self.acknowledgment = self.acknowledgment.wrapping_add(length);
+                return segment.payload;
+            }
+        }
+    }
+
+    /// A received IP packet, if it belongs to this connection.
+    fn parse(&self, packet: &[u8]) -> Option<Segment> {
+        let segment = packet.get(usize::from(packet.first()? & 0x0f) * 4..)?;
+        let number = |offset: usize| {
+            Some(u32::from_be_bytes(segment.get(offset..offset + 4)?.try_into().ok()?))
+        };
+        let ports = (u32::from(self.target.1) << 16) | u32::from(self.source.1);
+        if number(0)? != ports {
+            return None;
+        }
+        let data = usize::from(segment.get(12)? >> 4) * 4;
+        Some(Segment {
+            sequence: number(4)?,
+            acknowledgment: number(8)?,
+            flags: *segment.get(13)?,
+            options: segment.get(HEADER..data)?.to_vec(),
+            payload: segment.get(data..)?.to_vec(),
+        })
+    }
+
+    /// What the checksum covers besides a segment of `length` bytes (RFC 9293 §3.1).
+    fn pseudo_header(&self, length: usize) -> Vec<u8> {
+        let mut bytes = self.source.0.octets().to_vec();
+        bytes.extend(self.target.0.octets());
+        bytes.extend([0, 6]);
+        bytes.extend(u16::try_from(length).expect("a segment is short").to_be_bytes());
+        bytes
+    }
+}
+
+/// The Internet checksum (RFC 1071) of bytes in which the checksum field is zero.
+fn checksum(bytes: &[u8]) -> u16 {
+    !folded_sum(bytes)
+}
+
+/// The one's complement sum of 16-bit words.
+fn folded_sum(bytes: &[u8]) -> u16 {
+    let word = |pair: &[u8]| u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0));
+    let sum: u32 = bytes.chunks(2).map(word).sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    let folded = (folded & 0xffff) + (folded >> 16);
+    u16::try_from(folded).expect("folded twice")
+}

@@ -1,0 +1,101 @@
+//! One TCP segment of up to 64 KB, as a virtual machine's network card hands it to its host: with the
+//! checksum of the pseudo-header only, to be cut into pieces by whoever needs that.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::AsRawFd;
+
+use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
+
+use super::{HEADER, RawPeer, checksum, folded_sum};
+use crate::namespace::Namespace;
+use crate::site::Site;
+
+/// Length of an Ethernet header, bytes.
+const ETHERNET: u16 = 14;
+/// Length of an IPv4 header, bytes.
+const IPV4: u16 = 20;
+/// `PACKET_VNET_HDR` of `linux/if_packet.h`.
+const PACKET_VNET_HDR: libc::c_int = 15;
+
+impl RawPeer {
+    /// Sends `payload` as one packet that stands for segments of `mss` bytes each.
+    ///
+    /// # Panics
+    /// When packet sockets are not permitted.
+    pub fn send_super_segment(&mut self, site: &Site, payload: &[u8], mss: u16) {
+        let mut segment = self.segment(Self::ACK | Self::PSH, &[], payload);
+        // CHECKSUM_PARTIAL: the sum over the pseudo-header, not complemented.
+        let partial = folded_sum(&self.pseudo_header(segment.len()));
+        segment[16..18].copy_from_slice(&partial.to_be_bytes());
+
+        let (balancer, server) = (&site.net.balancer, &site.net.server);
+        let mut packet = virtual_network_header(mss);
+        packet.extend(mac_address(server, "eth0"));
+        packet.extend(mac_address(balancer, "eth1"));
+        packet.extend([0x08, 0x00]);
+        packet.extend(ipv4_header(self.source.0, self.target.0, segment.len()));
+        packet.extend(segment);
+        balancer.enter(|| send_packet("eth1", &packet)).expect("cannot send a packet");
+        self.advance(payload.len());
+    }
+}
+
+/// `struct virtio_net_hdr`, in this machine's byte order.
+fn virtual_network_header(mss: u16) -> Vec<u8> {
+    const NEEDS_CHECKSUM: u8 = 1;
+    const TCP_OVER_IPV4: u8 = 1;
+    let tcp = u16::try_from(HEADER).expect("a short header");
+    let checksum_start = ETHERNET + IPV4;
+    let numbers = [checksum_start + tcp, mss, checksum_start, 16];
+    let mut header = vec![NEEDS_CHECKSUM, TCP_OVER_IPV4];
+    header.extend(numbers.iter().flat_map(|number| number.to_ne_bytes()));
+    header
+}
+
+fn ipv4_header(source: Ipv4Addr, target: Ipv4Addr, payload: usize) -> Vec<u8> {
+    let length = u16::try_from(payload + usize::from(IPV4)).expect("under 64 KB");
+    let mut header = vec![0x45, 0];
+    header.extend(length.to_be_bytes());
+    // No identification, do not fragment, TTL 64, TCP, checksum to be filled in.
+    header.extend([0, 0, 0x40, 0, 64, 6, 0, 0]);
+    header.extend(source.octets());
+    header.extend(target.octets());
+    let sum = checksum(&header);
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
+    header
+}
+
+fn mac_address(namespace: &Namespace, interface: &str) -> Vec<u8> {
+    let text = namespace.ip(&format!("-o link show {interface}"));
+    let mut words = text.split_whitespace().skip_while(|word| *word != "link/ether");
+    let address = words.nth(1).unwrap_or_else(|| panic!("no MAC address in {text}"));
+    address.split(':').map(|byte| u8::from_str_radix(byte, 16).expect("a byte")).collect()
+}
+
+/// Sends a packet that starts with a virtual network header out of an interface of the calling
+/// thread's namespace.
+fn send_packet(interface: &str, packet: &[u8]) -> io::Result<()> {
+    let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0)))?;
+    let on: libc::c_int = 1;
+    let length = libc::socklen_t::try_from(size_of_val(&on)).expect("an int is small");
+    // SAFETY: `on` is an int and `length` its size.
+    let outcome = unsafe {
+        let value = (&raw const on).cast();
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_PACKET, PACKET_VNET_HDR, value, length)
+    };
+    if outcome != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let index = nix::net::if_::if_nametoindex(interface)?;
+    let mut storage = SockAddrStorage::zeroed();
+    // SAFETY: a `sockaddr_ll` is plain data and fits into the storage.
+    let address = unsafe { storage.view_as::<libc::sockaddr_ll>() };
+    address.sll_family = libc::AF_PACKET.cast_unsigned().try_into().expect("a small number");
+    address.sll_ifindex = index.cast_signed();
+    let length = libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).expect("it is small");
+    // SAFETY: the storage holds a `sockaddr_ll` of that length.
+    let address = unsafe { SockAddr::new(storage, length) };
+    socket.send_to(packet, &address)?;
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! The scene of a test.
+
+use crate::agent::Agent;
+use crate::capture::{Capture, Directions};
+use crate::net::{Net, Plan};
+use crate::scratch::Scratch;
+
+/// A network, a directory, and captures at both ends of the link between load balancer and server.
+#[derive(Debug)]
+pub struct Site {
+    /// The load balancer's capture, then the server's; none where packets have partial checksums.
+    captures: Vec<Capture>,
+    /// The network.
+    pub net: Net,
+    /// The directory for logs and configurations.
+    pub scratch: Scratch,
+}
+
+impl Site {
+    /// An ordinary network: MTU 1500, no offloads.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with(&Plan::default())
+    }
+
+    /// An ordinary network without captures.
+    #[must_use]
+    pub fn without_captures() -> Self {
+        let scratch = Scratch::new();
+        Self { captures: Vec::new(), net: Net::new(&scratch, &Plan::default()), scratch }
+    }
+
+    /// A network with peculiarities.
+    #[must_use]
+    pub fn with(plan: &Plan) -> Self {
+        let scratch = Scratch::new();
+        let net = Net::new(&scratch, plan);
+        let mut captures = Vec::new();
+        // With checksum offload on, a veth carries partial checksums, which are wrong by design.
+        if !plan.offloads.checksums {
+            let directions = if plan.offloads.merging { Directions::Out } else { Directions::Both };
+            for (namespace, interface) in [(&net.balancer, "eth1"), (&net.server, "eth0")] {
+                captures.push(Capture::start(&scratch, namespace, interface, directions));
+            }
+        }
+        Self { captures, net, scratch }
+    }
+
+    /// The capture at the load balancer's end of the link.
+    #[must_use]
+    pub fn balancer_capture(&self) -> &Capture {
+        &self.captures[0]
+    }
+
+    /// The capture at the server's end of the link.
+    #[must_use]
+    pub fn server_capture(&self) -> &Capture {
+        &self.captures[1]
+    }
+
+    /// Ends the captures, so that they can be read.
+    pub fn stop_captures(&self) {
+        self.captures.iter().for_each(Capture::stop);
+    }
+
+    /// What every test ends with: the agent lives and refused exactly what the test provoked, and the
+    /// network is clean.
+    pub fn finish(&self, agent: &mut Agent, drops: &[(&str, u64)]) {
+        agent.assert_healthy(drops);
+        self.assert_clean();
+    }
+
+    /// Asserts that no packet had a wrong checksum: neither in the captures nor in the eyes of the
+    /// three machines' kernels.
+    ///
+    /// # Panics
+    /// When that is not so.
+    pub fn assert_clean(&self) {
+        for namespace in self.net.namespaces() {
+            for (table, counter) in [("Tcp", "InCsumErrors"), ("IpExt", "InCsumErrors")] {
+                let errors = namespace.statistic(table, counter);
+                assert_eq!(errors, 0, "{table} {counter} in {}", namespace.name());
+            }
+        }
+        self.stop_captures();
+        self.captures.iter().for_each(Capture::assert_clean);
+    }
+}
+
+impl Default for Site {
+    fn default() -> Self {
+        Self::new()
+    }
+}

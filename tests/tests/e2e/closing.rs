@@ -1,0 +1,125 @@
+//! The ends of connections: with the header, before it, and instead of it.
+
+use std::io::{ErrorKind, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+
+use proxyip_tests::servers::EchoServer;
+use proxyip_tests::{Agent, Guard, Site, address, is_reset, read_rest};
+use socket2::SockRef;
+
+use crate::common::{
+    CLIENT, ask_names, assert_both, expect_names, header_of_client, header_of_client6,
+    socket_address, trusted_dial, trusted_dial6,
+};
+
+/// Sends these bytes and the end of the stream in one segment.
+fn send_with_fin(stream: &TcpStream, bytes: &[u8]) {
+    let socket = SockRef::from(stream);
+    socket.set_tcp_nodelay(false).expect("TCP_NODELAY");
+    // Held back until more comes; what comes is the FIN.
+    socket.send_with_flags(bytes, libc::MSG_MORE).expect("cannot send");
+    stream.shutdown(Shutdown::Write).expect("the end of the stream");
+}
+
+#[test]
+fn header_payload_and_fin_in_one_segment() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let stream = trusted_dial(80).open(&site.net.balancer);
+    send_with_fin(&stream, &[header_of_client(), b"who am I?\n".to_vec()].concat());
+    assert_both(expect_names(&stream), socket_address(CLIENT));
+    assert_eq!(read_rest(&stream), b"");
+    let peer = stream.local_addr().unwrap().to_string();
+    assert_eq!(agent.wait_event("close", &peer)["bytes_received"], 10);
+
+    site.stop_captures();
+    let with_fin = site.balancer_capture().count("tcp.len == 38 && tcp.flags.fin == 1");
+    assert_eq!(with_fin, 1, "one segment of 28 + 10 bytes with FIN");
+    site.finish(&mut agent, &[]);
+}
+
+#[test]
+fn header_and_fin_in_one_segment() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, "::", 80);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    for (dial, header) in
+        [(trusted_dial(80), header_of_client()), (trusted_dial6(80), header_of_client6())]
+    {
+        let stream = dial.open(&site.net.balancer);
+        send_with_fin(&stream, &header);
+        // The server sees a connection that ends at once, and ends its side.
+        assert_eq!(read_rest(&stream), b"");
+        let peer = stream.local_addr().unwrap().to_string();
+        assert_eq!(agent.wait_event("close", &peer)["bytes_received"], 0);
+    }
+    site.stop_captures();
+    let with_fin =
+        site.balancer_capture().count("tcp.dstport == 80 && tcp.len > 0 && tcp.flags.fin == 1");
+    assert_eq!(with_fin, 2, "segments with header and FIN");
+    site.finish(&mut agent, &[]);
+}
+
+#[test]
+fn fin_before_the_header_is_answered_with_a_reset() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, "::", 80);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    for dial in [trusted_dial(80), trusted_dial6(80)] {
+        let stream = dial.open(&site.net.balancer);
+        stream.shutdown(Shutdown::Write).expect("the end of the stream");
+        assert!(is_reset(&stream));
+    }
+    assert_eq!(agent.counter("fin_before_header"), 2);
+    assert_eq!(agent.counter("handed_over"), 0);
+    site.finish(&mut agent, &[]);
+}
+
+#[test]
+fn reset_before_the_header_leaves_nothing() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    // The same source port again: nothing of the first connection is in the way.
+    for _ in 0..2 {
+        let stream = trusted_dial(80).from(address::BALANCER, 5000).open(&site.net.balancer);
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("SO_LINGER");
+    }
+    let mut stream = trusted_dial(80).from(address::BALANCER, 5000).open(&site.net.balancer);
+    stream.write_all(&header_of_client()).expect("cannot send");
+    assert_both(ask_names(&stream), socket_address(CLIENT));
+    site.stop_captures();
+    assert_eq!(site.server_capture().count("tcp.dstport == 80 && tcp.flags.reset == 1"), 2);
+    site.finish(&mut agent, &[]);
+}
+
+#[test]
+fn an_established_connection_that_is_reset_is_closed() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut stream = trusted_dial(80).open(&site.net.balancer);
+    stream.write_all(&header_of_client()).expect("cannot send");
+    assert_both(ask_names(&stream), socket_address(CLIENT));
+    let peer = stream.local_addr().unwrap().to_string();
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("SO_LINGER");
+    drop(stream);
+    assert_eq!(agent.wait_event("close", &peer)["client"], CLIENT);
+    assert_eq!(agent.json(&["flows"]), serde_json::json!([]));
+    site.finish(&mut agent, &[]);
+}
+
+#[test]
+fn a_guarded_port_without_a_listener_refuses() {
+    let site = Site::new();
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    for dial in [trusted_dial(80), trusted_dial6(80)] {
+        let start = Instant::now();
+        let error = dial.attempt(&site.net.balancer).expect_err("nobody listens");
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+    }
+    site.finish(&mut agent, &[]);
+}

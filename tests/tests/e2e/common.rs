@@ -1,0 +1,98 @@
+//! What several tests do.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+
+use proxyip_tests::servers::PeerNames;
+use proxyip_tests::{Dial, Site, address, header, read_rest};
+
+/// A client that exists only in headers.
+pub(crate) const CLIENT: &str = "198.51.100.7:51234";
+/// A client that exists only in headers.
+pub(crate) const CLIENT6: &str = "[2001:db8:5::7]:51234";
+/// Where those clients connected to.
+pub(crate) const DESTINATION: &str = "192.0.2.1:443";
+/// Where those clients connected to.
+pub(crate) const DESTINATION6: &str = "[2001:db8:2::1]:443";
+
+pub(crate) fn socket_address(text: &str) -> SocketAddr {
+    text.parse().expect("an address and port")
+}
+
+/// A version 2 header of [`CLIENT`].
+pub(crate) fn header_of_client() -> Vec<u8> {
+    header::v2(socket_address(CLIENT), socket_address(DESTINATION))
+}
+
+/// A version 2 header of [`CLIENT6`].
+pub(crate) fn header_of_client6() -> Vec<u8> {
+    header::v2(socket_address(CLIENT6), socket_address(DESTINATION6))
+}
+
+/// From the load balancer's trusted address to the server.
+pub(crate) fn trusted_dial(port: u16) -> Dial {
+    Dial::to(address::SERVER, port).from(address::BALANCER, 0)
+}
+
+/// From the load balancer's trusted IPv6 address to the server.
+pub(crate) fn trusted_dial6(port: u16) -> Dial {
+    Dial::to(address::SERVER6, port).from(address::BALANCER6, 0)
+}
+
+/// Opens a connection from the load balancer and writes `bytes` in one call.
+pub(crate) fn open_and_send(site: &Site, dial: &Dial, bytes: &[u8]) -> TcpStream {
+    let mut stream = dial.open(&site.net.balancer);
+    stream.write_all(bytes).expect("cannot send");
+    stream
+}
+
+/// Sends a line on a connection to an `EchoServer` and asserts that it arrives as it was sent.
+pub(crate) fn ask_names(mut stream: &TcpStream) -> PeerNames {
+    stream.write_all(b"who am I?\n").expect("cannot send");
+    expect_names(stream)
+}
+
+/// Reads an `EchoServer`'s answer to the line `who am I?`.
+pub(crate) fn expect_names(stream: &TcpStream) -> PeerNames {
+    let (names, line) = PeerNames::read(stream);
+    assert_eq!(line, r#""who am I?""#, "the first line that the server read");
+    names
+}
+
+/// Asserts that both calls named the same peer.
+pub(crate) fn assert_both(names: PeerNames, expected: SocketAddr) {
+    assert_eq!(names, PeerNames { accepted: expected, named: expected });
+}
+
+/// Sends `bytes` to an `EchoServer` whose first line is done, then the end of the stream; asserts that
+/// exactly these bytes come back.
+pub(crate) fn assert_echoed(stream: &TcpStream, bytes: &[u8]) {
+    let received = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut sender = stream;
+            sender.write_all(bytes).expect("cannot send");
+            stream.shutdown(std::net::Shutdown::Write).expect("cannot end the stream");
+        });
+        read_rest(stream)
+    });
+    assert_same(&received, bytes);
+}
+
+/// Compares without printing megabytes.
+pub(crate) fn assert_same(received: &[u8], sent: &[u8]) {
+    let difference = received.iter().zip(sent).position(|(one, other)| one != other);
+    assert_eq!(difference, None, "offset of the first wrong byte");
+    assert_eq!(received.len(), sent.len(), "bytes received");
+}
+
+/// Bytes without a short period, so that a piece lost, doubled or moved shows.
+pub(crate) fn pattern(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_u32;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state.to_le_bytes()[1]
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}

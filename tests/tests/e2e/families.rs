@@ -1,0 +1,87 @@
+//! IPv4 and IPv6 in every combination that a socket can express, and the one that it cannot.
+
+use std::net::SocketAddr;
+
+use proxyip_tests::balancers::HaProxy;
+use proxyip_tests::servers::{EchoServer, Nginx, PeerNames};
+use proxyip_tests::{Agent, Dial, Guard, Site, address, curl, header};
+
+use crate::common::{
+    CLIENT, DESTINATION6, ask_names, assert_both, header_of_client, header_of_client6,
+    open_and_send, socket_address, trusted_dial, trusted_dial6,
+};
+
+/// What an IPv6 socket says of an IPv4 peer.
+fn mapped(address: &str) -> SocketAddr {
+    let SocketAddr::V4(v4) = socket_address(address) else { panic!("{address} is not IPv4") };
+    SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port())
+}
+
+#[test]
+fn ipv6_client_of_an_ipv6_listener() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER6, 80);
+    let _haproxy = HaProxy::start(&site, 80, "fd00:77:1::1:80", "send-proxy-v2");
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let stream = Dial::to(address::FRONT6, 80).open(&site.net.client);
+    assert_both(ask_names(&stream), stream.local_addr().expect("a bound socket"));
+    site.finish(&mut agent, &[]);
+}
+
+#[test]
+fn ipv4_client_of_a_dual_stack_listener() {
+    let site = Site::new();
+    let nginx = Nginx::dual_stack(&site, 80);
+    let _haproxy = HaProxy::start(&site, 80, "10.77.1.1:80", "send-proxy-v2");
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let fetched = curl(&site, &["http://203.0.113.1/"]);
+    assert_eq!(fetched.body, format!("::ffff:{}", fetched.client_words()));
+    assert!(nginx.access_log_line(1).starts_with(&fetched.body));
+    site.finish(&mut agent, &[]);
+}
+
+/// The client's family and that of the load balancer's own connection have nothing to do with each
+/// other: load balancers translate.
+#[test]
+fn clients_of_both_families_over_both_families_to_a_dual_stack_listener() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, "::", 80);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    for dial in [trusted_dial(80), trusted_dial6(80)] {
+        let stream = open_and_send(&site, &dial, &header_of_client());
+        assert_both(ask_names(&stream), mapped(CLIENT));
+        let stream = open_and_send(&site, &dial, &header_of_client6());
+        assert_both(ask_names(&stream), socket_address(crate::common::CLIENT6));
+    }
+    assert_eq!(agent.counter("peer_name_inexpressible"), 0);
+    site.finish(&mut agent, &[]);
+}
+
+#[test]
+fn ipv6_client_of_an_ipv4_listener_is_found_by_lookup_only() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let _haproxy = HaProxy::start(&site, 80, "10.77.1.1:80", "send-proxy-v2");
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let stream = Dial::to(address::FRONT6, 80).open(&site.net.client);
+    let PeerNames { accepted, named } = ask_names(&stream);
+    assert_eq!((accepted.ip().to_string(), accepted), (address::BALANCER.to_owned(), named));
+    assert!(agent.counter("peer_name_inexpressible") >= 1);
+    let found = agent.ask(&["lookup", &accepted.to_string(), "10.77.1.1:80"]);
+    assert_eq!((found.code, found.stdout), (0, stream.local_addr().unwrap().to_string()));
+    site.finish(&mut agent, &[]);
+}
+
+/// `HAProxy` with one dual-stack `bind` announces its IPv4 clients like this.
+#[test]
+fn an_ipv4_mapped_client_is_an_ipv4_client() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let (client, destination) = (mapped(CLIENT), socket_address(DESTINATION6));
+    for header in [header::v1(client, destination), header::v2(client, destination)] {
+        let stream = open_and_send(&site, &trusted_dial(80), &header);
+        assert_both(ask_names(&stream), socket_address(CLIENT));
+    }
+    site.finish(&mut agent, &[]);
+}

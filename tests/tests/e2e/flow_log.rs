@@ -1,0 +1,109 @@
+//! What the agent tells of connections.
+
+use proxyip_tests::balancers::HaProxy;
+use proxyip_tests::servers::{EchoServer, Nginx};
+use proxyip_tests::{Agent, Dial, Guard, Site, address, curl, eventually};
+use serde_json::Value;
+
+use crate::common::{
+    CLIENT, DESTINATION, ask_names, assert_both, assert_echoed, header_of_client, open_and_send,
+    pattern, socket_address, trusted_dial,
+};
+
+#[test]
+fn accept_and_close_lines_of_a_request_through_haproxy() {
+    let site = Site::new();
+    let _nginx = Nginx::plain(&site, 80);
+    let _haproxy = HaProxy::start(&site, 80, "10.77.1.1:80", "send-proxy-v2");
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let fetched = curl(&site, &["-H", "X-Padding: 0123456789", "http://203.0.113.1/"]);
+    assert_eq!(fetched.status, 200);
+    let log = eventually("two lines of the flow log", || {
+        Some(agent.flow_log()).filter(|log| log.len() >= 2)
+    });
+    let [accept, close] = log.as_slice() else { panic!("flow log: {log:?}") };
+    for line in [accept, close] {
+        assert_eq!(line["client"], fetched.client.unwrap().to_string(), "{line}");
+        assert_eq!(line["destination"], "203.0.113.1:80");
+        assert_eq!(line["local"], "10.77.1.1:80");
+        assert!(line["peer"].as_str().unwrap().starts_with("10.77.1.2:"));
+        let fields = ["listener", "hand_off", "verdict", "origin", "version"];
+        let values = fields.map(|field| line[field].as_str().unwrap_or_default());
+        assert_eq!(values, ["web", "accept", "accept", "proxied", "v2"]);
+        assert!(line["time"].as_str().unwrap().ends_with('Z'));
+        assert_eq!(line["tlvs"], Value::Null);
+    }
+    assert_eq!((&accept["event"], &close["event"]), (&"accept".into(), &"close".into()));
+    site.finish(&mut agent, &[]);
+}
+
+#[test]
+fn bytes_and_duration_of_a_connection() {
+    const LENGTH: usize = 250_000;
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let stream = open_and_send(&site, &trusted_dial(80), &header_of_client());
+    assert_both(ask_names(&stream), socket_address(CLIENT));
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_echoed(&stream, &pattern(LENGTH));
+    let peer = stream.local_addr().unwrap().to_string();
+    drop(stream);
+    let close = agent.wait_event("close", &peer);
+    // The header is none of the payload; the question and the answer are.
+    let answer = format!("{CLIENT} {CLIENT} \"who am I?\"\n").len();
+    assert_eq!(close["bytes_received"], LENGTH + "who am I?\n".len(), "{close}");
+    assert_eq!(close["bytes_sent"], LENGTH + answer, "{close}");
+    let duration = close["duration_ms"].as_u64().expect("a number");
+    assert!((300..20_000).contains(&duration), "{close}");
+    site.finish(&mut agent, &[]);
+}
+
+#[test]
+fn lookup_and_flows_know_living_connections() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, "::", 80);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let stream = open_and_send(&site, &trusted_dial(80), &header_of_client());
+    ask_names(&stream);
+    let peer = stream.local_addr().unwrap().to_string();
+    let lookup = ["lookup", &peer, "10.77.1.1:80"];
+
+    let found = agent.ask(&lookup);
+    assert_eq!((found.code, found.stdout.as_str()), (0, CLIENT));
+    let found = agent.json(&lookup);
+    assert_eq!((&found["client"], &found["destination"]), (&CLIENT.into(), &DESTINATION.into()));
+    assert_eq!((&found["event"], &found["time"]), (&Value::Null, &Value::Null));
+
+    let flows = agent.json(&["flows"]);
+    let [flow] = flows.as_array().expect("an array").as_slice() else { panic!("flows: {flows}") };
+    assert_eq!(flow["client"], CLIENT);
+    assert_eq!(flow["peer"], peer);
+    let table = agent.ask(&["flows"]);
+    assert!(table.code == 0 && table.stdout.contains(CLIENT) && table.stdout.contains(&peer));
+    assert_eq!(agent.json(&["status"])["flows"], 1);
+
+    drop(stream);
+    agent.wait_counter("closed", 1);
+    eventually("the flow is gone", || (agent.ask(&lookup).code == 1).then_some(()));
+    assert_eq!(agent.json(&["flows"]), serde_json::json!([]));
+    site.finish(&mut agent, &[]);
+}
+
+#[test]
+fn lookup_exit_codes() {
+    let site = Site::new();
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    assert_eq!(agent.ask(&["lookup", "10.77.1.2:1", "10.77.1.1:80"]).code, 1);
+    let malformed = agent.ask(&["lookup", "10.77.1.2", "10.77.1.1:80"]);
+    assert_eq!(malformed.code, 2, "{malformed:?}");
+    let nowhere = ["lookup", "10.77.1.2:1", "10.77.1.1:80", "--socket", "/nonexistent/api.sock"];
+    let unreachable = agent.ask(&nowhere);
+    assert_eq!(unreachable.code, 2, "{unreachable:?}");
+    assert!(unreachable.stderr.contains("/nonexistent/api.sock"), "{unreachable:?}");
+
+    // Not one packet has crossed the link yet; the captures want some.
+    let refused = Dial::to(address::SERVER, 81).attempt(&site.net.balancer);
+    assert!(refused.is_err());
+    site.finish(&mut agent, &[]);
+}

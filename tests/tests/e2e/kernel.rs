@@ -1,0 +1,160 @@
+//! Connections that the accept hand-off cannot serve: left to the kernel with the header in place,
+//! counted and logged, and never half-broken.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
+
+use proxyip_tests::servers::{EchoServer, PeerNames, RubyEcho};
+use proxyip_tests::{Agent, Dial, Guard, RawPeer, Site, address, eventually, header, read_line};
+
+use crate::common::{
+    CLIENT, DESTINATION, ask_names, assert_both, header_of_client, open_and_send, socket_address,
+    trusted_dial,
+};
+
+/// The line of a version 1 header as the program then reads it.
+const HEADER_LINE: &str = r#""PROXY TCP4 198.51.100.7 192.0.2.1 51234 443\r""#;
+
+fn version_1() -> Vec<u8> {
+    header::v1(socket_address(CLIENT), socket_address(DESTINATION))
+}
+
+/// Asserts that the connection was left alone, and why.
+fn assert_left(agent: &Agent, own: SocketAddr, reason: &str) {
+    assert_eq!(agent.numbers("left_to_kernel"), [(reason.to_owned(), 1)].into());
+    assert_eq!(agent.counter("handed_over"), 0);
+    let event = agent.wait_event("left_to_kernel", &own.to_string());
+    assert_eq!(event["reason"], reason);
+}
+
+/// An echo server and a connection that is left to the kernel for `reason`.
+fn left_to_kernel(site: &Site, reason: &str) {
+    let mut agent = Agent::start(site, &Guard::ports(&[80]));
+    let stream = open_and_send(site, &trusted_dial(80), &version_1());
+    let own = stream.local_addr().expect("a bound socket");
+    let (names, line) = PeerNames::read(&stream);
+    assert_both(names, own);
+    assert_eq!(line, HEADER_LINE);
+    assert_left(&agent, own, reason);
+    site.finish(&mut agent, &[]);
+}
+
+#[test]
+fn an_mptcp_listener() {
+    let site = Site::new();
+    let _echo = EchoServer::multipath(&site.net.server, address::SERVER, 80);
+    left_to_kernel(&site, "mptcp");
+}
+
+#[test]
+fn syn_cookies_switched_off() {
+    let site = Site::new();
+    site.net.server.sysctl("ipv4.tcp_syncookies", "0");
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    left_to_kernel(&site, "syncookies_off");
+}
+
+#[test]
+fn connection_tracking_that_wants_to_see_the_handshake() {
+    let site = Site::new();
+    site.net.server.sysctl("netfilter.nf_conntrack_tcp_loose", "0");
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    left_to_kernel(&site, "conntrack_strict");
+}
+
+/// The server closed first, and the load balancer uses the same source port again within a minute.
+#[test]
+fn a_connection_in_time_wait() {
+    let site = Site::new();
+    let _ruby = RubyEcho::start(&site, address::SERVER, 7);
+    let mut agent = Agent::start(&site, &Guard::ports(&[7]));
+    let dial = Dial::to(address::SERVER, 7).from(address::BALANCER, 5000);
+    let ask = || {
+        let stream = open_and_send(&site, &dial, &[version_1(), b"hello\n".to_vec()].concat());
+        let answer = read_line(&stream);
+        assert_eq!(proxyip_tests::read_rest(&stream), b"", "the server closes first");
+        answer
+    };
+    assert_eq!(ask(), r#"198.51.100.7 51234 "hello\n""#);
+    eventually("TIME_WAIT at the server", || {
+        let sockets = site.net.server.run("ss -Htn state time-wait");
+        sockets.contains("10.77.1.2:5000").then_some(())
+    });
+    let header_line = HEADER_LINE.replace(r"\r", r"\r\n");
+    assert_eq!(ask(), format!("10.77.1.2 5000 {header_line}"));
+    assert_eq!(agent.numbers("left_to_kernel"), [("time_wait".to_owned(), 1)].into());
+    let event = agent.wait_event("left_to_kernel", "10.77.1.2:5000");
+    assert_eq!(event["reason"], "time_wait");
+    site.finish(&mut agent, &[]);
+}
+
+/// The load balancer lost its end of a connection (it was restarted) and uses the same source port
+/// again: the kernel challenges the SYN (RFC 5961 §4), learns that the old connection is dead, and the
+/// repeated SYN opens a new one.
+#[test]
+fn a_connection_that_the_load_balancer_has_forgotten() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let dial = trusted_dial(80).from(address::BALANCER, 5000);
+    let forgotten = open_and_send(&site, &dial, &header_of_client());
+    assert_both(ask_names(&forgotten), socket_address(CLIENT));
+    close_in_silence(forgotten);
+
+    let other = "198.51.100.8:40000";
+    let header = header::v2(socket_address(other), socket_address(DESTINATION));
+    let stream = open_and_send(&site, &dial, &header);
+    assert_both(ask_names(&stream), socket_address(other));
+    assert_eq!(agent.numbers("left_to_kernel"), [("living_socket".to_owned(), 1)].into());
+    site.finish(&mut agent, &[]);
+}
+
+/// Closes a connection without telling the other end (`TCP_REPAIR`, made for checkpoints).
+pub(crate) fn close_in_silence(stream: TcpStream) {
+    let on: libc::c_int = 1;
+    let length = libc::socklen_t::try_from(size_of_val(&on)).expect("an int is small");
+    // SAFETY: `on` is an int and `length` its size.
+    let outcome = unsafe {
+        let value = (&raw const on).cast();
+        libc::setsockopt(stream.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_REPAIR, value, length)
+    };
+    assert_eq!(outcome, 0, "TCP_REPAIR: {}", std::io::Error::last_os_error());
+    drop(stream);
+}
+
+#[test]
+fn an_mss_below_what_syn_cookies_can_express() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut peer = RawPeer::new(&site, 5000, 80);
+    peer.open(&[2, 4, 0x02, 0x00]);
+    peer.send(RawPeer::ACK, &[], &[]);
+    peer.send(RawPeer::ACK | RawPeer::PSH, &[], &version_1());
+    let answer = String::from_utf8(peer.receive_payload()).expect("text");
+    assert_eq!(answer, format!("10.77.1.2:5000 10.77.1.2:5000 {HEADER_LINE}\n"));
+    assert_left(&agent, socket_address("10.77.1.2:5000"), "mss_too_small");
+    peer.send(RawPeer::FIN | RawPeer::ACK, &[], &[]);
+    site.finish(&mut agent, &[]);
+}
+
+/// A common rule set drops what was handed over: nothing comes of the connection. The gap is counted
+/// and the log says what the likely cause is.
+#[test]
+fn a_firewall_that_refuses_what_was_handed_over_is_noticed() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    site.net.server.run("iptables -A INPUT -p tcp ! --syn -m conntrack --ctstate NEW -j DROP");
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut stream = trusted_dial(80).open(&site.net.balancer);
+    stream.write_all(&header_of_client()).expect("cannot send");
+    agent.wait_counter("handed_over", 1);
+    let log = eventually("a line in the agent's log that names conntrack", || {
+        let log = agent.process().stderr();
+        log.lines().find(|line| line.contains("conntrack")).map(str::to_owned)
+    });
+    eprintln!("the agent's log: {log}");
+    assert_eq!(agent.counter("established"), 0);
+    site.finish(&mut agent, &[]);
+}

@@ -1,0 +1,167 @@
+//! The agent stopped, killed, started again and detached while connections live.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use proxyip_tests::servers::{EchoServer, PeerNames};
+use proxyip_tests::{Agent, Guard, Process, Site, address, agent_binary, eventually, header};
+
+use crate::common::{
+    CLIENT, DESTINATION, ask_names, assert_both, assert_echoed, header_of_client, open_and_send,
+    pattern, socket_address, trusted_dial,
+};
+
+/// Opens a connection for a client of its own and checks what the server is told.
+fn open_for(site: &Site, number: u32) -> (TcpStream, SocketAddr) {
+    let [_, _, high, low] = number.to_be_bytes();
+    let client = SocketAddr::from(([198, 18, high, low], 40_000));
+    let header = header::v2(client, socket_address(DESTINATION));
+    let stream = open_and_send(site, &trusted_dial(80), &header);
+    assert_both(ask_names(&stream), client);
+    (stream, client)
+}
+
+/// Sends and receives on an established connection.
+fn exchange(mut stream: &TcpStream) {
+    let sent = pattern(5000);
+    stream.write_all(&sent).expect("the connection is alive");
+    let mut received = vec![0; sent.len()];
+    stream.read_exact(&mut received).expect("the connection is alive");
+    crate::common::assert_same(&received, &sent);
+}
+
+#[test]
+fn kill_9_under_load_loses_no_connection() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let established: Vec<_> = (0..50).map(|number| open_for(&site, number).0).collect();
+
+    let stop = AtomicBool::new(false);
+    let exchanges = AtomicU32::new(0);
+    let opened = AtomicU32::new(1000);
+    let stopped = || stop.load(Ordering::Relaxed);
+    thread::scope(|scope| {
+        for streams in established.chunks(10) {
+            scope.spawn(|| {
+                while !stopped() {
+                    streams.iter().for_each(exchange);
+                    exchanges.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !stopped() {
+                    open_for(&site, opened.fetch_add(1, Ordering::Relaxed));
+                }
+            });
+        }
+        // A panic on this thread must not leave the others running for ever.
+        let _stop = StopOnDrop(&stop);
+        let wait = || thread::sleep(Duration::from_secs(1));
+        let so_far = || (exchanges.load(Ordering::Relaxed), opened.load(Ordering::Relaxed));
+        wait();
+        agent.kill();
+        let killed = so_far();
+        wait();
+        let without = so_far();
+        assert!(without.0 > killed.0 + 5 && without.1 > killed.1 + 5, "{killed:?} {without:?}");
+        agent.start_again();
+        wait();
+        let after = so_far();
+        assert!(after.0 > without.0 + 5 && after.1 > without.1 + 5, "{without:?} {after:?}");
+    });
+    eprintln!("{} connections opened", opened.load(Ordering::Relaxed) - 1000 + 50);
+    for stream in &established {
+        assert_echoed(stream, &pattern(100_000));
+    }
+    site.finish(&mut agent, &[]);
+}
+
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_restarted_agent_knows_connections_opened_before_and_meanwhile() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let before = open_for(&site, 1);
+    agent.process().signal(Signal::SIGTERM);
+    assert_eq!(agent.process().wait().code(), Some(0), "exit code after SIGTERM");
+    let meanwhile = open_for(&site, 2);
+    agent.start_again();
+    let after = open_for(&site, 3);
+
+    for (stream, client) in [&before, &meanwhile, &after] {
+        let peer = stream.local_addr().unwrap().to_string();
+        let found = agent.ask(&["lookup", &peer, "10.77.1.1:80"]);
+        assert_eq!((found.code, found.stdout), (0, client.to_string()), "{}", found.stderr);
+        exchange(stream);
+    }
+    assert_eq!(agent.json(&["flows"]).as_array().expect("an array").len(), 3);
+    // Their ends are noticed as well.
+    let peers =
+        [before, meanwhile, after].map(|(stream, _)| stream.local_addr().unwrap().to_string());
+    for peer in peers {
+        agent.wait_event("close", &peer);
+    }
+    site.finish(&mut agent, &[]);
+}
+
+#[test]
+fn detach_removes_everything_but_the_connections() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let (stream, _) = open_for(&site, 1);
+    agent.assert_healthy(&[]);
+    agent.process().signal(Signal::SIGTERM);
+    agent.process().wait();
+
+    let pin_path = site.scratch.pin_path();
+    assert!(pin_path.is_dir());
+    let detached = agent.ask(&["detach", "--pin-path", &pin_path.display().to_string()]);
+    assert_eq!(detached.code, 0, "{}", detached.stderr);
+    assert!(!pin_path.exists(), "{} remains", pin_path.display());
+    assert_echoed(&stream, &pattern(100_000));
+
+    // As if proxyip had never been there.
+    let version_1 = header::v1(socket_address(CLIENT), socket_address(DESTINATION));
+    let stream = open_and_send(&site, &trusted_dial(80), &version_1);
+    let (names, line) = PeerNames::read(&stream);
+    assert_both(names, stream.local_addr().unwrap());
+    assert!(line.contains("PROXY TCP4 198.51.100.7"), "{line}");
+    // Programs are freed a moment after their last user has gone.
+    eventually("no program of proxyip at the server's interface", || {
+        let filters = site.net.server.run("tc filter show dev eth0 ingress");
+        filters.is_empty().then_some(())
+    });
+    site.assert_clean();
+}
+
+#[test]
+fn a_second_agent_refuses_and_names_the_first() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut command = site.net.server.command(&agent_binary().display().to_string());
+    command.args(["run", "--config", agent.config()]);
+    let mut second = Process::start("second", site.scratch.directory(), &mut command);
+    assert_eq!(second.wait().code(), Some(1), "{}", second.stderr());
+    let pid = agent.process().pid().to_string();
+    assert!(second.stderr().contains(&pid), "no process id {pid} in: {}", second.stderr());
+    let stream = open_and_send(&site, &trusted_dial(80), &header_of_client());
+    assert_both(ask_names(&stream), socket_address(CLIENT));
+    site.finish(&mut agent, &[]);
+}

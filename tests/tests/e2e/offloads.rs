@@ -1,0 +1,97 @@
+//! Checksums and segmentation left to the device, and not: a header and payload of any size arrive
+//! whole either way.
+
+use proxyip_tests::servers::EchoServer;
+use proxyip_tests::{Agent, Capture, Dial, Directions, Guard, Offloads, Plan, Site};
+
+use crate::common::{
+    CLIENT, CLIENT6, assert_both, assert_echoed, expect_names, header_of_client, header_of_client6,
+    open_and_send, pattern, socket_address, trusted_dial, trusted_dial6,
+};
+
+const QUESTION: &[u8] = b"who am I?\n";
+/// Payload of one `send()`.
+const LARGE: usize = 60_000;
+/// What Linux sends of it in the first segment: up to half of the window that the SYN-ACK offers.
+const FIRST_SEGMENT: usize = 30_000;
+
+#[test]
+fn no_offloads() {
+    all_shapes(Offloads::NONE);
+}
+
+#[test]
+fn merged_on_receipt() {
+    all_shapes(Offloads { merging: true, ..Offloads::NONE });
+}
+
+#[test]
+fn partial_checksums() {
+    all_shapes(Offloads { checksums: true, segmentation: false, merging: false });
+}
+
+#[test]
+fn partial_checksums_and_segmentation() {
+    all_shapes(Offloads { checksums: true, segmentation: true, merging: false });
+}
+
+#[test]
+fn partial_checksums_segmentation_and_merging() {
+    all_shapes(Offloads { checksums: true, segmentation: true, merging: true });
+}
+
+/// Header alone, header and a line in one segment, header and 60 KB in one `send()`; IPv4 and IPv6;
+/// payload compared in both directions.
+fn all_shapes(offloads: Offloads) {
+    let site = Site::with(&Plan { offloads, ..Plan::default() });
+    let _echo = EchoServer::start(&site.net.server, "::", 80);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    // The load balancer may send 60 KB at once, before the first acknowledgment.
+    site.net.balancer.ip("route replace 10.77.1.0/24 dev eth1 src 10.77.1.2 initcwnd 60");
+    site.net.balancer.ip("-6 route replace fd00:77:1::/64 dev eth1 metric 256 initcwnd 60");
+    let server = &site.net.server;
+    let whole = Capture::start(&site.scratch, server, "eth0", Directions::Both);
+
+    let mapped = format!("[::ffff:{}", CLIENT.replace(':', "]:"));
+    for (dial, header, client) in [
+        (trusted_dial(80), header_of_client(), mapped.as_str()),
+        (trusted_dial6(80), header_of_client6(), CLIENT6),
+    ] {
+        let client = socket_address(client);
+        let (alone, with_line) = ([header.clone()], [header.clone(), QUESTION.to_vec()]);
+        header_then_payload(&site, &dial, &alone.concat(), client);
+        header_with_payload(&site, &dial, &with_line.concat(), client);
+        header_with_large_payload(&site, &dial, &with_line.concat(), client);
+    }
+
+    whole.stop();
+    let lengths = whole.fields("tcp.dstport == 80 && tcp.seq == 1 && tcp.len > 0", &["tcp.len"]);
+    let longest = lengths.iter().map(|row| row[0].parse::<usize>().expect("a length")).max();
+    eprintln!("{offloads:?}: longest first segment {longest:?}");
+    if offloads.segmentation {
+        assert!(longest >= Some(FIRST_SEGMENT), "the first segment had at most {longest:?} bytes");
+    }
+    site.finish(&mut agent, &[]);
+}
+
+fn header_then_payload(site: &Site, dial: &Dial, header: &[u8], client: std::net::SocketAddr) {
+    let stream = open_and_send(site, dial, header);
+    // The header's segment is acknowledged before anything else is sent.
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    assert_both(crate::common::ask_names(&stream), client);
+    assert_echoed(&stream, &pattern(1_000_000));
+}
+
+fn header_with_payload(site: &Site, dial: &Dial, first: &[u8], client: std::net::SocketAddr) {
+    let stream = open_and_send(site, dial, first);
+    assert_both(expect_names(&stream), client);
+    assert_echoed(&stream, &pattern(LARGE));
+}
+
+fn header_with_large_payload(site: &Site, dial: &Dial, first: &[u8], client: std::net::SocketAddr) {
+    let bytes = pattern(LARGE);
+    let stream = open_and_send(site, dial, &[first, &bytes].concat());
+    stream.shutdown(std::net::Shutdown::Write).expect("the end of the stream");
+    assert_both(expect_names(&stream), client);
+    crate::common::assert_same(&proxyip_tests::read_rest(&stream), &bytes);
+}

@@ -1,0 +1,174 @@
+//! Segments that no ordinary load balancer sends, or not on demand.
+
+use std::time::Duration;
+
+use proxyip_tests::servers::EchoServer;
+use proxyip_tests::{Agent, Capture, Directions, Guard, Offloads, Plan, RawPeer, Site, address};
+
+use crate::common::{CLIENT, assert_same, header_of_client, pattern};
+
+const DATA: u8 = RawPeer::ACK | RawPeer::PSH;
+const QUESTION: &[u8] = b"who am I?\n";
+
+/// Every test here: an echo server on port 80, guarded.
+fn with_echo(drops: &[(&str, u64)], test: impl FnOnce(&Site, &Agent)) {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    test(&site, &agent);
+    site.finish(&mut agent, drops);
+}
+
+fn expect_answer(peer: &mut RawPeer) {
+    let answer = String::from_utf8(peer.receive_payload()).expect("text");
+    assert_eq!(answer, format!("{CLIENT} {CLIENT} \"who am I?\"\n"));
+}
+
+/// Ends the connection so that the server's socket does not linger.
+fn close(peer: &mut RawPeer) {
+    peer.send(RawPeer::FIN | RawPeer::ACK, &[], &[]);
+}
+
+#[test]
+fn segments_without_any_tcp_option() {
+    with_echo(&[], |site, _| {
+        let mut peer = RawPeer::new(site, 4000, 80);
+        let answer = peer.open(&[]);
+        // A peer that offers nothing is offered nothing but the MSS.
+        assert_eq!(answer.options, [2, 4, 0x05, 0xb4], "MSS 1460");
+        peer.send(RawPeer::ACK, &[], &[]);
+        peer.send(DATA, &[], &[header_of_client(), QUESTION.to_vec()].concat());
+        expect_answer(&mut peer);
+        close(&mut peer);
+    });
+}
+
+#[test]
+fn the_first_segment_twice() {
+    with_echo(&[], |site, _| {
+        let mut peer = RawPeer::new(site, 4000, 80);
+        peer.open(&[]);
+        let start = peer.sequence;
+        for _ in 0..2 {
+            peer.sequence = start;
+            peer.send(DATA, &[], &[header_of_client(), QUESTION.to_vec()].concat());
+        }
+        expect_answer(&mut peer);
+        // What follows is echoed: the retransmission has not reached the program a second time.
+        peer.send(DATA, &[], b"next");
+        assert_eq!(peer.receive_payload(), b"next");
+        close(&mut peer);
+    });
+}
+
+/// A sender may merge segments when it sends them again (RFC 9293 §3.8.1).
+#[test]
+fn the_header_sent_again_together_with_payload() {
+    with_echo(&[], |site, _| {
+        let mut peer = RawPeer::new(site, 4000, 80);
+        peer.open(&[]);
+        let start = peer.sequence;
+        peer.send(DATA, &[], &header_of_client());
+        peer.sequence = start;
+        peer.send(DATA, &[], &[header_of_client(), QUESTION.to_vec()].concat());
+        expect_answer(&mut peer);
+        close(&mut peer);
+    });
+}
+
+#[test]
+fn payload_that_overtakes_the_header_comes_again() {
+    with_echo(&[], |site, _| {
+        let mut peer = RawPeer::new(site, 4000, 80);
+        peer.open(&[]);
+        let start = peer.sequence;
+        let header = header_of_client();
+        let length = u32::try_from(header.len()).expect("a header is short");
+        peer.sequence = start.wrapping_add(length);
+        peer.send(DATA, &[], QUESTION);
+        peer.sequence = start;
+        peer.send(DATA, &[], &header);
+        peer.send(DATA, &[], QUESTION);
+        expect_answer(&mut peer);
+        close(&mut peer);
+    });
+}
+
+#[test]
+fn a_syn_with_payload_is_answered_once_it_comes_without() {
+    with_echo(&[("syn_with_payload", 1)], |site, _| {
+        let mut peer = RawPeer::new(site, 4000, 80);
+        let start = peer.sequence;
+        peer.send(RawPeer::SYN, &[], b"early");
+        assert_eq!(peer.receive(Duration::from_millis(300)), None);
+        peer.sequence = start;
+        peer.open(&[]);
+        peer.send(DATA, &[], &[header_of_client(), QUESTION.to_vec()].concat());
+        expect_answer(&mut peer);
+        close(&mut peer);
+    });
+}
+
+#[test]
+fn a_made_up_cookie_is_refused() {
+    with_echo(&[], |site, agent| {
+        let mut peer = RawPeer::new(site, 4000, 80);
+        peer.open(&[]);
+        peer.acknowledgment = peer.acknowledgment.wrapping_add(0x0101_0101);
+        peer.send(DATA, &[], &[header_of_client(), QUESTION.to_vec()].concat());
+        let answer = peer.receive(Duration::from_secs(5)).expect("a RST");
+        assert_eq!(answer.flags & RawPeer::RST, RawPeer::RST, "{answer:?}");
+        assert_eq!(agent.counter("cookie_foreign"), 1);
+        assert_eq!(agent.counter("handed_over"), 0);
+    });
+}
+
+/// Larger than any first segment of an ordinary Linux load balancer, which sends no more than half of
+/// the window that the SYN-ACK offers.
+#[test]
+fn a_header_with_60_kilobytes_in_one_packet() {
+    let offloads = Offloads { checksums: true, segmentation: true, merging: false };
+    let site = Site::with(&Plan { offloads, ..Plan::default() });
+    let capture = Capture::start(&site.scratch, &site.net.server, "eth0", Directions::Both);
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut peer = RawPeer::new(&site, 4000, 80);
+    peer.open(&[2, 4, 0x05, 0xb4]);
+    let payload = pattern(60_000);
+    let bytes = [&header_of_client(), QUESTION, &payload].concat();
+    peer.send_super_segment(&site, &bytes, 1460);
+
+    let answer = format!("{CLIENT} {CLIENT} \"who am I?\"\n");
+    let mut received = Vec::new();
+    while received.len() < answer.len() + payload.len() {
+        received.extend(peer.receive_payload());
+        peer.send(RawPeer::ACK, &[], &[]);
+    }
+    close(&mut peer);
+    assert!(received.starts_with(answer.as_bytes()));
+    assert_same(&received[answer.len()..], &payload);
+    capture.stop();
+    let first = capture.count(&format!("tcp.dstport == 80 && tcp.len == {}", bytes.len()));
+    assert!(first >= 1, "the packet crossed the link in one piece");
+    site.finish(&mut agent, &[]);
+}
+
+#[test]
+fn a_syn_flood_leaves_no_trace() {
+    const SYNS: u16 = 5000;
+    with_echo(&[], |site, agent| {
+        let mut peer = RawPeer::new(site, 4000, 80);
+        for _ in 0..SYNS {
+            peer.send(RawPeer::SYN, &[], &[]);
+        }
+        agent.wait_counter("syn_answered", u64::from(SYNS));
+        let half_open = site.net.server.run("ss -Htn state syn-recv");
+        assert_eq!(half_open, "");
+        // None of the SYN-ACKs is sent again: that is up to the peer, with its SYN. The kernel's own
+        // would come after one second.
+        std::thread::sleep(Duration::from_millis(2500));
+        site.stop_captures();
+        let answers = site.server_capture().count("tcp.flags.syn == 1 && tcp.flags.ack == 1");
+        assert_eq!(answers, usize::from(SYNS));
+    });
+}

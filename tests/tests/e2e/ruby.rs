@@ -1,0 +1,56 @@
+//! A Ruby echo server behind a load balancer that speaks version 1.
+
+use proxyip_tests::balancers::{HaProxy, NginxStream};
+use proxyip_tests::servers::RubyEcho;
+use proxyip_tests::{Agent, Dial, Guard, Site, address, read_line};
+
+use crate::common::trusted_dial;
+
+#[test]
+fn ruby_behind_haproxy_version_1_sees_the_client() {
+    let site = Site::new();
+    let balancer = HaProxy::start(&site, 7000, "10.77.1.1:7", "send-proxy");
+    ruby_sees_the_client(&site);
+    drop(balancer);
+}
+
+#[test]
+fn ruby_behind_nginx_stream_sees_the_client() {
+    let site = Site::new();
+    let balancer = NginxStream::start(&site, 7000, "10.77.1.1:7");
+    ruby_sees_the_client(&site);
+    drop(balancer);
+}
+
+fn ruby_sees_the_client(site: &Site) {
+    let _ruby = RubyEcho::start(site, address::SERVER, 7);
+
+    // Without proxyip Ruby sees the load balancer, and the header instead of the client's line.
+    let before = ask(site);
+    assert!(before.answer.starts_with("10.77.1.2 "), "{before:?}");
+    assert!(before.answer.ends_with(&format!(r#" "{}\r\n""#, before.header)), "{before:?}");
+
+    let mut agent = Agent::start(site, &Guard::ports(&[7]));
+    let after = ask(site);
+    assert_eq!(after.answer, format!(r#"203.0.113.9 {} "hello\n""#, after.client_port));
+
+    // A connection that carries no header is not passed on.
+    let stream = crate::common::open_and_send(site, &trusted_dial(7), b"hello\n");
+    assert!(proxyip_tests::is_reset(&stream));
+    site.finish(&mut agent, &[("header_missing", 1)]);
+}
+
+#[derive(Debug)]
+struct Asked {
+    answer: String,
+    client_port: u16,
+    header: String,
+}
+
+fn ask(site: &Site) -> Asked {
+    let mut stream = Dial::to(address::FRONT, 7000).open(&site.net.client);
+    std::io::Write::write_all(&mut stream, b"hello\n").expect("cannot send");
+    let client_port = stream.local_addr().expect("a bound socket").port();
+    let header = format!("PROXY TCP4 203.0.113.9 203.0.113.1 {client_port} 7000");
+    Asked { answer: read_line(&stream), client_port, header }
+}

@@ -1,0 +1,58 @@
+//! Browsers and load balancers open connections that they use much later.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::thread;
+use std::time::Duration;
+
+use proxyip_tests::servers::EchoServer;
+use proxyip_tests::{Agent, Guard, Site};
+
+use crate::common::{
+    CLIENT, CLIENT6, ask_names, assert_both, header_of_client, header_of_client6, socket_address,
+    trusted_dial, trusted_dial6,
+};
+
+const SILENCE: Duration = Duration::from_secs(150);
+const PROBE_INTERVAL: Duration = Duration::from_secs(10);
+
+#[test]
+fn connections_silent_for_150_seconds_then_used() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, "::", 80);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+
+    // The load balancer's kernel gives up after three unanswered probes.
+    let balancer = &site.net.balancer;
+    let probed = trusted_dial(80).keep_alive(PROBE_INTERVAL).open(balancer);
+    let probed6 = trusted_dial6(80).keep_alive(PROBE_INTERVAL).open(balancer);
+    let quiet = trusted_dial(80).open(balancer);
+    thread::sleep(SILENCE);
+    assert_eq!(agent.counter("handed_over"), 0);
+
+    let mapped = socket_address(&format!("[::ffff:{}]:51234", CLIENT.split(':').next().unwrap()));
+    use_connection(&probed, &header_of_client(), mapped);
+    use_connection(&probed6, &header_of_client6(), socket_address(CLIENT6));
+    use_connection(&quiet, &header_of_client(), mapped);
+
+    site.stop_captures();
+    for stream in [&probed, &probed6] {
+        let port = stream.local_addr().expect("a bound socket").port();
+        let sent = format!("tcp.srcport == {port} && tcp.analysis.keep_alive");
+        // The answers: segments with the ACK flag and nothing else before the header came.
+        let answers =
+            format!("tcp.dstport == {port} && tcp.flags == 0x10 && frame.time_relative < 149");
+        let sent = site.balancer_capture().count(&sent);
+        let answers = site.balancer_capture().count(&answers);
+        eprintln!("port {port}: {sent} probes, {answers} answers");
+        assert!(sent >= 13, "{sent} keep-alive probes");
+        assert!(answers >= 13, "{answers} answers");
+    }
+    assert!(agent.counter("keep_alive_answered") >= 26);
+    site.finish(&mut agent, &[]);
+}
+
+fn use_connection(mut stream: &TcpStream, header: &[u8], client: std::net::SocketAddr) {
+    stream.write_all(header).expect("the connection is alive");
+    assert_both(ask_names(stream), client);
+}

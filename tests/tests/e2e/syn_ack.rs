@@ -1,0 +1,149 @@
+//! What the SYN-ACK offers: the same as this namespace's own TCP would.
+
+use std::net::TcpStream;
+
+use proxyip_tests::servers::EchoServer;
+use proxyip_tests::{Agent, Dial, Guard, Plan, Site, eventually};
+
+use crate::common::{
+    CLIENT, ask_names, assert_echoed, header_of_client, open_and_send, pattern, socket_address,
+    trusted_dial, trusted_dial6,
+};
+
+/// The TCP options of one SYN-ACK, as tshark reads them.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    mss: u32,
+    window_scale: bool,
+    sack: bool,
+    timestamps: bool,
+}
+
+/// Opens and uses a connection; returns what the SYN-ACK offered.
+fn used_offer(site: &Site, dial: &Dial) -> Offer {
+    let stream = open_and_send(site, dial, &header_of_client());
+    assert_eq!(ask_names(&stream).named.port(), socket_address(CLIENT).port());
+    assert_echoed(&stream, &pattern(400_000));
+    offer_to(site, &stream)
+}
+
+/// Opens a connection and leaves it; returns what the SYN-ACK offered.
+fn unused_offer(site: &Site, dial: &Dial) -> Offer {
+    offer_to(site, &dial.open(&site.net.balancer))
+}
+
+/// What the SYN-ACK of this connection offered.
+pub(crate) fn offer_to(site: &Site, stream: &TcpStream) -> Offer {
+    let port = stream.local_addr().expect("a bound socket").port();
+    let filter = format!("tcp.dstport == {port} && tcp.flags.syn == 1");
+    let fields = ["tcp.options.mss_val", "tcp.options.wscale.shift", "tcp.options.sack_perm"];
+    let fields = [fields.as_slice(), &["tcp.options.timestamp.tsval"]].concat();
+    let row = eventually("a SYN-ACK in the capture", || {
+        site.balancer_capture().fields(&filter, &fields).pop()
+    });
+    let has = |column: usize| !row[column].is_empty();
+    let mss = row[0].parse().expect("an MSS");
+    Offer { mss, window_scale: has(1), sack: has(2), timestamps: has(3) }
+}
+
+/// The longest segment that one end has sent so far, bytes of payload.
+fn longest_segment(site: &Site, source: &str) -> u32 {
+    let family = if source.contains(':') { "ipv6" } else { "ip" };
+    let filter = format!("{family}.src == {source} && tcp.len > 0");
+    let rows = site.balancer_capture().fields(&filter, &["tcp.len"]);
+    rows.iter().map(|row| row[0].parse().expect("a length")).max().expect("segments")
+}
+
+#[test]
+fn jumbo_frames_are_offered_and_used() {
+    let site = Site::with(&Plan { mtu: 9001, ..Plan::default() });
+    let _echo = EchoServer::start(&site.net.server, "::", 80);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    assert_eq!(used_offer(&site, &trusted_dial(80)).mss, 8961);
+    assert_eq!(used_offer(&site, &trusted_dial6(80)).mss, 8941);
+    site.stop_captures();
+    for address in ["10.77.1.2", "10.77.1.1", "fd00:77:1::2", "fd00:77:1::1"] {
+        let longest = longest_segment(&site, address);
+        eprintln!("{address} sent up to {longest} bytes in a segment");
+        assert!(longest > 8000, "{address} sent at most {longest} bytes");
+    }
+    site.finish(&mut agent, &[]);
+}
+
+#[test]
+fn mtu_of_the_route_and_changes_of_it_are_followed() {
+    let site = Site::with(&Plan { mtu: 9001, ..Plan::default() });
+    site.net.server.ip("route replace 10.77.1.0/24 dev eth0 src 10.77.1.1 mtu 1400");
+    site.net.server.ip("-6 route replace fd00:77:1::/64 dev eth0 metric 256 mtu 1400");
+    let _echo = EchoServer::start(&site.net.server, "::", 80);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    assert_eq!(used_offer(&site, &trusted_dial(80)).mss, 1360);
+    assert_eq!(used_offer(&site, &trusted_dial6(80)).mss, 1340);
+
+    site.net.server.ip("route replace 10.77.1.0/24 dev eth0 src 10.77.1.1");
+    site.net.set_mtu(4000);
+    eventually("an MSS of 3960 after the change", || {
+        (unused_offer(&site, &trusted_dial(80)).mss == 3960).then_some(())
+    });
+    assert_eq!(used_offer(&site, &trusted_dial(80)).mss, 3960);
+    site.finish(&mut agent, &[]);
+}
+
+#[test]
+fn options_are_those_of_the_servers_sysctls() {
+    for key in ["tcp_timestamps", "tcp_sack", "tcp_window_scaling"] {
+        let site = Site::new();
+        site.net.server.sysctl(&format!("ipv4.{key}"), "0");
+        let _echo = EchoServer::start(&site.net.server, "::", 80);
+        let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+        for dial in [trusted_dial(80), trusted_dial6(80)] {
+            let offer = used_offer(&site, &dial);
+            eprintln!("{key}=0: {offer:?}");
+            assert_eq!(offer.timestamps, key != "tcp_timestamps");
+            assert_eq!(offer.sack, key != "tcp_sack");
+            assert_eq!(offer.window_scale, key != "tcp_window_scaling");
+        }
+        site.finish(&mut agent, &[]);
+    }
+}
+
+#[test]
+fn options_are_those_that_the_load_balancer_offers() {
+    let keys = ["tcp_timestamps", "tcp_sack", "tcp_window_scaling"];
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, "::", 80);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    for key in keys {
+        site.net.balancer.sysctl(&format!("ipv4.{key}"), "0");
+        let offer = used_offer(&site, &trusted_dial(80));
+        eprintln!("{key}=0 at the load balancer: {offer:?}");
+        assert_eq!(offer.timestamps, key != "tcp_timestamps");
+        assert_eq!(offer.sack, key != "tcp_sack");
+        assert_eq!(offer.window_scale, key != "tcp_window_scaling");
+        site.net.balancer.sysctl(&format!("ipv4.{key}"), "1");
+    }
+    // All off: from then on the segments have no options at all.
+    for key in keys {
+        site.net.balancer.sysctl(&format!("ipv4.{key}"), "0");
+    }
+    let offer = used_offer(&site, &trusted_dial6(80));
+    assert!(!offer.timestamps && !offer.sack && !offer.window_scale, "{offer:?}");
+    site.stop_captures();
+    let bare = site.balancer_capture().count("ipv6 && tcp.len > 0 && tcp.hdr_len == 20");
+    assert!(bare > 0, "segments without options");
+    site.finish(&mut agent, &[]);
+}
+
+#[test]
+fn a_change_of_the_servers_sysctls_is_followed() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, "::", 80);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    assert!(used_offer(&site, &trusted_dial(80)).sack);
+    site.net.server.sysctl("ipv4.tcp_sack", "0");
+    eventually("a SYN-ACK without SACK", || {
+        (!unused_offer(&site, &trusted_dial(80)).sack).then_some(())
+    });
+    assert!(!used_offer(&site, &trusted_dial(80)).sack);
+    site.finish(&mut agent, &[]);
+}

@@ -1,0 +1,95 @@
+//! Version 2 headers with TLVs, up to the longest that is allowed.
+
+use proxyip_tests::header::{self, CRC32C, NOOP, tlv, v2_with};
+use proxyip_tests::servers::EchoServer;
+use proxyip_tests::{Agent, Guard, Plan, Site, address, is_reset};
+use serde_json::json;
+
+use crate::common::{
+    CLIENT, DESTINATION, assert_both, assert_echoed, expect_names, open_and_send, pattern,
+    socket_address, trusted_dial,
+};
+
+/// Offset of the first TLV behind IPv4 addresses.
+const TLVS: usize = 28;
+
+fn header_with(tlvs: &[u8]) -> Vec<u8> {
+    v2_with(socket_address(CLIENT), socket_address(DESTINATION), tlvs)
+}
+
+#[test]
+fn tlvs_are_logged_and_kept() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    // SSL: client certificate shown on this connection and verified; then its own TLVs.
+    let ssl = [vec![0x07, 0, 0, 0, 0], tlv(0x21, b"TLSv1.3"), tlv(0x22, b"alice")].concat();
+    let tlvs = [
+        tlv(CRC32C, &[0; 4]),
+        tlv(0x01, b"h2"),
+        tlv(0x02, b"example.org"),
+        tlv(0x05, &[0xab, 0xcd]),
+        tlv(0x20, &ssl),
+        tlv(0xea, b"\x01vpce-08d2bf15fac5001c9"),
+        tlv(0xee, &[1, 0x78, 0x56, 0x34, 0x12]),
+        tlv(0xe0, &u64::MAX.to_be_bytes()),
+        tlv(0xe4, &[0x42]),
+    ];
+    let header = header::with_checksum(header_with(&tlvs.concat()), TLVS);
+    let stream =
+        open_and_send(&site, &trusted_dial(80), &[header, b"who am I?\n".to_vec()].concat());
+    assert_both(expect_names(&stream), socket_address(CLIENT));
+
+    let peer = stream.local_addr().unwrap().to_string();
+    let found = agent.json(&["lookup", &peer, "10.77.1.1:80"]);
+    for found in [&agent.wait_event("accept", &peer)["tlvs"], &found["tlvs"]] {
+        assert_eq!(found["alpn"], "h2", "{found}");
+        assert_eq!(found["authority"], "example.org");
+        assert_eq!(found["unique_id"], "abcd");
+        assert_eq!(found["ssl"]["version"], "TLSv1.3");
+        assert_eq!(found["ssl"]["cn"], "alice");
+        assert_eq!(found["aws_vpc_endpoint_id"], "vpce-08d2bf15fac5001c9");
+        assert_eq!(found["azure_private_link_id"], 0x1234_5678);
+        assert_eq!(found["gcp_psc_connection_id"], u64::MAX.to_string());
+        assert_eq!(found["other"], json!([{"type": "0xe4", "value": "42"}]));
+    }
+    site.finish(&mut agent, &[]);
+}
+
+/// 4096 bytes in all, the checksum among them, in one jumbo segment; one byte more is refused.
+#[test]
+fn a_header_of_4096_bytes_and_one_of_4097() {
+    let site = Site::with(&Plan { mtu: 9001, ..Plan::default() });
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let of_length = |length: usize| {
+        let padding = vec![0x5a; length - TLVS - 7 - 3];
+        let tlvs = [tlv(CRC32C, &[0; 4]), tlv(NOOP, &padding)].concat();
+        let header = header::with_checksum(header_with(&tlvs), TLVS);
+        assert_eq!(header.len(), length);
+        header
+    };
+    // Odd lengths too: they shift the bytes' parity in checksums.
+    for length in [4096, 4095, 1501, 1337] {
+        let first = [of_length(length), b"who am I?\n".to_vec()].concat();
+        let stream = open_and_send(&site, &trusted_dial(80), &first);
+        assert_both(expect_names(&stream), socket_address(CLIENT));
+        assert_echoed(&stream, &pattern(100_000));
+    }
+    assert!(is_reset(&open_and_send(&site, &trusted_dial(80), &of_length(4097))));
+    site.finish(&mut agent, &[("header_too_long", 1)]);
+}
+
+#[test]
+fn a_second_header_belongs_to_the_application() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let second = "PROXY TCP4 192.0.2.9 192.0.2.1 1 2";
+    let bytes = [header_with(&[]), format!("{second}\r\n").into_bytes()].concat();
+    let stream = open_and_send(&site, &trusted_dial(80), &bytes);
+    let (names, line) = proxyip_tests::servers::PeerNames::read(&stream);
+    assert_both(names, socket_address(CLIENT));
+    assert_eq!(line, format!(r#""{second}\r""#));
+    site.finish(&mut agent, &[]);
+}

@@ -1,0 +1,85 @@
+//! `cargo xtask test`: unit tests, then end-to-end tests with real servers and load balancers.
+
+use std::{path::Path, process::Command};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    agent, build_ebpf,
+    command::{output, run as run_command, workspace_cargo},
+    host,
+    steps::Steps,
+};
+
+/// Runs all tests, or with filters only the end-to-end tests that match one.
+pub(crate) fn run(filters: &[String]) -> Result<()> {
+    host::prepare("test")?;
+    build_ebpf::run()?;
+    let agent = agent::build()?;
+
+    let mut steps = Steps::default();
+    if filters.is_empty() {
+        steps.check("unit tests", || run_command(&mut unit_tests()));
+    }
+    steps.check("end-to-end tests", || {
+        // A filter with a slip in it, or a test target that got lost, must not look like success.
+        let list = output(end_to_end_tests(&agent, filters).arg("--list"))
+            .context("the end-to-end tests do not build")?;
+        if count_tests(&list) == 0 {
+            bail!("no end-to-end test matches; `cargo test -p proxyip-tests -- --list` names them");
+        }
+        run_command(&mut end_to_end_tests(&agent, filters))
+    });
+    steps.finish()
+}
+
+fn unit_tests() -> Command {
+    let mut command = workspace_cargo();
+    command.args(["test", "--no-fail-fast"]).args([
+        "--package",
+        "proxyip-common",
+        "--package",
+        "proxyip-user",
+        "--package",
+        "xtask",
+    ]);
+    command
+}
+
+/// The end-to-end tests one after the other: each has the machine's namespaces to itself.
+fn end_to_end_tests(agent: &Path, filters: &[String]) -> Command {
+    let mut command = workspace_cargo();
+    command
+        .env("PROXYIP_BIN", agent)
+        .args(["test", "--no-fail-fast", "--package", "proxyip-tests", "--tests"])
+        .args(["--", "--test-threads=1"])
+        .args(filters);
+    command
+}
+
+/// Counts what `--list` prints, one `<name>: test` to a line.
+fn count_tests(list: &str) -> usize {
+    list.lines().filter(|line| line.ends_with(": test")).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::shell_line;
+
+    #[test]
+    fn end_to_end_tests_run_one_at_a_time_with_the_built_agent() {
+        let command = end_to_end_tests(Path::new("/t/release/proxyip"), &["restart".to_owned()]);
+        let line = shell_line(&command);
+        assert!(line.ends_with(" --tests -- --test-threads=1 restart"), "{line}");
+        let agent = ("PROXYIP_BIN".as_ref(), Some("/t/release/proxyip".as_ref()));
+        assert!(command.get_envs().any(|variable| variable == agent));
+    }
+
+    #[test]
+    fn counts_tests_but_no_benchmarks() {
+        let list = "a::restart_keeps_flows: test\nspeed: benchmark\n\n1 test, 1 benchmark\n";
+        assert_eq!(count_tests(list), 1);
+        assert_eq!(count_tests("0 tests, 0 benchmarks\n"), 0);
+    }
+}
