@@ -1,5 +1,7 @@
 //! What the agent tells the kernel programs: settings of a namespace, of a listener, trusted sources.
 
+use crate::address::Endpoint;
+
 /// `/proc/sys/net` of one namespace, as far as a SYN-ACK depends on it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,27 +80,27 @@ impl ListenerSettings {
     }
 }
 
-/// Data of a longest-prefix-match key of trusted sources.
+/// Data of a longest-prefix-match key: addresses, in a table of their own for each listener or namespace.
 ///
-/// The prefix length counts the 32 bits of the listener too: a /24 of IPv4 is `32 + 96 + 24`.
+/// The prefix length counts the 32 bits of the scope too: a /24 of IPv4 is `32 + 96 + 24`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TrustedSource {
-    /// The listener's index, network byte order.
-    pub listener: [u8; 4],
-    /// The address, network byte order, IPv4 as IPv4-mapped.
-    pub address: [u8; 16],
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ScopedAddress {
+    /// Index of the listener or namespace, network byte order.
+    pub scope: [u8; 4],
+    /// The address, IPv4 as IPv4-mapped; in network byte order in memory.
+    pub address: [u32; 4],
 }
 
-impl TrustedSource {
+impl ScopedAddress {
     /// Bits of a full key.
     pub const BITS: u32 = 32 + 128;
 
-    /// The key for one listener and one address.
+    /// The key for one address in one scope.
     #[inline(always)]
     #[must_use]
-    pub const fn new(listener: u16, address: [u8; 16]) -> Self {
-        Self { listener: (listener as u32).to_be_bytes(), address }
+    pub const fn new(scope: u32, address: &Endpoint) -> Self {
+        Self { scope: scope.to_be_bytes(), address: address.words() }
     }
 }
 

@@ -10,7 +10,7 @@ use proxyip_common::{
     cookie::{self, Check, FlowHash, MSS_V4, MSS_V6, Options as Agreed},
     counter::{Counter, DropReason, KernelReason},
     flow::{FlowKey, FlowRecord},
-    settings::{NamespaceSettings, TrustedSource, Untrusted},
+    settings::{NamespaceSettings, ScopedAddress, Untrusted},
 };
 
 use crate::{
@@ -104,8 +104,8 @@ pub fn judge(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verdi
 /// Whether the segment's source is trusted by its listener.
 #[inline(always)]
 fn trusted(segment: &Segment) -> bool {
-    let source = TrustedSource::new(segment.listener, segment.peer.0.address());
-    TRUSTED.get(&Key::new(TrustedSource::BITS, source)).is_some()
+    let source = ScopedAddress::new(segment.listener.into(), &segment.peer.0);
+    TRUSTED.get(&Key::new(ScopedAddress::BITS, source)).is_some_and(|trusted| *trusted != 0)
 }
 
 #[inline(always)]
@@ -223,7 +223,8 @@ fn syn_ack(
 #[inline(always)]
 fn advertised_mss(ctx: &TcContext, segment: &Segment, settings: &NamespaceSettings) -> Option<u16> {
     if settings.has(NamespaceSettings::ROUTE_MSS)
-        && let Some(mss) = ROUTES.get(&Key::new(128, segment.peer.0.address()))
+        && let destination = ScopedAddress::new(NAMESPACE.load(), &segment.peer.0)
+        && let Some(mss) = ROUTES.get(&Key::new(ScopedAddress::BITS, destination))
         && *mss != 0
     {
         return Some(*mss);

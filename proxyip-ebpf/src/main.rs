@@ -54,7 +54,7 @@ pub fn proxyip_ingress(ctx: TcContext) -> i32 {
         return TCX_DROP;
     };
     match accept::judge(&ctx, &segment, scratch) {
-        Verdict::Pass => TCX_NEXT,
+        Verdict::Pass | Verdict::HandOver => TCX_NEXT,
         Verdict::PassCounted(counter) => {
             count(counter);
             TCX_NEXT

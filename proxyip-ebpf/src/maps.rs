@@ -11,7 +11,7 @@ use proxyip_common::{
     event::Event,
     flow::{FlowKey, FlowRecord},
     header::{Header, Memory},
-    settings::{ListenerSettings, MAX_LISTENERS, MAX_NAMESPACES, NamespaceSettings, TrustedSource},
+    settings::{ListenerSettings, MAX_LISTENERS, MAX_NAMESPACES, NamespaceSettings, ScopedAddress},
 };
 
 use crate::{
@@ -36,13 +36,13 @@ pub static PORTS: Array<u16, 65536> = Array::new();
 #[btf_map]
 pub static LISTENERS: Array<ListenerSettings, { MAX_LISTENERS as usize }> = Array::new();
 
-/// Trusted sources of all listeners.
+/// Sources by listener: 1 for those it trusts, 0 for exceptions within them.
 #[btf_map]
-pub static TRUSTED: LpmTrie<TrustedSource, u8, 1_048_576> = LpmTrie::new();
+pub static TRUSTED: LpmTrie<ScopedAddress, u8, 1_048_576> = LpmTrie::new();
 
-/// Advertised MSS of routes that have their own, by destination (IPv4 as IPv4-mapped); host order.
+/// Advertised MSS by namespace and destination, host order; 0 for routes that have none of their own.
 #[btf_map]
-pub static ROUTES: LpmTrie<[u8; 16], u16, 65536> = LpmTrie::new();
+pub static ROUTES: LpmTrie<ScopedAddress, u16, 65536> = LpmTrie::new();
 
 /// Secrets of the cookie by epoch.
 #[btf_map]
