@@ -102,13 +102,13 @@ pub fn judge(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verdi
 }
 
 /// Whether the segment's source is trusted by its listener.
-#[inline(always)]
+#[inline(never)]
 fn trusted(segment: &Segment) -> bool {
     let source = ScopedAddress::new(segment.listener.into(), &segment.peer.0);
     TRUSTED.get(&Key::new(ScopedAddress::BITS, source)).is_some_and(|trusted| *trusted != 0)
 }
 
-#[inline(always)]
+#[inline(never)]
 fn judge_untrusted(segment: &Segment) -> Verdict {
     const RESET: u8 = Untrusted::Reset as u8;
     const DROP: u8 = Untrusted::Drop as u8;

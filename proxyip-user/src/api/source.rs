@@ -29,7 +29,7 @@ pub trait Source: Send + Sync + 'static {
 }
 
 /// The real maps.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct KernelSource {
     /// The flow table.
     pub flows: FlowMap,

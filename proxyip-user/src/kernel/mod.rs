@@ -1,107 +1,272 @@
-//! The kernel side: loads, attaches and pins the programs, and reads their maps and events.
+//! The kernel side: loads, attaches and pins the programs, writes their settings, reads their maps and events.
 //!
-//! How the agent uses it:
-//! - [`Kernel::start`] blocks and may need no runtime; [`Events::run`] and [`Maintenance::run`] are polled
-//!   by one task of a multi-threaded tokio runtime, side by side in a `select!`, so they need not be `Send`.
-//! - [`FlowMap`] and [`CounterMap`] are cheap handles; the API reads them on blocking threads.
-//! - [`FlowMap::get`] looks through all namespaces the agent serves.
+//! One instance of the ingress program is loaded for each network namespace, because its settings are those
+//! of the namespace; the programs on sockets are loaded once. All instances share the pinned maps.
+
+mod events;
+mod gap;
+mod guard;
+mod links;
+mod maps;
+mod namespace;
+mod object;
+mod pod;
+mod routes;
+mod secrets;
+mod sysctl;
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::Result;
-use proxyip_common::counter::{Counter, DropReason, KernelReason};
-use proxyip_common::event::Event;
-use proxyip_common::flow::{FlowKey, FlowRecord};
+use anyhow::{Context, Result, bail, ensure};
+use aya::maps::{Array, MapData};
+use aya::programs::{CgroupSockAddr, SchedClassifier, SockOps};
+use aya::{Ebpf, EbpfLoader};
+use proxyip_common::settings::{MAX_NAMESPACES, NamespaceSettings};
+use tokio::sync::mpsc::{Receiver, channel};
+use tokio::time::{MissedTickBehavior, interval};
 
-use crate::config::{Config, KernelLog};
+pub use self::events::Events;
+use self::gap::Gap;
+use self::links::{Links, root_cgroup};
+pub use self::maps::{CounterMap, FlowMap};
+use self::namespace::{Namespace, Watcher};
+use self::pod::Raw;
+use self::secrets::Secrets;
+use crate::config::{Config, Interface, KernelLog, Netns};
+
+/// Maps of another layout are not adopted: raise this whenever a type in them changes.
+const LAYOUT: u32 = 1;
+
+/// The maps that outlive the agent.
+const PINNED: &[&str] = &[
+    "NAMESPACES",
+    "PORTS",
+    "LISTENERS",
+    "TRUSTED",
+    "ROUTES",
+    "SECRETS",
+    "FLOWS",
+    "SOCKETS",
+    "EVENTS",
+    "COUNTERS",
+    "DROPS",
+    "LEFT_TO_KERNEL",
+];
+
+const INGRESS: &str = "proxyip_ingress";
+const SOCK_OPS: &str = "proxyip_sockops";
+const GETPEERNAME: [&str; 2] = ["proxyip_getpeername4", "proxyip_getpeername6"];
 
 /// Everything loaded, attached and pinned.
-#[derive(Debug)]
-pub struct Kernel {}
+pub struct Kernel {
+    events: Events,
+    maintenance: Maintenance,
+    flows: FlowMap,
+    counters: CounterMap,
+}
 
 impl Kernel {
-    /// Loads or adopts, attaches and pins.
-    pub fn start(_config: &Config, _log: KernelLog) -> Result<Self> {
-        unimplemented!()
+    /// Loads, attaches and pins; takes over what an agent before this one has pinned.
+    ///
+    /// # Errors
+    /// If the kernel lacks something, an interface does not exist, or a permission is missing.
+    pub fn start(config: &Config, log: KernelLog) -> Result<Self> {
+        let loader = Loader { config, object: object::object()?, log };
+        let mut links = Links::new(&config.agent.pin_path)?;
+        let mut sockets = loader.load(0)?;
+        // All programs are loaded before any map is taken out of the object: they need its descriptors.
+        let program: &mut SockOps = program_of(&mut sockets, SOCK_OPS)?;
+        program.load().context("the socket program is refused by the kernel")?;
+        for name in GETPEERNAME {
+            let program: &mut CgroupSockAddr = program_of(&mut sockets, name)?;
+            program.load().context("the getpeername program is refused by the kernel")?;
+        }
+        guard::write(&mut sockets, &config.listeners)?;
+        let secrets = Secrets::new(&mut sockets)?;
+
+        // Sockets first: a connection that is handed over must be seen when it is established.
+        let cgroup = root_cgroup()?;
+        links.sock_ops(program_of(&mut sockets, SOCK_OPS)?, &cgroup)?;
+        for name in GETPEERNAME {
+            links.getpeername(program_of(&mut sockets, name)?, name, &cgroup)?;
+        }
+
+        let mut cookies = Vec::new();
+        let (failed, failures) = channel(1);
+        for (netns, interfaces) in by_namespace(&config.interfaces) {
+            let namespace = Namespace::open(netns)?;
+            let (watcher, cookie) =
+                namespace.run(|| loader.attach(&mut sockets, &mut links, &interfaces, &cookies))?;
+            watcher.spawn(namespace, failed.clone())?;
+            cookies.push(cookie);
+        }
+        links.detach_others()?;
+
+        let counters = CounterMap::new(&mut sockets)?;
+        let gap = Gap::new(counters.clone());
+        Ok(Self {
+            events: Events::new(&mut sockets)?,
+            maintenance: Maintenance { secrets, gap, failures },
+            flows: FlowMap::new(&mut sockets, cookies)?,
+            counters,
+        })
     }
 
     /// The parts, each with its own owner.
+    #[must_use]
     pub fn split(self) -> (Events, Maintenance, FlowMap, CounterMap) {
-        unimplemented!()
+        (self.events, self.maintenance, self.flows, self.counters)
     }
 }
 
-/// The ring buffer.
-#[derive(Debug)]
-pub struct Events {}
+/// The interfaces of each namespace, in the order of the configuration.
+fn by_namespace(interfaces: &[Interface]) -> Vec<(&Netns, Vec<&str>)> {
+    let mut namespaces: Vec<(&Netns, Vec<&str>)> = Vec::new();
+    for interface in interfaces {
+        match namespaces.iter_mut().find(|(netns, _)| **netns == interface.netns) {
+            Some((_, names)) => names.push(&interface.name),
+            None => namespaces.push((&interface.netns, vec![&interface.name])),
+        }
+    }
+    namespaces
+}
 
-impl Events {
-    /// Calls `handle` for each event with the header bytes that follow it, until dropped.
-    pub async fn run(self, _handle: impl FnMut(&Event, &[u8])) -> Result<Infallible> {
-        unimplemented!()
+/// Loads instances of the kernel object.
+struct Loader<'a> {
+    config: &'a Config,
+    object: Vec<u8>,
+    log: KernelLog,
+}
+
+impl Loader<'_> {
+    /// An instance whose ingress program uses entry `namespace` of `NAMESPACES`.
+    fn load(&self, namespace: u32) -> Result<Ebpf> {
+        let directory = map_directory(&self.config.agent.pin_path);
+        fs::create_dir_all(&directory).with_context(|| {
+            format!("{} cannot be made: is a BPF file system mounted there?", directory.display())
+        })?;
+        let mut loader = EbpfLoader::new();
+        for map in PINNED {
+            loader.map_pin_path(map, directory.join(map));
+        }
+        loader.map_max_entries("FLOWS", self.config.agent.max_flows);
+        loader.override_global("NAMESPACE", &namespace, true);
+        let ebpf = loader.load(&self.object);
+        ebpf.context("the kernel refuses the programs' maps (root or CAP_BPF is needed)")
+    }
+
+    /// Attaches to the interfaces of the calling thread's namespace; returns its cookie too.
+    fn attach(
+        &self,
+        shared: &mut Ebpf,
+        links: &mut Links,
+        interfaces: &[&str],
+        taken: &[u64],
+    ) -> Result<(Watcher, u64)> {
+        let cookie = namespace::cookie()?;
+        ensure!(!taken.contains(&cookie), "the configuration names a network namespace twice");
+        let index = place(shared, cookie, taken)?;
+        let mut ebpf = self.load(index)?;
+        let program: &mut SchedClassifier = program_of(&mut ebpf, INGRESS)?;
+        program.load().context("the ingress program is refused by the kernel")?;
+        let watcher = Watcher::new(&mut ebpf, index, cookie)?;
+        let program: &mut SchedClassifier = program_of(&mut ebpf, INGRESS)?;
+        for interface in interfaces {
+            check_interface(interface)?;
+            links.ingress(program, &format!("ingress-{cookie}-{interface}"), interface)?;
+            tracing::info!("attached to {interface}");
+        }
+        Ok((watcher, cookie))
     }
 }
 
-/// Secrets, sysctls, routes, links.
-#[derive(Debug)]
-pub struct Maintenance {}
+/// The entry of `NAMESPACES` that has this cookie, or one that no namespace of this agent has: a program
+/// that is still attached must not see its entry change under it.
+fn place(ebpf: &mut Ebpf, cookie: u64, taken: &[u64]) -> Result<u32> {
+    let map = ebpf.map_mut("NAMESPACES").context("the kernel object has no map NAMESPACES")?;
+    let map: Array<&mut MapData, Raw<NamespaceSettings>> = Array::try_from(map)?;
+    let mut free = None;
+    for index in 0..MAX_NAMESPACES {
+        let Raw(settings) = map.get(&index, 0).context("the settings cannot be read")?;
+        if settings.cookie == cookie {
+            return Ok(index);
+        }
+        if settings.cookie == 0 || !taken.contains(&settings.cookie) {
+            free = free.or(Some(index));
+        }
+    }
+    free.with_context(|| format!("there are more than {MAX_NAMESPACES} network namespaces"))
+}
+
+/// Only devices with an Ethernet header can be served.
+fn check_interface(interface: &str) -> Result<()> {
+    const ETHERNET: u16 = 1;
+    const LOOPBACK: u16 = 772;
+    match namespace::hardware_type(interface)? {
+        ETHERNET | LOOPBACK => Ok(()),
+        other => bail!("interface {interface} has no Ethernet header (hardware type {other})"),
+    }
+}
+
+fn program_of<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = aya::programs::ProgramError>,
+{
+    let program = ebpf
+        .program_mut(name)
+        .with_context(|| format!("the kernel object has no program {name}"))?;
+    program.try_into().with_context(|| format!("program {name} is of another kind"))
+}
+
+/// Secrets, and what must be noticed.
+pub struct Maintenance {
+    secrets: Secrets,
+    gap: Gap,
+    failures: Receiver<anyhow::Error>,
+}
 
 impl Maintenance {
-    /// Keeps the kernel's settings current, until dropped.
-    pub async fn run(self) -> Result<Infallible> {
-        unimplemented!()
+    /// Keeps the secrets current and watches what becomes of connections, until dropped.
+    ///
+    /// # Errors
+    /// If a map cannot be read or written, or a namespace cannot be followed any more.
+    pub async fn run(mut self) -> Result<Infallible> {
+        const PERIOD: Duration = Duration::from_secs(5);
+        let mut ticks = interval(PERIOD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {
+                    self.secrets.rotate()?;
+                    self.gap.check()?;
+                }
+                Some(error) = self.failures.recv() => return Err(error),
+            }
+        }
     }
 }
 
-/// The flow table.
-#[derive(Clone, Debug)]
-pub struct FlowMap {}
-
-impl FlowMap {
-    /// The flow of this 4-tuple.
-    pub fn get(
-        &self,
-        _peer: SocketAddr,
-        _local: SocketAddr,
-    ) -> Result<Option<(FlowKey, FlowRecord)>> {
-        unimplemented!()
-    }
-
-    /// All flows.
-    pub fn all(&self) -> impl Iterator<Item = Result<(FlowKey, FlowRecord)>> {
-        std::iter::empty()
-    }
-
-    /// How many flows there are.
-    pub fn count(&self) -> Result<u64> {
-        unimplemented!()
-    }
+fn map_directory(pin_path: &Path) -> PathBuf {
+    pin_path.join(format!("maps-{LAYOUT}"))
 }
 
-/// The counters, summed over all CPUs.
-#[derive(Clone, Debug)]
-pub struct CounterMap {}
-
-impl CounterMap {
-    /// What happened, other than drops.
-    pub fn counters(&self) -> Result<Vec<(Counter, u64)>> {
-        unimplemented!()
+/// Detaches everything and removes all pins.
+///
+/// # Errors
+/// If a pin cannot be removed.
+pub fn detach(pin_path: &Path) -> Result<()> {
+    // Links first: without them the maps are unused.
+    for directory in [links::directory(pin_path), pin_path.to_owned()] {
+        match fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error)
+                    .with_context(|| format!("{} cannot be removed", directory.display()));
+            }
+            _ => {}
+        }
     }
-
-    /// Refusals by reason.
-    pub fn drops(&self) -> Result<Vec<(DropReason, u64)>> {
-        unimplemented!()
-    }
-
-    /// Connections left to the kernel by reason.
-    pub fn left_to_kernel(&self) -> Result<Vec<(KernelReason, u64)>> {
-        unimplemented!()
-    }
-}
-
-/// Removes everything that is pinned.
-pub fn detach(_pin_path: &Path) -> Result<()> {
-    unimplemented!()
+    Ok(())
 }

@@ -2,7 +2,6 @@
 //! with proxyip between them. `PROXYIP_BIN` names the program under test; root is needed.
 
 mod accept_calls;
-mod adhoc;
 mod closing;
 mod command_line;
 mod common;
@@ -17,6 +16,7 @@ mod malformed;
 mod offloads;
 mod postgres;
 mod raw;
+mod refusing_stack;
 mod ruby;
 mod silence;
 mod ssh;

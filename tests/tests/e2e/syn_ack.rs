@@ -12,7 +12,7 @@ use crate::common::{
 
 /// The TCP options of one SYN-ACK, as tshark reads them.
 #[derive(Debug)]
-pub(crate) struct Offer {
+struct Offer {
     mss: u32,
     window_scale: bool,
     sack: bool,
@@ -33,7 +33,7 @@ fn unused_offer(site: &Site, dial: &Dial) -> Offer {
 }
 
 /// What the SYN-ACK of this connection offered.
-pub(crate) fn offer_to(site: &Site, stream: &TcpStream) -> Offer {
+fn offer_to(site: &Site, stream: &TcpStream) -> Offer {
     let port = stream.local_addr().expect("a bound socket").port();
     let filter = format!("tcp.dstport == {port} && tcp.flags.syn == 1");
     let fields = ["tcp.options.mss_val", "tcp.options.wscale.shift", "tcp.options.sack_perm"];

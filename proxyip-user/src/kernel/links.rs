@@ -1,0 +1,153 @@
+//! Attaching, so that it outlives the agent: every link is pinned, and an agent that takes over puts its
+//! program into the pinned link atomically.
+
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use aya::programs::links::{FdLink, LinkError, PinnedLink};
+use aya::programs::tc::TcAttachOptions;
+use aya::programs::{
+    CgroupAttachMode, CgroupSockAddr, LinkOrder, SchedClassifier, SockOps, TcAttachType,
+};
+use aya::sys::SyscallError;
+
+/// Links to cgroups take no flags: they always allow others beside them.
+const ATTACH: CgroupAttachMode = CgroupAttachMode::Single;
+
+/// The pins of links, and those of them that this agent wants.
+#[derive(Debug)]
+pub(super) struct Links {
+    directory: PathBuf,
+    wanted: Vec<PathBuf>,
+}
+
+impl Links {
+    pub(super) fn new(pin_path: &Path) -> Result<Self> {
+        let directory = directory(pin_path);
+        fs::create_dir_all(&directory)
+            .with_context(|| format!("{} cannot be made", directory.display()))?;
+        Ok(Self { directory, wanted: Vec::new() })
+    }
+
+    /// Attaches to the ingress of an interface of the calling thread's namespace.
+    pub(super) fn ingress(
+        &mut self,
+        program: &mut SchedClassifier,
+        name: &str,
+        interface: &str,
+    ) -> Result<()> {
+        let pin = self.want(name);
+        if let Some(old) = pinned(&pin)? {
+            // Fails if the interface has been removed since.
+            if let Ok(id) = program.attach_to_link(FdLink::from(old).try_into()?) {
+                // Dropping the link would not detach it: its pin holds it.
+                program.take_link(id)?;
+                return Ok(());
+            }
+            remove(&pin)?;
+        }
+        let options = TcAttachOptions::TcxOrder(LinkOrder::default());
+        let id = program
+            .attach_with_options(interface, TcAttachType::Ingress, options)
+            .with_context(|| format!("interface {interface} cannot be attached to"))?;
+        let link: FdLink = program.take_link(id)?.try_into()?;
+        link.pin(&pin).with_context(|| format!("{} cannot be pinned", pin.display()))?;
+        Ok(())
+    }
+
+    /// Attaches to the root of the cgroup hierarchy.
+    pub(super) fn sock_ops(&mut self, program: &mut SockOps, cgroup: &File) -> Result<()> {
+        let pin = self.want("sockops");
+        let id = program
+            .attach(cgroup, ATTACH)
+            .context("the socket program cannot be attached")?;
+        self.replace(program.take_link(id)?.try_into()?, &pin)
+    }
+
+    /// Attaches to the root of the cgroup hierarchy.
+    pub(super) fn getpeername(
+        &mut self,
+        program: &mut CgroupSockAddr,
+        name: &str,
+        cgroup: &File,
+    ) -> Result<()> {
+        let pin = self.want(name);
+        let id = program
+            .attach(cgroup, ATTACH)
+            .context("the getpeername program cannot be attached")?;
+        self.replace(program.take_link(id)?.try_into()?, &pin)
+    }
+
+    /// Pins a new link in the place of an old one. For a moment both are attached, and none never: these
+    /// programs may run twice for the same socket, but must not miss one.
+    fn replace(&self, link: FdLink, pin: &Path) -> Result<()> {
+        // Names on a BPF file system have no dots.
+        let mut new = pin.as_os_str().to_owned();
+        new.push("-new");
+        let new = PathBuf::from(new);
+        remove(&new)?;
+        link.pin(&new).with_context(|| format!("{} cannot be pinned", new.display()))?;
+        remove(pin)?;
+        fs::rename(&new, pin).with_context(|| format!("{} cannot be pinned", pin.display()))
+    }
+
+    /// Detaches what an agent before this one attached and this one does not want.
+    pub(super) fn detach_others(&self) -> Result<()> {
+        for entry in fs::read_dir(&self.directory)? {
+            let pin = entry?.path();
+            if !self.wanted.contains(&pin) {
+                tracing::info!("detaching {}", pin.display());
+                remove(&pin)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn want(&mut self, name: &str) -> PathBuf {
+        // A dot is not allowed in names on a BPF file system.
+        let pin = self.directory.join(name.replace('.', "_"));
+        self.wanted.push(pin.clone());
+        pin
+    }
+}
+
+/// Where links are pinned.
+pub(super) fn directory(pin_path: &Path) -> PathBuf {
+    pin_path.join("links")
+}
+
+fn pinned(pin: &Path) -> Result<Option<PinnedLink>> {
+    match PinnedLink::from_pin(pin) {
+        Ok(link) => Ok(Some(link)),
+        Err(LinkError::SyscallError(SyscallError { io_error, .. }))
+            if io_error.kind() == ErrorKind::NotFound =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error).with_context(|| format!("{} cannot be opened", pin.display())),
+    }
+}
+
+fn remove(pin: &Path) -> Result<()> {
+    match fs::remove_file(pin) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("{} cannot be removed", pin.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The root of the cgroup v2 hierarchy, wherever it is mounted.
+pub(super) fn root_cgroup() -> Result<File> {
+    let mounts = fs::read_to_string("/proc/self/mounts").context("the mounts cannot be read")?;
+    let Some(path) = mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        let path = fields.next()?;
+        (fields.next()? == "cgroup2").then_some(path)
+    }) else {
+        bail!("no cgroup v2 hierarchy is mounted: mount -t cgroup2 none /sys/fs/cgroup/unified");
+    };
+    File::open(path).with_context(|| format!("{path} cannot be opened"))
+}

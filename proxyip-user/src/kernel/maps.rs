@@ -1,0 +1,136 @@
+//! Reading the flow table and the counters.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use aya::Ebpf;
+use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
+use proxyip_common::address::{Local, Peer};
+use proxyip_common::counter::{Counter, DropReason, KernelReason};
+use proxyip_common::flow::{FlowKey, FlowRecord};
+
+use super::pod::Raw;
+
+/// The flow table.
+#[derive(Clone, Debug)]
+pub struct FlowMap {
+    map: Arc<HashMap<MapData, Raw<FlowKey>, Raw<FlowRecord>>>,
+    /// Cookies of the namespaces that the agent serves.
+    namespaces: Arc<[u64]>,
+}
+
+impl FlowMap {
+    pub(super) fn new(ebpf: &mut Ebpf, namespaces: Vec<u64>) -> Result<Self> {
+        Ok(Self { map: Arc::new(take(ebpf, "FLOWS")?), namespaces: namespaces.into() })
+    }
+
+    /// The established flow of this 4-tuple, in whichever namespace has it.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn get(
+        &self,
+        peer: SocketAddr,
+        local: SocketAddr,
+    ) -> Result<Option<(FlowKey, FlowRecord)>> {
+        for namespace in self.namespaces.iter() {
+            let key = FlowKey::new(*namespace, Peer::from(peer), Local::from(local));
+            match self.map.get(&Raw(key), 0) {
+                Ok(Raw(record)) if record.established_ns != 0 => return Ok(Some((key, record))),
+                Ok(_) | Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(error).context("the flow table cannot be read"),
+            }
+        }
+        Ok(None)
+    }
+
+    /// All established flows.
+    pub fn all(&self) -> impl Iterator<Item = Result<(FlowKey, FlowRecord)>> {
+        self.map.iter().filter_map(|entry| match entry {
+            Ok((_, Raw(record))) if record.established_ns == 0 => None,
+            Ok((Raw(key), Raw(record))) => Some(Ok((key, record))),
+            // Closed between finding the key and reading the value.
+            Err(MapError::KeyNotFound) => None,
+            Err(error) => Some(Err(error).context("the flow table cannot be read")),
+        })
+    }
+
+    /// How many established flows there are.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn count(&self) -> Result<u64> {
+        self.all().try_fold(0, |count, flow| flow.map(|_| count + 1))
+    }
+}
+
+type PerCpu = PerCpuArray<MapData, u64>;
+
+/// The counters, summed over all CPUs.
+#[derive(Clone)]
+pub struct CounterMap {
+    counters: Arc<PerCpu>,
+    drops: Arc<PerCpu>,
+    left_to_kernel: Arc<PerCpu>,
+}
+
+impl CounterMap {
+    pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self> {
+        Ok(Self {
+            counters: Arc::new(take(ebpf, "COUNTERS")?),
+            drops: Arc::new(take(ebpf, "DROPS")?),
+            left_to_kernel: Arc::new(take(ebpf, "LEFT_TO_KERNEL")?),
+        })
+    }
+
+    /// What happened, other than drops.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn counters(&self) -> Result<Vec<(Counter, u64)>> {
+        read(&self.counters, Counter::ALL, |counter| *counter as u32)
+    }
+
+    /// Refusals by reason.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn drops(&self) -> Result<Vec<(DropReason, u64)>> {
+        read(&self.drops, DropReason::ALL, |reason| *reason as u32)
+    }
+
+    /// Connections left to the kernel by reason.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn left_to_kernel(&self) -> Result<Vec<(KernelReason, u64)>> {
+        read(&self.left_to_kernel, KernelReason::ALL, |reason| *reason as u32)
+    }
+
+    /// One counter.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn counter(&self, counter: Counter) -> Result<u64> {
+        sum(&self.counters, counter as u32)
+    }
+}
+
+fn read<T: Copy>(map: &PerCpu, all: &[T], index: impl Fn(&T) -> u32) -> Result<Vec<(T, u64)>> {
+    all.iter().map(|item| Ok((*item, sum(map, index(item))?))).collect()
+}
+
+fn sum(map: &PerCpu, index: u32) -> Result<u64> {
+    let values = map.get(&index, 0).context("the counters cannot be read")?;
+    Ok(values.iter().sum())
+}
+
+/// Takes a map out of the loaded object, typed.
+pub(super) fn take<T>(ebpf: &mut Ebpf, name: &str) -> Result<T>
+where
+    T: TryFrom<aya::maps::Map, Error = MapError>,
+{
+    let map = ebpf.take_map(name).with_context(|| format!("the kernel object has no map {name}"))?;
+    T::try_from(map).with_context(|| format!("map {name} is of another kind"))
+}

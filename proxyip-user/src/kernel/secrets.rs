@@ -1,0 +1,54 @@
+//! The cookie's secrets: random, and changed with the epochs.
+
+use anyhow::{Context, Result};
+use aya::Ebpf;
+use aya::maps::{Array, MapData};
+use nix::time::{ClockId, clock_gettime};
+use proxyip_common::cookie::{SECRETS, Secret, epoch};
+
+use super::maps::take;
+
+/// Writes the secrets.
+pub(super) struct Secrets {
+    map: Array<MapData, Secret>,
+    epoch: u64,
+}
+
+impl Secrets {
+    /// Fills the slots that are empty: those of an agent before this one hold for handshakes in flight.
+    pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self> {
+        let mut map: Array<MapData, Secret> = take(ebpf, "SECRETS")?;
+        for slot in 0..SECRETS {
+            if map.get(&slot, 0).context("the secrets cannot be read")? == [0; 2] {
+                set(&mut map, slot)?;
+            }
+        }
+        Ok(Self { map, epoch: now()? })
+    }
+
+    /// When an epoch has begun, renews the secret of the epoch after the next. Should the agent not live to
+    /// do so, old secrets come round again, but never with the same epoch in the hash.
+    pub(super) fn rotate(&mut self) -> Result<()> {
+        let now = now()?;
+        if now != self.epoch {
+            self.epoch = now;
+            let slot = (now + 2) % u64::from(SECRETS);
+            set(&mut self.map, u32::try_from(slot).expect("below SECRETS"))?;
+        }
+        Ok(())
+    }
+}
+
+fn now() -> Result<u64> {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).context("the clock cannot be read")?;
+    let nanoseconds = now.tv_sec() * 1_000_000_000 + now.tv_nsec();
+    Ok(epoch(u64::try_from(nanoseconds).context("the clock is negative")?))
+}
+
+fn set(map: &mut Array<MapData, Secret>, slot: u32) -> Result<()> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).context("no random numbers")?;
+    let (low, high) = bytes.split_at(8);
+    let word = |half: &[u8]| u64::from_ne_bytes(half.try_into().expect("8 bytes"));
+    map.set(slot, [word(low), word(high)], 0).context("the secrets cannot be written")
+}
