@@ -8,7 +8,9 @@ fn main() {
     let object = workspace.join("target/bpf/proxyip.o");
     println!("cargo::rerun-if-changed={}", object.display());
     if !object.exists() {
-        println!("cargo::error=the kernel programs are not built: run `cargo xtask build-ebpf` first");
+        println!(
+            "cargo::error=the kernel programs are not built: run `cargo xtask build-ebpf` first"
+        );
         exit(1);
     }
     println!("cargo::rustc-env=PROXYIP_OBJECT={}", object.display());

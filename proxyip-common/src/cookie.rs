@@ -70,12 +70,10 @@ impl Options {
     #[must_use]
     pub fn class_of(mss: u16, classes: &[u16; 8]) -> Option<u8> {
         let mut class = None;
-        let mut index = 0;
-        for candidate in classes {
+        for (index, candidate) in (0u8..).zip(classes) {
             if mss >= *candidate {
                 class = Some(index);
             }
-            index += 1;
         }
         class
     }
@@ -245,7 +243,9 @@ mod tests {
         #[test]
         fn siphash_agrees_with_the_siphasher_crate(k0: u64, k1: u64, words: [u64; 5]) {
             let mut oracle = siphasher::sip::SipHasher24::new_with_keys(k0, k1);
-            words.iter().for_each(|word| oracle.write(&word.to_le_bytes()));
+            for word in words {
+                oracle.write(&word.to_le_bytes());
+            }
             prop_assert_eq!(siphash([k0, k1], words), oracle.finish());
         }
 

@@ -9,6 +9,15 @@
 //! Nothing here allocates, does I/O or contains `unsafe`; everything is a pure function or a plain type.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
+#![allow(
+    clippy::inline_always,
+    reason = "the verifier sees what is inlined; the kernel programs need it"
+)]
+#![allow(clippy::many_single_char_names, reason = "the bytes of an address have no better names")]
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "lengths are at most 4096, and the BPF target has no panics for checked conversions"
+)]
 
 pub mod address;
 pub mod cookie;

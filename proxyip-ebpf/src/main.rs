@@ -30,6 +30,7 @@ use aya_ebpf::{
     macros::{cgroup_sock_addr, classifier, sock_ops},
     programs::{SockAddrContext, SockOpsContext, TcContext},
 };
+use aya_log_ebpf::{debug, trace};
 use proxyip_common::{
     counter::{DropReason, KernelReason},
     event::EventKind,
@@ -53,7 +54,9 @@ pub fn proxyip_ingress(ctx: TcContext) -> i32 {
     let Some(scratch) = maps::scratch() else {
         return TCX_DROP;
     };
-    match accept::judge(&ctx, &segment, scratch) {
+    let verdict = accept::judge(&ctx, &segment, scratch);
+    log(&ctx, &segment, &verdict);
+    match verdict {
         Verdict::Pass | Verdict::HandOver => TCX_NEXT,
         Verdict::PassCounted(counter) => {
             count(counter);
@@ -83,6 +86,39 @@ pub fn proxyip_ingress(ctx: TcContext) -> i32 {
                 Refusal::Drop => TCX_DROP,
                 Refusal::Reset => answer(&ctx, &segment, scratch, &Reply::reset(&segment)),
             }
+        }
+    }
+}
+
+/// Tells of one verdict, if the agent has asked for messages; the numbers are those of the enumerations in
+/// `proxyip_common::counter`.
+#[inline(never)]
+fn log(ctx: &TcContext, segment: &Segment, verdict: &Verdict) {
+    let (peer, peer_port) = (segment.peer.0.address(), segment.peer.0.port());
+    let port = segment.local.0.port();
+    match verdict {
+        Verdict::Pass | Verdict::HandOver => {}
+        Verdict::PassCounted(counter) | Verdict::Hold(counter) | Verdict::Answer(counter, _) => {
+            trace!(
+                ctx,
+                "{:i} port {} to port {}: counted {}", peer, peer_port, port, *counter as u8
+            );
+        }
+        Verdict::LeaveToKernel(reason) => {
+            debug!(
+                ctx,
+                "{:i} port {} to port {}: left to the kernel {}",
+                peer,
+                peer_port,
+                port,
+                *reason as u8
+            );
+        }
+        Verdict::Refuse(reason, _) => {
+            debug!(
+                ctx,
+                "{:i} port {} to port {}: refused {}", peer, peer_port, port, *reason as u8
+            );
         }
     }
 }

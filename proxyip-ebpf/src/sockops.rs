@@ -26,6 +26,12 @@ use crate::{
 
 const AF_INET: u32 = 2;
 
+// States of TCP (include/net/tcp_states.h).
+const TCP_FIN_WAIT2: u32 = 5;
+const TCP_CLOSE_WAIT: u32 = 8;
+const TCP_LAST_ACK: u32 = 9;
+const TCP_CLOSING: u32 = 11;
+
 /// Runs for every TCP socket of the node: the two cheap questions come first.
 #[inline(always)]
 pub fn run(ctx: &SockOpsContext) {
@@ -65,8 +71,21 @@ fn closed(ctx: &SockOpsContext) {
     let Some(record) = storage(ctx, None) else { return };
     let key = key(ctx);
     count(Counter::Closed);
+    // TCP counts a FIN as a byte; the last state tells which of the two were received and acknowledged.
+    let (received, acknowledged) = match ctx.arg(0) {
+        TCP_LAST_ACK | TCP_CLOSING => (1, 1),
+        // Nearly always left by the peer's FIN; by a timeout only if the application has closed.
+        TCP_FIN_WAIT2 => (1, 1),
+        TCP_CLOSE_WAIT => (1, 0),
+        _ => (0, 0),
+    };
     // SAFETY: fields of the context.
-    let bytes = unsafe { [(*ctx.ops).bytes_received, (*ctx.ops).bytes_acked] };
+    let bytes = unsafe {
+        [
+            (*ctx.ops).bytes_received.saturating_sub(received),
+            (*ctx.ops).bytes_acked.saturating_sub(acknowledged),
+        ]
+    };
     event::send(EventKind::Closed, &key, record, bytes);
     let _ = FLOWS.remove(&key);
 }

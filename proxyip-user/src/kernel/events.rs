@@ -32,8 +32,7 @@ impl Events {
 
         // SAFETY: the descriptor is the map's, open until the buffer is dropped, and never another one.
         let buffer = unsafe { AsyncFd::register_with_interest(self.buffer, Interest::READABLE) };
-        let mut buffer = buffer
-            .context("the event buffer cannot be polled")?;
+        let mut buffer = buffer.context("the event buffer cannot be polled")?;
         loop {
             let mut ready = buffer.readable_mut().await?;
             let mut taken = 0;

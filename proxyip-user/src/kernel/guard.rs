@@ -117,7 +117,8 @@ mod tests {
 
     #[test]
     fn all_of_ipv6_and_ipv4_is_both() {
-        let sources: HashMap<_, _> = sources(0, &nets(&["::/0", "0.0.0.0/0"])).into_iter().collect();
+        let sources: HashMap<_, _> =
+            sources(0, &nets(&["::/0", "0.0.0.0/0"])).into_iter().collect();
         assert_eq!(sources.get(&key(0, &"0.0.0.0/0".parse().unwrap())), Some(&1));
     }
 }

@@ -60,10 +60,8 @@ impl Links {
     /// Attaches to the root of the cgroup hierarchy.
     pub(super) fn sock_ops(&mut self, program: &mut SockOps, cgroup: &File) -> Result<()> {
         let pin = self.want("sockops");
-        let id = program
-            .attach(cgroup, ATTACH)
-            .context("the socket program cannot be attached")?;
-        self.replace(program.take_link(id)?.try_into()?, &pin)
+        let id = program.attach(cgroup, ATTACH).context("the socket program cannot be attached")?;
+        replace(program.take_link(id)?.try_into()?, &pin)
     }
 
     /// Attaches to the root of the cgroup hierarchy.
@@ -74,23 +72,9 @@ impl Links {
         cgroup: &File,
     ) -> Result<()> {
         let pin = self.want(name);
-        let id = program
-            .attach(cgroup, ATTACH)
-            .context("the getpeername program cannot be attached")?;
-        self.replace(program.take_link(id)?.try_into()?, &pin)
-    }
-
-    /// Pins a new link in the place of an old one. For a moment both are attached, and none never: these
-    /// programs may run twice for the same socket, but must not miss one.
-    fn replace(&self, link: FdLink, pin: &Path) -> Result<()> {
-        // Names on a BPF file system have no dots.
-        let mut new = pin.as_os_str().to_owned();
-        new.push("-new");
-        let new = PathBuf::from(new);
-        remove(&new)?;
-        link.pin(&new).with_context(|| format!("{} cannot be pinned", new.display()))?;
-        remove(pin)?;
-        fs::rename(&new, pin).with_context(|| format!("{} cannot be pinned", pin.display()))
+        let id =
+            program.attach(cgroup, ATTACH).context("the getpeername program cannot be attached")?;
+        replace(program.take_link(id)?.try_into()?, &pin)
     }
 
     /// Detaches what an agent before this one attached and this one does not want.
@@ -111,6 +95,19 @@ impl Links {
         self.wanted.push(pin.clone());
         pin
     }
+}
+
+/// Pins a new link in the place of an old one. For a moment both are attached, and none never: these
+/// programs may run twice for the same socket, but must not miss one.
+fn replace(link: FdLink, pin: &Path) -> Result<()> {
+    // Names on a BPF file system have no dots.
+    let mut new = pin.as_os_str().to_owned();
+    new.push("-new");
+    let new = PathBuf::from(new);
+    remove(&new)?;
+    link.pin(&new).with_context(|| format!("{} cannot be pinned", new.display()))?;
+    remove(pin)?;
+    fs::rename(&new, pin).with_context(|| format!("{} cannot be pinned", pin.display()))
 }
 
 /// Where links are pinned.

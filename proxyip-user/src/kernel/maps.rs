@@ -131,6 +131,7 @@ pub(super) fn take<T>(ebpf: &mut Ebpf, name: &str) -> Result<T>
 where
     T: TryFrom<aya::maps::Map, Error = MapError>,
 {
-    let map = ebpf.take_map(name).with_context(|| format!("the kernel object has no map {name}"))?;
+    let map =
+        ebpf.take_map(name).with_context(|| format!("the kernel object has no map {name}"))?;
     T::try_from(map).with_context(|| format!("map {name} is of another kind"))
 }

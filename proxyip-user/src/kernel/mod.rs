@@ -24,7 +24,10 @@ use anyhow::{Context, Result, bail, ensure};
 use aya::maps::{Array, MapData};
 use aya::programs::{CgroupSockAddr, SchedClassifier, SockOps};
 use aya::{Ebpf, EbpfLoader};
+use aya_log::EbpfLogger;
 use proxyip_common::settings::{MAX_NAMESPACES, NamespaceSettings};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -98,9 +101,12 @@ impl Kernel {
         let (failed, failures) = channel(1);
         for (netns, interfaces) in by_namespace(&config.interfaces) {
             let namespace = Namespace::open(netns)?;
-            let (watcher, cookie) =
+            let Attached { watcher, cookie, logger } =
                 namespace.run(|| loader.attach(&mut sockets, &mut links, &interfaces, &cookies))?;
             watcher.spawn(namespace, failed.clone())?;
+            if let Some(logger) = logger {
+                tokio::spawn(relay(logger));
+            }
             cookies.push(cookie);
         }
         links.detach_others()?;
@@ -154,18 +160,20 @@ impl Loader<'_> {
         }
         loader.map_max_entries("FLOWS", self.config.agent.max_flows);
         loader.override_global("NAMESPACE", &namespace, true);
+        let level = self.log as u8;
+        loader.override_global("AYA_LOG_LEVEL", &level, true);
         let ebpf = loader.load(&self.object);
         ebpf.context("the kernel refuses the programs' maps (root or CAP_BPF is needed)")
     }
 
-    /// Attaches to the interfaces of the calling thread's namespace; returns its cookie too.
+    /// Attaches to the interfaces of the calling thread's namespace.
     fn attach(
         &self,
         shared: &mut Ebpf,
         links: &mut Links,
         interfaces: &[&str],
         taken: &[u64],
-    ) -> Result<(Watcher, u64)> {
+    ) -> Result<Attached> {
         let cookie = namespace::cookie()?;
         ensure!(!taken.contains(&cookie), "the configuration names a network namespace twice");
         let index = place(shared, cookie, taken)?;
@@ -179,7 +187,32 @@ impl Loader<'_> {
             links.ingress(program, &format!("ingress-{cookie}-{interface}"), interface)?;
             tracing::info!("attached to {interface}");
         }
-        Ok((watcher, cookie))
+        let logger = match self.log {
+            KernelLog::Off => None,
+            _ => {
+                Some(EbpfLogger::init(&mut ebpf).context("the programs' messages cannot be read")?)
+            }
+        };
+        Ok(Attached { watcher, cookie, logger })
+    }
+}
+
+/// What attaching in a namespace leaves behind.
+struct Attached {
+    watcher: Watcher,
+    cookie: u64,
+    logger: Option<EbpfLogger<&'static dyn log::Log>>,
+}
+
+/// Passes the programs' messages on to the log.
+async fn relay(logger: EbpfLogger<&'static dyn log::Log>) -> Result<()> {
+    // SAFETY: the descriptor is the ring buffer's, open until the logger is dropped, and never another one.
+    let logger = unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) };
+    let mut logger = logger?;
+    loop {
+        let mut ready = logger.readable_mut().await?;
+        ready.get_inner_mut().flush();
+        ready.clear_ready();
     }
 }
 

@@ -24,7 +24,9 @@ const KFUNC: u8 = 2 << 4;
 pub(super) fn object() -> Result<Vec<u8>> {
     let btf = Btf::from_sys_fs().context("the kernel offers no BTF (/sys/kernel/btf/vmlinux)")?;
     let id = btf.id_by_type_name_kind(ASSIGN, BtfKind::Func).with_context(|| {
-        format!("the kernel has no {ASSIGN}(): Linux 6.9 or later with CONFIG_SYN_COOKIES is needed")
+        format!(
+            "the kernel has no {ASSIGN}(): Linux 6.9 or later with CONFIG_SYN_COOKIES is needed"
+        )
     })?;
     let mut object = OBJECT.to_vec();
     let calls = patch(&mut object, KFUNC_ASSIGN, id);

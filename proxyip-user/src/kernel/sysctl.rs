@@ -90,7 +90,8 @@ mod tests {
     #[test]
     fn window_scales_are_the_kernels() {
         // tcp_rmem[2] of 6 MiB, the default, gives 7; 32 MiB gives 10.
-        for (space, expected) in [(0, 0), (65_535, 0), (6 << 20, 7), (32 << 20, 10), (1 << 40, 14)] {
+        for (space, expected) in [(0, 0), (65_535, 0), (6 << 20, 7), (32 << 20, 10), (1 << 40, 14)]
+        {
             assert_eq!(window_scale(space), expected, "{space}");
         }
     }
