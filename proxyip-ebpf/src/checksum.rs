@@ -1,5 +1,7 @@
 //! The Internet checksum (RFC 1071) of headers built here. Sums are of 16-bit words as they lie in memory.
 
+use proxyip_common::address::Endpoint;
+
 use crate::packet::{PROTOCOL_TCP, Segment};
 
 /// The sum of the `N` bytes at `at`, both multiples of two and constants.
@@ -27,16 +29,12 @@ pub fn fold(sum: u64) -> u16 {
 /// one's complement; and a 32-bit word adds what its halves would.
 #[inline(always)]
 pub fn pseudo_header(segment: &Segment, length: usize) -> u64 {
-    let [a, b, c, d] = segment.local.0.words();
-    let [e, f, g, h] = segment.peer.0.words();
-    u64::from(a)
-        + u64::from(b)
-        + u64::from(c)
-        + u64::from(d)
-        + u64::from(e)
-        + u64::from(f)
-        + u64::from(g)
-        + u64::from(h)
+    let words = |endpoint: &Endpoint| {
+        let [first, second, third, fourth] = endpoint.words();
+        u64::from(first) + u64::from(second) + u64::from(third) + u64::from(fourth)
+    };
+    words(&segment.local.0)
+        + words(&segment.peer.0)
         + u64::from((length as u16).to_be())
         + u64::from(u16::from(PROTOCOL_TCP).to_be())
 }

@@ -6,6 +6,13 @@
     clippy::cast_possible_truncation,
     reason = "lengths are bounded by what a packet can hold"
 )]
+#![allow(missing_docs, reason = "the entry points' documents do not survive their macros")]
+#![allow(clippy::needless_pass_by_value, reason = "the macros hand over the context by value")]
+#![allow(clippy::cast_possible_wrap, reason = "flags and sizes that are small")]
+#![allow(
+    clippy::needless_borrows_for_generic_args,
+    reason = "a map's key by value would be copied to the stack, of which there are 512 bytes"
+)]
 #![allow(unreachable_pub, reason = "nothing is reachable from outside a program")]
 #![allow(clippy::inline_always, reason = "the verifier wants one function for each program")]
 
@@ -141,14 +148,14 @@ pub fn proxyip_sockops(ctx: SockOpsContext) -> u32 {
     1
 }
 
-/// `accept()` and `getpeername()` on AF_INET sockets.
+/// `accept()` and `getpeername()` on `AF_INET` sockets.
 #[cgroup_sock_addr(getpeername4)]
 pub fn proxyip_getpeername4(ctx: SockAddrContext) -> i32 {
     peername::v4(&ctx);
     1
 }
 
-/// `accept()` and `getpeername()` on AF_INET6 sockets.
+/// `accept()` and `getpeername()` on `AF_INET6` sockets.
 #[cgroup_sock_addr(getpeername6)]
 pub fn proxyip_getpeername6(ctx: SockAddrContext) -> i32 {
     peername::v6(&ctx);

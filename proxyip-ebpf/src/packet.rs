@@ -166,14 +166,16 @@ fn parse_v4(ctx: &TcContext, segment: &mut Segment) -> Option<()> {
     let total = if total == 0 { (ctx.len() as usize).wrapping_sub(ETHERNET) } else { total };
     segment.ipv6 = false;
     segment.tcp = ETHERNET + ip_length;
-    let tcp = if ip_length == IPV4 {
-        segment.shape = Shape::Plain;
-        ip.tcp
-    } else if ip_length > IPV4 {
-        segment.shape = Shape::Extended;
-        ctx.load(segment.tcp).ok()?
-    } else {
-        return None;
+    let tcp = match ip_length {
+        ..IPV4 => return None,
+        IPV4 => {
+            segment.shape = Shape::Plain;
+            ip.tcp
+        }
+        _ => {
+            segment.shape = Shape::Extended;
+            ctx.load(segment.tcp).ok()?
+        }
     };
     if fragment & 0x2000 != 0 {
         segment.shape = Shape::Fragment;

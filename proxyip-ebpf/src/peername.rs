@@ -16,7 +16,7 @@ fn client(ctx: &SockAddrContext) -> Option<&'static FlowRecord> {
     if record.origin == Origin::Proxied as u8 { Some(record) } else { None }
 }
 
-/// For AF_INET sockets. An IPv6 client cannot be expressed there: the peer stays.
+/// For `AF_INET` sockets. An IPv6 client cannot be expressed there: the peer stays.
 #[inline(always)]
 pub fn v4(ctx: &SockAddrContext) {
     let Some(record) = client(ctx) else { return };
@@ -31,7 +31,7 @@ pub fn v4(ctx: &SockAddrContext) {
     }
 }
 
-/// For AF_INET6 sockets; an IPv4 client is IPv4-mapped.
+/// For `AF_INET6` sockets; an IPv4 client is IPv4-mapped.
 #[inline(always)]
 pub fn v6(ctx: &SockAddrContext) {
     let Some(record) = client(ctx) else { return };

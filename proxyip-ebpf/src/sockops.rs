@@ -73,9 +73,8 @@ fn closed(ctx: &SockOpsContext) {
     count(Counter::Closed);
     // TCP counts a FIN as a byte; the last state tells which of the two were received and acknowledged.
     let (received, acknowledged) = match ctx.arg(0) {
-        TCP_LAST_ACK | TCP_CLOSING => (1, 1),
-        // Nearly always left by the peer's FIN; by a timeout only if the application has closed.
-        TCP_FIN_WAIT2 => (1, 1),
+        // The second is nearly always left by the peer's FIN, and else by a timeout.
+        TCP_LAST_ACK | TCP_FIN_WAIT2 | TCP_CLOSING => (1, 1),
         TCP_CLOSE_WAIT => (1, 0),
         _ => (0, 0),
     };

@@ -21,6 +21,13 @@ impl Guard {
         Self { ports: ports.to_vec(), trusted: trusted.to_vec(), settings: String::new() }
     }
 
+    /// Trusts this address instead.
+    #[must_use]
+    pub fn trusting(mut self, address: &str) -> Self {
+        self.trusted = vec![address.to_owned()];
+        self
+    }
+
     /// A further line of the `[[listener]]` table.
     #[must_use]
     pub fn setting(mut self, line: &str) -> Self {

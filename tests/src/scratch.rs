@@ -76,6 +76,7 @@ impl Default for Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
+        let _ = fs::remove_dir_all(self.pin_path());
         if std::env::var_os("PROXYIP_TEST_KEEP").is_some() {
             eprintln!("logs and captures are kept in {}", self.directory.display());
         } else {

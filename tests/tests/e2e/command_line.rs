@@ -4,40 +4,67 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use proxyip_tests::servers::EchoServer;
-use proxyip_tests::{Answer, Process, Scratch, Site, address, agent_binary, attempt, until};
+use proxyip_tests::{Answer, Process, Scratch, Site, address, agent_binary, attempt, eventually};
 
 use crate::common::{
     CLIENT, ask_names, assert_both, header_of_client, open_and_send, socket_address, trusted_dial,
 };
 
+/// An agent that has its whole configuration from the command line.
+fn start_without_file(site: &Site, more: &[&str]) -> Process {
+    let mut command = site.net.server.command(&agent_binary().display().to_string());
+    command.args(["run", "--interface", "eth0", "--port", "80", "--port", "8000-8010"]);
+    command.args(["--trust", "10.77.1.2/32", "--trust", "fd00::/8"]).args(more);
+    command.arg("--pin-path").arg(site.scratch.pin_path());
+    command.arg("--socket").arg(site.scratch.path("api.sock"));
+    let mut agent = Process::start("proxyip", site.scratch.directory(), &mut command);
+    agent.ready("answers `proxyip status`", |_| (ask(site, &["status"]).code == 0).then_some(()));
+    agent
+}
+
+fn ask(site: &Site, arguments: &[&str]) -> Answer {
+    let mut command = site.net.server.command(&agent_binary().display().to_string());
+    command.args(arguments).env("PROXYIP_SOCKET", site.scratch.path("api.sock"));
+    attempt(&mut command).into()
+}
+
 #[test]
 fn run_needs_no_file() {
     let site = Site::new();
-    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let pin_path = site.scratch.pin_path().display().to_string();
-    let program = agent_binary().display().to_string();
-    let mut command = site.net.server.command(&program);
-    command.args(["run", "--interface", "eth0", "--port", "80", "--port", "81"]);
-    command.args(["--trust", "10.77.1.2/32", "--trust", "fd00::/8", "--pin-path", &pin_path]);
-    let mut agent = Process::start("proxyip", site.scratch.directory(), &mut command);
-    // The default socket.
-    let ask = |arguments: &[&str]| -> Answer {
-        let mut command = site.net.server.command(&program);
-        attempt(command.args(arguments).env_remove("PROXYIP_SOCKET")).into()
-    };
-    agent.ready("answers `proxyip status`", |_| (ask(&["status"]).code == 0).then_some(()));
-
-    let stream = open_and_send(&site, &trusted_dial(80), &header_of_client());
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 8005);
+    let mut agent = start_without_file(&site, &[]);
+    let stream = open_and_send(&site, &trusted_dial(8005), &header_of_client());
     assert_both(ask_names(&stream), socket_address(CLIENT));
     let peer = stream.local_addr().unwrap().to_string();
-    assert_eq!(ask(&["lookup", &peer, "10.77.1.1:80"]).stdout, CLIENT);
-    let logged = until(Duration::from_secs(5), || agent.stdout().contains(CLIENT).then_some(()));
-    assert!(logged.is_some(), "standard output: {}", agent.stdout());
+    assert_eq!(ask(&site, &["lookup", &peer, "10.77.1.1:8005"]).stdout, CLIENT);
+    eventually("a line of the flow log", || agent.stdout().contains(CLIENT).then_some(()));
 
     agent.signal(Signal::SIGINT);
     assert_eq!(agent.wait().code(), Some(0), "exit code after SIGINT");
-    assert_eq!(ask(&["detach", "--pin-path", &pin_path]).code, 0);
+    let pin_path = site.scratch.pin_path().display().to_string();
+    assert_eq!(ask(&site, &["detach", "--pin-path", &pin_path]).code, 0);
     site.assert_clean();
+}
+
+#[test]
+fn kernel_programs_are_silent_unless_asked() {
+    for (arguments, speaks) in [([].as_slice(), false), (&["--kernel-log", "trace"], true)] {
+        let site = Site::new();
+        let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+        let agent = start_without_file(&site, arguments);
+        let before = agent.stderr().lines().count();
+        let stream = open_and_send(&site, &trusted_dial(80), &header_of_client());
+        assert_both(ask_names(&stream), socket_address(CLIENT));
+        if speaks {
+            eventually("messages", || (agent.stderr().lines().count() > before).then_some(()));
+        } else {
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        let log = agent.stderr();
+        assert_eq!(log.lines().count() > before, speaks, "{arguments:?}: {log}");
+        eprintln!("{arguments:?}: {log}");
+        site.assert_clean();
+    }
 }
 
 #[test]
