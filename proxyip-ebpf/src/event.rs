@@ -1,6 +1,9 @@
 //! Telling the agent.
 
-use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_ringbuf_output};
+use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    helpers::{bpf_ktime_get_ns, bpf_ringbuf_output, bpf_ringbuf_query},
+};
 use proxyip_common::{
     counter::Counter,
     event::{Event, EventKind},
@@ -10,7 +13,7 @@ use proxyip_common::{
 
 use crate::{
     count::count,
-    maps::{EVENTS, Scratch},
+    maps::{EVENTS, EVENTS_SIZE, Scratch},
 };
 
 /// Nanoseconds of `CLOCK_MONOTONIC`.
@@ -18,6 +21,18 @@ use crate::{
 pub fn now() -> u64 {
     // SAFETY: takes nothing, returns a number.
     unsafe { bpf_ktime_get_ns() }
+}
+
+/// Whether to wake the agent. It looks by itself at short intervals, so that a busy node does not pay for a
+/// wake-up with every event; it is woken when the ring fills faster than that.
+#[inline(always)]
+fn wakeup() -> u64 {
+    let ring = core::ptr::from_ref(&EVENTS).cast_mut().cast();
+    // SAFETY: a ring buffer, and a question that changes nothing.
+    let waiting = unsafe { bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA.into()) };
+    let flag =
+        if waiting > EVENTS_SIZE as u64 / 4 { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+    flag.into()
 }
 
 /// Sends one event of a socket; counts it as lost if the ring buffer is full.
@@ -39,7 +54,7 @@ pub fn send(kind: EventKind, key: &FlowKey, record: &FlowRecord, bytes: [u64; 2]
         header_length: 0,
         reserved: [0; 4],
     });
-    entry.submit(0);
+    entry.submit(wakeup());
 }
 
 /// Sends the event whose key and record are in `scratch`; with [`EventKind::Header`], the header's bytes too.
@@ -62,7 +77,7 @@ pub fn send_scratch(scratch: &mut Scratch, kind: EventKind, reason: u8) {
             core::ptr::from_ref(&EVENTS).cast_mut().cast(),
             (&raw mut *scratch).cast(),
             (size_of::<Event>() + usize::from(length)) as u64,
-            0,
+            wakeup(),
         )
     };
     if sent != 0 {

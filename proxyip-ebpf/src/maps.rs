@@ -56,9 +56,12 @@ pub static FLOWS: LruHashMap<FlowKey, FlowRecord, 262_144> = LruHashMap::new();
 #[btf_map]
 pub static SOCKETS: SkStorage<FlowRecord> = SkStorage::new();
 
+/// Bytes of the ring buffer: some 27,000 events, a second's worth of a busy node.
+pub const EVENTS_SIZE: usize = 4 << 20;
+
 /// What the agent is told.
 #[btf_map]
-pub static EVENTS: RingBuf<Event, 4_194_304> = RingBuf::new();
+pub static EVENTS: RingBuf<Event, EVENTS_SIZE> = RingBuf::new();
 
 /// By [`Counter`].
 #[btf_map]

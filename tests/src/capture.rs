@@ -43,12 +43,15 @@ impl Capture {
         let name = format!("{}-{interface}-{number}", namespace.name());
         let file = scratch.path(&format!("{name}.pcap"));
         let direction = if directions == Directions::Out { "out" } else { "inout" };
-        let mut command = namespace.command("tcpdump");
+        // A capture must not lose packets because the test keeps all processors busy.
+        let mut command = namespace.command("nice");
+        command.args(["-n", "-15", "tcpdump", "-n", "-Q", direction, "-i", interface, "-w"]);
+        command.arg(&file);
         // Immediate mode and no buffering: a packet seen is a packet in the file. The slots of the
-        // ring (64 MiB) are as long as the snapshot, which holds a jumbo frame. As root, since Debian's
+        // ring (64 MiB) are as long as the snapshot, which is one whole frame. As root, since Debian's
         // tcpdump would otherwise give up the right to write into the directory.
-        command.args(["--immediate-mode", "-U", "-n", "-s", "9100", "-B", "65536", "-Z", "root"]);
-        command.args(["-Q", direction, "-i", interface, "-w"]).arg(&file);
+        let snapshot = (mtu(namespace, interface) + 100).to_string();
+        command.args(["--immediate-mode", "-U", "-s", &snapshot, "-B", "65536", "-Z", "root"]);
         let mut process = Process::start(&name, scratch.directory(), &mut command).quietly();
         process
             .ready("listening", |process| process.stderr().contains("listening on").then_some(()));
@@ -133,4 +136,11 @@ impl Capture {
         assert!(packets > 0, "{file}: no TCP packet was captured");
         assert!(bad.is_empty(), "{file}: wrong checksums in frames {}", bad.join(", "));
     }
+}
+
+/// The MTU of an interface, bytes.
+fn mtu(namespace: &Namespace, interface: &str) -> u32 {
+    let text = namespace.ip(&format!("-o link show {interface}"));
+    let mut words = text.split_whitespace().skip_while(|word| *word != "mtu");
+    words.nth(1).and_then(|mtu| mtu.parse().ok()).unwrap_or_else(|| panic!("no MTU in {text}"))
 }

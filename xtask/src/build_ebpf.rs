@@ -55,6 +55,8 @@ fn rustflags(linker: &Path) -> Vec<String> {
         // The loader needs BTF for map definitions, and BTF is made from debug information.
         "-Cdebuginfo=2".to_owned(),
         "-Clink-arg=--btf".to_owned(),
+        // Else every memset and memmove, however short, is a call of a loop over bytes.
+        "-Clink-arg=--disable-expand-memcpy-in-order".to_owned(),
         // aya-ebpf picks the register layout of the traced machine by it.
         format!("--cfg=bpf_target_arch=\"{ARCH}\""),
     ]

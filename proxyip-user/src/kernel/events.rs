@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::mem::size_of;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use aya::Ebpf;
@@ -9,6 +10,7 @@ use aya::maps::{MapData, RingBuf};
 use proxyip_common::event::Event;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::maps::take;
 
@@ -28,26 +30,30 @@ impl Events {
     /// If the buffer cannot be waited for.
     pub async fn run(self, mut handle: impl FnMut(&Event, &[u8])) -> Result<Infallible> {
         /// Events taken before other work of this thread has its turn.
-        const BATCH: usize = 256;
+        const BATCH: usize = 1024;
+        /// How often to look: the kernel programs wake the agent only when the ring fills up.
+        const PERIOD: Duration = Duration::from_millis(20);
 
         // SAFETY: the descriptor is the map's, open until the buffer is dropped, and never another one.
         let buffer = unsafe { AsyncFd::register_with_interest(self.buffer, Interest::READABLE) };
         let mut buffer = buffer.context("the event buffer cannot be polled")?;
+        let mut ticks = interval(PERIOD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let mut ready = buffer.readable_mut().await?;
+            tokio::select! {
+                _ = ticks.tick() => {}
+                ready = buffer.readable_mut() => ready?.clear_ready(),
+            }
             let mut taken = 0;
-            while taken < BATCH
-                && let Some(item) = ready.get_inner_mut().next()
-            {
+            while let Some(item) = buffer.get_mut().next() {
                 if let Some((event, header)) = decode(&item) {
                     handle(&event, header);
                 }
                 taken += 1;
-            }
-            if taken < BATCH {
-                ready.clear_ready();
-            } else {
-                tokio::task::yield_now().await;
+                if taken % BATCH == 0 {
+                    drop(item);
+                    tokio::task::yield_now().await;
+                }
             }
         }
     }
