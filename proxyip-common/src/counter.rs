@@ -1,7 +1,10 @@
 //! Every number that the kernel programs keep, each from one list: its index in the map, its label in
 //! metrics and logs, and the sentence an operator reads.
 
-#![allow(clippy::doc_markdown, reason = "the sentences are also log text, where backticks do not belong")]
+#![allow(
+    clippy::doc_markdown,
+    reason = "the sentences are also log text, where backticks do not belong"
+)]
 
 macro_rules! counters {
     (

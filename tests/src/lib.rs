@@ -33,7 +33,7 @@ pub use guard::Guard;
 pub use namespace::Namespace;
 pub use net::{Net, Offloads, Plan, address};
 pub use process::Process;
-pub use raw::{RawPeer, Segment};
+pub use raw::{Frame, RawPeer, Segment};
 pub use scratch::{Scratch, remove_everything};
 pub use site::Site;
 pub use wait::{eventually, until};

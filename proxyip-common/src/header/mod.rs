@@ -15,6 +15,8 @@ use crate::counter::DropReason;
 use crate::flow::Origin;
 
 mod crc32c;
+#[cfg(test)]
+mod tests;
 pub mod tlv;
 pub mod v1;
 pub mod v2;

@@ -1,6 +1,6 @@
 //! A TCP peer made by hand, for segments that the kernel's own TCP would never send.
 
-mod super_segment;
+mod frame;
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -8,6 +8,8 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+pub use frame::Frame;
 
 use crate::net::address;
 use crate::site::Site;
@@ -85,12 +87,31 @@ impl RawPeer {
         let mut segment = self.segment(flags, options, payload);
         let sum = checksum(&[self.pseudo_header(segment.len()), segment.clone()].concat());
         segment[16..18].copy_from_slice(&sum.to_be_bytes());
-        let target = SockAddr::from(std::net::SocketAddrV4::new(self.target.0, 0));
-        self.socket.send_to(&segment, &target).expect("cannot send a raw segment");
-        self.advance(payload.len() + usize::from(flags & (Self::SYN | Self::FIN) != 0));
+        self.put(&segment);
+        self.advance(flags, payload.len());
     }
 
-    fn advance(&mut self, length: usize) {
+    /// Sends a segment of which a bit of the payload was flipped on the way.
+    ///
+    /// # Panics
+    /// When the segment cannot be sent.
+    pub fn send_damaged(&mut self, flags: u8, payload: &[u8], damaged_byte: usize) {
+        let mut segment = self.segment(flags, &[], payload);
+        let sum = checksum(&[self.pseudo_header(segment.len()), segment.clone()].concat());
+        segment[16..18].copy_from_slice(&sum.to_be_bytes());
+        segment[HEADER + damaged_byte] ^= 1;
+        self.put(&segment);
+        self.advance(flags, payload.len());
+    }
+
+    fn put(&self, segment: &[u8]) {
+        let target = SockAddr::from(std::net::SocketAddrV4::new(self.target.0, 0));
+        self.socket.send_to(segment, &target).expect("cannot send a raw segment");
+    }
+
+    /// Moves on behind what was sent; SYN and FIN count as a byte.
+    fn advance(&mut self, flags: u8, payload: usize) {
+        let length = payload + usize::from(flags & (Self::SYN | Self::FIN) != 0);
         let length = u32::try_from(length).expect("a segment is short");
         self.sequence = self.sequence.wrapping_add(length);
     }

@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use proxyip_tests::servers::EchoServer;
-use proxyip_tests::{Agent, Capture, Directions, Guard, Offloads, Plan, RawPeer, Site, address};
+use proxyip_tests::{
+    Agent, Capture, Directions, Frame, Guard, Offloads, Plan, RawPeer, Site, address,
+};
 
 use crate::common::{CLIENT, assert_same, header_of_client, pattern};
 
-const DATA: u8 = RawPeer::ACK | RawPeer::PSH;
-const QUESTION: &[u8] = b"who am I?\n";
+pub(crate) const DATA: u8 = RawPeer::ACK | RawPeer::PSH;
+pub(crate) const QUESTION: &[u8] = b"who am I?\n";
 
 /// Every test here: an echo server on port 80, guarded.
-fn with_echo(drops: &[(&str, u64)], test: impl FnOnce(&Site, &Agent)) {
+pub(crate) fn with_echo(drops: &[(&str, u64)], test: impl FnOnce(&Site, &Agent)) {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let mut agent = Agent::start(&site, &Guard::ports(&[80]));
@@ -19,13 +21,13 @@ fn with_echo(drops: &[(&str, u64)], test: impl FnOnce(&Site, &Agent)) {
     site.finish(&mut agent, drops);
 }
 
-fn expect_answer(peer: &mut RawPeer) {
+pub(crate) fn expect_answer(peer: &mut RawPeer) {
     let answer = String::from_utf8(peer.receive_payload()).expect("text");
     assert_eq!(answer, format!("{CLIENT} {CLIENT} \"who am I?\"\n"));
 }
 
 /// Ends the connection so that the server's socket does not linger.
-fn close(peer: &mut RawPeer) {
+pub(crate) fn close(peer: &mut RawPeer) {
     peer.send(RawPeer::FIN | RawPeer::ACK, &[], &[]);
 }
 
@@ -136,7 +138,7 @@ fn a_header_with_60_kilobytes_in_one_packet() {
     peer.open(&[2, 4, 0x05, 0xb4]);
     let payload = pattern(60_000);
     let bytes = [&header_of_client(), QUESTION, &payload].concat();
-    peer.send_super_segment(&site, &bytes, 1460);
+    peer.send_frame(&site, Frame::Super(1460), DATA, &bytes);
 
     let answer = format!("{CLIENT} {CLIENT} \"who am I?\"\n");
     let mut received = Vec::new();

@@ -1,5 +1,4 @@
-//! One TCP segment of up to 64 KB, as a virtual machine's network card hands it to its host: with the
-//! checksum of the pseudo-header only, to be cut into pieces by whoever needs that.
+//! Whole Ethernet frames, for what a raw IP socket cannot send.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -18,33 +17,58 @@ const IPV4: u16 = 20;
 /// `PACKET_VNET_HDR` of `linux/if_packet.h`.
 const PACKET_VNET_HDR: libc::c_int = 15;
 
+/// What is peculiar about a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// Up to 64 KB that stand for segments of this many bytes each, as a virtual machine's network card
+    /// hands them to its host: with the checksum of the pseudo-header only, to be cut into pieces by
+    /// whoever needs that.
+    Super(u16),
+    /// Bytes behind the IP packet: a network card fills up short frames, not always with zeros.
+    Padded,
+    /// Addressed to another machine: a switch that does not know the way sends it everywhere.
+    ForAnotherMachine,
+}
+
 impl RawPeer {
-    /// Sends `payload` as one packet that stands for segments of `mss` bytes each.
+    /// Sends a segment in a frame with a peculiarity; otherwise like [`RawPeer::send`].
     ///
     /// # Panics
     /// When packet sockets are not permitted.
-    pub fn send_super_segment(&mut self, site: &Site, payload: &[u8], mss: u16) {
-        let mut segment = self.segment(Self::ACK | Self::PSH, &[], payload);
-        // CHECKSUM_PARTIAL: the sum over the pseudo-header, not complemented.
-        let partial = folded_sum(&self.pseudo_header(segment.len()));
-        segment[16..18].copy_from_slice(&partial.to_be_bytes());
+    pub fn send_frame(&mut self, site: &Site, frame: Frame, flags: u8, payload: &[u8]) {
+        let mut segment = self.segment(flags, &[], payload);
+        let pseudo_header = self.pseudo_header(segment.len());
+        let sum = match frame {
+            // CHECKSUM_PARTIAL: the sum over the pseudo-header, not complemented.
+            Frame::Super(_) => folded_sum(&pseudo_header),
+            _ => checksum(&[pseudo_header, segment.clone()].concat()),
+        };
+        segment[16..18].copy_from_slice(&sum.to_be_bytes());
 
         let (balancer, server) = (&site.net.balancer, &site.net.server);
-        let mut packet = virtual_network_header(mss);
-        packet.extend(mac_address(server, "eth0"));
+        let mut destination = mac_address(server, "eth0");
+        if frame == Frame::ForAnotherMachine {
+            destination[5] ^= 1;
+        }
+        let mut packet = virtual_network_header(frame);
+        packet.extend(destination);
         packet.extend(mac_address(balancer, "eth1"));
         packet.extend([0x08, 0x00]);
         packet.extend(ipv4_header(self.source.0, self.target.0, segment.len()));
         packet.extend(segment);
+        if frame == Frame::Padded {
+            packet.extend([0xaa; 6]);
+        }
         balancer.enter(|| send_packet("eth1", &packet)).expect("cannot send a packet");
-        self.advance(payload.len());
+        self.advance(flags, payload.len());
     }
 }
 
 /// `struct virtio_net_hdr`, in this machine's byte order.
-fn virtual_network_header(mss: u16) -> Vec<u8> {
+fn virtual_network_header(frame: Frame) -> Vec<u8> {
     const NEEDS_CHECKSUM: u8 = 1;
     const TCP_OVER_IPV4: u8 = 1;
+    let Frame::Super(mss) = frame else { return vec![0; 10] };
     let tcp = u16::try_from(HEADER).expect("a short header");
     let checksum_start = ETHERNET + IPV4;
     let numbers = [checksum_start + tcp, mss, checksum_start, 16];

@@ -1,0 +1,257 @@
+//! The rules of the grammar, one row each, and the v1 addresses against the standard library's parsers.
+
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// A version 2 header: version and command, family, and what follows the length.
+fn v2(version_command: u8, family: u8, body: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(body.len()).unwrap().to_be_bytes();
+    [&v2::SIGNATURE[..], &[version_command, family], &length, body].concat()
+}
+
+const IPV4: [u8; 12] = [203, 0, 113, 9, 192, 0, 2, 1, 0xc8, 0x22, 0x01, 0xbb];
+
+fn ipv6() -> Vec<u8> {
+    let address = |text: &str| text.parse::<Ipv6Addr>().unwrap().octets();
+    [&address("2001:db8::9")[..], &address("2001:db8::1"), &[0xc8, 0x22], &[0x01, 0xbb]].concat()
+}
+
+fn with_tlvs(addresses: &[u8], tlvs: &[(u8, &[u8])]) -> Vec<u8> {
+    let mut body = addresses.to_vec();
+    for (kind, value) in tlvs {
+        body.push(*kind);
+        body.extend(u16::try_from(value.len()).unwrap().to_be_bytes());
+        body.extend(*value);
+    }
+    body
+}
+
+fn proxied(text: &[u8]) -> (SocketAddr, SocketAddr) {
+    let header = parse(text).unwrap();
+    assert_eq!(header.origin, Origin::Proxied);
+    (header.client.0.to_socket_addr(), header.destination.0.to_socket_addr())
+}
+
+#[test]
+fn addresses_are_read() {
+    let ipv4 = ("203.0.113.9:51234".parse().unwrap(), "192.0.2.1:443".parse().unwrap());
+    let ipv6_ends = ("[2001:db8::9]:51234".parse().unwrap(), "[2001:db8::1]:443".parse().unwrap());
+    assert_eq!(proxied(&v2(0x21, 0x11, &IPV4)), ipv4);
+    assert_eq!(proxied(&v2(0x21, 0x21, &ipv6())), ipv6_ends);
+    assert_eq!(proxied(b"PROXY TCP4 203.0.113.9 192.0.2.1 51234 443\r\n"), ipv4);
+    assert_eq!(proxied(b"PROXY TCP6 2001:db8::9 2001:DB8:0:0::1 51234 443\r\n"), ipv6_ends);
+    // HAProxy writes the two ends of a mixed connection like this.
+    assert_eq!(proxied(b"PROXY TCP6 ::ffff:203.0.113.9 ::ffff:c000:201 51234 443\r\n"), ipv4);
+}
+
+#[test]
+fn exactly_one_header_is_consumed() {
+    for header in [v2(0x21, 0x11, &IPV4), b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n".to_vec()] {
+        let twice = [&header[..], &header].concat();
+        assert_eq!(usize::from(parse(&twice[..]).unwrap().length), header.len());
+    }
+}
+
+#[test]
+fn headers_without_a_client() {
+    let health_check = with_tlvs(&[], &[(0x04, &[0; 81])]);
+    assert_eq!(health_check.len(), 84, "the form of AWS health checks");
+    let unix = [0; 216];
+    for (bytes, origin) in [
+        (v2(0x20, 0x11, &health_check), Origin::Local),
+        (v2(0x20, 0x00, &[]), Origin::Local),
+        (v2(0x20, 0xff, &[1, 2, 3]), Origin::Local),
+        (v2(0x21, 0x00, &[]), Origin::Unknown),
+        (v2(0x21, 0x01, &[9; 5]), Origin::Unknown),
+        (v2(0x21, 0x02, &[]), Origin::Unknown),
+        (v2(0x21, 0x31, &unix), Origin::Unknown),
+        (v2(0x21, 0x32, &unix), Origin::Unknown),
+        (b"PROXY UNKNOWN\r\n".to_vec(), Origin::Unknown),
+        (b"PROXY UNKNOWN any thing\r\n".to_vec(), Origin::Unknown),
+    ] {
+        let header = parse(&bytes[..]).unwrap();
+        assert_eq!(header.origin, origin, "{bytes:?}");
+        assert_eq!(usize::from(header.length), bytes.len());
+    }
+}
+
+#[test]
+fn malformed_version_2() {
+    use DropReason as R;
+    let overrun = [&IPV4[..], &[0x05, 0, 9, 1]].concat();
+    let stub = [&IPV4[..], &[0x05, 0]].concat();
+    for (bytes, reason) in [
+        (v2(0x11, 0x11, &IPV4), R::V2Version),
+        (v2(0x31, 0x11, &IPV4), R::V2Version),
+        (v2(0x22, 0x11, &IPV4), R::V2Command),
+        (v2(0x2f, 0x11, &IPV4), R::V2Command),
+        (v2(0x21, 0x12, &IPV4), R::V2Family),
+        (v2(0x21, 0x22, &ipv6()), R::V2Family),
+        (v2(0x21, 0x13, &IPV4), R::V2Family),
+        (v2(0x21, 0x03, &IPV4), R::V2Family),
+        (v2(0x21, 0x30, &[0; 216]), R::V2Family),
+        (v2(0x21, 0x41, &[0; 216]), R::V2Family),
+        (v2(0x21, 0x11, &IPV4[..11]), R::V2Length),
+        (v2(0x21, 0x21, &ipv6()[..35]), R::V2Length),
+        (v2(0x21, 0x31, &[0; 215]), R::V2Length),
+        (v2(0x21, 0x11, &overrun), R::V2Tlv),
+        (v2(0x21, 0x11, &stub), R::V2Tlv),
+        (v2(0x21, 0x11, &[0; 4081]), R::HeaderTooLong),
+        (v2(0x20, 0x11, &[0; 4081]), R::HeaderTooLong),
+    ] {
+        assert_eq!(parse(&bytes[..]), Err(reason), "{bytes:?}");
+    }
+}
+
+#[test]
+fn checksums() {
+    use DropReason as R;
+    let tlvs: [(u8, &[u8]); 3] = [(0x01, b"h2"), (0x03, &[0; 4]), (0x02, b"example.org")];
+    let mut bytes = v2(0x21, 0x11, &with_tlvs(&IPV4, &tlvs));
+    let at = 16 + 12 + 5 + 3;
+    let computed = reference_crc32c(&bytes, at);
+    bytes[at..at + 4].copy_from_slice(&computed.to_be_bytes());
+    assert!(parse(&bytes[..]).is_ok());
+    // Without its type the checksum is none.
+    let kind = at - 3;
+    for index in (16..bytes.len()).filter(|index| *index != kind) {
+        let mut wrong = bytes.clone();
+        wrong[index] ^= 1;
+        assert!(parse(&wrong[..]).is_err(), "a changed byte {index} is noticed");
+    }
+    let short = v2(0x21, 0x11, &with_tlvs(&IPV4, &[(0x03, &[0; 3])]));
+    assert_eq!(parse(&short[..]), Err(R::V2Checksum));
+    let twice = v2(0x21, 0x11, &with_tlvs(&IPV4, &[(0x03, &[0; 4]), (0x03, &[0; 4])]));
+    assert_eq!(parse(&twice[..]), Err(R::V2Checksum));
+}
+
+/// Bit by bit, from the definition.
+fn reference_crc32c(bytes: &[u8], zero_at: usize) -> u32 {
+    let mut crc = u32::MAX;
+    for (index, byte) in bytes.iter().enumerate() {
+        crc ^= u32::from(if (zero_at..zero_at + 4).contains(&index) { 0 } else { *byte });
+        for _ in 0..8 {
+            crc = if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
+        }
+    }
+    !crc
+}
+
+#[test]
+fn the_longest_headers() {
+    let body = with_tlvs(&IPV4, &[(0xe4, &[7; 4096 - 16 - 12 - 3])]);
+    assert_eq!(parse(&v2(0x21, 0x11, &body)[..]).unwrap().length, 4096);
+    let many = with_tlvs(&IPV4, &[(0x04, &[][..]); 1356]);
+    assert_eq!(parse(&v2(0x21, 0x11, &many)[..]).unwrap().length, 4096);
+    let address = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
+    let line = format!("PROXY TCP6 {address} {address} 65535 65535\r\n");
+    assert_eq!(usize::from(parse(line.as_bytes()).unwrap().length), line.len());
+    let unknown = |length: usize| format!("PROXY UNKNOWN {}\r\n", "x".repeat(length - 16));
+    assert_eq!(parse(unknown(107).as_bytes()).unwrap().length, 107);
+    assert_eq!(parse(unknown(108).as_bytes()), Err(DropReason::V1TooLong));
+}
+
+#[test]
+fn malformed_version_1() {
+    use DropReason as R;
+    for (line, reason) in [
+        ("PROXY TCP5 1.2.3.4 5.6.7.8 1 2\r\n", R::V1Family),
+        ("PROXY tcp4 1.2.3.4 5.6.7.8 1 2\r\n", R::V1Family),
+        ("PROXY UNKNOWNS\r\n", R::V1Family),
+        ("PROXY  TCP4 1.2.3.4 5.6.7.8 1 2\r\n", R::V1Family),
+        ("PROXY TCP4  1.2.3.4 5.6.7.8 1 2\r\n", R::V1Address),
+        ("PROXY TCP4 1.2.3.4  5.6.7.8 1 2\r\n", R::V1Address),
+        ("PROXY TCP4 1.2.3 5.6.7.8 1 2\r\n", R::V1Address),
+        ("PROXY TCP4 1.2.3.4.5 5.6.7.8 1 2\r\n", R::V1Address),
+        ("PROXY TCP4 1.2.3.256 5.6.7.8 1 2\r\n", R::V1Address),
+        ("PROXY TCP4 1.2.3.04 5.6.7.8 1 2\r\n", R::V1Address),
+        ("PROXY TCP4 1.2.3. 5.6.7.8 1 2\r\n", R::V1Address),
+        ("PROXY TCP4 2001:db8::1 5.6.7.8 1 2\r\n", R::V1Address),
+        ("PROXY TCP6 1.2.3.4 5.6.7.8 1 2\r\n", R::V1Address),
+        ("PROXY TCP6 2001:db8::1::2 ::1 1 2\r\n", R::V1Address),
+        ("PROXY TCP6 12345::1 ::1 1 2\r\n", R::V1Address),
+        ("PROXY TCP6 fe80::1%eth0 ::1 1 2\r\n", R::V1Address),
+        ("PROXY TCP4 1.2.3.4 5.6.7.8 01 2\r\n", R::V1Port),
+        ("PROXY TCP4 1.2.3.4 5.6.7.8 1 02\r\n", R::V1Port),
+        ("PROXY TCP4 1.2.3.4 5.6.7.8 1  2\r\n", R::V1Port),
+        ("PROXY TCP4 1.2.3.4 5.6.7.8 65536 2\r\n", R::V1Port),
+        ("PROXY TCP4 1.2.3.4 5.6.7.8 4294967297 2\r\n", R::V1Port),
+        ("PROXY TCP4 1.2.3.4 5.6.7.8 +1 2\r\n", R::V1Port),
+        ("PROXY TCP4 1.2.3.4 5.6.7.8 1 2 \r\n", R::V1Port),
+        ("PROXY TCP4 1.2.3.4 5.6.7.8 1 \r\n", R::V1Port),
+        ("PROXY TCP4 1.2.3.4 5.6.7.8 1 2\n", R::V1LineEnd),
+        ("PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\r\n", R::V1LineEnd),
+        ("PROXY TCP4 1.2.3.4 5.6.7.8 1 2\rX", R::V1LineEnd),
+        ("PROXY TCP4 1.2.3.4\r\n", R::V1LineEnd),
+        ("PROXY UNKNOWN a\nb\r\n", R::V1LineEnd),
+        ("PROXY UNKNOWN a\rb\r\n", R::V1LineEnd),
+        ("GET / HTTP/1.1\r\n", R::HeaderMissing),
+        ("proxy TCP4 1.2.3.4 5.6.7.8 1 2\r\n", R::HeaderMissing),
+        ("\r\n\r\n\r\n\r\n\r\n\r\n", R::HeaderMissing),
+    ] {
+        assert_eq!(parse(line.as_bytes()), Err(reason), "{line:?}");
+    }
+}
+
+#[test]
+fn every_proper_prefix_is_incomplete() {
+    for header in [
+        v2(0x21, 0x11, &IPV4),
+        v2(0x21, 0x21, &with_tlvs(&ipv6(), &[(0x01, b"h2")])),
+        b"PROXY TCP4 203.0.113.9 192.0.2.1 51234 443\r\n".to_vec(),
+        b"PROXY TCP6 2001:db8::9 ::ffff:1.2.3.4 51234 443\r\n".to_vec(),
+        b"PROXY UNKNOWN\r\n".to_vec(),
+    ] {
+        for length in 1..header.len() {
+            let prefix = &header[..length];
+            assert_eq!(parse(prefix), Err(DropReason::HeaderIncomplete), "{prefix:?}");
+        }
+    }
+}
+
+/// Text that is or nearly is an address.
+fn near_address() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<u32>().prop_map(|bits| core::net::Ipv4Addr::from(bits).to_string()),
+        any::<u128>().prop_map(|bits| Ipv6Addr::from(bits).to_string()),
+        (any::<u128>(), any::<u128>())
+            .prop_map(|(a, b)| Ipv6Addr::from(a & b & b >> 7).to_string()),
+        "[0-9a-fA-F:.]{1,30}",
+        "([0-9a-f]{0,5}[:.]){1,9}[0-9a-f]{0,4}",
+        "(:|::|[0-9a-f]{1,4}|25[0-9]|0){1,9}",
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+    #[test]
+    fn version_1_addresses_are_the_standard_librarys(text in near_address(), port: u16) {
+        for (family, other) in [("TCP4", "192.0.2.1"), ("TCP6", "::1")] {
+            let line = format!("PROXY {family} {text} {other} {port} 443\r\n");
+            let expected = text.parse::<IpAddr>().ok().filter(|ip| ip.is_ipv4() == (family == "TCP4"));
+            match (parse(line.as_bytes()), expected) {
+                (Ok(header), Some(ip)) => {
+                    prop_assert_eq!(header.client.0, SocketAddr::new(ip, port).into());
+                }
+                (Err(DropReason::V1Address), None) => {}
+                // A line may also be too long for what is in it.
+                (Err(DropReason::V1TooLong), _) if line.len() > v1::MAX_LENGTH => {}
+                (got, expected) => prop_assert!(false, "{line:?}: {got:?}, expected {expected:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn any_bytes_end_in_a_verdict(bytes: Vec<u8>, start in 0usize..3) {
+        let start: &[u8] = [b"".as_slice(), b"PROXY ", &v2::SIGNATURE][start];
+        let bytes = [start, &bytes].concat();
+        if let Ok(header) = parse(&bytes[..]) {
+            prop_assert!(usize::from(header.length) <= bytes.len());
+            prop_assert!(header.tlvs <= header.length);
+        }
+    }
+}
