@@ -47,6 +47,7 @@ counters! {
     /// What happened, other than drops.
     Counter:
     Bypassed "bypassed" "SYN from a source that is not trusted, left alone"
+    NoListener "no_listener" "SYN from a trusted source to a guarded port on which nothing listens here, left to the kernel"
     SynAnswered "syn_answered" "SYN from a trusted source, answered with a SYN cookie"
     AckDeferred "ack_deferred" "handshake's bare ACK, held back until the header comes"
     KeepAliveAnswered "keep_alive_answered" "keep-alive probe before the header, answered"
@@ -55,6 +56,7 @@ counters! {
     OutOfOrder "out_of_order" "segment that overtook the header, dropped until the peer sends it again"
     HandedOver "handed_over" "connection whose header was consumed, handed to the kernel's TCP"
     Established "established" "connection handed over and established"
+    RecordLost "record_lost" "connection established without memory for its record: the application sees the peer"
     Closed "closed" "established connection that has ended"
     PayloadRetry "payload_retry" "payload behind the header could not be queued; the peer sends it again"
     PeerNameInexpressible "peer_name_inexpressible" "IPv6 client of an AF_INET socket: accept() and getpeername() return the peer"

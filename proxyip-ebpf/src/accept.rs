@@ -20,6 +20,7 @@ use crate::{
     options::{self, Options},
     packet::{IPV4, IPV6, Segment, Shape, TCP, flags, raw},
     reply::{self, Frame, Reply, put_option, put_timestamps},
+    route::is_local,
     socket::{Socket, State},
 };
 
@@ -71,28 +72,35 @@ pub fn judge(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verdi
         set if set & (flags::SYN | flags::RST) == 0 && set & flags::ACK != 0 => false,
         _ => return Verdict::Pass,
     };
-    if syn || segment.shape != Shape::Plain {
-        let trusted = trusted(segment);
-        match (trusted, segment.shape) {
-            (false, _) if syn => return judge_untrusted(segment),
-            (false, _) => return Verdict::Pass,
-            (true, Shape::Fragment) => return Verdict::drop(DropReason::Fragment),
-            (true, Shape::Extended) => return Verdict::drop(DropReason::ExtensionHeader),
-            (true, Shape::Plain) => {}
-        }
+    // Others are known by their cookie to be trusted and for this host.
+    let unknown = syn || segment.shape != Shape::Plain;
+    if unknown && !trusted(segment) {
+        return if syn { judge_untrusted(segment) } else { Verdict::Pass };
     }
     let Some(socket) = Socket::find(ctx, segment) else {
-        return Verdict::Pass;
+        return if syn { Verdict::PassCounted(Counter::NoListener) } else { Verdict::Pass };
     };
-    let listening = socket.state() == State::Listening && !socket.is_mptcp();
+    let state = socket.state();
+    let listening = state == State::Listening && !socket.is_mptcp();
+    if unknown && listening && !is_local(ctx, segment) {
+        return Verdict::Pass;
+    }
+    match segment.shape {
+        Shape::Fragment if listening => return Verdict::drop(DropReason::Fragment),
+        Shape::Extended if listening => return Verdict::drop(DropReason::ExtensionHeader),
+        _ => {}
+    }
     match (syn, listening) {
         (true, true) => judge_syn(ctx, segment, scratch),
-        (true, false) => Verdict::LeaveToKernel(match socket.state() {
+        (true, false) => Verdict::LeaveToKernel(match state {
             State::Listening => KernelReason::Mptcp,
             State::TimeWait => KernelReason::TimeWait,
             State::Connected => KernelReason::LivingSocket,
         }),
-        (false, true) if clone => Verdict::drop(DropReason::PayloadWithoutSocket),
+        (false, true) if clone => {
+            forget(segment, scratch);
+            Verdict::drop(DropReason::PayloadWithoutSocket)
+        }
         (false, true) => match judge_ack(ctx, segment, scratch) {
             Verdict::HandOver => handover::run(ctx, segment, scratch, &socket),
             verdict => verdict,
@@ -270,6 +278,10 @@ fn judge_early(
     hash: &FlowHash,
     cookie: u32,
 ) -> Verdict {
+    // The flow tag is short. Segments of others that have it by chance are none of ours.
+    if !trusted(segment) || !is_local(ctx, segment) {
+        return Verdict::PassCounted(Counter::CookieForeign);
+    }
     // RFC 9293 §3.8.4: a probe's sequence number is one below the next, with or without a byte.
     let Check::Valid(agreed) = hash.check(cookie, segment.sequence) else {
         return Verdict::Hold(Counter::OutOfOrder);
@@ -295,8 +307,8 @@ pub fn identify(segment: &Segment, scratch: &mut Scratch) {
     scratch.event.record = FlowRecord { listener: segment.listener, ..FlowRecord::EMPTY };
 }
 
-/// Forgets what the table may still hold of this 4-tuple: a record that TCP never made a socket from must
-/// not be found by a connection that the kernel makes itself.
+/// Forgets what the table may still hold of this 4-tuple, and leaves its key in `scratch.event`: a record
+/// that TCP never made a socket from must not be found by a connection that the kernel makes itself.
 #[inline(always)]
 pub fn forget(segment: &Segment, scratch: &mut Scratch) {
     identify(segment, scratch);

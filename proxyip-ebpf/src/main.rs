@@ -28,6 +28,7 @@ mod options;
 mod packet;
 mod peername;
 mod reply;
+mod route;
 mod socket;
 mod sockops;
 
@@ -39,7 +40,7 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::{debug, trace};
 use proxyip_common::{
-    counter::{DropReason, KernelReason},
+    counter::{Counter, DropReason, KernelReason},
     event::EventKind,
 };
 
@@ -67,12 +68,15 @@ pub fn proxyip_ingress(ctx: TcContext) -> i32 {
         Verdict::Pass | Verdict::HandOver => TCX_NEXT,
         Verdict::PassCounted(counter) => {
             count(counter);
+            if counter == Counter::Bypassed {
+                accept::forget(&segment, scratch);
+            }
             TCX_NEXT
         }
         Verdict::LeaveToKernel(reason) => {
             count_left(reason);
-            accept::forget(&segment, scratch);
             if reason != KernelReason::LivingSocket {
+                accept::forget(&segment, scratch);
                 event::send_scratch(scratch, EventKind::LeftToKernel, reason as u8);
             }
             TCX_NEXT

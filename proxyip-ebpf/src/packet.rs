@@ -19,6 +19,9 @@ pub const PROTOCOL_TCP: u8 = 6;
 const ETHERTYPE_IPV4: u32 = (0x0800_u16.to_be()) as u32;
 const ETHERTYPE_IPV6: u32 = (0x86dd_u16.to_be()) as u32;
 
+/// `pkt_type` of a frame for this host's Ethernet address (`include/uapi/linux/if_packet.h`).
+const PACKET_HOST: u32 = 0;
+
 /// More than any segment holds in bytes, BIG TCP included.
 const LONGEST: usize = 0x00ff_ffff;
 
@@ -75,13 +78,14 @@ impl Segment {
 
 /// Reads the segment in this frame; false if it is none for a guarded port.
 ///
-/// Frames with a VLAN tag are not looked at: their connections are seen on the VLAN's own interface.
+/// Frames with a VLAN tag are not looked at: their connections are seen on the VLAN's own interface. Nor are
+/// frames for another host's Ethernet address, which a bridge port or a promiscuous interface sees.
 #[inline(never)]
 pub fn parse(ctx: &TcContext, segment: &mut Segment) -> bool {
     let skb = ctx.skb.skb;
     // SAFETY: fields of the context, which the verifier turns into loads from the skb.
-    let (protocol, vlan) = unsafe { ((*skb).protocol, (*skb).vlan_present) };
-    if vlan != 0 {
+    let (protocol, vlan, kind) = unsafe { ((*skb).protocol, (*skb).vlan_present, (*skb).pkt_type) };
+    if vlan != 0 || kind != PACKET_HOST {
         return false;
     }
     match protocol {

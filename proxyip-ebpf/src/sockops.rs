@@ -59,6 +59,7 @@ fn established(ctx: &SockOpsContext) {
     }
     record.established_ns = event::now();
     if storage(ctx, Some(record)).is_none() {
+        count(Counter::RecordLost);
         return;
     }
     count(Counter::Established);

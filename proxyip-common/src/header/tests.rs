@@ -144,7 +144,7 @@ fn reference_crc32c(bytes: &[u8], zero_at: usize) -> u32 {
 fn the_longest_headers() {
     let body = with_tlvs(&IPV4, &[(0xe4, &[7; 4096 - 16 - 12 - 3])]);
     assert_eq!(parse(&v2(0x21, 0x11, &body)[..]).unwrap().length, 4096);
-    let many = with_tlvs(&IPV4, &[(0x04, &[][..]); 1356]);
+    let many = with_tlvs(&IPV4, &vec![(0x04, &[][..]); 1356]);
     assert_eq!(parse(&v2(0x21, 0x11, &many)[..]).unwrap().length, 4096);
     let address = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
     let line = format!("PROXY TCP6 {address} {address} 65535 65535\r\n");

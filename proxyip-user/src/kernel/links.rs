@@ -48,7 +48,8 @@ impl Links {
             }
             remove(&pin)?;
         }
-        let options = TcAttachOptions::TcxOrder(LinkOrder::default());
+        // First, because a program before this one could end the chain; this one passes on what it lets pass.
+        let options = TcAttachOptions::TcxOrder(LinkOrder::first());
         let id = program
             .attach_with_options(interface, TcAttachType::Ingress, options)
             .with_context(|| format!("interface {interface} cannot be attached to"))?;
@@ -90,8 +91,8 @@ impl Links {
     }
 
     fn want(&mut self, name: &str) -> PathBuf {
-        // A dot is not allowed in names on a BPF file system.
-        let pin = self.directory.join(name.replace('.', "_"));
+        // Names on a BPF file system have no dots, names of interfaces no colons.
+        let pin = self.directory.join(name.replace('.', ":"));
         self.wanted.push(pin.clone());
         pin
     }

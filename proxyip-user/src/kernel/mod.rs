@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use aya::maps::{Array, MapData};
+use aya::maps::{Array, MapData, MapInfo};
 use aya::programs::{CgroupSockAddr, SchedClassifier, SockOps};
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
@@ -77,9 +77,13 @@ impl Kernel {
     /// # Errors
     /// If the kernel lacks something, an interface does not exist, or a permission is missing.
     pub fn start(config: &Config, log: KernelLog) -> Result<Self> {
+        let namespaces = open_namespaces(&config.interfaces)?;
+        let cgroup = root_cgroup()?;
         let loader = Loader { config, object: object::object()?, log };
+        // From here on, what an agent before this one left is changed.
         let mut links = Links::new(&config.agent.pin_path)?;
         let mut sockets = loader.load(0)?;
+        loader.compare_flow_table();
         // All programs are loaded before any map is taken out of the object: they need its descriptors.
         let program: &mut SockOps = program_of(&mut sockets, SOCK_OPS)?;
         program.load().context("the socket program is refused by the kernel")?;
@@ -91,7 +95,6 @@ impl Kernel {
         let secrets = Secrets::new(&mut sockets)?;
 
         // Sockets first: a connection that is handed over must be seen when it is established.
-        let cgroup = root_cgroup()?;
         links.sock_ops(program_of(&mut sockets, SOCK_OPS)?, &cgroup)?;
         for name in GETPEERNAME {
             links.getpeername(program_of(&mut sockets, name)?, name, &cgroup)?;
@@ -99,8 +102,7 @@ impl Kernel {
 
         let mut cookies = Vec::new();
         let (failed, failures) = channel(1);
-        for (netns, interfaces) in by_namespace(&config.interfaces) {
-            let namespace = Namespace::open(netns)?;
+        for (namespace, interfaces) in namespaces {
             let Attached { watcher, cookie, logger } =
                 namespace.run(|| loader.attach(&mut sockets, &mut links, &interfaces, &cookies))?;
             watcher.spawn(namespace, failed.clone())?;
@@ -140,6 +142,17 @@ fn by_namespace(interfaces: &[Interface]) -> Vec<(&Netns, Vec<&str>)> {
     namespaces
 }
 
+/// Opens the namespaces and makes sure that their interfaces can be attached to.
+fn open_namespaces(interfaces: &[Interface]) -> Result<Vec<(Namespace, Vec<&str>)>> {
+    let mut namespaces = Vec::new();
+    for (netns, interfaces) in by_namespace(interfaces) {
+        let namespace = Namespace::open(netns)?;
+        namespace.run(|| interfaces.iter().try_for_each(|interface| check_interface(interface)))?;
+        namespaces.push((namespace, interfaces));
+    }
+    Ok(namespaces)
+}
+
 /// Loads instances of the kernel object.
 struct Loader<'a> {
     config: &'a Config,
@@ -166,6 +179,21 @@ impl Loader<'_> {
         ebpf.context("the kernel refuses the programs' maps (root or CAP_BPF is needed)")
     }
 
+    /// Says so if the flow table that was adopted has another size than the configuration wants.
+    fn compare_flow_table(&self) {
+        let Config { agent, .. } = self.config;
+        let size = MapInfo::from_pin(map_directory(&agent.pin_path).join("FLOWS"));
+        if let Ok(size) = size.map(|info| info.max_entries())
+            && size != agent.max_flows
+        {
+            tracing::warn!(
+                "the flow table keeps its {size} entries instead of {}: `proxyip detach` before the start \
+                 makes a new one",
+                agent.max_flows
+            );
+        }
+    }
+
     /// Attaches to the interfaces of the calling thread's namespace.
     fn attach(
         &self,
@@ -183,7 +211,6 @@ impl Loader<'_> {
         let watcher = Watcher::new(&mut ebpf, index, cookie)?;
         let program: &mut SchedClassifier = program_of(&mut ebpf, INGRESS)?;
         for interface in interfaces {
-            check_interface(interface)?;
             links.ingress(program, &format!("ingress-{cookie}-{interface}"), interface)?;
             tracing::info!("attached to {interface}");
         }
