@@ -89,6 +89,7 @@ counters! {
     SynWithPayload "syn_with_payload" "SYN with payload: the peer sends it again without"
     SynAckFailed "syn_ack_failed" "the SYN-ACK could not be built; the peer sends its SYN again"
     ReplyFailed "reply_failed" "the RST or ACK could not be built"
+    Checksum "checksum" "the TCP checksum of the first segment with payload is wrong; the peer sends it again"
     FlowTable "flow_table" "the flow could not be recorded"
     AssignRefused "assign_refused" "bpf_sk_assign_tcp_reqsk() refused the connection"
     TrimFailed "trim_failed" "the first segment could not be cut down to a bare ACK"

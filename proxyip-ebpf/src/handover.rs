@@ -20,6 +20,7 @@ use crate::{
     accept::{Verdict, classes, settings},
     checksum::{copy, fold, pseudo_header, sum},
     event, header,
+    intact::is_intact,
     kfunc::RequestAttributes,
     maps::{FLOWS, Scratch},
     options,
@@ -51,6 +52,9 @@ pub fn take_clone(ctx: &TcContext) -> bool {
 /// What the cookie held is in `scratch.agreed`.
 #[inline(always)]
 pub fn run(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch, socket: &Socket) -> Verdict {
+    if !is_intact(ctx, segment, scratch) {
+        return Verdict::drop(DropReason::Checksum);
+    }
     if let Err(reason) = header::read(ctx, segment, scratch) {
         return Verdict::reset(reason);
     }

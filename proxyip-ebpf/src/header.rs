@@ -1,11 +1,8 @@
 //! From the payload of the first segment to a flow record.
 
-use core::{ffi::c_void, hint::black_box, ops::ControlFlow};
+use core::{hint::black_box, ops::ControlFlow};
 
-use aya_ebpf::{
-    helpers::{bpf_loop, bpf_skb_load_bytes},
-    programs::TcContext,
-};
+use aya_ebpf::{helpers::bpf_skb_load_bytes, programs::TcContext};
 use proxyip_common::{
     address::{Client, Destination},
     counter::DropReason,
@@ -18,6 +15,7 @@ use crate::{
     event::now,
     maps::{LISTENERS, Scratch},
     packet::{Segment, raw},
+    repeat::repeat,
 };
 
 /// What is copied at first: any version 1 header, and nearly every version 2 header, whole.
@@ -48,38 +46,12 @@ impl Source for Loaded<'_> {
         Some(unsafe { self.bytes.0.as_ptr().add(offset).cast::<[u8; N]>().read() })
     }
 
-    /// With `bpf_loop()`: the verifier then walks the body once, however often it runs.
     #[inline(always)]
     fn repeat<T, F>(&self, times: u32, state: &mut T, step: F)
     where
         F: Fn(&Self, &mut T) -> ControlFlow<()>,
     {
-        let mut context = Repeat { source: self, state, step: &step };
-        // SAFETY: the callback gets the context that it expects, which outlives the loop.
-        unsafe {
-            bpf_loop(
-                times,
-                (Repeat::<Self, T, F>::callback as *const ()).cast_mut().cast(),
-                (&raw mut context).cast(),
-                0,
-            );
-        }
-    }
-}
-
-/// What the body of a loop needs.
-struct Repeat<'a, S, T, F> {
-    source: &'a S,
-    state: &'a mut T,
-    step: &'a F,
-}
-
-impl<S, T, F: Fn(&S, &mut T) -> ControlFlow<()>> Repeat<'_, S, T, F> {
-    /// Returns 0 to go on and 1 to stop.
-    extern "C" fn callback(_index: u32, context: *mut c_void) -> i64 {
-        // SAFETY: bpf_loop() passes on the context that it was given.
-        let repeat = unsafe { &mut *context.cast::<Self>() };
-        (repeat.step)(repeat.source, repeat.state).is_break().into()
+        repeat(times, &mut (self, state), |(source, state)| step(source, state));
     }
 }
 

@@ -16,6 +16,7 @@ use proxyip_common::{
 
 use crate::{
     header,
+    intact::Summing,
     options::{self, Options},
     reply::Frame,
 };
@@ -89,6 +90,8 @@ pub struct Scratch {
     pub parsed: Header,
     /// Of the header's parsers.
     pub memory: Memory,
+    /// What has been summed of the segment.
+    pub summing: Summing,
     /// The segment's TCP options as bytes.
     pub options: options::Buffer,
     /// How many of those bytes count.

@@ -110,6 +110,7 @@ pub const fn verdict(reason: DropReason) -> &'static str {
         | R::FlowTable
         | R::AssignRefused => "reset",
         R::UntrustedDropped
+        | R::Checksum
         | R::Fragment
         | R::ExtensionHeader
         | R::SynWithPayload

@@ -3,6 +3,7 @@
 
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
@@ -135,4 +136,38 @@ pub fn is_reset(mut stream: &TcpStream) -> bool {
         Err(error) if error.kind() == io::ErrorKind::ConnectionReset => true,
         Err(error) => panic!("neither reset nor answered: {error}"),
     }
+}
+
+/// Resets the connection at once. Closing the stream might do that later: a program that another
+/// thread is just starting holds every descriptor for a moment.
+///
+/// # Panics
+/// When the kernel refuses.
+pub fn reset(stream: TcpStream) {
+    // Since 4.4BSD, connecting to no address dissolves a connection.
+    // SAFETY: a `sockaddr` is plain data, for which zero is a value.
+    let mut nobody: libc::sockaddr = unsafe { std::mem::zeroed() };
+    nobody.sa_family = libc::AF_UNSPEC.cast_unsigned().try_into().expect("a small number");
+    let length = libc::socklen_t::try_from(size_of_val(&nobody)).expect("it is small");
+    // SAFETY: `nobody` is a `sockaddr` of that length.
+    let outcome = unsafe { libc::connect(stream.as_raw_fd(), &raw const nobody, length) };
+    assert_eq!(outcome, 0, "cannot reset: {}", io::Error::last_os_error());
+    drop(stream);
+}
+
+/// Forgets the connection without telling the other end, as a machine does that lost its power.
+///
+/// # Panics
+/// When the kernel refuses.
+pub fn forget(stream: TcpStream) {
+    let on: libc::c_int = 1;
+    let length = libc::socklen_t::try_from(size_of_val(&on)).expect("an int is small");
+    // TCP_REPAIR is made for checkpoints: nothing is sent.
+    // SAFETY: `on` is an int and `length` its size.
+    let outcome = unsafe {
+        let value = (&raw const on).cast();
+        libc::setsockopt(stream.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_REPAIR, value, length)
+    };
+    assert_eq!(outcome, 0, "TCP_REPAIR: {}", io::Error::last_os_error());
+    reset(stream);
 }

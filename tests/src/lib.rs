@@ -28,7 +28,7 @@ pub use agent::{Agent, Answer, agent_binary, use_agent_binary};
 pub use capture::{Capture, Directions};
 pub use client::{Fetched, curl};
 pub use command::{attempt, run};
-pub use dial::{Dial, is_reset, read_line, read_rest};
+pub use dial::{Dial, forget, is_reset, read_line, read_rest, reset};
 pub use guard::Guard;
 pub use namespace::Namespace;
 pub use net::{Net, Offloads, Plan, address};

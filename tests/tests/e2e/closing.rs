@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use proxyip_tests::servers::EchoServer;
-use proxyip_tests::{Agent, Guard, Site, address, is_reset, read_rest};
+use proxyip_tests::{Agent, Guard, Site, address, is_reset, read_rest, reset};
 use socket2::SockRef;
 
 use crate::common::{
@@ -84,8 +84,7 @@ fn reset_before_the_header_leaves_nothing() {
     let mut agent = Agent::start(&site, &Guard::ports(&[80]));
     // The same source port again: nothing of the first connection is in the way.
     for _ in 0..2 {
-        let stream = trusted_dial(80).from(address::BALANCER, 5000).open(&site.net.balancer);
-        SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("SO_LINGER");
+        reset(trusted_dial(80).from(address::BALANCER, 5000).open(&site.net.balancer));
     }
     let mut stream = trusted_dial(80).from(address::BALANCER, 5000).open(&site.net.balancer);
     stream.write_all(&header_of_client()).expect("cannot send");
@@ -104,9 +103,10 @@ fn an_established_connection_that_is_reset_is_closed() {
     stream.write_all(&header_of_client()).expect("cannot send");
     assert_both(ask_names(&stream), socket_address(CLIENT));
     let peer = stream.local_addr().unwrap().to_string();
-    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("SO_LINGER");
-    drop(stream);
-    assert_eq!(agent.wait_event("close", &peer)["client"], CLIENT);
+    reset(stream);
+    let close = agent.wait_event("close", &peer);
+    assert_eq!(close["client"], CLIENT);
+    assert_eq!(close["bytes_received"], "who am I?\n".len());
     assert_eq!(agent.json(&["flows"]), serde_json::json!([]));
     site.finish(&mut agent, &[]);
 }

@@ -1,8 +1,8 @@
 //! What the agent tells of connections.
 
 use proxyip_tests::balancers::HaProxy;
-use proxyip_tests::servers::{EchoServer, Nginx};
-use proxyip_tests::{Agent, Dial, Guard, Site, address, curl, eventually};
+use proxyip_tests::servers::{EchoServer, Nginx, RubyEcho};
+use proxyip_tests::{Agent, Dial, Guard, Site, address, curl, eventually, read_rest};
 use serde_json::Value;
 
 use crate::common::{
@@ -56,6 +56,23 @@ fn bytes_and_duration_of_a_connection() {
     assert_eq!(close["bytes_sent"], LENGTH + answer, "{close}");
     let duration = close["duration_ms"].as_u64().expect("a number");
     assert!((300..20_000).contains(&duration), "{close}");
+    site.finish(&mut agent, &[]);
+}
+
+/// The server closes first: its socket ends in TIME_WAIT.
+#[test]
+fn bytes_of_a_connection_that_the_server_closes() {
+    let site = Site::new();
+    let _ruby = RubyEcho::start(&site, address::SERVER, 7);
+    let mut agent = Agent::start(&site, &Guard::ports(&[7]));
+    let first = [header_of_client(), b"hello\n".to_vec()].concat();
+    let stream = open_and_send(&site, &trusted_dial(7), &first);
+    let answer = read_rest(&stream);
+    let peer = stream.local_addr().unwrap().to_string();
+    drop(stream);
+    let close = agent.wait_event("close", &peer);
+    assert_eq!(close["bytes_received"], "hello\n".len(), "{close}");
+    assert_eq!(close["bytes_sent"], answer.len(), "{close}");
     site.finish(&mut agent, &[]);
 }
 

@@ -1,11 +1,12 @@
 //! Connections that the accept hand-off cannot serve: left to the kernel with the header in place,
 //! counted and logged, and never half-broken.
 
-use std::net::{SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
+use std::net::SocketAddr;
 
 use proxyip_tests::servers::{EchoServer, PeerNames, RubyEcho};
-use proxyip_tests::{Agent, Dial, Guard, RawPeer, Site, address, eventually, header, read_line};
+use proxyip_tests::{
+    Agent, Dial, Guard, RawPeer, Site, address, eventually, forget, header, read_line,
+};
 
 use crate::common::{
     CLIENT, DESTINATION, ask_names, assert_both, header_of_client, open_and_send, socket_address,
@@ -99,7 +100,7 @@ fn a_connection_that_the_load_balancer_has_forgotten() {
     let dial = trusted_dial(80).from(address::BALANCER, 5000);
     let forgotten = open_and_send(&site, &dial, &header_of_client());
     assert_both(ask_names(&forgotten), socket_address(CLIENT));
-    close_in_silence(forgotten);
+    forget(forgotten);
 
     let other = "198.51.100.8:40000";
     let header = header::v2(socket_address(other), socket_address(DESTINATION));
@@ -107,19 +108,6 @@ fn a_connection_that_the_load_balancer_has_forgotten() {
     assert_both(ask_names(&stream), socket_address(other));
     assert_eq!(agent.numbers("left_to_kernel"), [("living_socket".to_owned(), 1)].into());
     site.finish(&mut agent, &[]);
-}
-
-/// Closes a connection without telling the other end (`TCP_REPAIR`, made for checkpoints).
-fn close_in_silence(stream: TcpStream) {
-    let on: libc::c_int = 1;
-    let length = libc::socklen_t::try_from(size_of_val(&on)).expect("an int is small");
-    // SAFETY: `on` is an int and `length` its size.
-    let outcome = unsafe {
-        let value = (&raw const on).cast();
-        libc::setsockopt(stream.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_REPAIR, value, length)
-    };
-    assert_eq!(outcome, 0, "TCP_REPAIR: {}", std::io::Error::last_os_error());
-    drop(stream);
 }
 
 #[test]

@@ -67,8 +67,11 @@ fn malformed_headers_are_reset_counted_and_logged() {
     let _echo = EchoServer::start(&site.net.server, "::", 80);
     let mut agent = Agent::start(&site, &Guard::ports(&[80]));
     let mut expected = std::collections::BTreeMap::new();
-    for (reason, what, bytes) in cases() {
-        for dial in [trusted_dial(80), trusted_dial6(80)] {
+    for ((reason, what, bytes), port) in cases().into_iter().zip(20_000..) {
+        // Ports of their own: the flow log is searched for them.
+        let dial = trusted_dial(80).from(address::BALANCER, port);
+        let dial6 = trusted_dial6(80).from(address::BALANCER6, port);
+        for dial in [dial, dial6] {
             let stream = open_and_send(&site, &dial, &bytes);
             assert!(is_reset(&stream), "{what}: not reset");
             *expected.entry(reason).or_insert(0) += 1;
@@ -96,8 +99,9 @@ fn headers_without_a_client_keep_the_peer() {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let mut agent = Agent::start(&site, &Guard::ports(&[80]));
-    for (origin, header) in headers_without_a_client() {
-        let stream = open_and_send(&site, &trusted_dial(80), &header);
+    for ((origin, header), port) in headers_without_a_client().into_iter().zip(20_000..) {
+        let dial = trusted_dial(80).from(address::BALANCER, port);
+        let stream = open_and_send(&site, &dial, &header);
         let own = stream.local_addr().expect("a bound socket");
         assert_both(ask_names(&stream), own);
         let event = agent.wait_event("accept", &own.to_string());
