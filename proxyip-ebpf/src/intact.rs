@@ -86,7 +86,7 @@ fn add_chunk(ctx: &TcContext, summing: &mut Summing) -> bool {
         }
         bpf_csum_diff(core::ptr::null_mut(), 0, bytes, CHUNK as u32, 0)
     };
-    summing.sum += added as u64 & 0xffff_ffff;
+    summing.sum += added.cast_unsigned() & 0xffff_ffff;
     summing.at += length;
     summing.left -= length;
     true

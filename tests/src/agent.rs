@@ -58,33 +58,48 @@ impl From<Output> for Answer {
     }
 }
 
-/// An agent in the server's namespace with its own configuration, socket and pin path; on drop it is
-/// stopped and all that it pinned is removed.
+/// An agent with its own configuration, socket and pin path; on drop it is stopped and all that it
+/// pinned is removed.
 #[derive(Debug)]
 pub struct Agent<'a> {
     site: &'a Site,
+    namespace: &'a Namespace,
     process: Process,
     config: String,
 }
 
 impl<'a> Agent<'a> {
-    /// Starts it and waits until it is ready.
+    /// Starts it on the server and waits until it is ready.
     ///
     /// # Panics
     /// When it does not become ready.
     #[must_use]
     pub fn start(site: &'a Site, guard: &Guard) -> Self {
-        let config = site.scratch.write("proxyip.toml", &guard.toml(&site.scratch));
-        let process = launch(site, &config);
-        let mut agent = Self { site, process, config };
+        Self::start_in(&site.net.server, site, guard)
+    }
+
+    /// Starts it in this namespace and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    #[must_use]
+    pub fn start_in(namespace: &'a Namespace, site: &'a Site, guard: &Guard) -> Self {
+        let config = configure(site, guard);
+        let process = launch(namespace, site, &config);
+        let mut agent = Self { site, namespace, process, config };
         agent.wait_ready();
         agent
     }
 
     /// Starts the agent again, with the same configuration, after it has ended.
     pub fn start_again(&mut self) {
-        self.process = launch(self.site, &self.config);
+        self.process = launch(self.namespace, self.site, &self.config);
         self.wait_ready();
+    }
+
+    /// Changes the configuration file, which the agent reads when it is started again.
+    pub fn configure(&mut self, guard: &Guard) {
+        self.config = configure(self.site, guard);
     }
 
     fn wait_ready(&mut self) {
@@ -112,7 +127,7 @@ impl<'a> Agent<'a> {
     /// A command that asks this agent.
     #[must_use]
     pub fn ask(&self, arguments: &[&str]) -> Answer {
-        let mut command = self.site.net.server.command(&agent_binary().display().to_string());
+        let mut command = self.namespace.command(&agent_binary().display().to_string());
         command.args(arguments).env("PROXYIP_SOCKET", self.site.scratch.path("api.sock"));
         attempt(&mut command).into()
     }
@@ -197,19 +212,17 @@ impl Drop for Agent<'_> {
         crate::wait::until(std::time::Duration::from_secs(5), || {
             (!self.process.is_alive()).then_some(())
         });
-        detach(&self.site.net.server, &self.site.scratch.pin_path());
+        self.ask(&["detach", "--pin-path", &self.site.scratch.pin_path().display().to_string()]);
         let _ = fs::remove_dir_all(self.site.scratch.pin_path());
     }
 }
 
-/// `proxyip detach`.
-pub(crate) fn detach(namespace: &Namespace, pin_path: &Path) -> Answer {
-    let mut command = namespace.command(&agent_binary().display().to_string());
-    attempt(command.arg("detach").arg("--pin-path").arg(pin_path)).into()
+fn configure(site: &Site, guard: &Guard) -> String {
+    site.scratch.write("proxyip.toml", &guard.toml(&site.scratch))
 }
 
-fn launch(site: &Site, config: &str) -> Process {
-    let mut command = site.net.server.command(&agent_binary().display().to_string());
+fn launch(namespace: &Namespace, site: &Site, config: &str) -> Process {
+    let mut command = namespace.command(&agent_binary().display().to_string());
     command.args(["run", "--config", config]);
     Process::start("proxyip", site.scratch.directory(), &mut command)
 }

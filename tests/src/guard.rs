@@ -10,7 +10,9 @@ use crate::scratch::Scratch;
 pub struct Guard {
     ports: Vec<u16>,
     trusted: Vec<String>,
-    settings: String,
+    interface: String,
+    listener: String,
+    agent: String,
 }
 
 impl Guard {
@@ -18,34 +20,49 @@ impl Guard {
     #[must_use]
     pub fn ports(ports: &[u16]) -> Self {
         let trusted = [format!("{}/32", address::BALANCER), format!("{}/128", address::BALANCER6)];
-        Self { ports: ports.to_vec(), trusted: trusted.to_vec(), settings: String::new() }
+        let (interface, listener, agent) = Default::default();
+        Self { ports: ports.to_vec(), trusted: trusted.to_vec(), interface, listener, agent }
     }
 
-    /// Trusts this address instead.
+    /// Trusts this network instead.
     #[must_use]
-    pub fn trusting(mut self, address: &str) -> Self {
-        self.trusted = vec![address.to_owned()];
+    pub fn trusting(mut self, network: &str) -> Self {
+        self.trusted = vec![network.to_owned()];
         self
     }
 
     /// A further line of the `[[listener]]` table.
     #[must_use]
     pub fn setting(mut self, line: &str) -> Self {
-        writeln!(self.settings, "{line}").expect("a String grows");
+        writeln!(self.listener, "{line}").expect("a String grows");
+        self
+    }
+
+    /// A further line of the `[[interface]]` table.
+    #[must_use]
+    pub fn interface_setting(mut self, line: &str) -> Self {
+        writeln!(self.interface, "{line}").expect("a String grows");
+        self
+    }
+
+    /// A further line of the `[agent]` table.
+    #[must_use]
+    pub fn agent_setting(mut self, line: &str) -> Self {
+        writeln!(self.agent, "{line}").expect("a String grows");
         self
     }
 
     /// The configuration file.
     pub(crate) fn toml(&self, scratch: &Scratch) -> String {
-        let Self { ports, trusted, settings } = self;
+        let Self { ports, trusted, interface, listener, agent } = self;
         let socket = scratch.path("api.sock").display().to_string();
         let pin_path = scratch.pin_path().display().to_string();
         format!(
-            "[[interface]]\nname = \"eth0\"\n\n\
-             [[listener]]\nname = \"web\"\nports = {ports:?}\ntrusted = {trusted:?}\n{settings}\n\
+            "[[interface]]\nname = \"eth0\"\n{interface}\n\
+             [[listener]]\nname = \"web\"\nports = {ports:?}\ntrusted = {trusted:?}\n{listener}\n\
              [api]\nsocket = {socket:?}\n\n\
              [log]\nflows = \"json\"\n\n\
-             [agent]\npin_path = {pin_path:?}\n"
+             [agent]\npin_path = {pin_path:?}\n{agent}"
         )
     }
 }

@@ -29,6 +29,12 @@ impl Nginx {
         Self::start(site, port, &format!("listen [::]:{port} ipv6only=off;"))
     }
 
+    /// Serves HTTP on `port` of IPv4 with these further parameters of the `listen` directive.
+    #[must_use]
+    pub fn with_parameters(site: &Site, port: u16, parameters: &str) -> Self {
+        Self::start(site, port, &format!("listen {port} {parameters};"))
+    }
+
     /// Serves HTTPS on `port`, IPv4 and IPv6.
     #[must_use]
     pub fn tls(site: &Site, port: u16, authority: &Authority) -> Self {

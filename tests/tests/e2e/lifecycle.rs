@@ -121,6 +121,21 @@ fn a_restarted_agent_knows_connections_opened_before_and_meanwhile() {
     site.finish(&mut agent, &[]);
 }
 
+/// Connections that were there first go on, whether the load balancer's or not.
+#[test]
+fn connections_opened_before_the_agent_go_on() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let stream = trusted_dial(80).open(&site.net.balancer);
+    let own = stream.local_addr().unwrap();
+    assert_both(ask_names(&stream), own);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    exchange(&stream);
+    assert_eq!(agent.ask(&["lookup", &own.to_string(), "10.77.1.1:80"]).code, 1);
+    assert_echoed(&stream, &pattern(100_000));
+    site.finish(&mut agent, &[]);
+}
+
 #[test]
 fn detach_removes_everything_but_the_connections() {
     let site = Site::new();

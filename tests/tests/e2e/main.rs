@@ -6,6 +6,7 @@ mod bad_frames;
 mod closing;
 mod command_line;
 mod common;
+mod configuration;
 mod families;
 mod fixtures;
 mod flow_log;

@@ -7,7 +7,10 @@ use proxyip_tests::servers::EchoServer;
 use proxyip_tests::{Agent, Guard, Site, address, eventually, read_line};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::common::{CLIENT, header_of_client, open_and_send, socket_address, trusted_dial};
+use crate::common::{
+    CLIENT, ask_names, assert_both, assert_echoed, expect_names, header_of_client, open_and_send,
+    pattern, socket_address, trusted_dial,
+};
 
 /// All refusals are of the payload behind a header; how many depends on how often the load balancer's
 /// kernel tries again.
@@ -37,6 +40,31 @@ fn a_firewall_that_wants_to_see_the_handshake_is_noticed() {
     assert_eq!(agent.counter("established"), 0);
     assert_eq!(agent.json(&["flows"]), serde_json::json!([]));
     finish(&site, &mut agent);
+}
+
+/// A stateful firewall as many servers have it: new connections to the service, and what belongs to
+/// known ones.
+#[test]
+fn an_ordinary_stateful_firewall_lets_connections_through() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    for rule in [
+        "-m conntrack --ctstate INVALID -j DROP",
+        "-m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
+        "-p tcp --dport 80 -m conntrack --ctstate NEW -j ACCEPT",
+        "-j DROP",
+    ] {
+        site.net.server.run(&format!("iptables -A INPUT {rule}"));
+    }
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    for header in [header_of_client(), [header_of_client(), b"who am I?\n".to_vec()].concat()] {
+        let stream = open_and_send(&site, &trusted_dial(80), &header);
+        let alone = header.len() == header_of_client().len();
+        let names = if alone { ask_names(&stream) } else { expect_names(&stream) };
+        assert_both(names, socket_address(CLIENT));
+        assert_echoed(&stream, &pattern(1_000_000));
+    }
+    site.finish(&mut agent, &[]);
 }
 
 /// The program does not call `accept()` for a while: the connections that find no room are established

@@ -42,6 +42,25 @@ fn fetch_tls(site: &Site, authority: &Authority, front: &str, port: u16) -> Fetc
     curl(site, &arguments)
 }
 
+/// The socket options that nginx's `listen` directive has; each changes how the kernel treats a SYN or
+/// picks the socket.
+#[test]
+fn nginx_with_every_option_of_its_listening_socket() {
+    for parameters in
+        ["reuseport", "deferred", "fastopen=16", "backlog=4 rcvbuf=64k so_keepalive=on"]
+    {
+        let site = Site::new();
+        let _nginx = Nginx::with_parameters(&site, 80, parameters);
+        let _haproxy = HaProxy::start(&site, 80, "10.77.1.1:80", "send-proxy-v2");
+        let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+        for _ in 0..20 {
+            let fetched = curl(&site, &["http://203.0.113.1/"]);
+            assert_eq!((fetched.status, fetched.body.clone()), (200, fetched.client_words()));
+        }
+        site.finish(&mut agent, &[]);
+    }
+}
+
 #[test]
 fn a_forged_header_from_an_untrusted_source_is_not_believed() {
     let site = Site::new();
