@@ -128,10 +128,13 @@ fn emit(
     let skb = raw(ctx);
     let length = ETHERNET + segment.ip_length() + tcp_length;
     let start = if segment.ipv6 { IPV6_AT } else { IPV4_AT } - ETHERNET;
-    // SAFETY: any length is checked by the helper.
-    let changed = unsafe { bpf_skb_change_tail(skb, length as u32, 0) };
-    if changed != 0 {
-        return Err(changed);
+    // The SYN of a Linux peer is as long as its SYN-ACK: nothing to cut, and no copy made for it.
+    if ctx.len() as usize != length {
+        // SAFETY: any length is checked by the helper.
+        let changed = unsafe { bpf_skb_change_tail(skb, length as u32, 0) };
+        if changed != 0 {
+            return Err(changed);
+        }
     }
     if start + length > frame.0.len() {
         return Err(-22);

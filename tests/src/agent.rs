@@ -212,7 +212,11 @@ impl Drop for Agent<'_> {
         crate::wait::until(std::time::Duration::from_secs(5), || {
             (!self.process.is_alive()).then_some(())
         });
-        self.ask(&["detach", "--pin-path", &self.site.scratch.pin_path().display().to_string()]);
+        let _ = self.ask(&[
+            "detach",
+            "--pin-path",
+            &self.site.scratch.pin_path().display().to_string(),
+        ]);
         let _ = fs::remove_dir_all(self.site.scratch.pin_path());
     }
 }
