@@ -229,7 +229,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
 
     #[test]
-    fn version_1_addresses_are_the_standard_librarys(text in near_address(), port: u16) {
+    fn version_1_addresses_agree_with_the_standard_library(text in near_address(), port: u16) {
         for (family, other) in [("TCP4", "192.0.2.1"), ("TCP6", "::1")] {
             let line = format!("PROXY {family} {text} {other} {port} 443\r\n");
             let expected = text.parse::<IpAddr>().ok().filter(|ip| ip.is_ipv4() == (family == "TCP4"));

@@ -1,0 +1,88 @@
+//! What is configured is what happens.
+
+use std::net::TcpStream;
+
+use proxyip_tests::servers::{EchoServer, PeerNames};
+use proxyip_tests::{Agent, Dial, Guard, Site, address, header, is_reset};
+
+use crate::common::{
+    CLIENT, DESTINATION, ask_names, assert_both, header_of_client, open_and_send, socket_address,
+    trusted_dial,
+};
+
+/// The namespace is named in the file; the agent runs in another one.
+#[test]
+fn an_agent_serves_another_namespace() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let netns = format!("netns = \"/run/netns/{}\"", site.net.server.name());
+    let guard = Guard::ports(&[80]).interface_setting(&netns);
+    let mut agent = Agent::start_in(&site.net.client, &site, &guard);
+    let stream = open_and_send(&site, &trusted_dial(80), &header_of_client());
+    assert_both(ask_names(&stream), socket_address(CLIENT));
+    let peer = stream.local_addr().unwrap().to_string();
+    assert_eq!(agent.ask(&["lookup", &peer, "10.77.1.1:80"]).stdout, CLIENT);
+    assert_eq!(agent.wait_event("accept", &peer)["client"], CLIENT);
+    site.finish(&mut agent, &[]);
+}
+
+/// Other ports and another trusted source after a restart; nothing of the old configuration remains.
+#[test]
+fn a_restart_takes_a_changed_configuration() {
+    let site = Site::new();
+    let _echoes = [80, 81].map(|port| EchoServer::start(&site.net.server, address::SERVER, port));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let before = open_and_send(&site, &trusted_dial(80), &header_of_client());
+    assert_both(ask_names(&before), socket_address(CLIENT));
+
+    agent.kill();
+    agent.configure(&Guard::ports(&[81]).trusting("10.77.1.3/32").setting("versions = [\"v1\"]"));
+    agent.start_again();
+    assert_left_alone(&site, &trusted_dial(80));
+    assert_left_alone(&site, &trusted_dial(81));
+    let newly_trusted = Dial::to(address::SERVER, 81).from(address::STRANGER, 0);
+    let stream = open_and_send(&site, &newly_trusted, &version_1());
+    assert_both(ask_names(&stream), socket_address(CLIENT));
+    assert!(is_reset(&open_and_send(&site, &newly_trusted, &header_of_client())));
+
+    // The connection from before is still the client's.
+    let found = agent.ask(&["lookup", &before.local_addr().unwrap().to_string(), "10.77.1.1:80"]);
+    assert_eq!(found.stdout, CLIENT);
+    agent.assert_healthy(&[("version_refused", 1)]);
+    site.assert_clean();
+}
+
+fn version_1() -> Vec<u8> {
+    header::v1(socket_address(CLIENT), socket_address(DESTINATION))
+}
+
+/// Asserts that a header reaches the program.
+fn assert_left_alone(site: &Site, dial: &Dial) {
+    let stream = open_and_send(site, dial, &version_1());
+    let (names, line) = PeerNames::read(&stream);
+    assert_both(names, stream.local_addr().expect("a bound socket"));
+    assert!(line.starts_with("\"PROXY TCP4 "), "{line}");
+}
+
+/// A living connection's entry is never thrown away for a new one.
+#[test]
+fn a_full_flow_table_refuses_new_connections() {
+    /// The least that may be configured.
+    const FLOWS: usize = 1024;
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let guard = Guard::ports(&[80]).agent_setting(&format!("max_flows = {FLOWS}"));
+    let mut agent = Agent::start(&site, &guard);
+    let open = || open_and_send(&site, &trusted_dial(80), &header_of_client());
+    let mut streams: Vec<TcpStream> = (0..FLOWS).map(|_| open()).collect();
+    for stream in &streams {
+        assert_both(ask_names(stream), socket_address(CLIENT));
+    }
+    assert!(is_reset(&open()));
+
+    streams.pop();
+    agent.wait_counter("closed", 1);
+    let stream = open();
+    assert_both(ask_names(&stream), socket_address(CLIENT));
+    site.finish(&mut agent, &[("flow_table", 1)]);
+}
