@@ -206,7 +206,13 @@ impl<'a> Agent<'a> {
 impl Drop for Agent<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- proxyip status: {:?}", self.ask(&["status", "--json"]).stdout);
+            let answer = self.ask(&["status", "--json"]);
+            let status = serde_json::from_str::<Value>(&answer.stdout).unwrap_or_default();
+            for section in ["counters", "drops", "left_to_kernel"] {
+                let numbers = status[section].as_object().into_iter().flatten();
+                let numbers: Vec<_> = numbers.filter(|(_, n)| **n != 0).collect();
+                eprintln!("--- proxyip status, {section}: {numbers:?}");
+            }
         }
         self.process.signal(Signal::SIGTERM);
         crate::wait::until(std::time::Duration::from_secs(5), || {

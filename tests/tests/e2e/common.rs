@@ -59,6 +59,16 @@ pub(crate) fn expect_names(stream: &TcpStream) -> PeerNames {
     names
 }
 
+/// Opens a connection for a client of its own and checks what the server is told.
+pub(crate) fn open_for(site: &Site, number: u32) -> (TcpStream, SocketAddr) {
+    let [_, _, high, low] = number.to_be_bytes();
+    let client = SocketAddr::from(([198, 18, high, low], 40_000));
+    let header = header::v2(client, socket_address(DESTINATION));
+    let stream = open_and_send(site, &trusted_dial(80), &header);
+    assert_both(ask_names(&stream), client);
+    (stream, client)
+}
+
 /// Asserts that both calls named the same peer.
 pub(crate) fn assert_both(names: PeerNames, expected: SocketAddr) {
     assert_eq!(names, PeerNames { accepted: expected, named: expected });

@@ -1,7 +1,7 @@
 //! The agent stopped, killed, started again and detached while connections live.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -12,18 +12,8 @@ use proxyip_tests::{Agent, Guard, Process, Site, address, agent_binary, eventual
 
 use crate::common::{
     CLIENT, DESTINATION, ask_names, assert_both, assert_echoed, header_of_client, open_and_send,
-    pattern, socket_address, trusted_dial,
+    open_for, pattern, socket_address, trusted_dial,
 };
-
-/// Opens a connection for a client of its own and checks what the server is told.
-fn open_for(site: &Site, number: u32) -> (TcpStream, SocketAddr) {
-    let [_, _, high, low] = number.to_be_bytes();
-    let client = SocketAddr::from(([198, 18, high, low], 40_000));
-    let header = header::v2(client, socket_address(DESTINATION));
-    let stream = open_and_send(site, &trusted_dial(80), &header);
-    assert_both(ask_names(&stream), client);
-    (stream, client)
-}
 
 /// Sends and receives on an established connection.
 fn exchange(mut stream: &TcpStream) {
