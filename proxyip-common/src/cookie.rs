@@ -46,10 +46,11 @@ pub const fn epoch_of(cookie: u32, now: u64) -> u64 {
 }
 
 /// The classes of MSS in bytes, ascending, that a cookie can hold. The first is the kernel's minimum for
-/// `bpf_sk_assign_tcp_reqsk()`: 536 for IPv4, 1280 - 60 for IPv6. 8961 and 8941 are EC2's jumbo frames.
-pub const MSS_V4: [u16; 8] = [536, 1240, 1360, 1400, 1440, 1460, 4056, 8961];
+/// `bpf_sk_assign_tcp_reqsk()`: 536 for IPv4, 1280 - 60 for IPv6. The last serves
+/// MTU 9000 and EC2's 9001.
+pub const MSS_V4: [u16; 8] = [536, 1240, 1360, 1400, 1440, 1460, 4056, 8960];
 /// See [`MSS_V4`].
-pub const MSS_V6: [u16; 8] = [1220, 1300, 1340, 1380, 1420, 1440, 4036, 8941];
+pub const MSS_V6: [u16; 8] = [1220, 1300, 1340, 1380, 1420, 1440, 4036, 8940];
 
 /// What the two ends agreed on in the SYN, as far as the socket needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -296,7 +297,8 @@ mod tests {
     #[test]
     fn mss_classes_round_down() {
         assert_eq!(Options::class_of(535, &MSS_V4), None);
-        for (mss, expected) in [(536, 536), (1459, 1440), (1460, 1460), (8960, 4056), (65495, 8961)]
+        for (mss, expected) in
+            [(536, 536), (1459, 1440), (1460, 1460), (8959, 4056), (8961, 8960), (65495, 8960)]
         {
             let mss_class = Options::class_of(mss, &MSS_V4).unwrap();
             assert_eq!(Options { mss_class, ..OPTIONS }.mss(&MSS_V4), expected);

@@ -86,7 +86,6 @@ counters! {
     UntrustedDropped "untrusted_dropped" "source that is not trusted, dropped as configured"
     Fragment "fragment" "IP fragment of a segment for a guarded port from a trusted source"
     ExtensionHeader "extension_header" "IP options or IPv6 extension headers on a segment for a guarded port from a trusted source"
-    SynWithPayload "syn_with_payload" "SYN with payload: the peer sends it again without"
     SynAckFailed "syn_ack_failed" "the SYN-ACK could not be built; the peer sends its SYN again"
     ReplyFailed "reply_failed" "the RST or ACK could not be built"
     Checksum "checksum" "the TCP checksum of the first segment with payload is wrong; the peer sends it again"

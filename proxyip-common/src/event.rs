@@ -64,6 +64,6 @@ mod tests {
 
     #[test]
     fn layout_has_no_hidden_padding() {
-        assert_eq!((size_of::<Event>(), align_of::<Event>()), (24 + 48 + 64 + 8, 8));
+        assert_eq!((size_of::<Event>(), align_of::<Event>()), (24 + 48 + 72 + 8, 8));
     }
 }

@@ -63,6 +63,8 @@ pub struct FlowRecord {
     pub handed_over_ns: u64,
     /// When the socket became established.
     pub established_ns: u64,
+    /// Bytes received when the socket entered `FIN_WAIT2`; in the socket's storage only.
+    pub received_at_fin_wait: u64,
     /// The client; for [`Origin::Local`] and [`Origin::Unknown`] the peer.
     pub client: Client,
     /// Where the client connected to; for other origins the local end.
@@ -86,6 +88,7 @@ impl FlowRecord {
     pub const EMPTY: Self = Self {
         handed_over_ns: 0,
         established_ns: 0,
+        received_at_fin_wait: 0,
         client: Client(Endpoint::UNSPECIFIED),
         destination: Destination(Endpoint::UNSPECIFIED),
         listener: 0,
@@ -108,10 +111,10 @@ mod tests {
         assert_eq!((size_of::<FlowKey>(), align_of::<FlowKey>()), (48, 8));
         assert_eq!(offset_of!(FlowKey, peer), 8);
         assert_eq!(offset_of!(FlowKey, local), 28);
-        assert_eq!((size_of::<FlowRecord>(), align_of::<FlowRecord>()), (64, 8));
-        assert_eq!(offset_of!(FlowRecord, client), 16);
-        assert_eq!(offset_of!(FlowRecord, destination), 36);
-        assert_eq!(offset_of!(FlowRecord, listener), 56);
-        assert_eq!(offset_of!(FlowRecord, version), 60);
+        assert_eq!((size_of::<FlowRecord>(), align_of::<FlowRecord>()), (72, 8));
+        assert_eq!(offset_of!(FlowRecord, client), 24);
+        assert_eq!(offset_of!(FlowRecord, destination), 44);
+        assert_eq!(offset_of!(FlowRecord, listener), 64);
+        assert_eq!(offset_of!(FlowRecord, version), 68);
     }
 }

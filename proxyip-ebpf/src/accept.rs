@@ -36,6 +36,8 @@ pub enum Verdict {
     HandOver,
     /// Drop without a word: the peer needs no answer, or sends it again.
     Hold(Counter),
+    /// Receive again, behind the payload of the connection's first segment.
+    Requeue,
     /// Send back, rewritten into an answer.
     Answer(Counter, Reply),
     /// Refuse, count and report.
@@ -72,40 +74,56 @@ pub fn judge(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verdi
         set if set & (flags::SYN | flags::RST) == 0 && set & flags::ACK != 0 => false,
         _ => return Verdict::Pass,
     };
-    // Others are known by their cookie to be trusted and for this host.
-    let unknown = syn || segment.shape != Shape::Plain;
-    if unknown && !trusted(segment) {
-        return if syn { judge_untrusted(segment) } else { Verdict::Pass };
-    }
     let Some(socket) = Socket::find(ctx, segment) else {
         return if syn { Verdict::PassCounted(Counter::NoListener) } else { Verdict::Pass };
     };
     let state = socket.state();
-    let listening = state == State::Listening && !socket.is_mptcp();
-    if unknown && listening && !is_local(ctx, segment) {
+    if !syn && state != State::Listening {
         return Verdict::Pass;
     }
-    match segment.shape {
-        Shape::Fragment if listening => return Verdict::drop(DropReason::Fragment),
-        Shape::Extended if listening => return Verdict::drop(DropReason::ExtensionHeader),
-        _ => {}
+    let mptcp = socket.is_mptcp();
+    if !syn && segment.shape == Shape::Plain {
+        return match clone {
+            _ if mptcp => Verdict::Pass,
+            true => Verdict::drop(DropReason::PayloadWithoutSocket),
+            false => match judge_ack(ctx, segment, scratch) {
+                Verdict::HandOver => handover::run(ctx, segment, scratch, &socket),
+                verdict => verdict,
+            },
+        };
     }
-    match (syn, listening) {
-        (true, true) => judge_syn(ctx, segment, scratch),
-        (true, false) => Verdict::LeaveToKernel(match state {
-            State::Listening => KernelReason::Mptcp,
-            State::TimeWait => KernelReason::TimeWait,
-            State::Connected => KernelReason::LivingSocket,
-        }),
-        (false, true) if clone => {
-            forget(segment, scratch);
-            Verdict::drop(DropReason::PayloadWithoutSocket)
-        }
-        (false, true) => match judge_ack(ctx, segment, scratch) {
-            Verdict::HandOver => handover::run(ctx, segment, scratch, &socket),
-            verdict => verdict,
-        },
-        (false, false) => Verdict::Pass,
+    drop(socket);
+    let unserved = match state {
+        State::Listening if mptcp => Some(KernelReason::Mptcp),
+        State::Listening => None,
+        State::TimeWait => Some(KernelReason::TimeWait),
+        State::Connected => Some(KernelReason::LivingSocket),
+    };
+    judge_first(ctx, segment, scratch, unserved)
+}
+
+/// The first word of a connection, or a segment that hides what it is. `unserved` tells why this hand-off
+/// cannot serve the socket that would get it.
+#[inline(never)]
+fn judge_first(
+    ctx: &TcContext,
+    segment: &Segment,
+    scratch: &mut Scratch,
+    unserved: Option<KernelReason>,
+) -> Verdict {
+    if !is_local(ctx, segment) {
+        return Verdict::Pass;
+    }
+    if !trusted(segment) {
+        return judge_untrusted(segment);
+    }
+    if let Some(reason) = unserved {
+        return Verdict::LeaveToKernel(reason);
+    }
+    match segment.shape {
+        Shape::Fragment => Verdict::drop(DropReason::Fragment),
+        Shape::Extended => Verdict::drop(DropReason::ExtensionHeader),
+        Shape::Plain => judge_syn(ctx, segment, scratch),
     }
 }
 
@@ -162,9 +180,6 @@ fn judge_syn(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verdi
     }
     if !settings.has(NamespaceSettings::CONNTRACK_LOOSE) {
         return Verdict::LeaveToKernel(KernelReason::ConntrackStrict);
-    }
-    if segment.payload != 0 {
-        return Verdict::drop(DropReason::SynWithPayload);
     }
     if !options::read(ctx, segment, scratch) {
         return Verdict::drop(DropReason::SynAckFailed);
@@ -250,6 +265,10 @@ fn advertised_mss(ctx: &TcContext, segment: &Segment, settings: &NamespaceSettin
 /// A segment without SYN or RST for a socket that listens.
 #[inline(never)]
 fn judge_ack(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verdict {
+    // Tags are short and can be guessed: a cookie counts only from where one can have been sent to.
+    if !trusted(segment) {
+        return Verdict::Pass;
+    }
     let cookie = segment.acknowledgment.wrapping_sub(1);
     let (Some(hash), Some(settings)) = (flow_hash(segment, Some(cookie)), settings()) else {
         return Verdict::drop(DropReason::FlowTable);
@@ -278,9 +297,12 @@ fn judge_early(
     hash: &FlowHash,
     cookie: u32,
 ) -> Verdict {
-    // The flow tag is short. Segments of others that have it by chance are none of ours.
-    if !trusted(segment) || !is_local(ctx, segment) {
+    // The flow tag is shorter still. Segments for others that have it by chance are none of ours.
+    if !is_local(ctx, segment) {
         return Verdict::PassCounted(Counter::CookieForeign);
+    }
+    if is_under_way(segment, scratch) {
+        return Verdict::Requeue;
     }
     // RFC 9293 §3.8.4: a probe's sequence number is one below the next, with or without a byte.
     let Check::Valid(agreed) = hash.check(cookie, segment.sequence) else {
@@ -297,6 +319,22 @@ fn judge_early(
     let timestamps = scratch.received.timestamps;
     let reply = reply::acknowledge(segment, &mut scratch.frame, settings, timestamps, window);
     Verdict::Answer(Counter::KeepAliveAnswered, reply)
+}
+
+/// Whether the flow was handed over a moment ago and its socket does not exist yet. A device that delivers
+/// segments in batches shows them all to this program before TCP sees the first.
+#[inline(always)]
+fn is_under_way(segment: &Segment, scratch: &mut Scratch) -> bool {
+    /// A batch is through long before; a connection that TCP refused is not waited for.
+    const MOMENT_NS: u64 = 100_000_000;
+    identify(segment, scratch);
+    let Some(record) = FLOWS.get_ptr(&scratch.event.key) else {
+        return false;
+    };
+    // SAFETY: an element of the map; at worst it is another flow's by now, whose times are as good.
+    let (handed_over, established) =
+        unsafe { ((*record).handed_over_ns, (*record).established_ns) };
+    established == 0 && now().wrapping_sub(handed_over) < MOMENT_NS
 }
 
 /// Puts the segment's flow into `scratch.event`, where map operations and events take it from.

@@ -6,7 +6,7 @@
 
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_F_INGRESS, BPF_F_RECOMPUTE_CSUM},
-    helpers::{bpf_clone_redirect, bpf_skb_load_bytes, bpf_skb_store_bytes},
+    helpers::{bpf_clone_redirect, bpf_redirect, bpf_skb_load_bytes, bpf_skb_store_bytes},
     programs::TcContext,
 };
 use proxyip_common::{
@@ -44,6 +44,18 @@ pub fn take_clone(ctx: &TcContext) -> bool {
             (*skb).tc_index = 0;
         }
         clone
+    }
+}
+
+/// Queues the skb itself for the interface's ingress, behind the clone of the connection's first segment.
+/// If it finds no socket then, it is dropped like that clone.
+#[inline(always)]
+pub fn requeue(ctx: &TcContext) -> i32 {
+    let skb = raw(ctx);
+    // SAFETY: fields of the context; the interface is the one the segment came from.
+    unsafe {
+        (*skb).tc_index = CLONE;
+        bpf_redirect((*skb).ifindex, BPF_F_INGRESS.into()) as i32
     }
 }
 

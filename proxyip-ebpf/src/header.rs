@@ -122,6 +122,7 @@ fn judge(segment: &Segment, scratch: &mut Scratch) -> Result<(), DropReason> {
     scratch.event.record = FlowRecord {
         handed_over_ns: now(),
         established_ns: 0,
+        received_at_fin_wait: 0,
         client,
         destination,
         listener: segment.listener,

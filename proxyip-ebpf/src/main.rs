@@ -83,6 +83,7 @@ pub fn proxyip_ingress(ctx: TcContext) -> i32 {
             }
             TCX_NEXT
         }
+        Verdict::Requeue => handover::requeue(&ctx),
         Verdict::Hold(counter) => {
             count(counter);
             TCX_DROP
@@ -110,7 +111,7 @@ fn log(ctx: &TcContext, segment: &Segment, verdict: &Verdict) {
     let (peer, peer_port) = (segment.peer.0.address(), segment.peer.0.port());
     let port = segment.local.0.port();
     match verdict {
-        Verdict::Pass | Verdict::HandOver => {}
+        Verdict::Pass | Verdict::HandOver | Verdict::Requeue => {}
         Verdict::PassCounted(counter) | Verdict::Hold(counter) | Verdict::Answer(counter, _) => {
             trace!(
                 ctx,

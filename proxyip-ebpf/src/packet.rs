@@ -21,6 +21,8 @@ const ETHERTYPE_IPV6: u32 = (0x86dd_u16.to_be()) as u32;
 
 /// `pkt_type` of a frame for this host's Ethernet address (`include/uapi/linux/if_packet.h`).
 const PACKET_HOST: u32 = 0;
+/// The VLAN's number in `vlan_tci`.
+const VLAN_ID: u32 = 0xfff;
 
 /// More than any segment holds in bytes, BIG TCP included.
 const LONGEST: usize = 0x00ff_ffff;
@@ -78,14 +80,15 @@ impl Segment {
 
 /// Reads the segment in this frame; false if it is none for a guarded port.
 ///
-/// Frames with a VLAN tag are not looked at: their connections are seen on the VLAN's own interface. Nor are
+/// Frames of a VLAN are not looked at: their connections are seen on the VLAN's own interface. A tag that only
+/// gives a priority (VLAN 0) is no VLAN: the stack takes it off. Not looked at are
 /// frames for another host's Ethernet address, which a bridge port or a promiscuous interface sees.
 #[inline(never)]
 pub fn parse(ctx: &TcContext, segment: &mut Segment) -> bool {
     let skb = ctx.skb.skb;
     // SAFETY: fields of the context, which the verifier turns into loads from the skb.
-    let (protocol, vlan, kind) = unsafe { ((*skb).protocol, (*skb).vlan_present, (*skb).pkt_type) };
-    if vlan != 0 || kind != PACKET_HOST {
+    let (protocol, vlan, kind) = unsafe { ((*skb).protocol, (*skb).vlan_tci, (*skb).pkt_type) };
+    if vlan & VLAN_ID != 0 || kind != PACKET_HOST {
         return false;
     }
     match protocol {
@@ -155,7 +158,9 @@ fn is_foreign(ctx: &TcContext, ip: usize, offset: usize, value: u8) -> bool {
 
 #[inline(always)]
 fn parse_v4(ctx: &TcContext, segment: &mut Segment) -> Option<()> {
-    let ip: Ipv4Header = ctx.load(ETHERNET).ok()?;
+    let Ok(ip) = ctx.load::<Ipv4Header>(ETHERNET) else {
+        return parse_stub(ctx, segment);
+    };
     if ip.protocol != PROTOCOL_TCP {
         return None;
     }
@@ -187,6 +192,30 @@ fn parse_v4(ctx: &TcContext, segment: &mut Segment) -> Option<()> {
     segment.peer = Peer(Endpoint::from_v4(ip.source, tcp.source));
     segment.local = Local(Endpoint::from_v4(ip.destination, tcp.destination));
     segment.complete(&tcp, total.wrapping_sub(ip_length))
+}
+
+/// An IPv4 packet too short for a TCP header: a fragment that hides the rest. Its ports are in the first.
+#[inline(never)]
+fn parse_stub(ctx: &TcContext, segment: &mut Segment) -> Option<()> {
+    let [version_length, _]: [u8; 2] = ctx.load(ETHERNET).ok()?;
+    let [high, low]: [u8; 2] = ctx.load(ETHERNET + 6).ok()?;
+    let protocol: u8 = ctx.load(ETHERNET + 9).ok()?;
+    let ip_length = usize::from(version_length & 0xf) * 4;
+    let first = u16::from_be_bytes([high, low]) & 0x3fff == 0x2000;
+    if protocol != PROTOCOL_TCP || !first || ip_length < IPV4 {
+        return None;
+    }
+    let [source, destination]: [[u8; 2]; 2] = ctx.load(ETHERNET + ip_length).ok()?;
+    segment.ipv6 = false;
+    segment.shape = Shape::Fragment;
+    segment.tcp = ETHERNET + ip_length;
+    segment.peer = Peer(Endpoint::from_v4(ctx.load(ETHERNET + 12).ok()?, source));
+    segment.local = Local(Endpoint::from_v4(ctx.load(ETHERNET + 16).ok()?, destination));
+    segment.listener = listener(destination)?;
+    // Judged as what it may be.
+    segment.flags = flags::SYN;
+    segment.header = TCP;
+    Some(())
 }
 
 #[inline(always)]

@@ -38,6 +38,7 @@ pub fn run(ctx: &SockOpsContext) {
     match ctx.op() {
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB if is_guarded(ctx) => established(ctx),
         BPF_SOCK_OPS_STATE_CB if ctx.arg(1) == BPF_TCP_CLOSE => closed(ctx),
+        BPF_SOCK_OPS_STATE_CB if ctx.arg(1) == TCP_FIN_WAIT2 => fin_acknowledged(ctx),
         _ => {}
     }
 }
@@ -67,24 +68,33 @@ fn established(ctx: &SockOpsContext) {
     event::send(EventKind::Established, &key, record, [0; 2]);
 }
 
+/// Notes what was received before the peer's FIN can come.
+#[inline(always)]
+fn fin_acknowledged(ctx: &SockOpsContext) {
+    if let Some(record) = storage(ctx, None) {
+        // SAFETY: a field of the context.
+        record.received_at_fin_wait = unsafe { (*ctx.ops).bytes_received };
+    }
+}
+
 #[inline(always)]
 fn closed(ctx: &SockOpsContext) {
     let Some(record) = storage(ctx, None) else { return };
     let key = key(ctx);
     count(Counter::Closed);
+    // SAFETY: a field of the context.
+    let total = unsafe { (*ctx.ops).bytes_received };
     // TCP counts a FIN as a byte; the last state tells which of the two were received and acknowledged.
     let (received, acknowledged) = match ctx.arg(0) {
-        // The second is nearly always left by the peer's FIN, and else by a timeout.
-        TCP_LAST_ACK | TCP_FIN_WAIT2 | TCP_CLOSING => (1, 1),
+        TCP_LAST_ACK | TCP_CLOSING => (1, 1),
+        // Left by the peer's FIN, or at once if nobody has the socket any more.
+        TCP_FIN_WAIT2 => (u64::from(total > record.received_at_fin_wait), 1),
         TCP_CLOSE_WAIT => (1, 0),
         _ => (0, 0),
     };
     // SAFETY: fields of the context.
     let bytes = unsafe {
-        [
-            (*ctx.ops).bytes_received.saturating_sub(received),
-            (*ctx.ops).bytes_acked.saturating_sub(acknowledged),
-        ]
+        [total.saturating_sub(received), (*ctx.ops).bytes_acked.saturating_sub(acknowledged)]
     };
     event::send(EventKind::Closed, &key, record, bytes);
     let _ = FLOWS.remove(&key);
@@ -92,7 +102,10 @@ fn closed(ctx: &SockOpsContext) {
 
 /// The record in the socket's storage; with `create`, put there.
 #[inline(always)]
-fn storage(ctx: &SockOpsContext, create: Option<&mut FlowRecord>) -> Option<&'static FlowRecord> {
+fn storage(
+    ctx: &SockOpsContext,
+    create: Option<&mut FlowRecord>,
+) -> Option<&'static mut FlowRecord> {
     // SAFETY: a field of the context.
     let socket = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
     if socket.is_null() {
@@ -106,7 +119,7 @@ fn storage(ctx: &SockOpsContext, create: Option<&mut FlowRecord>) -> Option<&'st
     // SAFETY: a socket of the context, and a value of the map's type or null.
     let record = unsafe { bpf_sk_storage_get(map, socket.cast(), value, flags) };
     // SAFETY: the storage lives as long as the socket, and the socket as long as this program runs.
-    unsafe { record.cast::<FlowRecord>().as_ref() }
+    unsafe { record.cast::<FlowRecord>().as_mut() }
 }
 
 /// An address field of the context, word by word: the verifier allows loads at constant offsets only, and

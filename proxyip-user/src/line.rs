@@ -113,7 +113,6 @@ pub const fn verdict(reason: DropReason) -> &'static str {
         | R::Checksum
         | R::Fragment
         | R::ExtensionHeader
-        | R::SynWithPayload
         | R::SynAckFailed
         | R::ReplyFailed
         | R::TrimFailed

@@ -13,6 +13,8 @@ use aya::programs::{
 };
 use aya::sys::SyscallError;
 
+use super::pins::link_directory;
+
 /// Links to cgroups take no flags: they always allow others beside them.
 const ATTACH: CgroupAttachMode = CgroupAttachMode::Single;
 
@@ -25,7 +27,7 @@ pub(super) struct Links {
 
 impl Links {
     pub(super) fn new(pin_path: &Path) -> Result<Self> {
-        let directory = directory(pin_path);
+        let directory = link_directory(pin_path);
         fs::create_dir_all(&directory)
             .with_context(|| format!("{} cannot be made", directory.display()))?;
         Ok(Self { directory, wanted: Vec::new() })
@@ -109,11 +111,6 @@ fn replace(link: FdLink, pin: &Path) -> Result<()> {
     link.pin(&new).with_context(|| format!("{} cannot be pinned", new.display()))?;
     remove(pin)?;
     fs::rename(&new, pin).with_context(|| format!("{} cannot be pinned", pin.display()))
-}
-
-/// Where links are pinned.
-pub(super) fn directory(pin_path: &Path) -> PathBuf {
-    pin_path.join("links")
 }
 
 fn pinned(pin: &Path) -> Result<Option<PinnedLink>> {

@@ -10,6 +10,7 @@ mod links;
 mod maps;
 mod namespace;
 mod object;
+mod pins;
 mod pod;
 mod routes;
 mod secrets;
@@ -17,7 +18,6 @@ mod sysctl;
 
 use std::convert::Infallible;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -36,12 +36,11 @@ use self::gap::Gap;
 use self::links::{Links, root_cgroup};
 pub use self::maps::{CounterMap, FlowMap};
 use self::namespace::{Namespace, Watcher};
+pub use self::pins::detach;
+use self::pins::map_directory;
 use self::pod::Raw;
 use self::secrets::Secrets;
 use crate::config::{Config, Interface, KernelLog, Netns};
-
-/// Maps of another layout are not adopted: raise this whenever a type in them changes.
-const LAYOUT: u32 = 1;
 
 /// The maps that outlive the agent.
 const PINNED: &[&str] = &[
@@ -100,16 +99,15 @@ impl Kernel {
             links.getpeername(program_of(&mut sockets, name)?, name, &cgroup)?;
         }
 
-        let mut cookies = Vec::new();
+        let cookies: Vec<_> = namespaces.iter().map(|(_, cookie, _)| *cookie).collect();
         let (failed, failures) = channel(1);
-        for (namespace, interfaces) in namespaces {
-            let Attached { watcher, cookie, logger } =
-                namespace.run(|| loader.attach(&mut sockets, &mut links, &interfaces, &cookies))?;
+        for (namespace, cookie, interfaces) in namespaces {
+            let Attached { watcher, logger } = namespace
+                .run(|| loader.attach(&mut sockets, &mut links, &interfaces, cookie, &cookies))?;
             watcher.spawn(namespace, failed.clone())?;
             if let Some(logger) = logger {
                 tokio::spawn(relay(logger));
             }
-            cookies.push(cookie);
         }
         links.detach_others()?;
 
@@ -142,13 +140,18 @@ fn by_namespace(interfaces: &[Interface]) -> Vec<(&Netns, Vec<&str>)> {
     namespaces
 }
 
-/// Opens the namespaces and makes sure that their interfaces can be attached to.
-fn open_namespaces(interfaces: &[Interface]) -> Result<Vec<(Namespace, Vec<&str>)>> {
-    let mut namespaces = Vec::new();
+/// Opens the namespaces and makes sure that their interfaces can be attached to; with their cookies.
+fn open_namespaces(interfaces: &[Interface]) -> Result<Vec<(Namespace, u64, Vec<&str>)>> {
+    let mut namespaces: Vec<(_, u64, _)> = Vec::new();
     for (netns, interfaces) in by_namespace(interfaces) {
         let namespace = Namespace::open(netns)?;
-        namespace.run(|| interfaces.iter().try_for_each(|interface| check_interface(interface)))?;
-        namespaces.push((namespace, interfaces));
+        let cookie = namespace.run(|| {
+            interfaces.iter().try_for_each(|interface| check_interface(interface))?;
+            namespace::cookie()
+        })?;
+        let twice = namespaces.iter().any(|(_, other, _)| *other == cookie);
+        ensure!(!twice, "the configuration names a network namespace twice");
+        namespaces.push((namespace, cookie, interfaces));
     }
     Ok(namespaces)
 }
@@ -200,11 +203,10 @@ impl Loader<'_> {
         shared: &mut Ebpf,
         links: &mut Links,
         interfaces: &[&str],
-        taken: &[u64],
+        cookie: u64,
+        configured: &[u64],
     ) -> Result<Attached> {
-        let cookie = namespace::cookie()?;
-        ensure!(!taken.contains(&cookie), "the configuration names a network namespace twice");
-        let index = place(shared, cookie, taken)?;
+        let index = place(shared, cookie, configured)?;
         let mut ebpf = self.load(index)?;
         let program: &mut SchedClassifier = program_of(&mut ebpf, INGRESS)?;
         program.load().context("the ingress program is refused by the kernel")?;
@@ -220,14 +222,13 @@ impl Loader<'_> {
                 Some(EbpfLogger::init(&mut ebpf).context("the programs' messages cannot be read")?)
             }
         };
-        Ok(Attached { watcher, cookie, logger })
+        Ok(Attached { watcher, logger })
     }
 }
 
 /// What attaching in a namespace leaves behind.
 struct Attached {
     watcher: Watcher,
-    cookie: u64,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
 }
 
@@ -243,22 +244,24 @@ async fn relay(logger: EbpfLogger<&'static dyn log::Log>) -> Result<()> {
     }
 }
 
-/// The entry of `NAMESPACES` that has this cookie, or one that no namespace of this agent has: a program
+/// The entry of `NAMESPACES` that has this cookie, or one that no namespace of `configured` has: a program
 /// that is still attached must not see its entry change under it.
-fn place(ebpf: &mut Ebpf, cookie: u64, taken: &[u64]) -> Result<u32> {
+fn place(ebpf: &mut Ebpf, cookie: u64, configured: &[u64]) -> Result<u32> {
     let map = ebpf.map_mut("NAMESPACES").context("the kernel object has no map NAMESPACES")?;
     let map: Array<&mut MapData, Raw<NamespaceSettings>> = Array::try_from(map)?;
-    let mut free = None;
+    let mut cookies = Vec::new();
     for index in 0..MAX_NAMESPACES {
         let Raw(settings) = map.get(&index, 0).context("the settings cannot be read")?;
-        if settings.cookie == cookie {
-            return Ok(index);
-        }
-        if settings.cookie == 0 || !taken.contains(&settings.cookie) {
-            free = free.or(Some(index));
-        }
+        cookies.push(settings.cookie);
     }
-    free.with_context(|| format!("there are more than {MAX_NAMESPACES} network namespaces"))
+    let place = [
+        cookies.iter().position(|there| *there == cookie),
+        cookies.iter().position(|there| *there == 0),
+        cookies.iter().position(|there| !configured.contains(there)),
+    ];
+    let place = place.into_iter().flatten().next();
+    let place = place.and_then(|index| u32::try_from(index).ok());
+    place.with_context(|| format!("there are more than {MAX_NAMESPACES} network namespaces"))
 }
 
 /// Only devices with an Ethernet header can be served.
@@ -307,26 +310,4 @@ impl Maintenance {
             }
         }
     }
-}
-
-fn map_directory(pin_path: &Path) -> PathBuf {
-    pin_path.join(format!("maps-{LAYOUT}"))
-}
-
-/// Detaches everything and removes all pins.
-///
-/// # Errors
-/// If a pin cannot be removed.
-pub fn detach(pin_path: &Path) -> Result<()> {
-    // Links first: without them the maps are unused.
-    for directory in [links::directory(pin_path), pin_path.to_owned()] {
-        match fs::remove_dir_all(&directory) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error)
-                    .with_context(|| format!("{} cannot be removed", directory.display()));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }

@@ -28,6 +28,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// How long to wait for more changes of the routing table before it is read.
 const SETTLE: Duration = Duration::from_millis(50);
 
+/// The MSS of a route that an agent before this one wrote: no route's own.
+const UNKNOWN: u16 = u16::MAX;
+
 /// `SO_NETNS_COOKIE` (include/uapi/asm-generic/socket.h).
 const SO_NETNS_COOKIE: libc::c_int = 71;
 
@@ -135,15 +138,14 @@ impl Watcher {
         // The clock of timestamps must not jump when an agent takes over.
         let timestamp_offset =
             if old.cookie == cookie { old.timestamp_offset } else { getrandom::u32()? };
-        let mut watcher = Self {
-            settings,
-            table: take(ebpf, "ROUTES")?,
-            index,
-            cookie,
-            timestamp_offset,
-            written: None,
-            routes: Routes::new(),
-        };
+        let table: LpmTrie<MapData, Raw<ScopedAddress>, u16> = take(ebpf, "ROUTES")?;
+        // What an agent before this one wrote counts as known, so that what is stale is removed.
+        let scope = index.to_be_bytes();
+        let keys = table.keys().filter_map(Result::ok).map(|key| (key.data().0, key.prefix_len()));
+        let routes = keys.filter(|(address, _)| address.scope == scope);
+        let routes: Routes = routes.map(|key| (key, UNKNOWN)).collect();
+        let mut watcher =
+            Self { settings, table, index, cookie, timestamp_offset, written: None, routes };
         watcher.write()?;
         Ok(watcher)
     }
