@@ -4,7 +4,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
 use proxyip_common::counter::DropReason;
 use proxyip_common::flow::{FlowKey, FlowRecord};
 use proxyip_common::header;
@@ -51,6 +53,16 @@ impl Flows {
     /// Forgets a flow that has ended.
     pub fn forget(&self, key: &FlowKey) {
         self.memory().remove(key);
+    }
+
+    /// Whether the flow's header had TLVs and is so new that its event may still be on the way.
+    #[must_use]
+    pub fn awaits_tlvs(&self, key: &FlowKey, record: &FlowRecord) -> bool {
+        let new = clock_gettime(ClockId::CLOCK_MONOTONIC).is_ok_and(|now| {
+            let established = Duration::from_nanos(record.established_ns);
+            Duration::from(now).saturating_sub(established) < Duration::from_secs(1)
+        });
+        new && record.has_tlvs != 0 && self.memory().get(key, record).is_none()
     }
 
     /// All that is known of an entry of the flow table.

@@ -11,6 +11,7 @@ use std::convert::Infallible;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use axum::extract::{Query, State};
@@ -21,11 +22,16 @@ use axum::{Json, Router};
 use proxyip_common::address::Endpoint;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::time::sleep;
 
 pub use self::socket::Socket;
 pub use self::source::{KernelSource, Source};
 use crate::config::Config;
 use crate::flows::Flows;
+
+/// How long a lookup waits for a new flow's TLVs, and how often it looks.
+const TLV_PATIENCE: Duration = Duration::from_millis(100);
+const TLV_PERIOD: Duration = Duration::from_millis(5);
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -110,12 +116,20 @@ async fn lookup(
     let local = endpoint("local", query.local.as_deref()).map_err(wrong)?;
     let find = move |shared: &Shared| {
         let found = shared.source.flow(peer, local)?;
-        Ok(found.map(|(key, record)| shared.flows.describe(&key, &record)))
+        Ok(found.map(|(key, record)| {
+            (shared.flows.describe(&key, &record), shared.flows.awaits_tlvs(&key, &record))
+        }))
     };
-    match shared.blocking(find).await? {
-        Some(flow) => Ok(Json(flow).into_response()),
-        None => {
-            Err(fail(StatusCode::NOT_FOUND, format!("no flow from {peer} to {local} is known")))
+    // An application may ask as soon as it has accepted: before the agent has read the header's event.
+    let deadline = Instant::now() + TLV_PATIENCE;
+    loop {
+        match shared.blocking(find).await? {
+            Some((_, true)) if Instant::now() < deadline => sleep(TLV_PERIOD).await,
+            Some((flow, _)) => return Ok(Json(flow).into_response()),
+            None => {
+                let error = format!("no flow from {peer} to {local} is known");
+                return Err(fail(StatusCode::NOT_FOUND, error));
+            }
         }
     }
 }

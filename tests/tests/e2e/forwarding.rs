@@ -13,17 +13,8 @@ use crate::common::{
 #[test]
 fn connections_that_are_only_forwarded_are_left_alone() {
     let site = Site::new();
-    let (balancer, server) = (&site.net.balancer, &site.net.server);
-    let pod = Namespace::new(format!("{}-pod", site.scratch.name()));
-    server.ip(&format!("link add eth1 type veth peer name eth0 netns {}", pod.name()));
-    server.ip("link set eth1 up");
-    server.ip("addr add 10.99.0.1/24 dev eth1");
-    server.sysctl("ipv4.ip_forward", "1");
-    pod.ip("link set eth0 up");
-    pod.ip("addr add 10.99.0.2/24 dev eth0");
-    pod.ip("route add default via 10.99.0.1");
-    balancer.ip("route add 10.99.0.0/24 via 10.77.1.1");
-
+    let server = &site.net.server;
+    let pod = pod_behind(&site);
     let _echo = EchoServer::start(server, "0.0.0.0", 80);
     let _pod_echo = EchoServer::start(&pod, "0.0.0.0", 80);
     let mut agent = Agent::start(&site, &Guard::ports(&[80]));
@@ -43,4 +34,35 @@ fn connections_that_are_only_forwarded_are_left_alone() {
     }
     assert_eq!(agent.counter("syn_answered"), 2);
     site.finish(&mut agent, &[]);
+}
+
+/// What a listener says of strangers is not said of those who only pass through.
+#[test]
+fn strangers_that_are_only_forwarded_are_left_alone() {
+    for untrusted in ["reset", "drop"] {
+        let site = Site::new();
+        let pod = pod_behind(&site);
+        let _pod_echo = EchoServer::start(&pod, "0.0.0.0", 80);
+        let guard = Guard::ports(&[80]).setting(&format!("untrusted = \"{untrusted}\""));
+        let mut agent = Agent::start(&site, &guard);
+        let dial = Dial::to("10.99.0.2", 80).from(address::STRANGER, 0);
+        let stream = dial.open(&site.net.balancer);
+        assert_both(ask_names(&stream), stream.local_addr().expect("a bound socket"));
+        site.finish(&mut agent, &[]);
+    }
+}
+
+/// A machine behind the server, which forwards to it.
+fn pod_behind(site: &Site) -> Namespace {
+    let (balancer, server) = (&site.net.balancer, &site.net.server);
+    let pod = Namespace::new(format!("{}-pod", site.scratch.name()));
+    server.ip(&format!("link add eth1 type veth peer name eth0 netns {}", pod.name()));
+    server.ip("link set eth1 up");
+    server.ip("addr add 10.99.0.1/24 dev eth1");
+    server.sysctl("ipv4.ip_forward", "1");
+    pod.ip("link set eth0 up");
+    pod.ip("addr add 10.99.0.2/24 dev eth0");
+    pod.ip("route add default via 10.99.0.1");
+    balancer.ip("route add 10.99.0.0/24 via 10.77.1.1");
+    pod
 }

@@ -2,7 +2,7 @@
 //! whole either way.
 
 use proxyip_tests::servers::EchoServer;
-use proxyip_tests::{Agent, Capture, Dial, Directions, Guard, Offloads, Plan, Site};
+use proxyip_tests::{Agent, Batches, Capture, Dial, Directions, Guard, Offloads, Plan, Site};
 
 use crate::common::{
     CLIENT, CLIENT6, assert_both, assert_echoed, expect_names, header_of_client, header_of_client6,
@@ -38,6 +38,31 @@ fn partial_checksums_and_segmentation() {
 #[test]
 fn partial_checksums_segmentation_and_merging() {
     all_shapes(Offloads { checksums: true, segmentation: true, merging: true });
+}
+
+/// A network card hands up several segments at once: all of them pass the kernel programs before TCP sees
+/// the first, and must still reach it in order.
+#[test]
+fn segments_in_one_batch() {
+    let site = Site::with(&Plan { offloads: Offloads::NONE, ..Plan::default() });
+    let _echo = EchoServer::start(&site.net.server, "::", 80);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let _batches = Batches::on(&site.net.server, "eth0");
+    let bytes = pattern(6_000);
+    for (dial, header, client) in [
+        (trusted_dial(80), header_of_client(), format!("[::ffff:{}", CLIENT.replace(':', "]:"))),
+        (trusted_dial6(80), header_of_client6(), CLIENT6.to_owned()),
+    ] {
+        for _ in 0..20 {
+            let first = [&header[..], QUESTION, &bytes].concat();
+            let stream = open_and_send(&site, &dial, &first);
+            stream.shutdown(std::net::Shutdown::Write).expect("the end of the stream");
+            assert_both(expect_names(&stream), socket_address(&client));
+            crate::common::assert_same(&proxyip_tests::read_rest(&stream), &bytes);
+        }
+    }
+    assert_eq!(agent.counter("out_of_order"), 0, "segments dropped until they come again");
+    site.finish(&mut agent, &[]);
 }
 
 /// Header alone, header and a line in one segment, header and 60 KB in one `send()`; IPv4 and IPv6;
