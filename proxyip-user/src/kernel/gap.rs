@@ -36,7 +36,7 @@ impl Gap {
                  slowly, or its backlog or net.core.somaxconn is too small"
             } else {
                 "a firewall rule probably drops them: look for rules that drop new connections without SYN \
-                 or in conntrack state INVALID"
+                 or in conntrack state INVALID, or that queue them to user space (NFQUEUE)"
             };
             tracing::warn!(missing, "connections were handed over but not established: {cause}");
             self.overflows = overflows;
