@@ -24,7 +24,7 @@ const USAGE: u8 = 2;
 /// The load balancer puts a PROXY protocol header in front of each connection; proxyip's kernel programs
 /// consume it while the connection is accepted. Applications see the client as their peer, unmodified.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
+#[command(name = "proxyip", version, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
