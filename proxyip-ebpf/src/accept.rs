@@ -5,9 +5,9 @@
 //! 3. The first segment with payload brings the header. It is cut down to a bare ACK whose sequence number
 //!    lies behind the header, and given to the kernel, which makes the socket from it ([`crate::handover`]).
 
-use aya_ebpf::{btf_maps::lpm_trie::Key, helpers::bpf_check_mtu, programs::TcContext};
+use aya_ebpf::{btf_maps::lpm_trie::Key, programs::TcContext};
 use proxyip_common::{
-    cookie::{self, Check, FlowHash, MSS_V4, MSS_V6, Options as Agreed},
+    cookie::{self, Check, FlowHash, MSS_V4, MSS_V6},
     counter::{Counter, DropReason, KernelReason},
     flow::{FlowKey, FlowRecord},
     settings::{NamespaceSettings, ScopedAddress, Untrusted},
@@ -16,12 +16,13 @@ use proxyip_common::{
 use crate::{
     event::now,
     handover::{self, take_clone},
-    maps::{FLOWS, LISTENERS, NAMESPACE, NAMESPACES, ROUTES, SECRETS, Scratch, TRUSTED},
-    options::{self, Options},
-    packet::{IPV4, IPV6, Segment, Shape, TCP, flags, raw},
-    reply::{self, Frame, Reply, put_option, put_timestamps},
+    maps::{FLOWS, LISTENERS, NAMESPACE, NAMESPACES, SECRETS, Scratch, TRUSTED},
+    options,
+    packet::{Segment, Shape, flags},
+    reply::{self, Reply},
     route::is_local,
     socket::{Socket, State},
+    syn::judge_syn,
 };
 
 /// What becomes of a segment for a guarded port.
@@ -159,7 +160,7 @@ pub fn classes(segment: &Segment) -> &'static [u16; 8] {
 
 /// The flow's hash in the epoch of `cookie`, or in the current one.
 #[inline(always)]
-fn flow_hash(segment: &Segment, cookie: Option<u32>) -> Option<FlowHash> {
+pub fn flow_hash(segment: &Segment, cookie: Option<u32>) -> Option<FlowHash> {
     let now = cookie::epoch(now());
     let epoch = match cookie {
         Some(cookie) => cookie::epoch_of(cookie, now),
@@ -167,99 +168,6 @@ fn flow_hash(segment: &Segment, cookie: Option<u32>) -> Option<FlowHash> {
     };
     let secret = SECRETS.get((epoch % u64::from(cookie::SECRETS)) as u32)?;
     Some(FlowHash::new(*secret, epoch, &segment.peer, &segment.local))
-}
-
-/// A SYN from a trusted source for a socket that listens.
-#[inline(never)]
-fn judge_syn(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verdict {
-    let Some(settings) = settings() else {
-        return Verdict::drop(DropReason::SynAckFailed);
-    };
-    if !settings.has(NamespaceSettings::SYNCOOKIES) {
-        return Verdict::LeaveToKernel(KernelReason::SynCookiesOff);
-    }
-    if !settings.has(NamespaceSettings::CONNTRACK_LOOSE) {
-        return Verdict::LeaveToKernel(KernelReason::ConntrackStrict);
-    }
-    if !options::read(ctx, segment, scratch) {
-        return Verdict::drop(DropReason::SynAckFailed);
-    }
-    let offered = scratch.received;
-    if offered.signed {
-        return Verdict::LeaveToKernel(KernelReason::Signed);
-    }
-    // RFC 9293 §3.7.1: what a peer that offers no MSS can take.
-    let default = if segment.ipv6 { 1220 } else { 536 };
-    let Some(mss_class) = Agreed::class_of(offered.mss.unwrap_or(default), classes(segment)) else {
-        return Verdict::LeaveToKernel(KernelReason::MssTooSmall);
-    };
-    match syn_ack(ctx, segment, &mut scratch.frame, settings, &offered, mss_class) {
-        Some(reply) => Verdict::Answer(Counter::SynAnswered, reply),
-        None => Verdict::drop(DropReason::SynAckFailed),
-    }
-}
-
-/// The SYN-ACK: the cookie as its sequence number, and the options that this namespace's stack would offer.
-#[inline(always)]
-fn syn_ack(
-    ctx: &TcContext,
-    segment: &Segment,
-    frame: &mut Frame,
-    settings: &NamespaceSettings,
-    offered: &Options,
-    mss_class: u8,
-) -> Option<Reply> {
-    let scaling = settings.has(NamespaceSettings::WINDOW_SCALING);
-    let agreed = Agreed {
-        mss_class,
-        sack: offered.sack_permitted && settings.has(NamespaceSettings::SACK),
-        window_scale: if scaling { offered.window_scale } else { None },
-    };
-    let timestamps =
-        if settings.has(NamespaceSettings::TIMESTAMPS) { offered.timestamps } else { None };
-
-    let cookie = flow_hash(segment, None)?.cookie(segment.sequence, agreed);
-    let acknowledgment = segment.sequence.wrapping_add(1);
-    let mut reply = Reply::bare(cookie, acknowledgment, flags::SYN | flags::ACK);
-    reply.window = settings.window;
-    let [high, low] = advertised_mss(ctx, segment, settings)?.to_be_bytes();
-    // Four no-operations where an option is missing in the middle; none behind the last.
-    put_option(frame, 0, [2, 4, high, low, 1, 1, 1, 1]);
-    reply.options_length = 4;
-    if agreed.window_scale.is_some() {
-        put_option(frame, 4, [1, 3, 3, settings.window_scale]);
-        reply.options_length = 8;
-    }
-    if agreed.sack {
-        put_option(frame, 8, [1, 1, 4, 2]);
-        reply.options_length = 12;
-    }
-    if let Some(received) = timestamps {
-        let lead = if agreed.sack { [4, 2] } else { [1, 1] };
-        put_timestamps(frame, 8, lead, settings, received);
-        reply.options_length = 20;
-    }
-    Some(reply)
-}
-
-/// The MSS of the route to the peer if it has one, else that of the interface's MTU.
-#[inline(always)]
-fn advertised_mss(ctx: &TcContext, segment: &Segment, settings: &NamespaceSettings) -> Option<u16> {
-    if settings.has(NamespaceSettings::ROUTE_MSS)
-        && let destination = ScopedAddress::new(NAMESPACE.load(), &segment.peer.0)
-        && let Some(mss) = ROUTES.get(&Key::new(ScopedAddress::BITS, destination))
-        && *mss != 0
-    {
-        return Some(*mss);
-    }
-    let mut mtu = 0;
-    // SAFETY: the helper writes the device's MTU unless its arguments are wrong.
-    if unsafe { bpf_check_mtu(raw(ctx).cast(), 0, &raw mut mtu, 0, 0) } < 0 {
-        return None;
-    }
-    let headers = if segment.ipv6 { IPV6 + TCP } else { IPV4 + TCP };
-    let mss = (mtu as usize).checked_sub(headers)?;
-    Some(mss.min(65_535 - headers) as u16)
 }
 
 /// A segment without SYN or RST for a socket that listens.

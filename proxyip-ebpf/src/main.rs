@@ -33,6 +33,7 @@ mod reply;
 mod route;
 mod socket;
 mod sockops;
+mod syn;
 
 use aya_ebpf::{
     bindings::tcx_action_base::{TCX_DROP, TCX_NEXT},

@@ -49,7 +49,7 @@ pub trait Source {
 /// Working memory of the parsers, of any content.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Memory {
-    line: v1::Line,
+    line: v1::line::Line,
     walk: v2::Walk,
     checksum: crc32c::Sum,
 }

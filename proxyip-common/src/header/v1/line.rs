@@ -1,0 +1,334 @@
+//! The state machine that reads the addresses and ports of a version 1 line.
+
+use super::super::{Header, Source};
+use super::{ADDRESSES, AFTER_UNKNOWN, MAX_LENGTH};
+use crate::address::{Client, Destination, Endpoint};
+use crate::counter::DropReason;
+use crate::flow::Origin;
+
+/// No `::` seen yet.
+const NO_GAP: u8 = 0xff;
+/// Not a number of a dotted quad.
+const NOT_DECIMAL: u16 = 1000;
+
+/// What the next byte belongs to, in the order of the line.
+mod field {
+    pub(super) const SOURCE_ADDRESS: u8 = 0;
+    pub(super) const DESTINATION_ADDRESS: u8 = 1;
+    pub(super) const SOURCE_PORT: u8 = 2;
+    pub(super) const DESTINATION_PORT: u8 = 3;
+    pub(super) const LINE_FEED: u8 = 4;
+    pub(super) const DONE: u8 = 5;
+    /// What follows `UNKNOWN`, up to CRLF.
+    pub(super) const IGNORED: u8 = 6;
+}
+
+/// The state of reading one line.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::header) struct Line {
+    /// Offset of the next byte.
+    at: usize,
+    /// Why the line is refused.
+    refused: Option<DropReason>,
+    /// The address being read, network order.
+    address: [u8; 16],
+    source: [u8; 16],
+    destination: [u8; 16],
+    source_port: [u8; 2],
+    destination_port: [u8; 2],
+    /// The number being read, as hexadecimal in an IPv6 address, else as decimal.
+    number: u32,
+    /// The same digits as decimal, for the dotted quad at the end of an IPv6 address.
+    decimal: u16,
+    /// A [`field`].
+    field: u8,
+    /// 4, 6, or 0 for `UNKNOWN`.
+    family: u8,
+    /// Digits of the number so far.
+    digits: u8,
+    /// Bytes of the address so far.
+    filled: u8,
+    /// Bytes of the address before its `::`.
+    gap: u8,
+    /// Colons directly before this byte.
+    colons: u8,
+    /// Dots of the dotted quad so far.
+    dots: u8,
+}
+
+impl Line {
+    /// A line of which the addresses come next; `family` is 4 or 6.
+    #[inline(always)]
+    pub(super) const fn new(family: u8) -> Self {
+        Self {
+            at: ADDRESSES,
+            refused: None,
+            address: [0; 16],
+            source: [0; 16],
+            destination: [0; 16],
+            source_port: [0; 2],
+            destination_port: [0; 2],
+            number: 0,
+            decimal: 0,
+            field: field::SOURCE_ADDRESS,
+            family,
+            digits: 0,
+            filled: if family == 4 { 12 } else { 0 },
+            gap: NO_GAP,
+            colons: 0,
+            dots: 0,
+        }
+    }
+
+    /// A line of which what the receiver ignores comes next, up to CRLF.
+    #[inline(always)]
+    pub(super) const fn unknown() -> Self {
+        let mut line = Self::new(0);
+        line.at = AFTER_UNKNOWN;
+        line.field = field::IGNORED;
+        line
+    }
+
+    /// Reads the next byte and takes it; false when the line has ended or is refused.
+    #[inline(always)]
+    pub(super) fn next<S: Source + ?Sized>(&mut self, source: &S) -> bool {
+        self.refused = self.take(source).err();
+        self.refused.is_none() && self.field != field::DONE
+    }
+
+    /// What the line says, once it has ended.
+    #[inline(always)]
+    pub(super) fn header(&self) -> Result<Header, DropReason> {
+        if let Some(reason) = self.refused {
+            return Err(reason);
+        }
+        Ok(Header {
+            version: 1,
+            origin: if self.family == 0 { Origin::Unknown } else { Origin::Proxied },
+            length: self.at as u16,
+            tlvs: self.at as u16,
+            client: Client(Endpoint::from_v6(self.source, self.source_port)),
+            destination: Destination(Endpoint::from_v6(self.destination, self.destination_port)),
+        })
+    }
+
+    #[inline(always)]
+    fn take<S: Source + ?Sized>(&mut self, source: &S) -> Result<(), DropReason> {
+        if self.at >= MAX_LENGTH {
+            return Err(DropReason::V1TooLong);
+        }
+        let Some([byte]) = source.read::<1>(self.at) else {
+            return Err(DropReason::HeaderIncomplete);
+        };
+        self.at += 1;
+        self.push(byte)
+    }
+
+    /// Takes one byte.
+    #[inline(always)]
+    fn push(&mut self, byte: u8) -> Result<(), DropReason> {
+        match self.field {
+            field::SOURCE_ADDRESS | field::DESTINATION_ADDRESS => self.push_address(byte),
+            field::SOURCE_PORT | field::DESTINATION_PORT => self.push_port(byte),
+            field::IGNORED => {
+                if byte == b'\r' {
+                    self.field = field::LINE_FEED;
+                }
+                if byte == b'\n' { Err(DropReason::V1LineEnd) } else { Ok(()) }
+            }
+            field::LINE_FEED if byte == b'\n' => {
+                self.field = field::DONE;
+                Ok(())
+            }
+            _ => Err(DropReason::V1LineEnd),
+        }
+    }
+
+    #[inline(always)]
+    fn push_address(&mut self, byte: u8) -> Result<(), DropReason> {
+        match byte {
+            b' ' => self.end_address(),
+            b'.' => self.end_octet(true),
+            b':' if self.family == 6 => self.colon(),
+            b'\r' | b'\n' => Err(DropReason::V1LineEnd),
+            _ => self.address_digit(byte),
+        }
+    }
+
+    #[inline(always)]
+    fn address_digit(&mut self, byte: u8) -> Result<(), DropReason> {
+        let decimal = byte.wrapping_sub(b'0');
+        let letter = (byte | 0x20).wrapping_sub(b'a');
+        let digit = match (decimal, letter) {
+            (0..=9, _) => decimal,
+            (_, 0..=5) if self.family == 6 => letter + 10,
+            _ => return Err(DropReason::V1Address),
+        };
+        // A lone colon cannot begin an address.
+        if self.colons == 1 && self.filled == 0 || self.digits >= 4 {
+            return Err(DropReason::V1Address);
+        }
+        let leading_zero = self.digits > 0 && self.decimal == 0;
+        self.decimal = if decimal > 9 || self.decimal > 99 || leading_zero {
+            NOT_DECIMAL
+        } else {
+            self.decimal * 10 + u16::from(decimal)
+        };
+        self.number = self.number << 4 | u32::from(digit);
+        self.digits += 1;
+        self.colons = 0;
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn colon(&mut self) -> Result<(), DropReason> {
+        if self.dots > 0 {
+            return Err(DropReason::V1Address);
+        }
+        if self.digits > 0 {
+            self.end_group()?;
+            self.colons = 1;
+            return Ok(());
+        }
+        match self.colons {
+            0 => self.colons = 1,
+            1 if self.gap == NO_GAP => {
+                self.gap = self.filled;
+                self.colons = 2;
+            }
+            _ => return Err(DropReason::V1Address),
+        }
+        Ok(())
+    }
+
+    /// Ends 16 bits of an IPv6 address.
+    #[inline(always)]
+    fn end_group(&mut self) -> Result<(), DropReason> {
+        let [.., high, low] = self.number.to_be_bytes();
+        self.put(high)?;
+        self.put(low)?;
+        self.next_number();
+        Ok(())
+    }
+
+    /// Ends 8 bits of a dotted quad; `dot` tells whether a dot did it.
+    #[inline(always)]
+    fn end_octet(&mut self, dot: bool) -> Result<(), DropReason> {
+        // The quad is the last 32 bits (RFC 4291 §2.2, form 3).
+        let misplaced = self.dots == 0 && self.gap == NO_GAP && self.filled != 12;
+        if self.digits == 0 || self.decimal > 255 || misplaced || dot && self.dots == 3 {
+            return Err(DropReason::V1Address);
+        }
+        self.put(self.decimal as u8)?;
+        self.next_number();
+        self.dots += u8::from(dot);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn put(&mut self, byte: u8) -> Result<(), DropReason> {
+        if self.filled >= 16 {
+            return Err(DropReason::V1Address);
+        }
+        // The mask changes nothing; it shows the verifier the bound.
+        self.address[usize::from(self.filled & 15)] = byte;
+        self.filled += 1;
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn next_number(&mut self) {
+        self.number = 0;
+        self.decimal = 0;
+        self.digits = 0;
+    }
+
+    #[inline(always)]
+    fn end_address(&mut self) -> Result<(), DropReason> {
+        if self.dots > 0 || self.family == 4 {
+            if self.dots != 3 {
+                return Err(DropReason::V1Address);
+            }
+            self.end_octet(false)?;
+        } else if self.digits > 0 {
+            self.end_group()?;
+        } else if self.colons != 2 {
+            return Err(DropReason::V1Address);
+        }
+        self.expand_gap()?;
+        if self.family == 4 {
+            self.address[10] = 0xff;
+            self.address[11] = 0xff;
+        }
+        if self.field == field::SOURCE_ADDRESS {
+            self.source = self.address;
+        } else {
+            self.destination = self.address;
+        }
+        self.field += 1;
+        self.address = [0; 16];
+        self.filled = if self.family == 4 { 12 } else { 0 };
+        self.gap = NO_GAP;
+        self.colons = 0;
+        self.dots = 0;
+        Ok(())
+    }
+
+    /// Moves what follows `::` to the end of the address.
+    #[inline(always)]
+    fn expand_gap(&mut self) -> Result<(), DropReason> {
+        if self.gap == NO_GAP {
+            return if self.filled == 16 { Ok(()) } else { Err(DropReason::V1Address) };
+        }
+        // `::` stands for one group at least.
+        if self.filled > 14 {
+            return Err(DropReason::V1Address);
+        }
+        let moved = usize::from(self.filled.wrapping_sub(self.gap));
+        for step in 1..=14 {
+            if step > moved {
+                break;
+            }
+            let from = usize::from(self.filled).wrapping_sub(step) & 15;
+            self.address[16 - step] = self.address[from];
+            self.address[from] = 0;
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn push_port(&mut self, byte: u8) -> Result<(), DropReason> {
+        let last = self.field == field::DESTINATION_PORT;
+        match byte {
+            b' ' if !last => self.end_port(),
+            b'\r' if last => self.end_port(),
+            b'\r' | b'\n' => Err(DropReason::V1LineEnd),
+            b'0'..=b'9' => {
+                let leading_zero = self.digits > 0 && self.number == 0;
+                self.number = self.number * 10 + u32::from(byte - b'0');
+                self.digits += 1;
+                if leading_zero || self.number > u32::from(u16::MAX) {
+                    return Err(DropReason::V1Port);
+                }
+                Ok(())
+            }
+            _ => Err(DropReason::V1Port),
+        }
+    }
+
+    #[inline(always)]
+    fn end_port(&mut self) -> Result<(), DropReason> {
+        if self.digits == 0 {
+            return Err(DropReason::V1Port);
+        }
+        let port = (self.number as u16).to_be_bytes();
+        if self.field == field::SOURCE_PORT {
+            self.source_port = port;
+        } else {
+            self.destination_port = port;
+        }
+        self.field += 1;
+        self.next_number();
+        Ok(())
+    }
+}
