@@ -47,7 +47,7 @@ counters! {
     /// What happened, other than drops.
     Counter:
     Bypassed "bypassed" "SYN from a source that is not trusted, left alone"
-    NoListener "no_listener" "SYN from a trusted source to a guarded port on which nothing listens here, left to the kernel"
+    NoListener "no_listener" "SYN to a guarded port on which nothing listens here, left to the kernel"
     SynAnswered "syn_answered" "SYN from a trusted source, answered with a SYN cookie"
     AckDeferred "ack_deferred" "handshake's bare ACK, held back until the header comes"
     KeepAliveAnswered "keep_alive_answered" "keep-alive probe before the header, answered"
