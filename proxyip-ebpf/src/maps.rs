@@ -57,7 +57,7 @@ pub static FLOWS: LruHashMap<FlowKey, FlowRecord, 262_144> = LruHashMap::new();
 #[btf_map]
 pub static SOCKETS: SkStorage<FlowRecord> = SkStorage::new();
 
-/// Bytes of the ring buffer: some 27,000 events, a second's worth of a busy node.
+/// Bytes of the ring buffer: some 26,000 events, a second's worth of a busy node.
 pub const EVENTS_SIZE: usize = 4 << 20;
 
 /// What the agent is told.
