@@ -37,7 +37,10 @@ macro_rules! counters {
             /// The counter with this index; `None` if there is none.
             #[must_use]
             pub const fn from_u8(index: u8) -> Option<Self> {
-                if (index as usize) < Self::ALL.len() { Some(Self::ALL[index as usize]) } else { None }
+                match index {
+                    $(index if index == Self::$name as u8 => Some(Self::$name),)*
+                    _ => None,
+                }
             }
         }
     };
@@ -51,11 +54,12 @@ counters! {
     SynAnswered "syn_answered" "SYN from a trusted source, answered with a SYN cookie"
     AckDeferred "ack_deferred" "handshake's bare ACK, held back until the header comes"
     KeepAliveAnswered "keep_alive_answered" "keep-alive probe before the header, answered"
+    HeaderAcknowledged "header_acknowledged" "header of a translated connection that the stack has not taken yet, acknowledged for it"
     FinBeforeHeader "fin_before_header" "peer closed before it sent a header"
     CookieForeign "cookie_foreign" "segment for a listening port whose acknowledgment is no cookie of ours, left to the kernel"
     OutOfOrder "out_of_order" "segment that overtook the header, dropped until the peer sends it again"
-    HandedOver "handed_over" "connection whose header was consumed, handed to the kernel's TCP"
-    Established "established" "connection handed over and established"
+    HandedOver "handed_over" "connection whose header was read, handed to the kernel's TCP"
+    Established "established" "connection whose header was read and that is established"
     RecordLost "record_lost" "connection established without memory for its record: the application sees the peer"
     Closed "closed" "established connection that has ended"
     PayloadRetry "payload_retry" "payload behind the header could not be queued; the peer sends it again"
@@ -93,18 +97,43 @@ counters! {
     AssignRefused "assign_refused" "bpf_sk_assign_tcp_reqsk() refused the connection"
     TrimFailed "trim_failed" "the first segment could not be cut down to a bare ACK"
     PayloadWithoutSocket "payload_without_socket" "payload behind a header whose connection TCP did not establish; the peer sends it again"
+    TranslationTable "translation_table" "the table of translated connections is full"
+    HandshakeUnknown "handshake_unknown" "the handshake began before proxyip did, or was forgotten in a flood of SYNs"
+    StackRefuses "stack_refuses" "the connection was begun before it was known that the stack refuses its like"
+    TranslateFailed "translate_failed" "the segment could not be rewritten; its sender sends it again"
 }
 
 counters! {
-    /// Why a trusted source's connection was left to the kernel, its header in place.
-    KernelReason:
+    /// Why a trusted source's connection does not get the accept hand-off, but is translated or left to the
+    /// kernel.
+    Reason:
+    Configured "configured" "the listener's hand_off says so"
+    NoKfunc "no_kfunc" "the kernel has no bpf_sk_assign_tcp_reqsk() (Linux 6.9 with CONFIG_SYN_COOKIES has)"
     LivingSocket "living_socket" "SYN for a connection that exists: the kernel challenges it"
     TimeWait "time_wait" "the 4-tuple is still in TIME_WAIT"
-    Mptcp "mptcp" "the listener is an MPTCP socket"
+    Mptcp "mptcp" "the application listens with an MPTCP socket"
     SynCookiesOff "syncookies_off" "net.ipv4.tcp_syncookies is 0"
     ConntrackStrict "conntrack_strict" "net.netfilter.nf_conntrack_tcp_loose is 0"
+    StackRefuses "stack_refuses" "connections that were handed over were not established: a firewall rule drops first ACKs"
     MssTooSmall "mss_too_small" "the peer's MSS is below the kernel's minimum for SYN cookies"
     Signed "signed" "the SYN carries a TCP MD5 or TCP-AO signature"
+}
+
+/// Indexes of the counters that each listener has: those of listener *n* begin at `n * COUNT`.
+pub mod per_listener {
+    use super::Reason;
+
+    /// Connections handed over by the accept hand-off; a connection that the stack refused counts again
+    /// with each try.
+    pub const ACCEPT: u32 = 0;
+    /// Of these, those that were established.
+    pub const ACCEPT_ESTABLISHED: u32 = 1;
+    /// Connections whose header was read and left in place.
+    pub const OBSERVE: u32 = 2;
+    /// Translated connections, by [`Reason`].
+    pub const TRANSLATE: u32 = 3;
+    /// How many counters a listener has.
+    pub const COUNT: u32 = TRANSLATE + Reason::COUNT;
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ pub enum EventKind {
     /// A connection was refused; `reason` is a [`DropReason`](crate::counter::DropReason).
     Refused = 4,
     /// A trusted source's connection was left to the kernel; `reason` is a
-    /// [`KernelReason`](crate::counter::KernelReason).
+    /// [`Reason`](crate::counter::Reason).
     LeftToKernel = 5,
 }
 

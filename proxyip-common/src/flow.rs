@@ -24,14 +24,17 @@ impl FlowKey {
 }
 
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $name:ident = $value:literal, $label:literal)*) => {
-        /// What a header said of the client.
+    (
+        $(#[$list_doc:meta])*
+        $list:ident: $($(#[$doc:meta])* $name:ident = $value:literal, $label:literal)*
+    ) => {
+        $(#[$list_doc])*
         #[repr(u8)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Origin { $($(#[$doc])* $name = $value,)* }
+        pub enum $list { $($(#[$doc])* $name = $value,)* }
 
-        impl Origin {
-            /// The value that [`FlowRecord`] holds, read back; `None` for any other.
+        impl $list {
+            /// The value that a record holds, read back; `None` for any other.
             #[must_use]
             pub const fn from_u8(value: u8) -> Option<Self> {
                 match value { $($value => Some(Self::$name),)* _ => None }
@@ -47,6 +50,8 @@ macro_rules! kinds {
 }
 
 kinds! {
+    /// What a header said of the client.
+    Origin:
     /// The header names a client.
     Proxied = 1, "proxied"
     /// v2 LOCAL: the load balancer speaks for itself (a health check); the peer is the client.
@@ -55,11 +60,22 @@ kinds! {
     Unknown = 3, "unknown"
 }
 
+kinds! {
+    /// How a connection is given to the application.
+    HandOff:
+    /// The kernel's TCP takes it over behind the header; an ordinary connection from then on.
+    Accept = 1, "accept"
+    /// The kernel does its own handshake; sequence numbers are translated for the connection's life.
+    Translate = 2, "translate"
+    /// The header is read and left in place, for an application that reads it too.
+    Observe = 3, "observe"
+}
+
 /// What is known of a flow. Times are nanoseconds of `CLOCK_MONOTONIC`; 0 means *not yet*.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowRecord {
-    /// When the first segment was handed to the kernel.
+    /// When the first segment with payload was handed to the kernel.
     pub handed_over_ns: u64,
     /// When the socket became established.
     pub established_ns: u64,
@@ -79,8 +95,8 @@ pub struct FlowRecord {
     pub origin: u8,
     /// 1 if the header carries TLVs, else 0.
     pub has_tlvs: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// A [`HandOff`] as its value.
+    pub hand_off: u8,
 }
 
 impl FlowRecord {
@@ -96,8 +112,48 @@ impl FlowRecord {
         version: 0,
         origin: 0,
         has_tlvs: 0,
-        reserved: 0,
+        hand_off: 0,
     };
+}
+
+/// A handshake that the kernel does itself, until its header comes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handshake {
+    /// Initial sequence number of the peer, host order.
+    pub isn: u32,
+    /// A [`HandOff`] as its value; 0 for a connection that is left to the kernel, its header unread.
+    pub hand_off: u8,
+    /// The [`Reason`](crate::counter::Reason) as its index.
+    pub reason: u8,
+    /// Zero.
+    pub reserved: [u8; 2],
+}
+
+/// A connection whose sequence numbers are translated. Times are nanoseconds of `CLOCK_MONOTONIC`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Translation {
+    /// When the last segment came before the socket was established or after it was closed; else when it was
+    /// established.
+    pub seen_ns: u64,
+    /// Initial sequence number of the peer, host order.
+    pub isn: u32,
+    /// By how much the peer's numbers are ahead of the kernel's: the length of the header in bytes, host order.
+    pub shift: u16,
+    /// [`Translation::OPENING`] and its siblings.
+    pub state: u8,
+    /// 1 once a SYN has come that may replace the connection, which is in `TIME_WAIT`; else 0.
+    pub superseded: u8,
+}
+
+impl Translation {
+    /// The header has been read; the socket is not established.
+    pub const OPENING: u8 = 0;
+    /// The socket is established.
+    pub const ESTABLISHED: u8 = 1;
+    /// The socket is gone, but may have left a `TIME_WAIT` behind.
+    pub const CLOSED: u8 = 2;
 }
 
 #[cfg(test)]
@@ -116,5 +172,6 @@ mod tests {
         assert_eq!(offset_of!(FlowRecord, destination), 44);
         assert_eq!(offset_of!(FlowRecord, listener), 64);
         assert_eq!(offset_of!(FlowRecord, version), 68);
+        assert_eq!((size_of::<Handshake>(), size_of::<Translation>()), (8, 16));
     }
 }

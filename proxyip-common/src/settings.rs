@@ -52,6 +52,21 @@ pub enum Untrusted {
     Drop = 2,
 }
 
+/// Which hand-off a listener's connections get; `hand_off` in the configuration.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HandOffChoice {
+    /// Accept where kernel, stack and listening socket allow it, else translate; decided at each SYN.
+    #[default]
+    Auto = 0,
+    /// Accept; what it cannot serve is left to the kernel.
+    Accept = 1,
+    /// Translate.
+    Translate = 2,
+    /// Observe.
+    Observe = 3,
+}
+
 /// The kernel's view of a `[[listener]]`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,8 +75,10 @@ pub struct ListenerSettings {
     pub flags: u8,
     /// An [`Untrusted`] as its value.
     pub untrusted: u8,
+    /// A [`HandOffChoice`] as its value.
+    pub hand_off: u8,
     /// Zero.
-    pub reserved: [u8; 6],
+    pub reserved: [u8; 5],
 }
 
 impl ListenerSettings {
@@ -71,6 +88,8 @@ impl ListenerSettings {
     pub const V2: u8 = 1 << 1;
     /// Headers that name no client are refused.
     pub const REFUSE_UNKNOWN: u8 = 1 << 2;
+    /// The stack refuses what the accept hand-off gives it: [`HandOffChoice::Auto`] translates.
+    pub const STACK_REFUSES: u8 = 1 << 3;
 
     /// Whether all of `flags` are set.
     #[inline(always)]
@@ -103,6 +122,9 @@ impl ScopedAddress {
         Self { scope: scope.to_be_bytes(), address: address.words() }
     }
 }
+
+/// In `PORTS`, for a port that is guarded no longer but has connections that are translated still.
+pub const RETIRED: u16 = u16::MAX;
 
 /// How many listeners a configuration may have.
 pub const MAX_LISTENERS: u32 = 1024;

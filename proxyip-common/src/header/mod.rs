@@ -4,13 +4,11 @@
 //! (<https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt>); sections are cited by number.
 //!
 //! The kernel programs and the agent run this same code. For the sake of the BPF verifier it reads its
-//! input through [`Source`], never holds a reference into it, lets the source run its loops, and keeps what
-//! changes in a loop in [`Memory`]. In the kernel that is map memory, whose contents the verifier does not
-//! track: it then walks a loop's body once, not once for each history that can lead there.
+//! input through [`Source`], never holds a reference into it, and does its work in steps ([`Parser::step`]) with
+//! all that changes kept in the [`Parser`]. The kernel programs call the step as a function that is verified by
+//! itself, once, and not once for each history that can lead there.
 
-use core::ops::ControlFlow;
-
-use crate::address::{Client, Destination};
+use crate::address::{Client, Destination, Endpoint};
 use crate::counter::DropReason;
 use crate::flow::Origin;
 
@@ -32,26 +30,80 @@ pub trait Source {
     /// The `N` bytes at `offset`; `None` if they are not all there.
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
 
-    /// Calls `step` with `state` until it returns [`ControlFlow::Break`], at most `times` times.
+    /// The byte at `offset`, which is there; of any value if it is not.
     #[inline(always)]
-    fn repeat<T, F>(&self, times: u32, state: &mut T, step: F)
-    where
-        F: Fn(&Self, &mut T) -> ControlFlow<()>,
-    {
-        for _ in 0..times {
-            if step(self, state).is_break() {
-                break;
-            }
-        }
+    fn byte(&self, offset: usize) -> u8 {
+        self.read::<1>(offset).map_or(0, |[byte]| byte)
     }
 }
 
-/// Working memory of the parsers, of any content.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Memory {
+/// What the next step does.
+mod phase {
+    pub(super) const START: u8 = 0;
+    pub(super) const LINE: u8 = 1;
+    pub(super) const TLVS: u8 = 2;
+    pub(super) const CHECKSUM: u8 = 3;
+}
+
+/// The state of reading one header.
+#[derive(Clone, Copy, Debug)]
+pub struct Parser {
+    /// The header; whole when the last step has been done.
+    pub header: Header,
+    phase: u8,
     line: v1::line::Line,
     walk: v2::Walk,
     checksum: crc32c::Sum,
+}
+
+impl Parser {
+    /// Before the first byte.
+    pub const START: Self = Self {
+        header: Header::EMPTY,
+        phase: phase::START,
+        line: v1::line::Line::unknown(),
+        walk: v2::Walk::START,
+        checksum: crc32c::Sum::START,
+    };
+
+    /// More steps than any header takes.
+    pub const MAX_STEPS: u32 = v2::MAX_TLVS + crc32c::MAX_STEPS + 4;
+
+    /// Begins a new header.
+    #[inline(always)]
+    pub fn restart(&mut self) {
+        self.phase = phase::START;
+    }
+
+    /// Does one step; whether another must follow.
+    ///
+    /// # Errors
+    /// The [`DropReason`] of the first rule that the bytes break; [`DropReason::HeaderIncomplete`] if all
+    /// present bytes could begin a header.
+    #[inline(always)]
+    pub fn step<S: Source + ?Sized>(&mut self, source: &S) -> Result<bool, DropReason> {
+        match self.phase {
+            phase::START => match version(source)? {
+                Version::V1 => {
+                    self.phase = phase::LINE;
+                    v1::begin(source, self)
+                }
+                Version::V2 => {
+                    self.phase = phase::TLVS;
+                    v2::begin(source, self)
+                }
+            },
+            phase::LINE => v1::step(source, self),
+            phase::TLVS => {
+                if v2::step(source, self)? {
+                    return Ok(true);
+                }
+                self.phase = phase::CHECKSUM;
+                Ok(v2::begin_checksum(self))
+            }
+            _ => v2::step_checksum(source, self),
+        }
+    }
 }
 
 impl Source for [u8] {
@@ -81,6 +133,18 @@ pub struct Header {
     pub client: Client,
     /// The address the client connected to, likewise.
     pub destination: Destination,
+}
+
+impl Header {
+    /// A header of which nothing is known.
+    pub const EMPTY: Self = Self {
+        version: 0,
+        origin: Origin::Unknown,
+        length: 0,
+        tlvs: 0,
+        client: Client(Endpoint::UNSPECIFIED),
+        destination: Destination(Endpoint::UNSPECIFIED),
+    };
 }
 
 /// Which version the bytes begin with.
@@ -118,14 +182,11 @@ pub fn version<S: Source + ?Sized>(source: &S) -> Result<Version, DropReason> {
 /// Reads the header at the start of a connection's payload.
 ///
 /// # Errors
-/// The [`DropReason`] of the first rule that the bytes break; [`DropReason::HeaderIncomplete`] if all
-/// present bytes could begin a header.
+/// Those of [`Parser::step`].
 pub fn parse<S: Source + ?Sized>(source: &S) -> Result<Header, DropReason> {
-    let mut memory = Memory::default();
-    match version(source)? {
-        Version::V1 => v1::parse(source, &mut memory),
-        Version::V2 => v2::parse(source, &mut memory),
-    }
+    let mut parser = Parser::START;
+    while parser.step(source)? {}
+    Ok(parser.header)
 }
 
 /// Whether the source is shorter than the signature and agrees with it as far as it goes.
@@ -135,10 +196,10 @@ fn begins<S: Source + ?Sized, const N: usize>(source: &S, signature: &[u8; N]) -
         return false;
     }
     for (offset, expected) in signature.iter().enumerate() {
-        match source.read::<1>(offset) {
-            Some([byte]) if byte != *expected => return false,
-            Some(_) => {}
-            None => return true,
+        if let Some([byte]) = source.read::<1>(offset)
+            && byte != *expected
+        {
+            return false;
         }
     }
     true

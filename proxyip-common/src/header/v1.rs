@@ -2,10 +2,8 @@
 //!
 //! The line is read byte by byte by a state machine whose state is all in [`Line`].
 
-use core::ops::ControlFlow;
-
 use self::line::Line;
-use super::{Header, Memory, Source};
+use super::{Parser, Source};
 use crate::counter::DropReason;
 
 pub(super) mod line;
@@ -21,27 +19,35 @@ const ADDRESSES: usize = 11;
 /// Where `UNKNOWN` ends.
 const AFTER_UNKNOWN: usize = 13;
 
-/// Reads a header whose signature has been seen.
-///
-/// # Errors
-/// [`DropReason::V1Family`], [`DropReason::V1Address`], [`DropReason::V1Port`], [`DropReason::V1LineEnd`],
-/// [`DropReason::V1TooLong`]; [`DropReason::HeaderIncomplete`] if the source ends before the line.
+/// Begins a header whose signature has been seen.
 #[inline(always)]
-pub fn parse<S: Source + ?Sized>(source: &S, memory: &mut Memory) -> Result<Header, DropReason> {
-    let line = &mut memory.line;
+pub(super) fn begin<S: Source + ?Sized>(
+    source: &S,
+    parser: &mut Parser,
+) -> Result<bool, DropReason> {
     let protocol = source.read::<5>(SIGNATURE.len());
     if protocol == Some(*b"TCP4 ") {
-        *line = Line::new(4);
+        parser.line = Line::new(4);
     } else if protocol == Some(*b"TCP6 ") {
-        *line = Line::new(6);
+        parser.line = Line::new(6);
     } else {
         check_unknown(source)?;
-        *line = Line::unknown();
+        parser.line = Line::unknown();
     }
-    source.repeat(MAX_LENGTH as u32, line, |source, line| {
-        if line.next(source) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    });
-    line.header()
+    Ok(true)
+}
+
+/// Takes the next byte.
+#[inline(always)]
+pub(super) fn step<S: Source + ?Sized>(
+    source: &S,
+    parser: &mut Parser,
+) -> Result<bool, DropReason> {
+    let ended = parser.line.next(source)?;
+    if ended {
+        parser.line.write(&mut parser.header);
+    }
+    Ok(!ended)
 }
 
 /// Whether the protocol is `UNKNOWN`, alone or followed by what the receiver ignores.

@@ -1,8 +1,7 @@
 //! Version 2, the binary header (§2.2).
 
-use core::ops::ControlFlow;
-
-use super::{Header, MAX_LENGTH, Memory, Source, crc32c};
+use super::crc32c::Sum;
+use super::{Header, MAX_LENGTH, Parser, Source};
 use crate::address::{Client, Destination, Endpoint};
 use crate::counter::DropReason;
 use crate::flow::Origin;
@@ -29,8 +28,8 @@ const UNIX_LENGTH: usize = 216;
 
 /// `PP2_TYPE_CRC32C`.
 const TYPE_CRC32C: u8 = 0x03;
-/// As many empty TLVs as a header can hold.
-const MAX_TLVS: u32 = ((MAX_LENGTH - FIXED_LENGTH) / 3 + 1) as u32;
+/// As many empty TLVs as a header can hold, and one.
+pub(super) const MAX_TLVS: u32 = ((MAX_LENGTH - FIXED_LENGTH) / 3 + 1) as u32;
 
 /// The length of the whole header in bytes, as its fixed part announces it.
 ///
@@ -58,8 +57,8 @@ pub fn length<S: Source + ?Sized>(source: &S) -> Result<usize, DropReason> {
     if length > MAX_LENGTH { Err(DropReason::HeaderTooLong) } else { Ok(length) }
 }
 
-/// Working memory of the walk over the TLVs.
-#[derive(Clone, Copy, Debug, Default)]
+/// The walk over the TLVs.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Walk {
     /// Offset of the TLV to be read.
     at: usize,
@@ -67,56 +66,58 @@ pub(super) struct Walk {
     end: usize,
     /// Offset of the checksum's value; 0 while there is none.
     checksum_at: usize,
-    refused: Option<DropReason>,
+    /// The checksum's value, host order.
+    checksum: u32,
 }
 
-/// Reads a header whose signature has been seen.
-///
-/// # Errors
-/// Those of [`length`]; [`DropReason::V2Length`], [`DropReason::V2Tlv`], [`DropReason::V2Checksum`];
-/// [`DropReason::HeaderIncomplete`] if the source ends before the header.
+impl Walk {
+    pub(super) const START: Self = Self { at: 0, end: 0, checksum_at: 0, checksum: 0 };
+}
+
+/// Begins a header whose signature has been seen: reads everything before the TLVs.
 #[inline(always)]
-pub fn parse<S: Source + ?Sized>(source: &S, memory: &mut Memory) -> Result<Header, DropReason> {
+pub(super) fn begin<S: Source + ?Sized>(
+    source: &S,
+    parser: &mut Parser,
+) -> Result<bool, DropReason> {
     let length = length(source)?;
     if length > source.length() {
         return Err(DropReason::HeaderIncomplete);
     }
     let [version_command, family] =
         source.read::<2>(SIGNATURE.len()).ok_or(DropReason::HeaderIncomplete)?;
-    let mut header = Header {
-        version: 2,
-        origin: Origin::Unknown,
-        length: length as u16,
-        tlvs: length as u16,
-        client: Client(Endpoint::UNSPECIFIED),
-        destination: Destination(Endpoint::UNSPECIFIED),
-    };
+    parser.walk = Walk { at: length, end: length, ..Walk::START };
+    let header = &mut parser.header;
+    *header = Header { version: 2, length: length as u16, tlvs: length as u16, ..Header::EMPTY };
     if version_command & 0xf == COMMAND_LOCAL {
         header.origin = Origin::Local;
-        return Ok(header);
+        return Ok(false);
     }
     let addresses = match family {
         TCP_OVER_IPV4 => IPV4_LENGTH,
         TCP_OVER_IPV6 => IPV6_LENGTH,
         UNIX_STREAM | UNIX_DATAGRAM => UNIX_LENGTH,
-        _ => return Ok(header),
+        _ => return Ok(false),
     };
     let tlvs = FIXED_LENGTH + addresses;
     if length < tlvs {
         return Err(DropReason::V2Length);
     }
+    parser.walk.at = tlvs;
     header.tlvs = tlvs as u16;
-    if let Some((client, destination)) = read_addresses(source, family) {
+    if let Some((client, destination)) = client_and_destination(source, family) {
         header.origin = Origin::Proxied;
         header.client = client;
         header.destination = destination;
     }
-    check_tlvs(source, memory, tlvs, length)?;
-    Ok(header)
+    Ok(true)
 }
 
 #[inline(always)]
-fn read_addresses<S: Source + ?Sized>(source: &S, family: u8) -> Option<(Client, Destination)> {
+fn client_and_destination<S: Source + ?Sized>(
+    source: &S,
+    family: u8,
+) -> Option<(Client, Destination)> {
     let at = FIXED_LENGTH;
     let (client, destination) = match family {
         TCP_OVER_IPV4 => (
@@ -132,40 +133,16 @@ fn read_addresses<S: Source + ?Sized>(source: &S, family: u8) -> Option<(Client,
     Some((Client(client), Destination(destination)))
 }
 
-/// Walks the TLVs from `start` to `end` and verifies the checksum if there is one.
+/// Checks the next TLV; false if there is none left.
 #[inline(always)]
-fn check_tlvs<S: Source + ?Sized>(
+pub(super) fn step<S: Source + ?Sized>(
     source: &S,
-    memory: &mut Memory,
-    start: usize,
-    end: usize,
-) -> Result<(), DropReason> {
-    let walk = &mut memory.walk;
-    *walk = Walk { at: start, end, checksum_at: 0, refused: None };
-    source.repeat(MAX_TLVS, walk, |source, walk| {
-        if walk.at >= walk.end {
-            return ControlFlow::Break(());
-        }
-        if let Err(reason) = check_tlv(source, walk) {
-            walk.refused = Some(reason);
-            return ControlFlow::Break(());
-        }
-        ControlFlow::Continue(())
-    });
-    if let Some(reason) = walk.refused {
-        return Err(reason);
+    parser: &mut Parser,
+) -> Result<bool, DropReason> {
+    let walk = &mut parser.walk;
+    if walk.at >= walk.end {
+        return Ok(false);
     }
-    if walk.checksum_at == 0 {
-        return Ok(());
-    }
-    let announced = source.read(walk.checksum_at).ok_or(DropReason::V2Tlv)?;
-    let computed = crc32c::checksum(source, &mut memory.checksum, end, walk.checksum_at);
-    if computed == u32::from_be_bytes(announced) { Ok(()) } else { Err(DropReason::V2Checksum) }
-}
-
-/// Checks the TLV at `walk.at` and moves there to the next one.
-#[inline(always)]
-fn check_tlv<S: Source + ?Sized>(source: &S, walk: &mut Walk) -> Result<(), DropReason> {
     let [kind, high, low] = source.read::<3>(walk.at).ok_or(DropReason::V2Tlv)?;
     let value = walk.at + 3;
     let length = usize::from(u16::from_be_bytes([high, low]));
@@ -179,6 +156,28 @@ fn check_tlv<S: Source + ?Sized>(source: &S, walk: &mut Walk) -> Result<(), Drop
             return Err(DropReason::V2Checksum);
         }
         walk.checksum_at = value;
+        let announced = source.read::<4>(value).ok_or(DropReason::V2Tlv)?;
+        walk.checksum = u32::from_be_bytes(announced);
     }
-    Ok(())
+    Ok(true)
+}
+
+/// Begins to verify the checksum; false if there is none.
+#[inline(always)]
+pub(super) fn begin_checksum(parser: &mut Parser) -> bool {
+    parser.checksum = Sum::new(parser.walk.end, parser.walk.checksum_at);
+    parser.walk.checksum_at != 0
+}
+
+/// Verifies the checksum a little further.
+#[inline(always)]
+pub(super) fn step_checksum<S: Source + ?Sized>(
+    source: &S,
+    parser: &mut Parser,
+) -> Result<bool, DropReason> {
+    match parser.checksum.step(source) {
+        None => Ok(true),
+        Some(computed) if computed == parser.walk.checksum => Ok(false),
+        Some(_) => Err(DropReason::V2Checksum),
+    }
 }

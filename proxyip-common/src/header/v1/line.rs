@@ -24,16 +24,14 @@ mod field {
 }
 
 /// The state of reading one line.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(in crate::header) struct Line {
     /// Offset of the next byte.
     at: usize,
-    /// Why the line is refused.
-    refused: Option<DropReason>,
-    /// The address being read, network order.
-    address: [u8; 16],
-    source: [u8; 16],
-    destination: [u8; 16],
+    /// The address being read.
+    address: Text,
+    source: Text,
+    destination: Text,
     source_port: [u8; 2],
     destination_port: [u8; 2],
     /// The number being read, as hexadecimal in an IPv6 address, else as decimal.
@@ -46,14 +44,68 @@ pub(in crate::header) struct Line {
     family: u8,
     /// Digits of the number so far.
     digits: u8,
-    /// Bytes of the address so far.
-    filled: u8,
-    /// Bytes of the address before its `::`.
-    gap: u8,
     /// Colons directly before this byte.
     colons: u8,
     /// Dots of the dotted quad so far.
     dots: u8,
+}
+
+/// An address as far as its text has been read.
+#[derive(Clone, Copy, Debug)]
+struct Text {
+    /// Network order; without what `::` stands for.
+    bytes: [u8; 16],
+    /// How many there are so far.
+    filled: u8,
+    /// How many of them come before the `::`.
+    gap: u8,
+}
+
+impl Text {
+    #[inline(always)]
+    const fn new(family: u8) -> Self {
+        let mut bytes = [0; 16];
+        if family != 4 {
+            return Self { bytes, filled: 0, gap: NO_GAP };
+        }
+        bytes[10] = 0xff;
+        bytes[11] = 0xff;
+        Self { bytes, filled: 12, gap: NO_GAP }
+    }
+
+    #[inline(always)]
+    fn put(&mut self, byte: u8) -> Result<(), DropReason> {
+        if self.filled >= 16 {
+            return Err(DropReason::V1Address);
+        }
+        // The mask changes nothing; it shows the verifier the bound.
+        self.bytes[usize::from(self.filled & 15)] = byte;
+        self.filled += 1;
+        Ok(())
+    }
+
+    /// Whether all of an address is there; `::` stands for one group at least.
+    #[inline(always)]
+    const fn is_whole(&self) -> bool {
+        if self.gap == NO_GAP { self.filled == 16 } else { self.filled <= 14 }
+    }
+
+    /// Moves what follows `::` to the end.
+    #[inline(always)]
+    fn expand(&mut self) {
+        if self.gap == NO_GAP {
+            return;
+        }
+        let moved = usize::from(self.filled.wrapping_sub(self.gap));
+        for step in 1..=14 {
+            if step > moved {
+                break;
+            }
+            let from = usize::from(self.filled).wrapping_sub(step) & 15;
+            self.bytes[16 - step] = self.bytes[from];
+            self.bytes[from] = 0;
+        }
+    }
 }
 
 impl Line {
@@ -62,10 +114,9 @@ impl Line {
     pub(super) const fn new(family: u8) -> Self {
         Self {
             at: ADDRESSES,
-            refused: None,
-            address: [0; 16],
-            source: [0; 16],
-            destination: [0; 16],
+            address: Text::new(family),
+            source: Text::new(family),
+            destination: Text::new(family),
             source_port: [0; 2],
             destination_port: [0; 2],
             number: 0,
@@ -73,8 +124,6 @@ impl Line {
             field: field::SOURCE_ADDRESS,
             family,
             digits: 0,
-            filled: if family == 4 { 12 } else { 0 },
-            gap: NO_GAP,
             colons: 0,
             dots: 0,
         }
@@ -82,38 +131,32 @@ impl Line {
 
     /// A line of which what the receiver ignores comes next, up to CRLF.
     #[inline(always)]
-    pub(super) const fn unknown() -> Self {
+    pub(in crate::header) const fn unknown() -> Self {
         let mut line = Self::new(0);
         line.at = AFTER_UNKNOWN;
         line.field = field::IGNORED;
         line
     }
 
-    /// Reads the next byte and takes it; false when the line has ended or is refused.
-    #[inline(always)]
-    pub(super) fn next<S: Source + ?Sized>(&mut self, source: &S) -> bool {
-        self.refused = self.take(source).err();
-        self.refused.is_none() && self.field != field::DONE
-    }
-
     /// What the line says, once it has ended.
     #[inline(always)]
-    pub(super) fn header(&self) -> Result<Header, DropReason> {
-        if let Some(reason) = self.refused {
-            return Err(reason);
-        }
-        Ok(Header {
+    pub(super) fn write(&mut self, header: &mut Header) {
+        self.source.expand();
+        self.destination.expand();
+        let (source, destination) = (&self.source.bytes, &self.destination.bytes);
+        *header = Header {
             version: 1,
             origin: if self.family == 0 { Origin::Unknown } else { Origin::Proxied },
             length: self.at as u16,
             tlvs: self.at as u16,
-            client: Client(Endpoint::from_v6(self.source, self.source_port)),
-            destination: Destination(Endpoint::from_v6(self.destination, self.destination_port)),
-        })
+            client: Client(Endpoint::from_v6(*source, self.source_port)),
+            destination: Destination(Endpoint::from_v6(*destination, self.destination_port)),
+        };
     }
 
+    /// Reads the next byte and takes it; whether the line has ended with it.
     #[inline(always)]
-    fn take<S: Source + ?Sized>(&mut self, source: &S) -> Result<(), DropReason> {
+    pub(super) fn next<S: Source + ?Sized>(&mut self, source: &S) -> Result<bool, DropReason> {
         if self.at >= MAX_LENGTH {
             return Err(DropReason::V1TooLong);
         }
@@ -121,7 +164,8 @@ impl Line {
             return Err(DropReason::HeaderIncomplete);
         };
         self.at += 1;
-        self.push(byte)
+        self.push(byte)?;
+        Ok(self.field == field::DONE)
     }
 
     /// Takes one byte.
@@ -165,7 +209,7 @@ impl Line {
             _ => return Err(DropReason::V1Address),
         };
         // A lone colon cannot begin an address.
-        if self.colons == 1 && self.filled == 0 || self.digits >= 4 {
+        if self.colons == 1 && self.address.filled == 0 || self.digits >= 4 {
             return Err(DropReason::V1Address);
         }
         let leading_zero = self.digits > 0 && self.decimal == 0;
@@ -192,8 +236,8 @@ impl Line {
         }
         match self.colons {
             0 => self.colons = 1,
-            1 if self.gap == NO_GAP => {
-                self.gap = self.filled;
+            1 if self.address.gap == NO_GAP => {
+                self.address.gap = self.address.filled;
                 self.colons = 2;
             }
             _ => return Err(DropReason::V1Address),
@@ -205,8 +249,8 @@ impl Line {
     #[inline(always)]
     fn end_group(&mut self) -> Result<(), DropReason> {
         let [.., high, low] = self.number.to_be_bytes();
-        self.put(high)?;
-        self.put(low)?;
+        self.address.put(high)?;
+        self.address.put(low)?;
         self.next_number();
         Ok(())
     }
@@ -215,24 +259,13 @@ impl Line {
     #[inline(always)]
     fn end_octet(&mut self, dot: bool) -> Result<(), DropReason> {
         // The quad is the last 32 bits (RFC 4291 §2.2, form 3).
-        let misplaced = self.dots == 0 && self.gap == NO_GAP && self.filled != 12;
+        let misplaced = self.dots == 0 && self.address.gap == NO_GAP && self.address.filled != 12;
         if self.digits == 0 || self.decimal > 255 || misplaced || dot && self.dots == 3 {
             return Err(DropReason::V1Address);
         }
-        self.put(self.decimal as u8)?;
+        self.address.put(self.decimal as u8)?;
         self.next_number();
         self.dots += u8::from(dot);
-        Ok(())
-    }
-
-    #[inline(always)]
-    fn put(&mut self, byte: u8) -> Result<(), DropReason> {
-        if self.filled >= 16 {
-            return Err(DropReason::V1Address);
-        }
-        // The mask changes nothing; it shows the verifier the bound.
-        self.address[usize::from(self.filled & 15)] = byte;
-        self.filled += 1;
         Ok(())
     }
 
@@ -255,10 +288,8 @@ impl Line {
         } else if self.colons != 2 {
             return Err(DropReason::V1Address);
         }
-        self.expand_gap()?;
-        if self.family == 4 {
-            self.address[10] = 0xff;
-            self.address[11] = 0xff;
+        if !self.address.is_whole() {
+            return Err(DropReason::V1Address);
         }
         if self.field == field::SOURCE_ADDRESS {
             self.source = self.address;
@@ -266,33 +297,9 @@ impl Line {
             self.destination = self.address;
         }
         self.field += 1;
-        self.address = [0; 16];
-        self.filled = if self.family == 4 { 12 } else { 0 };
-        self.gap = NO_GAP;
+        self.address = Text::new(self.family);
         self.colons = 0;
         self.dots = 0;
-        Ok(())
-    }
-
-    /// Moves what follows `::` to the end of the address.
-    #[inline(always)]
-    fn expand_gap(&mut self) -> Result<(), DropReason> {
-        if self.gap == NO_GAP {
-            return if self.filled == 16 { Ok(()) } else { Err(DropReason::V1Address) };
-        }
-        // `::` stands for one group at least.
-        if self.filled > 14 {
-            return Err(DropReason::V1Address);
-        }
-        let moved = usize::from(self.filled.wrapping_sub(self.gap));
-        for step in 1..=14 {
-            if step > moved {
-                break;
-            }
-            let from = usize::from(self.filled).wrapping_sub(step) & 15;
-            self.address[16 - step] = self.address[from];
-            self.address[from] = 0;
-        }
         Ok(())
     }
 
