@@ -1,156 +1,27 @@
 //! The accept hand-off: the handshake without a socket, then a socket that starts behind the header.
 //!
-//! 1. A SYN is answered here with a keyed cookie; nothing is remembered.
+//! 1. A SYN is answered with a keyed cookie ([`crate::syn`]); nothing is remembered.
 //! 2. The handshake's bare ACK is dropped.
 //! 3. The first segment with payload brings the header. It is cut down to a bare ACK whose sequence number
 //!    lies behind the header, and given to the kernel, which makes the socket from it ([`crate::handover`]).
 
-use aya_ebpf::{btf_maps::lpm_trie::Key, programs::TcContext};
+use aya_ebpf::programs::TcContext;
 use proxyip_common::{
     cookie::{self, Check, FlowHash, MSS_V4, MSS_V6},
-    counter::{Counter, DropReason, KernelReason},
-    flow::{FlowKey, FlowRecord},
-    settings::{NamespaceSettings, ScopedAddress, Untrusted},
+    counter::{Counter, DropReason},
+    flow::HandOff,
+    settings::{HandOffChoice, ListenerSettings, NamespaceSettings},
 };
 
 use crate::{
     event::now,
-    handover::{self, take_clone},
-    maps::{FLOWS, LISTENERS, NAMESPACE, NAMESPACES, SECRETS, Scratch, TRUSTED},
+    judge::{Verdict, identify, settings, trusted},
+    maps::{FLOWS, LISTENERS, SECRETS, Scratch},
     options,
-    packet::{Segment, Shape, flags},
-    reply::{self, Reply},
+    packet::{Segment, flags},
+    reply::{Reply, clock, put_timestamps},
     route::is_local,
-    socket::{Socket, State},
-    syn::judge_syn,
 };
-
-/// What becomes of a segment for a guarded port.
-pub enum Verdict {
-    /// Pass, as if proxyip were not there.
-    Pass,
-    /// Pass, and count.
-    PassCounted(Counter),
-    /// Pass: a connection that this hand-off cannot serve, its header in place.
-    LeaveToKernel(KernelReason),
-    /// Make the kernel build the socket; what the cookie held is in `scratch.agreed`.
-    HandOver,
-    /// Drop without a word: the peer needs no answer, or sends it again.
-    Hold(Counter),
-    /// Receive again, behind the payload of the connection's first segment.
-    Requeue,
-    /// Send back, rewritten into an answer.
-    Answer(Counter, Reply),
-    /// Refuse, count and report.
-    Refuse(DropReason, Refusal),
-}
-
-/// How a segment is refused.
-#[derive(Clone, Copy)]
-pub enum Refusal {
-    /// Dropped without an answer.
-    Drop,
-    /// Its connection is reset.
-    Reset,
-}
-
-impl Verdict {
-    #[inline(always)]
-    pub fn drop(reason: DropReason) -> Self {
-        Self::Refuse(reason, Refusal::Drop)
-    }
-
-    #[inline(always)]
-    pub fn reset(reason: DropReason) -> Self {
-        Self::Refuse(reason, Refusal::Reset)
-    }
-}
-
-/// Decides on one segment.
-#[inline(always)]
-pub fn judge(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verdict {
-    let clone = take_clone(ctx);
-    let syn = match segment.flags & (flags::SYN | flags::ACK | flags::RST | flags::FIN) {
-        flags::SYN => true,
-        set if set & (flags::SYN | flags::RST) == 0 && set & flags::ACK != 0 => false,
-        _ => return Verdict::Pass,
-    };
-    let Some(socket) = Socket::find(ctx, segment) else {
-        return if syn { Verdict::PassCounted(Counter::NoListener) } else { Verdict::Pass };
-    };
-    let state = socket.state();
-    if !syn && state != State::Listening {
-        return Verdict::Pass;
-    }
-    let mptcp = socket.is_mptcp();
-    if !syn && segment.shape == Shape::Plain {
-        return match clone {
-            _ if mptcp => Verdict::Pass,
-            true => Verdict::drop(DropReason::PayloadWithoutSocket),
-            false => match judge_ack(ctx, segment, scratch) {
-                Verdict::HandOver => handover::run(ctx, segment, scratch, &socket),
-                verdict => verdict,
-            },
-        };
-    }
-    drop(socket);
-    let unserved = match state {
-        State::Listening if mptcp => Some(KernelReason::Mptcp),
-        State::Listening => None,
-        State::TimeWait => Some(KernelReason::TimeWait),
-        State::Connected => Some(KernelReason::LivingSocket),
-    };
-    judge_first(ctx, segment, scratch, unserved)
-}
-
-/// The first word of a connection, or a segment that hides what it is. `unserved` tells why this hand-off
-/// cannot serve the socket that would get it.
-#[inline(never)]
-fn judge_first(
-    ctx: &TcContext,
-    segment: &Segment,
-    scratch: &mut Scratch,
-    unserved: Option<KernelReason>,
-) -> Verdict {
-    if !is_local(ctx, segment) {
-        return Verdict::Pass;
-    }
-    if !trusted(segment) {
-        return judge_untrusted(segment);
-    }
-    if let Some(reason) = unserved {
-        return Verdict::LeaveToKernel(reason);
-    }
-    match segment.shape {
-        Shape::Fragment => Verdict::drop(DropReason::Fragment),
-        Shape::Extended => Verdict::drop(DropReason::ExtensionHeader),
-        Shape::Plain => judge_syn(ctx, segment, scratch),
-    }
-}
-
-/// Whether the segment's source is trusted by its listener.
-#[inline(never)]
-fn trusted(segment: &Segment) -> bool {
-    let source = ScopedAddress::new(segment.listener.into(), &segment.peer.0);
-    TRUSTED.get(&Key::new(ScopedAddress::BITS, source)).is_some_and(|trusted| *trusted != 0)
-}
-
-#[inline(never)]
-fn judge_untrusted(segment: &Segment) -> Verdict {
-    const RESET: u8 = Untrusted::Reset as u8;
-    const DROP: u8 = Untrusted::Drop as u8;
-    match LISTENERS.get(segment.listener.into()).map(|listener| listener.untrusted) {
-        Some(RESET) => Verdict::reset(DropReason::UntrustedReset),
-        Some(DROP) => Verdict::drop(DropReason::UntrustedDropped),
-        _ => Verdict::PassCounted(Counter::Bypassed),
-    }
-}
-
-/// The settings of the namespace that this instance of the program serves.
-#[inline(always)]
-pub fn settings() -> Option<&'static NamespaceSettings> {
-    NAMESPACES.get(NAMESPACE.load())
-}
 
 /// The MSS classes of the segment's family.
 #[inline(always)]
@@ -172,7 +43,7 @@ pub fn flow_hash(segment: &Segment, cookie: Option<u32>) -> Option<FlowHash> {
 
 /// A segment without SYN or RST for a socket that listens.
 #[inline(never)]
-fn judge_ack(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verdict {
+pub fn judge_ack(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verdict {
     // Tags are short and can be guessed: a cookie counts only from where one can have been sent to.
     if !trusted(segment) {
         return Verdict::Pass;
@@ -188,9 +59,11 @@ fn judge_ack(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verdi
             Verdict::Answer(Counter::FinBeforeHeader, Reply::reset(segment))
         }
         Check::Valid(_) if segment.payload == 0 => Verdict::Hold(Counter::AckDeferred),
+        Check::Valid(_) if stack_refuses(segment) => Verdict::reset(DropReason::StackRefuses),
         Check::Valid(agreed) => {
             scratch.agreed = agreed;
-            Verdict::HandOver
+            scratch.hand_off = HandOff::Accept as u8;
+            Verdict::First
         }
     }
 }
@@ -224,8 +97,14 @@ fn judge_early(
     }
     let scale = if agreed.window_scale.is_some() { settings.window_scale & 15 } else { 0 };
     let window = settings.window >> scale;
-    let timestamps = scratch.received.timestamps;
-    let reply = reply::acknowledge(segment, &mut scratch.frame, settings, timestamps, window);
+    let acknowledgment = segment.sequence.wrapping_add(1);
+    let mut reply = Reply::bare(segment.acknowledgment, acknowledgment, flags::ACK);
+    reply.window = window;
+    if let Some(received) = scratch.received.timestamps {
+        let timestamps = (clock(settings), received.value);
+        put_timestamps(&mut scratch.frame, 0, [1, 1], timestamps);
+        reply.options_length = 12;
+    }
     Verdict::Answer(Counter::KeepAliveAnswered, reply)
 }
 
@@ -245,18 +124,11 @@ fn is_under_way(segment: &Segment, scratch: &mut Scratch) -> bool {
     established == 0 && now().wrapping_sub(handed_over) < MOMENT_NS
 }
 
-/// Puts the segment's flow into `scratch.event`, where map operations and events take it from.
+/// Whether nothing would come of the connection; its next attempt is translated.
 #[inline(always)]
-pub fn identify(segment: &Segment, scratch: &mut Scratch) {
-    let namespace = settings().map_or(0, |settings| settings.cookie);
-    scratch.event.key = FlowKey::new(namespace, segment.peer, segment.local);
-    scratch.event.record = FlowRecord { listener: segment.listener, ..FlowRecord::EMPTY };
-}
-
-/// Forgets what the table may still hold of this 4-tuple, and leaves its key in `scratch.event`: a record
-/// that TCP never made a socket from must not be found by a connection that the kernel makes itself.
-#[inline(always)]
-pub fn forget(segment: &Segment, scratch: &mut Scratch) {
-    identify(segment, scratch);
-    let _ = FLOWS.remove(&scratch.event.key);
+fn stack_refuses(segment: &Segment) -> bool {
+    LISTENERS.get(segment.listener.into()).is_some_and(|listener| {
+        listener.has(ListenerSettings::STACK_REFUSES)
+            && listener.hand_off == HandOffChoice::Auto as u8
+    })
 }

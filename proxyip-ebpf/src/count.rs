@@ -1,9 +1,9 @@
 //! Per-CPU counters.
 
 use aya_ebpf::btf_maps::PerCpuArray;
-use proxyip_common::counter::{Counter, DropReason, KernelReason};
+use proxyip_common::counter::{Counter, DropReason, Reason, per_listener};
 
-use crate::maps::{COUNTERS, DROPS, LEFT_TO_KERNEL};
+use crate::maps::{COUNTERS, DROPS, LEFT_TO_KERNEL, LISTENER_COUNTERS};
 
 #[inline(always)]
 fn increment<const N: usize>(map: &PerCpuArray<u64, N>, index: u32) {
@@ -28,6 +28,12 @@ pub fn count_drop(reason: DropReason) {
 
 /// Counts a connection left to the kernel.
 #[inline(always)]
-pub fn count_left(reason: KernelReason) {
+pub fn count_left(reason: Reason) {
     increment(&LEFT_TO_KERNEL, reason as u32);
+}
+
+/// Counts for a listener; `counter` is one of [`per_listener`].
+#[inline(always)]
+pub fn count_listener(listener: u16, counter: u32) {
+    increment(&LISTENER_COUNTERS, u32::from(listener) * per_listener::COUNT + counter);
 }

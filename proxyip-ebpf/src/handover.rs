@@ -5,24 +5,18 @@
 //! moved, so GSO, paged data and checksum state need no care.
 
 use aya_ebpf::{
-    bindings::{BPF_ANY, BPF_F_INGRESS, BPF_F_RECOMPUTE_CSUM},
+    bindings::{BPF_F_INGRESS, BPF_F_RECOMPUTE_CSUM},
     helpers::{bpf_clone_redirect, bpf_redirect, bpf_skb_load_bytes, bpf_skb_store_bytes},
     programs::TcContext,
 };
-use proxyip_common::{
-    counter::{Counter, DropReason},
-    event::EventKind,
-    flow::FlowKey,
-    settings::NamespaceSettings,
-};
+use proxyip_common::counter::{Counter, DropReason};
 
 use crate::{
-    accept::{Verdict, classes, settings},
+    accept::classes,
     checksum::{copy, fold, pseudo_header, sum},
-    event, header,
-    intact::is_intact,
+    judge::{Verdict, settings},
     kfunc::RequestAttributes,
-    maps::{FLOWS, Scratch},
+    maps::Scratch,
     options,
     packet::{ETHERNET, IPV4, IPV6, Segment, TCP, flags, raw},
     reply::TCP_CHECKSUM,
@@ -59,51 +53,27 @@ pub fn requeue(ctx: &TcContext) -> i32 {
     }
 }
 
-/// Consumes the header of the first segment and gives the connection to the kernel.
+/// Makes the connection from the first segment, whose header has been read. What the cookie held is in
+/// `scratch.agreed`.
 ///
-/// What the cookie held is in `scratch.agreed`.
-#[inline(always)]
-pub fn run(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch, socket: &Socket) -> Verdict {
-    if !is_intact(ctx, segment, scratch) {
-        return Verdict::drop(DropReason::Checksum);
-    }
-    if let Err(reason) = header::read(ctx, segment, scratch) {
-        return Verdict::reset(reason);
-    }
-    let Some(settings) = settings() else {
-        return Verdict::drop(DropReason::FlowTable);
-    };
-    if !options::read(ctx, segment, scratch) {
-        return Verdict::drop(DropReason::TrimFailed);
-    }
-    scratch.event.key = FlowKey::new(settings.cookie, segment.peer, segment.local);
-    if FLOWS.insert(&scratch.event.key, &scratch.event.record, BPF_ANY.into()).is_err() {
-        return Verdict::reset(DropReason::FlowTable);
-    }
-    match build(ctx, segment, scratch, settings, socket) {
-        Ok(()) => {
-            if scratch.event.record.has_tlvs != 0 {
-                event::send_scratch(scratch, EventKind::Header, 0);
-            }
-            Verdict::PassCounted(Counter::HandedOver)
-        }
-        Err(verdict) => {
-            let _ = FLOWS.remove(&scratch.event.key);
-            verdict
-        }
-    }
-}
-
 /// Socket first, then payload, then the bare ACK: a failure of any of them drops the skb, and with it the
 /// request socket that nobody has seen yet.
+///
+/// # Errors
+/// What becomes of the segment instead.
 #[inline(always)]
-fn build(
+pub fn build(
     ctx: &TcContext,
     segment: &Segment,
     scratch: &mut Scratch,
-    settings: &NamespaceSettings,
     socket: &Socket,
 ) -> Result<(), Verdict> {
+    let Some(settings) = settings() else {
+        return Err(Verdict::drop(DropReason::AssignRefused));
+    };
+    if !options::read(ctx, segment, scratch) {
+        return Err(Verdict::drop(DropReason::TrimFailed));
+    }
     let agreed = scratch.agreed;
     let mut attributes = RequestAttributes {
         mss: agreed.mss(classes(segment)),
@@ -126,7 +96,29 @@ fn build(
     if !queue_payload(ctx) {
         return Err(Verdict::Hold(Counter::PayloadRetry));
     }
-    trim(ctx, segment, scratch).map_err(|_| Verdict::drop(DropReason::TrimFailed))
+    let sequence = segment.sequence.wrapping_add(scratch.event.record.header_length.into());
+    if trim(ctx, segment, scratch, sequence, flags::ACK) {
+        return Ok(());
+    }
+    Err(Verdict::drop(DropReason::TrimFailed))
+}
+
+/// Makes a bare ACK of the first segment of a translated connection, and queues the segment itself behind it.
+///
+/// # Errors
+/// What becomes of the segment instead.
+#[inline(always)]
+pub fn introduce(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Result<(), Verdict> {
+    if !options::read(ctx, segment, scratch) {
+        return Err(Verdict::drop(DropReason::TrimFailed));
+    }
+    if !queue_payload(ctx) {
+        return Err(Verdict::Hold(Counter::PayloadRetry));
+    }
+    if trim(ctx, segment, scratch, segment.sequence, flags::ACK) {
+        return Ok(());
+    }
+    Err(Verdict::drop(DropReason::TrimFailed))
 }
 
 /// Queues a clone of the unmodified segment, to be received after the bare ACK.
@@ -148,15 +140,20 @@ fn queue_payload(ctx: &TcContext) -> bool {
 /// Where the TCP header is in the working frame, for both families.
 const TCP_AT: usize = IPV6;
 
-/// Cuts the segment down to a bare ACK behind the header.
+/// Cuts the payload off the segment, whose options are in `scratch.options`, and gives it this sequence number and
+/// these flags.
 ///
 /// Only the length in the IP header is changed: the IP layer then trims the skb itself, without the copy
 /// that `bpf_skb_change_tail()` makes of a paged payload.
-///
-/// # Errors
-/// The error of the helper that failed.
+/// False if a helper failed.
 #[inline(never)]
-fn trim(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Result<(), i64> {
+pub fn trim(
+    ctx: &TcContext,
+    segment: &Segment,
+    scratch: &mut Scratch,
+    sequence: u32,
+    flags: u8,
+) -> bool {
     let frame = &mut scratch.frame.0;
     let length = segment.ip_length() + TCP;
     let at = frame[TCP_AT - segment.ip_length()..].as_mut_ptr();
@@ -165,7 +162,7 @@ fn trim(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Result<(),
     let loaded =
         unsafe { bpf_skb_load_bytes(skb.cast(), ETHERNET as u32, at.cast(), length as u32) };
     if loaded != 0 {
-        return Err(loaded);
+        return false;
     }
     if segment.ipv6 {
         copy(frame, 4, (segment.header as u16).to_be_bytes());
@@ -176,17 +173,15 @@ fn trim(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Result<(),
         let checksum = !fold(sum::<IPV4, _>(frame, ip));
         copy(frame, ip + 10, checksum.to_ne_bytes());
     }
-    let sequence = segment.sequence.wrapping_add(scratch.event.record.header_length.into());
     copy(frame, TCP_AT + 4, sequence.to_be_bytes());
-    frame[TCP_AT + 13] = flags::ACK;
+    frame[TCP_AT + 13] = flags;
     copy(frame, TCP_AT + TCP_CHECKSUM, [0; 4]);
     let tcp = sum::<TCP, _>(frame, TCP_AT) + sum::<40, _>(&scratch.options, 0);
     let checksum = !fold(pseudo_header(segment, segment.header) + tcp);
     copy(frame, TCP_AT + TCP_CHECKSUM, checksum.to_ne_bytes());
     // SAFETY: as above.
-    let stored = unsafe {
+    unsafe {
         let flags = BPF_F_RECOMPUTE_CSUM.into();
-        bpf_skb_store_bytes(skb, ETHERNET as u32, at.cast(), length as u32, flags)
-    };
-    if stored == 0 { Ok(()) } else { Err(stored) }
+        bpf_skb_store_bytes(skb, ETHERNET as u32, at.cast(), length as u32, flags) == 0
+    }
 }

@@ -1,34 +1,34 @@
 //! From the payload of the first segment to a flow record.
 
-use core::{hint::black_box, ops::ControlFlow};
-
 use aya_ebpf::{helpers::bpf_skb_load_bytes, programs::TcContext};
 use proxyip_common::{
     address::{Client, Destination},
     counter::DropReason,
     flow::{FlowRecord, Origin},
-    header::{self, MAX_LENGTH, Source, Version, v1, v2},
+    header::{self, MAX_LENGTH, Parser, Source, Version, v2},
     settings::ListenerSettings,
 };
 
 use crate::{
     event::now,
-    maps::{LISTENERS, Scratch},
-    packet::{Segment, raw},
-    repeat::repeat,
+    maps::{LISTENERS, Scratch, scratch, share},
+    packet::{Segment, bounded, raw},
 };
 
 /// What is copied at first: any version 1 header, and nearly every version 2 header, whole.
 const FIRST: usize = 256;
 
+/// More than is ever read at once, in bytes.
+const PADDING: usize = 16;
+
 /// Room for a header; aligned, so that addresses are read as words.
 #[repr(C, align(8))]
-pub struct Bytes([u8; MAX_LENGTH]);
+pub struct Bytes([u8; MAX_LENGTH + PADDING]);
 
 /// The bytes copied so far.
-pub struct Loaded<'a> {
-    pub bytes: &'a Bytes,
-    pub length: usize,
+struct Loaded<'a> {
+    bytes: &'a Bytes,
+    length: usize,
 }
 
 impl Source for Loaded<'_> {
@@ -39,19 +39,19 @@ impl Source for Loaded<'_> {
 
     #[inline(always)]
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        if offset > MAX_LENGTH - N || offset + N > self.length {
+        const { assert!(N <= PADDING) }
+        if offset + N > self.length {
             return None;
         }
-        // SAFETY: `offset + N` is at most the length of the array, as just checked.
+        // The mask changes nothing; it shows the verifier the bound.
+        let offset = offset & (MAX_LENGTH - 1);
+        // SAFETY: the array is longer than the mask allows by the padding.
         Some(unsafe { self.bytes.0.as_ptr().add(offset).cast::<[u8; N]>().read() })
     }
 
     #[inline(always)]
-    fn repeat<T, F>(&self, times: u32, state: &mut T, step: F)
-    where
-        F: Fn(&Self, &mut T) -> ControlFlow<()>,
-    {
-        repeat(times, &mut (self, state), |(source, state)| step(source, state));
+    fn byte(&self, offset: usize) -> u8 {
+        self.bytes.0[offset & (MAX_LENGTH - 1)]
     }
 }
 
@@ -62,52 +62,85 @@ impl Source for Loaded<'_> {
 #[inline(always)]
 pub fn read(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Result<(), DropReason> {
     scratch.loaded = load(ctx, segment, &mut scratch.header, FIRST)?;
-    match peek(scratch)? {
-        0 => parse_v1(scratch)?,
-        length => {
-            if length > segment.payload {
-                return Err(DropReason::HeaderIncomplete);
-            }
-            if length > scratch.loaded {
-                scratch.loaded = load(ctx, segment, &mut scratch.header, length)?;
-            }
-            parse_v2(scratch)?;
+    let scratch = share(scratch);
+    let length = decode(measure_header())?;
+    if length > segment.payload {
+        return Err(DropReason::HeaderIncomplete);
+    }
+    if length > scratch.loaded {
+        scratch.loaded = load(ctx, segment, &mut scratch.header, length)?;
+    }
+    scratch.parser.restart();
+    let scratch = share(scratch);
+    decode(parse_header())?;
+    judge(segment, share(scratch))
+}
+
+/// What a function that is verified by itself returns: a number that is not negative, or a reason.
+pub type Code = i64;
+
+#[inline(always)]
+fn encode(result: Result<usize, DropReason>) -> Code {
+    match result {
+        Ok(number) => number as Code,
+        Err(reason) => -1 - (reason as Code),
+    }
+}
+
+#[inline(always)]
+fn decode(code: Code) -> Result<usize, DropReason> {
+    match usize::try_from(code) {
+        Ok(number) => Ok(number),
+        Err(_) => {
+            Err(DropReason::from_u8((!code).cast_unsigned() as u8)
+                .unwrap_or(DropReason::HeaderMissing))
         }
     }
-    judge(segment, scratch)
 }
 
-// Each of the following has a stack frame of its own: together they would not fit.
+// The verifier walks each function that is exported once, whatever it knows at its calls, and then takes its
+// result as it may come. A static function it would walk at each call, for each of a loop's rounds.
 
-/// The length of a version 2 header, or 0 for version 1.
+/// The length of the version 2 header in the scratch, as far as loaded, or 0 for version 1.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn peek(scratch: &mut Scratch) -> Result<usize, DropReason> {
+extern "C" fn measure_header() -> Code {
+    let Some(scratch) = scratch() else { return encode(Err(DropReason::HeaderMissing)) };
     let loaded = Loaded { bytes: &scratch.header, length: scratch.loaded };
-    match header::version(&loaded)? {
-        Version::V1 => Ok(0),
-        Version::V2 => v2::length(&loaded),
+    encode(match header::version(&loaded) {
+        Ok(Version::V1) => Ok(0),
+        Ok(Version::V2) => v2::length(&loaded),
+        Err(reason) => Err(reason),
+    })
+}
+
+/// Reads the header in the scratch, which is loaded whole; 0 if it is good.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn parse_header() -> Code {
+    for _ in 0..Parser::MAX_STEPS {
+        let code = parse_step();
+        if code <= 0 {
+            return code;
+        }
     }
+    encode(Err(DropReason::HeaderTooLong))
 }
 
+/// One step of reading it; 0 if it was the last.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn parse_v1(scratch: &mut Scratch) -> Result<(), DropReason> {
+extern "C" fn parse_step() -> Code {
+    let Some(scratch) = scratch() else { return encode(Err(DropReason::HeaderMissing)) };
     let loaded = Loaded { bytes: &scratch.header, length: scratch.loaded };
-    scratch.parsed = v1::parse(&loaded, &mut scratch.memory)?;
-    Ok(())
-}
-
-#[inline(never)]
-fn parse_v2(scratch: &mut Scratch) -> Result<(), DropReason> {
-    let loaded = Loaded { bytes: &scratch.header, length: scratch.loaded };
-    scratch.parsed = v2::parse(&loaded, &mut scratch.memory)?;
-    Ok(())
+    encode(scratch.parser.step(&loaded).map(usize::from))
 }
 
 /// Applies the listener's settings and makes the record.
 #[inline(never)]
 fn judge(segment: &Segment, scratch: &mut Scratch) -> Result<(), DropReason> {
     let listener = LISTENERS.get(segment.listener.into()).ok_or(DropReason::VersionRefused)?;
-    let header = &scratch.parsed;
+    let header = &scratch.parser.header;
     let version = if header.version == 1 { ListenerSettings::V1 } else { ListenerSettings::V2 };
     if !listener.has(version) {
         return Err(DropReason::VersionRefused);
@@ -130,7 +163,7 @@ fn judge(segment: &Segment, scratch: &mut Scratch) -> Result<(), DropReason> {
         version: header.version,
         origin: header.origin as u8,
         has_tlvs: u8::from(header.tlvs < header.length),
-        reserved: 0,
+        hand_off: scratch.hand_off,
     };
     Ok(())
 }
@@ -143,11 +176,8 @@ pub fn load(
     bytes: &mut Bytes,
     most: usize,
 ) -> Result<usize, DropReason> {
-    // Opaque, so that the compiler keeps both checks: the verifier does not know what it knows.
-    let length = black_box(if segment.payload < most { segment.payload } else { most });
-    if length == 0 || length > MAX_LENGTH {
-        return Err(DropReason::HeaderMissing);
-    }
+    let length = bounded::<MAX_LENGTH>(if segment.payload < most { segment.payload } else { most })
+        .ok_or(DropReason::HeaderMissing)?;
     // SAFETY: `length` is at most the length of the array, as just checked.
     let loaded = unsafe {
         bpf_skb_load_bytes(

@@ -3,19 +3,17 @@
 //! The header is read before TCP sees the segment, and the bare ACK made of it gets a checksum of its own. So
 //! the checksum of the segment must be looked at here, wherever nobody has done so before.
 
-use core::ops::ControlFlow;
-
 use aya_ebpf::{
-    bindings::BPF_CSUM_LEVEL_QUERY,
+    bindings::{__sk_buff, BPF_CSUM_LEVEL_QUERY},
     helpers::{bpf_csum_diff, bpf_csum_level, bpf_skb_load_bytes},
     programs::TcContext,
 };
 
 use crate::{
     checksum::{fold, pseudo_header},
-    maps::Scratch,
-    packet::{Segment, raw},
-    repeat::repeat,
+    header::Code,
+    maps::{Scratch, scratch, share},
+    packet::{Segment, bounded, raw},
     reply::TCP_CHECKSUM,
 };
 
@@ -57,37 +55,47 @@ pub fn is_intact(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> b
     summing.sum = pseudo;
     summing.at = segment.tcp;
     summing.left = length;
-    repeat(CHUNKS, &mut (ctx, &mut *summing), |(ctx, summing)| {
-        if summing.left != 0 && add_chunk(ctx, summing) {
-            ControlFlow::Continue(())
-        } else {
-            ControlFlow::Break(())
-        }
-    });
+    let summing = share(summing);
+    add_up(skb);
+    let summing = share(summing);
     summing.left == 0 && fold(summing.sum) == u16::MAX
 }
 
-/// Adds the next chunk; false if the frame ends before it.
-#[inline(always)]
-fn add_chunk(ctx: &TcContext, summing: &mut Summing) -> bool {
+// Exported: the verifier walks these once, and not at each call or in each round.
+
+/// Adds up what is to be summed, or as much of it as the frame has.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn add_up(skb: *mut __sk_buff) -> Code {
+    for _ in 0..CHUNKS {
+        if add_chunk(skb) == 0 {
+            break;
+        }
+    }
+    0
+}
+
+/// Adds the next chunk; 0 if there is none, or if the frame ends before it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn add_chunk(skb: *mut __sk_buff) -> Code {
+    let Some(scratch) = scratch() else { return 0 };
+    let summing = &mut scratch.summing;
     let length = summing.left.min(CHUNK);
     if length < CHUNK {
         summing.bytes = [0; CHUNK / 4];
     }
-    if length == 0 || length > CHUNK {
-        return false;
-    }
+    let Some(length) = bounded::<CHUNK>(length) else { return 0 };
     let bytes = summing.bytes.as_mut_ptr();
     // SAFETY: `length` is at most the size of the buffer, of which all is summed.
     let added = unsafe {
-        if bpf_skb_load_bytes(raw(ctx).cast(), summing.at as u32, bytes.cast(), length as u32) != 0
-        {
-            return false;
+        if bpf_skb_load_bytes(skb.cast(), summing.at as u32, bytes.cast(), length as u32) != 0 {
+            return 0;
         }
         bpf_csum_diff(core::ptr::null_mut(), 0, bytes, CHUNK as u32, 0)
     };
     summing.sum += added.cast_unsigned() & 0xffff_ffff;
     summing.at += length;
     summing.left -= length;
-    true
+    1
 }

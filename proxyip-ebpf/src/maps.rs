@@ -1,16 +1,19 @@
 //! Every map, in one file. All are pinned by name; see `docs/architecture.md` for who writes which.
 
+use core::hint::black_box;
+
 use aya_ebpf::{
     Global,
-    btf_maps::{Array, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SkStorage},
+    bindings::BPF_F_NO_PREALLOC,
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SkStorage},
     macros::btf_map,
 };
 use proxyip_common::{
     cookie::{Options as Agreed, SECRETS as SECRET_SLOTS, Secret},
-    counter::{Counter, DropReason, KernelReason},
+    counter::{Counter, DropReason, Reason, per_listener},
     event::Event,
-    flow::{FlowKey, FlowRecord},
-    header::{Header, Memory},
+    flow::{FlowKey, FlowRecord, Handshake, Translation},
+    header::Parser,
     settings::{ListenerSettings, MAX_LISTENERS, MAX_NAMESPACES, NamespaceSettings, ScopedAddress},
 };
 
@@ -18,8 +21,13 @@ use crate::{
     header,
     intact::Summing,
     options::{self, Options},
+    packet::Segment,
     reply::Frame,
 };
+
+/// Whether `bpf_get_netns_cookie()` works in socket programs (Linux 5.15); set before loading.
+#[unsafe(no_mangle)]
+pub static HAS_NETNS_COOKIE: Global<u8> = Global::new(1);
 
 /// Which entry of [`NAMESPACES`] belongs to this instance of the program; set before loading.
 #[unsafe(no_mangle)]
@@ -53,6 +61,21 @@ pub static SECRETS: Array<Secret, { SECRET_SLOTS as usize }> = Array::new();
 #[btf_map]
 pub static FLOWS: LruHashMap<FlowKey, FlowRecord, 262_144> = LruHashMap::new();
 
+/// Handshakes that the kernel does itself. Under a flood of SYNs the oldest make room: their connections are
+/// reset when their header comes.
+#[btf_map]
+pub static HANDSHAKES: LruHashMap<FlowKey, Handshake, 65_536> = LruHashMap::new();
+
+/// Connections whose sequence numbers are translated. An entry is vital for its connection and is never evicted:
+/// when the table is full, new connections are refused.
+#[btf_map]
+pub static TRANSLATIONS: HashMap<FlowKey, Translation, 262_144, { BPF_F_NO_PREALLOC as usize }> =
+    HashMap::new();
+
+/// Whether [`TRANSLATIONS`] has ever had an entry; until then nobody need look for one.
+#[btf_map]
+pub static TRANSLATING: Array<u32, 1> = Array::new();
+
 /// The record of each established socket; freed by the kernel with the socket.
 #[btf_map]
 pub static SOCKETS: SkStorage<FlowRecord> = SkStorage::new();
@@ -72,9 +95,33 @@ pub static COUNTERS: PerCpuArray<u64, { Counter::COUNT as usize }> = PerCpuArray
 #[btf_map]
 pub static DROPS: PerCpuArray<u64, { DropReason::COUNT as usize }> = PerCpuArray::new();
 
-/// By [`KernelReason`].
+/// By [`Reason`].
 #[btf_map]
-pub static LEFT_TO_KERNEL: PerCpuArray<u64, { KernelReason::COUNT as usize }> = PerCpuArray::new();
+pub static LEFT_TO_KERNEL: PerCpuArray<u64, { Reason::COUNT as usize }> = PerCpuArray::new();
+
+/// By listener and [`per_listener`].
+#[btf_map]
+pub static LISTENER_COUNTERS: PerCpuArray<u64, { (MAX_LISTENERS * per_listener::COUNT) as usize }> =
+    PerCpuArray::new();
+
+/// The segments being read by the ingress and by the egress program. On the stack, the verifier would walk the
+/// programs once for each combination of values that it can tell apart.
+#[btf_map]
+pub static SEGMENTS: PerCpuArray<Segment, 2> = PerCpuArray::new();
+
+/// The ingress program's segment of this CPU.
+#[inline(always)]
+pub fn incoming() -> Option<&'static mut Segment> {
+    // SAFETY: as for the scratch.
+    SEGMENTS.get_ptr_mut(0).map(|segment| unsafe { &mut *segment })
+}
+
+/// The egress program's segment of this CPU.
+#[inline(always)]
+pub fn outgoing() -> Option<&'static mut Segment> {
+    // SAFETY: as for the egress program's other memory.
+    SEGMENTS.get_ptr_mut(1).map(|segment| unsafe { &mut *segment })
+}
 
 /// Working memory of the ingress program for one segment: the stack holds 512 bytes only. A softirq is
 /// not interrupted by another on the same CPU.
@@ -86,14 +133,14 @@ pub struct Scratch {
     pub header: header::Bytes,
     /// How many of them there are.
     pub loaded: usize,
-    /// The header, read.
-    pub parsed: Header,
-    /// Of the header's parsers.
-    pub memory: Memory,
+    /// Of the header.
+    pub parser: Parser,
     /// What has been summed of the segment.
     pub summing: Summing,
     /// The segment's TCP options as bytes.
     pub options: options::Buffer,
+    /// The same, with no-operations in the place of some.
+    pub blanked: options::Buffer,
     /// How many of those bytes count.
     pub options_length: usize,
     /// The option being read.
@@ -104,6 +151,18 @@ pub struct Scratch {
     pub agreed: Agreed,
     /// The frame of an answer.
     pub frame: Frame,
+    /// Initial sequence number of the peer, from the handshake.
+    pub isn: u32,
+    /// By how much the peer's numbers are ahead of the kernel's.
+    pub shift: u16,
+    /// The [`HandOff`](proxyip_common::flow::HandOff) that the connection gets, as its value.
+    pub hand_off: u8,
+    /// Why, as the index of a [`Reason`].
+    pub reason: u8,
+    /// The segment is one that this program has queued.
+    pub clone: bool,
+    /// The socket that would get the segment is an MPTCP listener.
+    pub mptcp: bool,
 }
 
 /// One [`Scratch`] for each CPU.
@@ -117,4 +176,39 @@ pub fn scratch() -> Option<&'static mut Scratch> {
     // SAFETY: the value is this CPU's own, zeroed by the kernel, valid for every bit pattern, and taken
     // once for each run of the program.
     Some(unsafe { &mut *scratch })
+}
+
+/// To be called with what an exported function finds by itself, before and after it is called: everything is in memory
+/// then, and nothing of it is known to the compiler.
+#[inline(always)]
+pub fn share<T>(shared: &mut T) -> &mut T {
+    black_box(shared)
+}
+
+/// Working memory of the egress program for one segment. It may run in the middle of the ingress program, when
+/// that sends a frame.
+#[repr(C)]
+pub struct Egress {
+    pub key: FlowKey,
+    /// The option being read, and where the options end: offsets in the frame.
+    pub at: usize,
+    pub end: usize,
+    /// Where the SACK blocks are, and how many bytes.
+    pub sack_at: usize,
+    pub sack_length: usize,
+    /// Their edges as they were, and as they shall be.
+    pub old: [u32; 8],
+    pub new: [u32; 8],
+}
+
+/// One [`Egress`] for each CPU.
+#[btf_map]
+pub static EGRESS: PerCpuArray<Egress, 1> = PerCpuArray::new();
+
+/// The egress program's working memory of this CPU.
+#[inline(always)]
+pub fn egress() -> Option<&'static mut Egress> {
+    let egress = EGRESS.get_ptr_mut(0)?;
+    // SAFETY: as for the scratch; the egress program does not run in the middle of itself.
+    Some(unsafe { &mut *egress })
 }

@@ -1,10 +1,14 @@
 //! TCP options (RFC 9293 §3.2, RFC 7323, RFC 2018).
 
-use aya_ebpf::{helpers::bpf_skb_load_bytes, programs::TcContext};
+use aya_ebpf::{
+    helpers::{bpf_csum_diff, bpf_l4_csum_replace, bpf_skb_load_bytes, bpf_skb_store_bytes},
+    programs::TcContext,
+};
 
 use crate::{
     maps::Scratch,
-    packet::{Segment, TCP, raw},
+    packet::{Segment, TCP, bounded, raw},
+    reply::TCP_CHECKSUM,
 };
 
 /// The longest options a TCP header can hold, in bytes.
@@ -20,6 +24,10 @@ const SACK_PERMITTED: u8 = 4;
 const TIMESTAMPS: u8 = 8;
 const MD5_SIGNATURE: u8 = 19;
 const AUTHENTICATION: u8 = 29;
+const MPTCP: u8 = 30;
+const FAST_OPEN: u8 = 34;
+/// For experiments (RFC 6994), TCP Fast Open among them.
+const EXPERIMENT: u8 = 254;
 
 /// The options of one segment, numbers in host byte order.
 #[derive(Clone, Copy)]
@@ -31,6 +39,8 @@ pub struct Options {
     pub timestamps: Option<Timestamps>,
     /// A TCP MD5 (RFC 2385) or TCP-AO (RFC 5925) signature is present.
     pub signed: bool,
+    /// Bytes of options that would let the connection begin without its header: bit *n* for byte *n*.
+    pub unwanted: u64,
 }
 
 /// The timestamps option.
@@ -54,14 +64,15 @@ pub fn read(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> bool {
         sack_permitted: false,
         timestamps: None,
         signed: false,
+        unwanted: 0,
     };
     let length = segment.header.wrapping_sub(TCP);
+    scratch.cursor = 0;
+    scratch.options_length = length;
     if length == 0 {
         return true;
     }
-    if length > LONGEST {
-        return false;
-    }
+    let Some(length) = bounded::<LONGEST>(length) else { return false };
     // SAFETY: `length` is at most 40 and the buffer holds 64 bytes.
     let loaded = unsafe {
         bpf_skb_load_bytes(
@@ -74,10 +85,8 @@ pub fn read(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> bool {
     if loaded != 0 {
         return false;
     }
-    scratch.cursor = 0;
-    scratch.options_length = length;
     for _ in 0..LONGEST {
-        if scratch.cursor >= length {
+        if scratch.cursor >= scratch.options_length {
             break;
         }
         read_one(scratch);
@@ -115,6 +124,42 @@ fn read_one(scratch: &mut Scratch) {
             options.timestamps = Some(Timestamps { value: word(2), echo: word(6) });
         }
         (MD5_SIGNATURE | AUTHENTICATION, _) => options.signed = true,
+        (MPTCP | FAST_OPEN | EXPERIMENT, _) => {
+            options.unwanted |= ((1 << (size & MASK)) - 1) << (at & MASK);
+        }
         _ => {}
     }
+}
+
+/// Puts no-operations in the place of options that the kernel must not see in a SYN. MPTCP (RFC 8684) numbers the
+/// payload by itself, and with TCP Fast Open (RFC 7413) the application would see the connection before its
+/// header has come. The options have been read. False if that failed.
+#[inline(never)]
+pub fn blank(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> bool {
+    let unwanted = scratch.received.unwanted;
+    if unwanted == 0 {
+        return true;
+    }
+    scratch.blanked = scratch.options;
+    for (byte, blanked) in scratch.blanked.iter_mut().enumerate() {
+        if unwanted >> byte & 1 != 0 {
+            *blanked = NO_OPERATION;
+        }
+    }
+    let (skb, at) = (raw(ctx), segment.tcp + TCP);
+    let (old, new) = (scratch.options.as_mut_ptr(), scratch.blanked.as_mut_ptr());
+    // SAFETY: `length` is at most 40, and both buffers hold 64 bytes.
+    unsafe {
+        let difference = bpf_csum_diff(old.cast(), 64, new.cast(), 64, 0);
+        let checksum = (segment.tcp + TCP_CHECKSUM) as u32;
+        if difference < 0
+            || bpf_l4_csum_replace(skb, checksum, 0, difference.cast_unsigned(), 0) != 0
+        {
+            return false;
+        }
+    }
+    scratch.options = scratch.blanked;
+    let Some(length) = bounded::<LONGEST>(scratch.options_length) else { return false };
+    // SAFETY: as above.
+    unsafe { bpf_skb_store_bytes(skb, at as u32, new.cast(), length as u32, 0) == 0 }
 }

@@ -1,7 +1,12 @@
 //! From an Ethernet frame to a TCP segment for a guarded port.
 
+use core::hint::black_box;
+
 use aya_ebpf::{bindings::__sk_buff, programs::TcContext};
-use proxyip_common::address::{Endpoint, Local, Peer};
+use proxyip_common::{
+    address::{Endpoint, Local, Peer},
+    settings::RETIRED,
+};
 
 use crate::maps::PORTS;
 
@@ -26,6 +31,9 @@ const VLAN_ID: u32 = 0xfff;
 
 /// More than any segment holds in bytes, BIG TCP included.
 const LONGEST: usize = 0x00ff_ffff;
+
+/// In [`Segment::listener`], for a port that is guarded no longer.
+pub const RETIRED_LISTENER: u16 = RETIRED - 1;
 
 /// TCP flags (RFC 9293 §3.1).
 pub mod flags {
@@ -71,6 +79,12 @@ impl Segment {
         self.flags & flag != 0
     }
 
+    /// Swaps the two ends.
+    #[inline(always)]
+    pub fn turn_round(&mut self) {
+        core::mem::swap(&mut self.peer.0, &mut self.local.0);
+    }
+
     /// Length of the IP header, for [`Shape::Plain`].
     #[inline(always)]
     pub fn ip_length(&self) -> usize {
@@ -92,12 +106,43 @@ pub fn parse(ctx: &TcContext, segment: &mut Segment) -> bool {
         return false;
     }
     match protocol {
-        ETHERTYPE_IPV4 => !is_foreign(ctx, IPV4, 0, 0x45) && parse_v4(ctx, segment).is_some(),
+        ETHERTYPE_IPV4 => {
+            !is_foreign(ctx, IPV4, 0, 0x45) && parse_v4::<Incoming>(ctx, segment).is_some()
+        }
         ETHERTYPE_IPV6 => {
-            !is_foreign(ctx, IPV6, 6, PROTOCOL_TCP) && parse_v6(ctx, segment).is_some()
+            !is_foreign(ctx, IPV6, 6, PROTOCOL_TCP) && parse_v6::<Incoming>(ctx, segment).is_some()
         }
         _ => false,
     }
+}
+
+/// Reads the segment in this frame that leaves the host; false if it is none from a guarded port. The peer is where it
+/// goes to.
+#[inline(never)]
+pub fn parse_outgoing(ctx: &TcContext, segment: &mut Segment) -> bool {
+    // SAFETY: a field of the context.
+    let parsed = match unsafe { (*ctx.skb.skb).protocol } {
+        ETHERTYPE_IPV4 => parse_v4::<Outgoing>(ctx, segment),
+        ETHERTYPE_IPV6 => parse_v6::<Outgoing>(ctx, segment),
+        _ => None,
+    };
+    parsed.is_some()
+}
+
+/// Which end of a segment is this host's.
+trait Direction {
+    const OUTGOING: bool;
+}
+
+struct Incoming;
+struct Outgoing;
+
+impl Direction for Incoming {
+    const OUTGOING: bool = false;
+}
+
+impl Direction for Outgoing {
+    const OUTGOING: bool = true;
 }
 
 /// A TCP header without options (RFC 9293 §3.1).
@@ -157,9 +202,9 @@ fn is_foreign(ctx: &TcContext, ip: usize, offset: usize, value: u8) -> bool {
 }
 
 #[inline(always)]
-fn parse_v4(ctx: &TcContext, segment: &mut Segment) -> Option<()> {
+fn parse_v4<D: Direction>(ctx: &TcContext, segment: &mut Segment) -> Option<()> {
     let Ok(ip) = ctx.load::<Ipv4Header>(ETHERNET) else {
-        return parse_stub(ctx, segment);
+        return if D::OUTGOING { None } else { parse_stub(ctx, segment) };
     };
     if ip.protocol != PROTOCOL_TCP {
         return None;
@@ -189,9 +234,9 @@ fn parse_v4(ctx: &TcContext, segment: &mut Segment) -> Option<()> {
     if fragment & 0x2000 != 0 {
         segment.shape = Shape::Fragment;
     }
-    segment.peer = Peer(Endpoint::from_v4(ip.source, tcp.source));
-    segment.local = Local(Endpoint::from_v4(ip.destination, tcp.destination));
-    segment.complete(&tcp, total.wrapping_sub(ip_length))
+    let source = Endpoint::from_v4(ip.source, tcp.source);
+    let destination = Endpoint::from_v4(ip.destination, tcp.destination);
+    segment.complete::<D>(source, destination, &tcp, total.wrapping_sub(ip_length))
 }
 
 /// An IPv4 packet too short for a TCP header: a fragment that hides the rest. Its ports are in the first.
@@ -219,7 +264,7 @@ fn parse_stub(ctx: &TcContext, segment: &mut Segment) -> Option<()> {
 }
 
 #[inline(always)]
-fn parse_v6(ctx: &TcContext, segment: &mut Segment) -> Option<()> {
+fn parse_v6<D: Direction>(ctx: &TcContext, segment: &mut Segment) -> Option<()> {
     let ip: Ipv6Header = ctx.load(ETHERNET).ok()?;
     let length = usize::from(u16::from_be_bytes(ip.length));
     let after = (ctx.len() as usize).wrapping_sub(ETHERNET + IPV6);
@@ -233,10 +278,10 @@ fn parse_v6(ctx: &TcContext, segment: &mut Segment) -> Option<()> {
         (segment.shape, segment.tcp) = skip_extensions(ctx, ip.next)?;
         ctx.load(segment.tcp).ok()?
     };
-    segment.peer = Peer(Endpoint::from_words(ip.source, u16::from_ne_bytes(tcp.source)));
-    segment.local =
-        Local(Endpoint::from_words(ip.destination, u16::from_ne_bytes(tcp.destination)));
-    segment.complete(&tcp, length.wrapping_sub(segment.tcp.wrapping_sub(ETHERNET + IPV6)))
+    let source = Endpoint::from_words(ip.source, u16::from_ne_bytes(tcp.source));
+    let destination = Endpoint::from_words(ip.destination, u16::from_ne_bytes(tcp.destination));
+    let length = length.wrapping_sub(segment.tcp.wrapping_sub(ETHERNET + IPV6));
+    segment.complete::<D>(source, destination, &tcp, length)
 }
 
 /// Walks IPv6 extension headers (RFC 8200 §4) to a TCP header; `None` if there is none.
@@ -279,26 +324,22 @@ fn listener(port: [u8; 2]) -> Option<u16> {
 }
 
 impl Segment {
-    /// Nothing known yet.
-    pub const EMPTY: Self = Self {
-        ipv6: false,
-        shape: Shape::Plain,
-        listener: 0,
-        peer: Peer(Endpoint::UNSPECIFIED),
-        local: Local(Endpoint::UNSPECIFIED),
-        tcp: 0,
-        sequence: 0,
-        acknowledgment: 0,
-        flags: 0,
-        header: 0,
-        payload: 0,
-    };
-
     /// Takes what the TCP header says; it and the payload are `length` bytes. `None` if that cannot be, or if
     /// no listener guards the port.
     #[inline(always)]
-    fn complete(&mut self, tcp: &TcpHeader, length: usize) -> Option<()> {
-        self.listener = listener(tcp.destination)?;
+    fn complete<D: Direction>(
+        &mut self,
+        source: Endpoint,
+        destination: Endpoint,
+        tcp: &TcpHeader,
+        length: usize,
+    ) -> Option<()> {
+        (self.peer, self.local) = if D::OUTGOING {
+            (Peer(destination), Local(source))
+        } else {
+            (Peer(source), Local(destination))
+        };
+        self.listener = listener(if D::OUTGOING { tcp.source } else { tcp.destination })?;
         self.sequence = u32::from_be_bytes(tcp.sequence);
         self.acknowledgment = u32::from_be_bytes(tcp.acknowledgment);
         self.flags = tcp.flags;
@@ -309,6 +350,16 @@ impl Segment {
         self.payload = length - self.header;
         Some(())
     }
+}
+
+/// A length for a helper, checked to be from 1 to `MOST`.
+///
+/// To be called directly before each use: the compiler must not know what it knows, or it drops a check that the
+/// verifier needs, and older verifiers forget what they know of a number that is kept on the stack.
+#[inline(always)]
+pub fn bounded<const MOST: usize>(length: usize) -> Option<usize> {
+    let below = black_box(length.wrapping_sub(1));
+    if below >= MOST { None } else { Some(below + 1) }
 }
 
 /// The context as the raw helpers want it.

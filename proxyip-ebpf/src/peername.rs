@@ -3,17 +3,19 @@
 use aya_ebpf::programs::SockAddrContext;
 use proxyip_common::{
     counter::Counter,
-    flow::{FlowRecord, Origin},
+    flow::{FlowRecord, HandOff, Origin},
 };
 
 use crate::{count::count, maps::SOCKETS};
 
-/// The client of this socket, if its header named one.
+/// The client of this socket, if its header named one. An application that reads the header itself expects to
+/// see the load balancer.
 #[inline(always)]
 fn client(ctx: &SockAddrContext) -> Option<&'static FlowRecord> {
     // SAFETY: the context's own socket.
     let record = unsafe { SOCKETS.get_ptr_mut(ctx).as_ref() }?;
-    if record.origin == Origin::Proxied as u8 { Some(record) } else { None }
+    let hidden = record.hand_off == HandOff::Observe as u8;
+    if record.origin == Origin::Proxied as u8 && !hidden { Some(record) } else { None }
 }
 
 /// For `AF_INET` sockets. An IPv6 client cannot be expressed there: the peer stays.

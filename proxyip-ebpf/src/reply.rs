@@ -10,7 +10,6 @@ use proxyip_common::settings::NamespaceSettings;
 use crate::{
     checksum::{copy, fold, pseudo_header, sum},
     event::now,
-    options::Timestamps,
     packet::{ETHERNET, IPV4, IPV6, PROTOCOL_TCP, Segment, TCP, flags, raw},
 };
 
@@ -211,38 +210,17 @@ pub fn put_option<const N: usize>(frame: &mut Frame, at: usize, option: [u8; N])
     copy(&mut frame.0, OPTIONS_AT + at, option);
 }
 
-/// Puts a timestamps option behind two bytes of `lead` at the constant `at` of the frame's options.
+/// The clock of timestamps: in milliseconds, as the kernel's own sockets tick.
 #[inline(always)]
-pub fn put_timestamps(
-    frame: &mut Frame,
-    at: usize,
-    lead: [u8; 2],
-    settings: &NamespaceSettings,
-    received: Timestamps,
-) {
-    // In milliseconds, as the kernel's own sockets tick.
-    let clock = ((now() / 1_000_000) as u32).wrapping_add(settings.timestamp_offset);
-    put_option(frame, at, lead);
-    put_option(frame, at + 2, [8, 10]);
-    put_option(frame, at + 4, clock.to_be_bytes());
-    put_option(frame, at + 8, received.value.to_be_bytes());
+pub fn clock(settings: &NamespaceSettings) -> u32 {
+    ((now() / 1_000_000) as u32).wrapping_add(settings.timestamp_offset)
 }
 
-/// The bare ACK for a keep-alive probe.
+/// Puts a timestamps option, value and echo, behind two bytes of `lead` at the constant `at` of the frame's options.
 #[inline(always)]
-pub fn acknowledge(
-    segment: &Segment,
-    frame: &mut Frame,
-    settings: &NamespaceSettings,
-    received: Option<Timestamps>,
-    window: u16,
-) -> Reply {
-    let acknowledgment = segment.sequence.wrapping_add(1);
-    let mut reply = Reply::bare(segment.acknowledgment, acknowledgment, flags::ACK);
-    reply.window = window;
-    if let Some(received) = received {
-        put_timestamps(frame, 0, [1, 1], settings, received);
-        reply.options_length = 12;
-    }
-    reply
+pub fn put_timestamps(frame: &mut Frame, at: usize, lead: [u8; 2], (value, echo): (u32, u32)) {
+    put_option(frame, at, lead);
+    put_option(frame, at + 2, [8, 10]);
+    put_option(frame, at + 4, value.to_be_bytes());
+    put_option(frame, at + 8, echo.to_be_bytes());
 }

@@ -2,17 +2,23 @@
 
 use core::ffi::c_void;
 
-use crate::{
-    kfunc::{self, RequestAttributes},
-    packet::{Segment, raw},
-};
 use aya_ebpf::{
     bindings::{
         bpf_sock, bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1,
         bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2,
     },
-    helpers::{bpf_sk_release, bpf_skc_lookup_tcp, bpf_skc_to_mptcp_sock, bpf_skc_to_tcp_sock},
+    helpers::{
+        bpf_sk_fullsock, bpf_sk_release, bpf_sk_storage_get, bpf_skc_lookup_tcp,
+        bpf_skc_to_mptcp_sock, bpf_skc_to_tcp_sock, bpf_tcp_sock,
+    },
     programs::TcContext,
+};
+use proxyip_common::flow::FlowRecord;
+
+use crate::{
+    kfunc::{self, RequestAttributes},
+    maps::SOCKETS,
+    packet::{Segment, raw},
 };
 
 /// `BPF_F_CURRENT_NETNS`.
@@ -20,12 +26,15 @@ const CURRENT_NAMESPACE: u64 = u64::MAX;
 
 const TCP_TIME_WAIT: u32 = 6;
 const TCP_LISTEN: u32 = 10;
+const TCP_NEW_SYN_RECV: u32 = 12;
 
 /// What kind of socket would get the segment.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum State {
     Listening,
     TimeWait,
+    /// A request socket: the kernel has answered a SYN and awaits the handshake's end.
+    Request,
     /// Any other: the connection exists.
     Connected,
 }
@@ -59,6 +68,7 @@ impl Socket {
         match unsafe { (*self.0).state } {
             TCP_LISTEN => State::Listening,
             TCP_TIME_WAIT => State::TimeWait,
+            TCP_NEW_SYN_RECV => State::Request,
             _ => State::Connected,
         }
     }
@@ -67,6 +77,29 @@ impl Socket {
     pub fn is_mptcp(&self) -> bool {
         // SAFETY: not null, and held.
         !unsafe { bpf_skc_to_mptcp_sock(self.0.cast()) }.is_null()
+    }
+
+    /// The record in the storage of a full socket.
+    #[inline(always)]
+    pub fn record(&self) -> Option<&'static mut FlowRecord> {
+        let map: *mut c_void = core::ptr::from_ref(&SOCKETS).cast_mut().cast();
+        // SAFETY: not null, and held; the storage lives as long as the socket, and that as long as the program
+        // runs.
+        unsafe {
+            let full = bpf_sk_fullsock(self.0);
+            if full.is_null() {
+                return None;
+            }
+            let record = bpf_sk_storage_get(map, full.cast(), core::ptr::null_mut(), 0);
+            record.cast::<FlowRecord>().as_mut()
+        }
+    }
+
+    /// The sequence number that TCP expects next, host order.
+    #[inline(always)]
+    pub fn next_sequence(&self) -> Option<u32> {
+        // SAFETY: not null, and held.
+        unsafe { bpf_tcp_sock(self.0).as_ref() }.map(|tcp| tcp.rcv_nxt)
     }
 
     /// Gives the skb, and with it the connection, to this listening socket.

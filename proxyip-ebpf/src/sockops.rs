@@ -8,20 +8,23 @@ use aya_ebpf::{
         BPF_SK_STORAGE_GET_F_CREATE, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB,
         BPF_SOCK_OPS_STATE_CB_FLAG, BPF_TCP_CLOSE,
     },
+    btf_maps::lpm_trie::Key,
     helpers::{bpf_get_netns_cookie, bpf_sk_storage_get},
     programs::SockOpsContext,
 };
 use proxyip_common::{
     address::{Endpoint, Local, Peer},
-    counter::Counter,
+    counter::{Counter, per_listener},
     event::EventKind,
-    flow::{FlowKey, FlowRecord},
+    flow::{FlowKey, FlowRecord, HandOff, Translation},
+    settings::{HandOffChoice, ScopedAddress},
 };
 
 use crate::{
-    count::count,
+    count::{count, count_listener},
     event,
-    maps::{FLOWS, PORTS, SOCKETS},
+    maps::{FLOWS, HAS_NETNS_COOKIE, LISTENERS, PORTS, SOCKETS, TRANSLATIONS, TRUSTED},
+    observe::awaits_header,
 };
 
 const AF_INET: u32 = 2;
@@ -45,14 +48,31 @@ pub fn run(ctx: &SockOpsContext) {
 
 #[inline(always)]
 fn is_guarded(ctx: &SockOpsContext) -> bool {
-    PORTS.get(ctx.local_port() & 0xffff).is_some_and(|listener| *listener != 0)
+    listener(ctx).is_some()
+}
+
+/// The listener that guards the socket's local port.
+#[inline(always)]
+fn listener(ctx: &SockOpsContext) -> Option<u16> {
+    PORTS.get(ctx.local_port() & 0xffff)?.checked_sub(1)
 }
 
 /// Copies the flow's record to the socket, from where the socket's hooks read it.
 #[inline(always)]
 fn established(ctx: &SockOpsContext) {
     let key = key(ctx);
-    let Some(record) = FLOWS.get_ptr_mut(&key) else { return };
+    if let Some(translation) = TRANSLATIONS.get_ptr_mut(&key) {
+        // SAFETY: an element of the map; entries are not removed while their connection is being established.
+        let translation = unsafe { &mut *translation };
+        if translation.superseded == 0 {
+            translation.seen_ns = event::now();
+            translation.state = Translation::ESTABLISHED;
+        }
+    }
+    let Some(record) = FLOWS.get_ptr_mut(&key) else {
+        await_header(ctx, &key);
+        return;
+    };
     // SAFETY: an element of the map; entries are not removed while their connection is being established.
     let record = unsafe { &mut *record };
     if record.established_ns != 0 {
@@ -64,8 +84,37 @@ fn established(ctx: &SockOpsContext) {
         return;
     }
     count(Counter::Established);
-    let _ = ctx.set_cb_flags((ctx.cb_flags() | BPF_SOCK_OPS_STATE_CB_FLAG) as i32);
+    if record.hand_off == HandOff::Accept as u8 {
+        count_listener(record.listener, per_listener::ACCEPT_ESTABLISHED);
+    }
+    follow(ctx);
     event::send(EventKind::Established, &key, record, [0; 2]);
+}
+
+/// Asks to be told of the socket's changes of state.
+#[inline(always)]
+fn follow(ctx: &SockOpsContext) {
+    let _ = ctx.set_cb_flags((ctx.cb_flags() | BPF_SOCK_OPS_STATE_CB_FLAG) as i32);
+}
+
+/// Marks the socket of a connection that is observed: its header is yet to come.
+#[inline(always)]
+fn await_header(ctx: &SockOpsContext, key: &FlowKey) {
+    let Some(listener) = listener(ctx) else { return };
+    let observed = LISTENERS
+        .get(listener.into())
+        .is_some_and(|settings| settings.hand_off == HandOffChoice::Observe as u8);
+    let source = ScopedAddress::new(listener.into(), &key.peer.0);
+    let source = Key::new(ScopedAddress::BITS, source);
+    if !observed || TRUSTED.get(&source).is_none_or(|trusted| *trusted == 0) {
+        return;
+    }
+    let mut mark = FlowRecord { listener, hand_off: HandOff::Observe as u8, ..FlowRecord::EMPTY };
+    if storage(ctx, Some(&mut mark)).is_none() {
+        count(Counter::RecordLost);
+        return;
+    }
+    follow(ctx);
 }
 
 /// Notes what was received before the peer's FIN can come.
@@ -80,7 +129,13 @@ fn fin_acknowledged(ctx: &SockOpsContext) {
 #[inline(always)]
 fn closed(ctx: &SockOpsContext) {
     let Some(record) = storage(ctx, None) else { return };
+    if awaits_header(record) {
+        return;
+    }
     let key = key(ctx);
+    if record.hand_off == HandOff::Translate as u8 {
+        end_translation(ctx, &key);
+    }
     count(Counter::Closed);
     // SAFETY: a field of the context.
     let total = unsafe { (*ctx.ops).bytes_received };
@@ -98,6 +153,23 @@ fn closed(ctx: &SockOpsContext) {
     };
     event::send(EventKind::Closed, &key, record, bytes);
     let _ = FLOWS.remove(&key);
+}
+
+/// Ends the translation, unless the socket may leave a `TIME_WAIT` behind: then the agent removes the entry later.
+#[inline(always)]
+fn end_translation(ctx: &SockOpsContext, key: &FlowKey) {
+    let Some(translation) = TRANSLATIONS.get_ptr_mut(key) else { return };
+    // SAFETY: an element of the map, this socket's.
+    let translation = unsafe { &mut *translation };
+    if translation.superseded != 0 {
+        return;
+    }
+    if matches!(ctx.arg(0), TCP_FIN_WAIT2 | TCP_CLOSING) {
+        translation.seen_ns = event::now();
+        translation.state = Translation::CLOSED;
+    } else {
+        let _ = TRANSLATIONS.remove(key);
+    }
 }
 
 /// The record in the socket's storage; with `create`, put there.
@@ -155,7 +227,10 @@ fn key(ctx: &SockOpsContext) -> FlowKey {
             Endpoint::from_v6(field!(ctx.local_ip6), local_port),
         )
     };
-    // SAFETY: the context itself.
-    let namespace = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
+    let namespace = match HAS_NETNS_COOKIE.load() {
+        0 => 0,
+        // SAFETY: the context itself.
+        _ => unsafe { bpf_get_netns_cookie(ctx.as_ptr()) },
+    };
     FlowKey::new(namespace, Peer(peer), Local(local))
 }

@@ -3,45 +3,53 @@
 use aya_ebpf::{btf_maps::lpm_trie::Key, helpers::bpf_check_mtu, programs::TcContext};
 use proxyip_common::{
     cookie::Options as Agreed,
-    counter::{Counter, DropReason, KernelReason},
+    counter::{Counter, DropReason, Reason},
     settings::{NamespaceSettings, ScopedAddress},
 };
 
 use crate::{
-    accept::{Verdict, classes, flow_hash, settings},
+    accept::{classes, flow_hash},
+    judge::{Verdict, settings},
     maps::{NAMESPACE, ROUTES, Scratch},
     options::{self, Options},
     packet::{IPV4, IPV6, Segment, TCP, flags, raw},
-    reply::{Frame, Reply, put_option, put_timestamps},
+    reply::{Frame, Reply, clock, put_option, put_timestamps},
 };
 
 /// A SYN from a trusted source for a socket that listens.
+///
+/// # Errors
+/// Why the accept hand-off cannot serve the connection.
 #[inline(never)]
-pub fn judge_syn(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verdict {
+pub fn judge_syn(
+    ctx: &TcContext,
+    segment: &Segment,
+    scratch: &mut Scratch,
+) -> Result<Verdict, Reason> {
     let Some(settings) = settings() else {
-        return Verdict::drop(DropReason::SynAckFailed);
+        return Ok(Verdict::drop(DropReason::SynAckFailed));
     };
     if !settings.has(NamespaceSettings::SYNCOOKIES) {
-        return Verdict::LeaveToKernel(KernelReason::SynCookiesOff);
+        return Err(Reason::SynCookiesOff);
     }
     if !settings.has(NamespaceSettings::CONNTRACK_LOOSE) {
-        return Verdict::LeaveToKernel(KernelReason::ConntrackStrict);
+        return Err(Reason::ConntrackStrict);
     }
     if !options::read(ctx, segment, scratch) {
-        return Verdict::drop(DropReason::SynAckFailed);
+        return Ok(Verdict::drop(DropReason::SynAckFailed));
     }
     let offered = scratch.received;
     if offered.signed {
-        return Verdict::LeaveToKernel(KernelReason::Signed);
+        return Err(Reason::Signed);
     }
     // RFC 9293 §3.7.1: what a peer that offers no MSS can take.
     let default = if segment.ipv6 { 1220 } else { 536 };
     let Some(mss_class) = Agreed::class_of(offered.mss.unwrap_or(default), classes(segment)) else {
-        return Verdict::LeaveToKernel(KernelReason::MssTooSmall);
+        return Err(Reason::MssTooSmall);
     };
     match syn_ack(ctx, segment, &mut scratch.frame, settings, &offered, mss_class) {
-        Some(reply) => Verdict::Answer(Counter::SynAnswered, reply),
-        None => Verdict::drop(DropReason::SynAckFailed),
+        Some(reply) => Ok(Verdict::Answer(Counter::SynAnswered, reply)),
+        None => Ok(Verdict::drop(DropReason::SynAckFailed)),
     }
 }
 
@@ -82,7 +90,7 @@ fn syn_ack(
     }
     if let Some(received) = timestamps {
         let lead = if agreed.sack { [4, 2] } else { [1, 1] };
-        put_timestamps(frame, 8, lead, settings, received);
+        put_timestamps(frame, 8, lead, (clock(settings), received.value));
         reply.options_length = 20;
     }
     Some(reply)

@@ -1,0 +1,94 @@
+//! The first segment with payload: its header is read, and the connection given to the application.
+
+use aya_ebpf::{bindings::BPF_ANY, programs::TcContext};
+use proxyip_common::{
+    counter::{Counter, DropReason, per_listener},
+    event::EventKind,
+    flow::{FlowKey, HandOff},
+};
+
+use crate::{
+    count::{count, count_listener},
+    event, handover, header,
+    intact::is_intact,
+    judge::{Refusal, Verdict, settings},
+    maps::{FLOWS, Scratch},
+    observe,
+    packet::Segment,
+    platform::Platform,
+    socket::Socket,
+    translate,
+};
+
+/// Reads the header, records the flow and begins the hand-off that is in `scratch.hand_off`.
+#[inline(always)]
+pub fn run<P: Platform>(
+    ctx: &TcContext,
+    segment: &Segment,
+    scratch: &mut Scratch,
+    socket: &Socket,
+) -> Verdict {
+    let verdict = match record(ctx, segment, scratch) {
+        Ok(()) => begin::<P>(ctx, segment, scratch, socket),
+        Err(verdict) => verdict,
+    };
+    match verdict {
+        // The kernel has a request socket or a connection of its own.
+        Verdict::Refuse(reason, Refusal::Reset) if scratch.hand_off != HandOff::Accept as u8 => {
+            Verdict::reset_both(reason)
+        }
+        verdict => verdict,
+    }
+}
+
+/// Reads the header; the flow is then in `scratch.event` and in the table.
+#[inline(always)]
+fn record(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Result<(), Verdict> {
+    if !is_intact(ctx, segment, scratch) {
+        return Err(Verdict::drop(DropReason::Checksum));
+    }
+    header::read(ctx, segment, scratch).map_err(Verdict::reset)?;
+    let Some(settings) = settings() else {
+        return Err(Verdict::drop(DropReason::FlowTable));
+    };
+    scratch.event.key = FlowKey::new(settings.cookie, segment.peer, segment.local);
+    let inserted = FLOWS.insert(&scratch.event.key, &scratch.event.record, BPF_ANY.into());
+    inserted.map_err(|_| Verdict::reset(DropReason::FlowTable))
+}
+
+#[inline(always)]
+fn begin<P: Platform>(
+    ctx: &TcContext,
+    segment: &Segment,
+    scratch: &mut Scratch,
+    socket: &Socket,
+) -> Verdict {
+    const TRANSLATE: u8 = HandOff::Translate as u8;
+    const OBSERVE: u8 = HandOff::Observe as u8;
+    let verdict = match scratch.hand_off {
+        TRANSLATE => translate::begin(segment, scratch, socket.state()),
+        OBSERVE => Verdict::Pass,
+        _ if P::ACCEPT => match handover::build(ctx, segment, scratch, socket) {
+            Ok(()) => Verdict::Pass,
+            Err(verdict) => verdict,
+        },
+        _ => Verdict::drop(DropReason::AssignRefused),
+    };
+    if matches!(verdict, Verdict::Refuse(..) | Verdict::Hold(_)) {
+        let _ = FLOWS.remove(&scratch.event.key);
+        return verdict;
+    }
+    count(Counter::HandedOver);
+    if scratch.event.record.has_tlvs != 0 {
+        event::send_scratch(scratch, EventKind::Header, 0);
+    }
+    match scratch.hand_off {
+        TRANSLATE => {}
+        OBSERVE => {
+            count_listener(segment.listener, per_listener::OBSERVE);
+            observe::begin(scratch, socket);
+        }
+        _ => count_listener(segment.listener, per_listener::ACCEPT),
+    }
+    verdict
+}
