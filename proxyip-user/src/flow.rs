@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use proxyip_common::flow::{FlowKey, FlowRecord, Origin};
+use proxyip_common::flow::{FlowKey, FlowRecord, HandOff, Origin};
 use serde::{Deserialize, Serialize};
 
 use crate::tlvs::TlvsJson;
@@ -14,7 +14,7 @@ pub struct Flow {
     /// The listener's name; absent if the configuration no longer has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listener: Option<String>,
-    /// How the connection was given to the application.
+    /// How the connection was given to the application: `accept`, `translate` or `observe`.
     pub hand_off: Cow<'static, str>,
     /// What the header said of the client: `proxied`, `local` or `unknown`.
     pub origin: Cow<'static, str>,
@@ -44,7 +44,7 @@ impl Flow {
     ) -> Self {
         Self {
             listener,
-            hand_off: HAND_OFF.into(),
+            hand_off: HandOff::from_u8(record.hand_off).unwrap_or(HandOff::Accept).label().into(),
             origin: Origin::from_u8(record.origin).unwrap_or(Origin::Unknown).label().into(),
             version: if record.version == 1 { "v1" } else { "v2" }.into(),
             client: record.client.0.to_socket_addr(),
@@ -55,6 +55,3 @@ impl Flow {
         }
     }
 }
-
-/// The one hand-off of this version.
-pub const HAND_OFF: &str = "accept";

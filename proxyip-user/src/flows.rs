@@ -158,6 +158,7 @@ pub(crate) mod tests {
             version: 2,
             origin: 1,
             has_tlvs: 1,
+            hand_off: 2,
             ..FlowRecord::EMPTY
         }
     }
@@ -178,6 +179,7 @@ pub(crate) mod tests {
         let flow = flows.describe(&key, &record());
         assert_eq!(flow.tlvs.unwrap().alpn.as_deref(), Some("h2"));
         assert_eq!(flow.listener.as_deref(), Some("web"));
+        assert_eq!(flow.hand_off, "translate");
         flows.forget(&key);
         assert_eq!(flows.describe(&key, &record()).tlvs, None);
     }

@@ -20,7 +20,7 @@ pub struct Line {
     /// `accept`, `reset` or `drop`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<&'static str>,
-    /// The label of a [`DropReason`] or [`KernelReason`](proxyip_common::counter::KernelReason).
+    /// The label of a [`DropReason`] or [`Reason`](proxyip_common::counter::Reason).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
     /// Which connection.
@@ -108,7 +108,10 @@ pub const fn verdict(reason: DropReason) -> &'static str {
         | R::V2Checksum
         | R::UntrustedReset
         | R::FlowTable
-        | R::AssignRefused => "reset",
+        | R::AssignRefused
+        | R::TranslationTable
+        | R::HandshakeUnknown
+        | R::StackRefuses => "reset",
         R::UntrustedDropped
         | R::Checksum
         | R::Fragment
@@ -116,7 +119,8 @@ pub const fn verdict(reason: DropReason) -> &'static str {
         | R::SynAckFailed
         | R::ReplyFailed
         | R::TrimFailed
-        | R::PayloadWithoutSocket => "drop",
+        | R::PayloadWithoutSocket
+        | R::TranslateFailed => "drop",
     }
 }
 

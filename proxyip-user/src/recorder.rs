@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use proxyip_common::counter::{DropReason, KernelReason};
+use proxyip_common::counter::{DropReason, Reason};
 use proxyip_common::event::{Event, EventKind};
+use proxyip_common::flow::HandOff;
 
-use crate::flow::HAND_OFF;
 use crate::flow_log::FlowLog;
 use crate::flows::Flows;
 use crate::line::{Connection, Line, verdict};
@@ -84,12 +84,16 @@ impl Recorder {
         self.write(|| Line {
             verdict: Some(verdict),
             reason: Some(label),
-            ..Line::new("refuse", event, self.attempt(event, Some(HAND_OFF)))
+            ..Line::new(
+                "refuse",
+                event,
+                self.attempt(event, HandOff::from_u8(event.record.hand_off)),
+            )
         });
     }
 
     fn left_to_kernel(&mut self, event: &Event) {
-        let reason = KernelReason::from_u8(event.reason);
+        let reason = Reason::from_u8(event.reason);
         let (label, sentence) = reason.map_or(OTHER, |reason| (reason.label(), reason.sentence()));
         if self.warnings.allow(label) {
             tracing::warn!(
@@ -114,10 +118,10 @@ impl Recorder {
         Connection::Flow(Box::new(self.flows.describe(&event.key, &event.record)))
     }
 
-    fn attempt(&self, event: &Event, hand_off: Option<&'static str>) -> Connection {
+    fn attempt(&self, event: &Event, hand_off: Option<HandOff>) -> Connection {
         Connection::Attempt {
             listener: self.flows.listener(event.record.listener),
-            hand_off,
+            hand_off: hand_off.map(HandOff::label),
             peer: event.key.peer.0.to_socket_addr(),
             local: event.key.local.0.to_socket_addr(),
         }
@@ -183,7 +187,7 @@ mod tests {
         recorder.handle(&event(EventKind::Established, 0, record()), &[]);
         recorder.close();
         let mut flow = json!({
-            "event": "accept", "verdict": "accept", "listener": "web", "hand_off": "accept",
+            "event": "accept", "verdict": "accept", "listener": "web", "hand_off": "translate",
             "origin": "proxied", "version": "v2", "client": "203.0.113.9:51234",
             "peer": "10.0.0.2:41000", "local": "10.0.1.2:443", "destination": "192.0.2.1:443",
             "tlvs": {"alpn": "h2"},
@@ -204,9 +208,10 @@ mod tests {
         let path = directory.path().join("flows.log");
         let mut recorder = recorder(&path);
         let refused = DropReason::V1Address as u8;
-        recorder.handle(&event(EventKind::Refused, refused, FlowRecord::EMPTY), &[]);
+        let decided = FlowRecord { hand_off: HandOff::Observe as u8, ..FlowRecord::EMPTY };
+        recorder.handle(&event(EventKind::Refused, refused, decided), &[]);
         recorder.handle(&event(EventKind::Refused, 255, FlowRecord::EMPTY), &[]);
-        let left = KernelReason::Mptcp as u8;
+        let left = Reason::Mptcp as u8;
         recorder.handle(&event(EventKind::LeftToKernel, left, FlowRecord::EMPTY), &[]);
         recorder.close();
         let (peer, local) = ("10.0.0.2:41000", "10.0.1.2:443");
@@ -214,9 +219,9 @@ mod tests {
             lines(&path),
             [
                 json!({"event": "refuse", "verdict": "reset", "reason": "v1_address",
-                    "listener": "web", "hand_off": "accept", "peer": peer, "local": local}),
+                    "listener": "web", "hand_off": "observe", "peer": peer, "local": local}),
                 json!({"event": "refuse", "verdict": "drop", "reason": "other",
-                    "listener": "web", "hand_off": "accept", "peer": peer, "local": local}),
+                    "listener": "web", "peer": peer, "local": local}),
                 json!({"event": "left_to_kernel", "reason": "mptcp", "listener": "web",
                     "peer": peer, "local": local}),
             ]

@@ -1,6 +1,7 @@
 //! HTTP/1.1 with JSON over a Unix socket.
 
 mod flow_stream;
+pub mod hand_offs;
 mod socket;
 mod source;
 pub mod status;
@@ -25,7 +26,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 pub use self::socket::Socket;
-pub use self::source::{KernelSource, Source};
+pub use self::source::Source;
 use crate::config::Config;
 use crate::flows::Flows;
 

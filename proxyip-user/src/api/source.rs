@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 
 use anyhow::Result;
-use proxyip_common::counter::{Counter, DropReason, KernelReason};
+use proxyip_common::counter::{Counter, DropReason, Reason};
 use proxyip_common::flow::{FlowKey, FlowRecord};
 
-use crate::kernel::{CounterMap, FlowMap};
+use crate::kernel::{ListenerCounts, Obstacle, View};
 
 /// A flow as the flow table has it.
 type Entry = (FlowKey, FlowRecord);
@@ -25,19 +25,18 @@ pub trait Source: Send + Sync + 'static {
     /// Refusals by reason.
     fn drops(&self) -> Result<Vec<(DropReason, u64)>>;
     /// Connections left to the kernel by reason.
-    fn left_to_kernel(&self) -> Result<Vec<(KernelReason, u64)>>;
+    fn left_to_kernel(&self) -> Result<Vec<(Reason, u64)>>;
+    /// How many connections are translated now.
+    fn translated(&self) -> Result<u64>;
+    /// Connections of a listener by hand-off.
+    fn listener_counts(&self, listener: u16) -> Result<ListenerCounts>;
+    /// What keeps a listener's new connections from the accept hand-off.
+    fn obstacle(&self, listener: u16) -> Result<Option<Obstacle>>;
+    /// What the kernel cannot do; a line each.
+    fn limits(&self) -> Vec<String>;
 }
 
-/// The real maps.
-#[derive(Clone)]
-pub struct KernelSource {
-    /// The flow table.
-    pub flows: FlowMap,
-    /// The counters.
-    pub counters: CounterMap,
-}
-
-impl Source for KernelSource {
+impl Source for View {
     fn flow(&self, peer: SocketAddr, local: SocketAddr) -> Result<Option<Entry>> {
         self.flows.get(peer, local)
     }
@@ -58,7 +57,23 @@ impl Source for KernelSource {
         self.counters.drops()
     }
 
-    fn left_to_kernel(&self) -> Result<Vec<(KernelReason, u64)>> {
+    fn left_to_kernel(&self) -> Result<Vec<(Reason, u64)>> {
         self.counters.left_to_kernel()
+    }
+
+    fn translated(&self) -> Result<u64> {
+        self.translations.count()
+    }
+
+    fn listener_counts(&self, listener: u16) -> Result<ListenerCounts> {
+        self.listeners.counts(listener)
+    }
+
+    fn obstacle(&self, listener: u16) -> Result<Option<Obstacle>> {
+        self.obstacle(listener)
+    }
+
+    fn limits(&self) -> Vec<String> {
+        self.environment.limits().to_vec()
     }
 }

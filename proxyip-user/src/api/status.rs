@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use ipnet::IpNet;
-use proxyip_common::counter::{Counter, DropReason, KernelReason};
+use proxyip_common::counter::{Counter, DropReason, Reason};
 use serde::{Deserialize, Serialize};
 
 use super::Source;
-use crate::config::{Config, Netns};
+use super::hand_offs::{Connections, NewConnections};
+use crate::config::{Config, Listener, Netns};
 
 /// Numbers by label.
 pub type Numbers = BTreeMap<String, u64>;
@@ -32,6 +33,10 @@ pub struct Status {
     pub listeners: Vec<ListenerJson>,
     /// Flows that are known now.
     pub flows: u64,
+    /// Connections that are translated now.
+    pub translated: u64,
+    /// What the kernel cannot do, and the fallback that is taken; a line each.
+    pub kernel: Vec<String>,
 }
 
 /// An interface.
@@ -54,6 +59,10 @@ pub struct ListenerJson {
     pub trusted: Vec<IpNet>,
     /// The hand-off as configured.
     pub hand_off: String,
+    /// The hand-off of new connections.
+    pub new_connections: NewConnections,
+    /// Connections by hand-off.
+    pub connections: Vec<Connections>,
 }
 
 pub(super) fn read(source: &dyn Source, config: &Config) -> Result<Status> {
@@ -64,21 +73,31 @@ pub(super) fn read(source: &dyn Source, config: &Config) -> Result<Status> {
             Netns::Path(path) => path.display().to_string(),
         },
     });
-    let listeners = config.listeners.iter().map(|listener| ListenerJson {
-        name: listener.name.clone(),
-        ports: listener.ports.clone(),
-        trusted: listener.trusted.clone(),
-        hand_off: listener.hand_off.label().into(),
-    });
+    let listeners =
+        (0u16..).zip(&config.listeners).map(|(index, one)| listener(source, index, one));
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
         counters: labelled(source.counters()?, Counter::label),
         drops: labelled(source.drops()?, DropReason::label),
-        left_to_kernel: labelled(source.left_to_kernel()?, KernelReason::label),
+        left_to_kernel: labelled(source.left_to_kernel()?, Reason::label),
         interfaces: interfaces.collect(),
-        listeners: listeners.collect(),
+        listeners: listeners.collect::<Result<_>>()?,
         flows: source.flow_count()?,
+        translated: source.translated()?,
+        kernel: source.limits(),
+    })
+}
+
+fn listener(source: &dyn Source, index: u16, listener: &Listener) -> Result<ListenerJson> {
+    let obstacle = source.obstacle(index)?;
+    Ok(ListenerJson {
+        name: listener.name.clone(),
+        ports: listener.ports.clone(),
+        trusted: listener.trusted.clone(),
+        hand_off: listener.hand_off_label().into(),
+        new_connections: NewConnections::new(listener.hand_off, obstacle.as_ref()),
+        connections: Connections::of(&source.listener_counts(index)?),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use proxyip_common::counter::{Counter, DropReason, KernelReason};
+use proxyip_common::counter::{Counter, DropReason, Reason};
 use proxyip_common::flow::{FlowKey, FlowRecord};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,6 +12,7 @@ use super::*;
 use crate::client::{self, ClientError};
 use crate::flow::Flow;
 use crate::flows::tests::{HEADER, flows, key, record};
+use crate::kernel::{ListenerCounts, Obstacle};
 
 /// Maps with `flows` entries from 10.0.0.2 and ports from 1 on; the last cannot be read if `broken`.
 struct Maps {
@@ -56,8 +57,25 @@ impl Source for Maps {
         Ok(vec![(DropReason::V1Port, 2)])
     }
 
-    fn left_to_kernel(&self) -> Result<Vec<(KernelReason, u64)>> {
-        Ok(vec![(KernelReason::Mptcp, 1)])
+    fn left_to_kernel(&self) -> Result<Vec<(Reason, u64)>> {
+        Ok(vec![(Reason::Mptcp, 1)])
+    }
+
+    fn translated(&self) -> Result<u64> {
+        Ok(2)
+    }
+
+    fn listener_counts(&self, listener: u16) -> Result<ListenerCounts> {
+        assert_eq!(listener, 0);
+        Ok(ListenerCounts { accept: 10, observe: 0, translate: vec![(Reason::Mptcp, 5)] })
+    }
+
+    fn obstacle(&self, _: u16) -> Result<Option<Obstacle>> {
+        Ok(Some(Obstacle { reason: Reason::NoKfunc, netns: None }))
+    }
+
+    fn limits(&self) -> Vec<String> {
+        vec!["Linux is old".into()]
     }
 }
 
@@ -91,7 +109,7 @@ async fn lookup_finds_the_client() {
         let request = "/v1/flows/lookup?peer=[::ffff:10.0.0.2]:1&local=10.0.1.2:443";
         let (flow, _) = client::get::<Value>(path, request).await.unwrap();
         let expected = json!({
-            "listener": "web", "hand_off": "accept", "origin": "proxied", "version": "v2",
+            "listener": "web", "hand_off": "translate", "origin": "proxied", "version": "v2",
             "client": "203.0.113.9:51234", "peer": "10.0.0.2:1", "local": "10.0.1.2:443",
             "destination": "192.0.2.1:443", "tlvs": {"alpn": "h2"},
         });
@@ -138,9 +156,18 @@ async fn readiness_and_status() {
             "counters": {"established": 7}, "drops": {"v1_port": 2}, "left_to_kernel": {"mptcp": 1},
             "interfaces": [{"name": "eth0", "netns": "host"}],
             "listeners": [
-                {"name": "web", "ports": [443], "trusted": ["10.0.0.0/8"], "hand_off": "auto"},
+                {
+                    "name": "web", "ports": [443], "trusted": ["10.0.0.0/8"], "hand_off": "auto",
+                    "new_connections":
+                        {"hand_off": "translate", "why": Reason::NoKfunc.sentence()},
+                    "connections": [
+                        {"hand_off": "accept", "count": 10},
+                        {"hand_off": "translate", "reason": "mptcp", "count": 5,
+                            "sentence": "the application listens with an MPTCP socket"},
+                    ],
+                },
             ],
-            "flows": 3,
+            "flows": 3, "translated": 2, "kernel": ["Linux is old"],
         });
         assert_eq!(status, expected);
     })

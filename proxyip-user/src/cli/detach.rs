@@ -1,6 +1,8 @@
 //! `proxyip detach`
 
+use std::io::{self, Write};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -11,13 +13,16 @@ use crate::lock::AgentLock;
 
 /// Remove the kernel programs that an agent has left working.
 ///
-/// Connections that were accepted live on; new ones reach applications with their PROXY header.
-/// Refuses while an agent runs.
+/// Connections that were accepted live on; those that are translated may end first, and are cut if they do
+/// not. New ones reach applications with their PROXY header. Refuses while an agent runs.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Where the kernel programs are pinned.
     #[arg(long, value_name = "DIR", default_value = DEFAULT_PIN_PATH)]
     pin_path: PathBuf,
+    /// How long to wait for translated connections to end.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    drain: u32,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
@@ -26,5 +31,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         return print(format!("nothing is pinned in {}\n", path.display()));
     }
     let _lock = AgentLock::take(path)?;
-    kernel::detach(path)
+    let patience = Duration::from_secs(arguments.drain.into());
+    kernel::detach(path, patience, |sentence| {
+        writeln!(io::stderr(), "proxyip: {sentence}").ok();
+    })
 }

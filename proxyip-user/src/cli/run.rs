@@ -15,7 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing_subscriber::EnvFilter;
 
 use super::USAGE;
-use crate::api::{self, KernelSource, Shared, Socket};
+use crate::api::{self, Shared, Socket};
 use crate::config::{Config, ConfigError, KernelLog, PortRange, interface_name, network};
 use crate::flow_log::FlowLog;
 use crate::flows::Flows;
@@ -141,10 +141,9 @@ async fn agent(config: Config, kernel_log: KernelLog) -> Result<()> {
     let flows = Arc::new(Flows::new(&config));
     let recorder = RefCell::new(Recorder::new(Arc::clone(&flows), log));
 
-    let (events, maintenance, flow_map, counters) = Kernel::start(&config, kernel_log)?.split();
-    let source = KernelSource { flows: flow_map, counters };
+    let (events, maintenance, view) = Kernel::start(&config, kernel_log)?.split();
     let path = config.api.socket.clone();
-    let shared = Shared::new(source, flows, Arc::new(config));
+    let shared = Shared::new(view, flows, Arc::new(config));
     tracing::info!("ready; the API answers on {}", path.display());
 
     let result = tokio::select! {

@@ -3,10 +3,11 @@
 use std::fmt::{self, Write};
 
 use anyhow::Result;
-use proxyip_common::counter::{Counter, DropReason, KernelReason};
+use proxyip_common::counter::{Counter, DropReason, Reason};
 
 use super::{Reading, print};
-use crate::api::status::{Numbers, Status};
+use crate::api::hand_offs::{Connections, NewConnections};
+use crate::api::status::{ListenerJson, Numbers, Status};
 use crate::client;
 
 /// Show what the agent guards, and what it has counted.
@@ -27,7 +28,12 @@ pub(super) async fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn render(text: &mut String, status: &Status) -> fmt::Result {
-    writeln!(text, "proxyip {}, process {}, {} flows", status.version, status.pid, status.flows)?;
+    let Status { version, pid, flows, translated, .. } = status;
+    writeln!(text, "proxyip {version}, process {pid}, {flows} flows, {translated} translated")?;
+    if !status.kernel.is_empty() {
+        writeln!(text, "\nLimits of the kernel")?;
+        status.kernel.iter().try_for_each(|limit| writeln!(text, "  {limit}"))?;
+    }
     writeln!(text, "\nAttached to")?;
     for interface in &status.interfaces {
         match interface.netns.as_str() {
@@ -36,23 +42,32 @@ fn render(text: &mut String, status: &Status) -> fmt::Result {
         }
     }
     writeln!(text, "\nListeners")?;
-    for listener in &status.listeners {
-        let trusted: Vec<_> = listener.trusted.iter().map(ToString::to_string).collect();
-        writeln!(
-            text,
-            "  {}: ports {}, hand-off {}, trusts {}",
-            listener.name,
-            ranges(&listener.ports),
-            listener.hand_off,
-            trusted.join(", ")
-        )?;
-    }
+    status.listeners.iter().try_for_each(|one| listener(text, one))?;
     let counters = sentences(Counter::ALL, |counter| (counter.label(), counter.sentence()));
     numbers(text, "Counted", &status.counters, &counters)?;
     let drops = sentences(DropReason::ALL, |reason| (reason.label(), reason.sentence()));
     numbers(text, "Refused", &status.drops, &drops)?;
-    let left = sentences(KernelReason::ALL, |reason| (reason.label(), reason.sentence()));
+    let left = sentences(Reason::ALL, |reason| (reason.label(), reason.sentence()));
     numbers(text, "Left to the kernel, header in place", &status.left_to_kernel, &left)
+}
+
+fn listener(text: &mut String, listener: &ListenerJson) -> fmt::Result {
+    let trusted: Vec<_> = listener.trusted.iter().map(ToString::to_string).collect();
+    writeln!(
+        text,
+        "  {}: ports {}, hand-off {}, trusts {}",
+        listener.name,
+        ranges(&listener.ports),
+        listener.hand_off,
+        trusted.join(", ")
+    )?;
+    let NewConnections { hand_off, why } = &listener.new_connections;
+    writeln!(text, "    {:>10}  {hand_off:<9}  {why}", "new")?;
+    for Connections { hand_off, sentence, count, .. } in &listener.connections {
+        let why = sentence.as_deref().unwrap_or_default();
+        writeln!(text, "{}", format!("    {count:>10}  {hand_off:<9}  {why}").trim_end())?;
+    }
+    Ok(())
 }
 
 /// A label and its sentence.
@@ -109,6 +124,33 @@ mod tests {
     }
 
     #[test]
+    fn each_hand_off_of_a_listener_has_its_line() {
+        let connections = |hand_off: &'static str, sentence: Option<&'static str>, count| {
+            let sentence = sentence.map(Into::into);
+            Connections { hand_off: hand_off.into(), reason: None, sentence, count }
+        };
+        let mut text = String::new();
+        let web = ListenerJson {
+            name: "web".into(),
+            ports: vec![443],
+            trusted: vec!["10.0.0.0/8".parse().unwrap()],
+            hand_off: "auto".into(),
+            new_connections: NewConnections { hand_off: "accept".into(), why: "it may".into() },
+            connections: vec![
+                connections("accept", None, 10),
+                connections("translate", Some("MPTCP"), 5),
+            ],
+        };
+        listener(&mut text, &web).unwrap();
+        let expected = "  web: ports 443, hand-off auto, trusts 10.0.0.0/8
+           new  accept     it may
+            10  accept
+             5  translate  MPTCP
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
     fn only_what_is_not_zero_is_shown() {
         let counted: Numbers = [("established", 7), ("bypassed", 0), ("later", 3)]
             .map(|(label, n)| (label.into(), n))
@@ -119,7 +161,8 @@ mod tests {
         numbers(&mut text, "Refused", &Numbers::new(), &[]).unwrap();
         assert_eq!(
             text,
-            "\nCounted\n           7  established              connection handed over and established\n           \
+            "\nCounted\n           7  established              \
+             connection whose header was read and that is established\n           \
              3  later                    \n\nRefused\n  nothing\n"
         );
     }

@@ -11,12 +11,13 @@ use super::problem::{Fault, Problem};
 use super::table::{Node, Report, Table, choose, integer};
 use super::value::{self, PortRange};
 use super::{
-    Agent, Api, Config, FlowFormat, HandOff, Interface, Listener, Log, Netns, Unknown, Untrusted,
-    Versions, distinct,
+    Agent, Api, Config, FlowFormat, HandOffChoice, Interface, Listener, Log, Netns, Unknown,
+    Untrusted, Versions, distinct,
 };
 
-const MIN_FLOWS: u32 = 1024;
-const MAX_FLOWS: u32 = 16_777_216;
+/// Of the tables whose size can be chosen.
+const MIN_ENTRIES: u32 = 1024;
+const MAX_ENTRIES: u32 = 16_777_216;
 
 pub(super) fn read(text: &str) -> Result<Config, Vec<Problem>> {
     let mut report = Report::new(text);
@@ -128,10 +129,10 @@ fn listener(report: &mut Report, table: Table) -> Listener {
     ];
     let unknown = [("accept", Some(Unknown::Accept)), ("reset", Some(Unknown::Reset))];
     let hand_off = [
-        ("auto", Some(HandOff::Auto)),
-        ("accept", Some(HandOff::Accept)),
-        ("translate", None),
-        ("observe", None),
+        ("auto", Some(HandOffChoice::Auto)),
+        ("accept", Some(HandOffChoice::Accept)),
+        ("translate", Some(HandOffChoice::Translate)),
+        ("observe", Some(HandOffChoice::Observe)),
     ];
     Listener {
         name: table.parsed(report, "name", name).unwrap_or(default.name),
@@ -230,12 +231,14 @@ fn log(report: &mut Report, table: Table) -> Log {
 }
 
 fn agent(report: &mut Report, table: Table) -> Agent {
-    table.check_keys(report, &["pin_path", "max_flows"], &[]);
+    table.check_keys(report, &["pin_path", "max_flows", "max_translated"], &[]);
     let default = Agent::default();
+    let mut entries = |key| table.number(report, key, MIN_ENTRIES, MAX_ENTRIES);
+    let max_flows = entries("max_flows").unwrap_or(default.max_flows);
+    let max_translated = entries("max_translated").unwrap_or(default.max_translated);
     Agent {
         pin_path: table.absolute_path(report, "pin_path").unwrap_or(default.pin_path),
-        max_flows: table
-            .number(report, "max_flows", MIN_FLOWS, MAX_FLOWS)
-            .unwrap_or(default.max_flows),
+        max_flows,
+        max_translated,
     }
 }

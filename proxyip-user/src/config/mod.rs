@@ -14,7 +14,7 @@ mod value;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
-pub use proxyip_common::settings::Untrusted;
+pub use proxyip_common::settings::{HandOffChoice, Untrusted};
 
 pub use self::problem::{ConfigError, Fault, Problem};
 pub use self::value::{PortRange, interface_name, network};
@@ -29,6 +29,8 @@ const DEFAULT_INTERFACE: &str = "eth0";
 const DEFAULT_LISTENER: &str = "default";
 /// Entries of the flow table.
 const DEFAULT_MAX_FLOWS: u32 = 262_144;
+/// Entries of the table of translated connections.
+const DEFAULT_MAX_TRANSLATED: u32 = 262_144;
 
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +81,7 @@ pub struct Listener {
     /// What happens to headers that name no client.
     pub unknown: Unknown,
     /// How connections are given to the application.
-    pub hand_off: HandOff,
+    pub hand_off: HandOffChoice,
 }
 
 /// `versions` of a listener; at least one is allowed.
@@ -100,22 +102,15 @@ pub enum Unknown {
     Reset,
 }
 
-/// `hand_off` of a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HandOff {
-    /// The best that kernel and socket allow.
-    Auto,
-    /// Accept, nothing else.
-    Accept,
-}
-
-impl HandOff {
-    /// As the configuration and the API name it.
+impl Listener {
+    /// `hand_off` as the configuration and the API name it.
     #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Accept => "accept",
+    pub const fn hand_off_label(&self) -> &'static str {
+        match self.hand_off {
+            HandOffChoice::Auto => "auto",
+            HandOffChoice::Accept => "accept",
+            HandOffChoice::Translate => "translate",
+            HandOffChoice::Observe => "observe",
         }
     }
 }
@@ -152,6 +147,8 @@ pub struct Agent {
     pub pin_path: PathBuf,
     /// Entries of the flow table, 1024 to 16777216.
     pub max_flows: u32,
+    /// How many connections can be translated at a time, 1024 to 16777216.
+    pub max_translated: u32,
 }
 
 /// How much the kernel programs say.
@@ -235,7 +232,7 @@ impl Default for Listener {
             untrusted: Untrusted::Bypass,
             versions: Versions { v1: true, v2: true },
             unknown: Unknown::Accept,
-            hand_off: HandOff::Auto,
+            hand_off: HandOffChoice::Auto,
         }
     }
 }
@@ -260,12 +257,16 @@ impl Default for Log {
 
 impl Default for Agent {
     fn default() -> Self {
-        Self { pin_path: DEFAULT_PIN_PATH.into(), max_flows: DEFAULT_MAX_FLOWS }
+        Self {
+            pin_path: DEFAULT_PIN_PATH.into(),
+            max_flows: DEFAULT_MAX_FLOWS,
+            max_translated: DEFAULT_MAX_TRANSLATED,
+        }
     }
 }
 
 /// The items in their order, without repetitions.
-fn distinct<T: PartialEq>(items: impl IntoIterator<Item = T>) -> Vec<T> {
+pub(crate) fn distinct<T: PartialEq>(items: impl IntoIterator<Item = T>) -> Vec<T> {
     let mut kept = Vec::new();
     for item in items {
         if !kept.contains(&item) {

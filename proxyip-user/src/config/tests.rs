@@ -24,6 +24,7 @@ unknown = "reset"
 name = "web"
 ports = [443]
 trusted = ["192.0.2.1/32"]
+hand_off = "observe"
 
 [api]
 socket = "/run/a.sock"
@@ -35,6 +36,7 @@ path = "/var/log/flows"
 [agent]
 pin_path = "/sys/fs/bpf/a"
 max_flows = 1024
+max_translated = 2048
 "#;
 
 /// The least there can be.
@@ -62,18 +64,19 @@ fn every_key_is_read() {
                 untrusted: Untrusted::Reset,
                 versions: Versions { v1: false, v2: true },
                 unknown: Unknown::Reset,
-                hand_off: HandOff::Accept,
+                hand_off: HandOffChoice::Accept,
             },
             Listener {
                 name: "web".into(),
                 ports: vec![443],
                 trusted: vec![network("192.0.2.1/32")],
+                hand_off: HandOffChoice::Observe,
                 ..Listener::default()
             },
         ],
         api: Api { socket: "/run/a.sock".into() },
         log: Log { flows: FlowFormat::Off, path: Some("/var/log/flows".into()) },
-        agent: Agent { pin_path: "/sys/fs/bpf/a".into(), max_flows: 1024 },
+        agent: Agent { pin_path: "/sys/fs/bpf/a".into(), max_flows: 1024, max_translated: 2048 },
     };
     assert_eq!(Config::from_toml(GOOD), Ok(expected));
 }
@@ -102,6 +105,10 @@ fn each_mistake_has_its_line_key_and_sentence() {
         ("[log]\nflows = true", "2: log.flows: must be a string, not a boolean"),
         ("[agent]\nmax_flows = 1023", "2: agent.max_flows: must be a number from 1024 to 16777216"),
         ("[agent]\nmax_flows = 1.5", "2: agent.max_flows: must be an integer, not a float"),
+        (
+            "[agent]\nmax_translated = 1",
+            "2: agent.max_translated: must be a number from 1024 to 16777216",
+        ),
         ("agent = 3", "1: agent: must be a table, not an integer"),
         ("[[interface]]\nxdp = 'auto'", "2: interface.xdp: not supported by this version"),
         (
@@ -159,8 +166,7 @@ fn each_mistake_in_a_listener() {
         ("versions = []", "versions: must name at least one version"),
         ("versions = ['v3']", "versions: \"v3\" is not one of v1, v2"),
         ("unknown = 'drop'", "unknown: \"drop\" is not one of accept, reset"),
-        ("hand_off = 'observe'", "hand_off: \"observe\" is not supported by this version"),
-        ("hand_off = 'x'", "hand_off: \"x\" is not one of auto, accept"),
+        ("hand_off = 'x'", "hand_off: \"x\" is not one of auto, accept, translate, observe"),
         ("allow = []", "allow: not supported by this version"),
         ("denied = 'mark'", "denied: not supported by this version"),
         ("port = 3", "port: no such key; there are name, ports, trusted"),
@@ -172,6 +178,14 @@ fn each_mistake_in_a_listener() {
         let seen = problems(&text);
         assert_eq!(seen.len(), 1, "{text}: {seen:#?}");
         assert!(seen[0].starts_with(&format!("2: listener.{expected}")), "{text}: {seen:#?}");
+    }
+}
+
+#[test]
+fn a_hand_off_is_named_as_it_is_configured() {
+    for label in ["auto", "accept", "translate", "observe"] {
+        let config = Config::from_toml(&format!("{LEAST}hand_off = '{label}'")).unwrap();
+        assert_eq!(config.listeners[0].hand_off_label(), label);
     }
 }
 

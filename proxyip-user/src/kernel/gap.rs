@@ -1,69 +1,172 @@
-//! The gap between connections handed over and connections established: what the stack refused.
+//! The gap between connections handed over and connections established, by listener: what the stack refused.
 
-use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Result;
-use proxyip_common::counter::Counter;
 
-use super::maps::CounterMap;
+use super::listeners::{ListenerMap, set_stack_refuses};
+use super::watcher::Seen;
+use crate::config::{Config, HandOffChoice};
 
-/// Watches the gap.
+/// How many looks in a row a gap must last. Call [`Gap::check`] once a second: a connection that is handed
+/// over is established within microseconds, so it cannot be in the gap this often unless it was refused.
+const LOOKS: usize = 3;
+
+/// For how many looks a listener whose gap grows is not spoken of again.
+const QUIET: u32 = 10;
+
+/// Watches the gaps.
 pub(super) struct Gap {
-    counters: CounterMap,
-    /// The gap at the last look; connections in flight are in it.
-    last: u64,
-    /// What has been said already.
-    said: u64,
-    overflows: u64,
+    pin_path: PathBuf,
+    map: ListenerMap,
+    listeners: Vec<Watched>,
+    namespaces: Vec<Arc<Seen>>,
+    /// Overflows of accept queues at the last looks, the oldest first; one more than a gap must last, because
+    /// they may be seen a second before it or after.
+    overflows: [u64; LOOKS + 1],
+}
+
+/// One listener.
+struct Watched {
+    name: String,
+    hand_off: HandOffChoice,
+    looks: Looks,
+    /// By how much the gap has grown since that was said.
+    unsaid: u64,
+    /// Looks before it may be said.
+    quiet: u32,
+    /// The new connections are translated, and the old ones come to nothing.
+    translated: bool,
 }
 
 impl Gap {
-    pub(super) fn new(counters: CounterMap) -> Self {
-        let now = read(&counters).unwrap_or(0);
-        Self { counters, last: now, said: now, overflows: overflows() }
+    pub(super) fn new(
+        config: &Config,
+        map: ListenerMap,
+        namespaces: Vec<Arc<Seen>>,
+    ) -> Result<Self> {
+        let listeners = (0u16..).zip(&config.listeners).map(|(index, listener)| {
+            Ok(Watched {
+                name: listener.name.clone(),
+                hand_off: listener.hand_off,
+                looks: Looks::new(map.gap(index)?),
+                unsaid: 0,
+                quiet: 0,
+                translated: false,
+            })
+        });
+        let listeners = listeners.collect::<Result<_>>()?;
+        let overflows = [overflows(&namespaces); _];
+        Ok(Self { pin_path: config.agent.pin_path.clone(), map, listeners, namespaces, overflows })
     }
 
-    /// Says so if connections handed over before the last look have still not been established.
+    /// Says so if connections were handed over and have still not been established; has the listener's new
+    /// connections translated if that helps.
     pub(super) fn check(&mut self) -> Result<()> {
-        let now = read(&self.counters)?;
-        let lasting = now.min(self.last);
-        self.last = now;
-        if lasting > self.said {
-            let missing = lasting - self.said;
-            let overflows = overflows();
-            let cause = if overflows > self.overflows {
-                "the application's accept queue is full (ListenOverflows in `nstat -az`): it accepts too \
-                 slowly, or its backlog or net.core.somaxconn is too small"
-            } else {
-                "a firewall rule probably drops them: look for rules that drop new connections without SYN \
-                 or in conntrack state INVALID, or that queue them to user space (NFQUEUE)"
-            };
-            tracing::warn!(missing, "connections were handed over but not established: {cause}");
-            self.overflows = overflows;
+        let now = overflows(&self.namespaces);
+        let overflowed = now > self.overflows[0];
+        self.overflows.rotate_left(1);
+        self.overflows[LOOKS] = now;
+        for (index, listener) in (0u16..).zip(&mut self.listeners) {
+            listener.quiet = listener.quiet.saturating_sub(1);
+            let more = listener.looks.see(self.map.gap(index)?);
+            let Some(more) = more.filter(|_| !listener.translated) else { continue };
+            listener.unsaid += more;
+            let cause = cause(listener.hand_off, overflowed);
+            if cause == Cause::Refusal {
+                set_stack_refuses(&self.pin_path, index)?;
+                listener.translated = true;
+                listener.quiet = 0;
+            }
+            listener.say(cause);
         }
-        self.said = lasting;
         Ok(())
     }
 }
 
-fn read(counters: &CounterMap) -> Result<u64> {
-    // In this order: whatever is established in between makes the gap smaller, never larger.
-    let handed_over = counters.counter(Counter::HandedOver)?;
-    Ok(handed_over.saturating_sub(counters.counter(Counter::Established)?))
+impl Watched {
+    fn say(&mut self, cause: Cause) {
+        let Self { name, unsaid: missing, .. } = &self;
+        if self.quiet == 0 {
+            let sentence = cause.sentence();
+            tracing::warn!(
+                missing,
+                "listener {name:?}: connections were handed over but not established: {sentence}"
+            );
+            self.unsaid = 0;
+            self.quiet = QUIET;
+        }
+    }
 }
 
-/// `ListenOverflows` of the agent's own namespace; 0 if it cannot be read.
-fn overflows() -> u64 {
-    let text = fs::read_to_string("/proc/net/netstat").unwrap_or_default();
-    listen_overflows(&text).unwrap_or(0)
+fn overflows(namespaces: &[Arc<Seen>]) -> u64 {
+    namespaces.iter().map(|seen| seen.overflows()).sum()
 }
 
-/// `/proc/net/netstat` has a line of names, then a line of values.
-fn listen_overflows(text: &str) -> Option<u64> {
-    let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:"));
-    let (names, values) = (lines.next()?, lines.next()?);
-    let index = names.split(' ').position(|name| name == "ListenOverflows")?;
-    values.split(' ').nth(index)?.parse().ok()
+/// The last looks at a number that should not grow.
+struct Looks {
+    /// The oldest first.
+    last: [u64; LOOKS],
+    /// What is known already.
+    said: u64,
+}
+
+impl Looks {
+    const fn new(now: u64) -> Self {
+        Self { last: [now; LOOKS], said: now }
+    }
+
+    /// By how much the number is larger than what is known, if it has been for all of the looks.
+    fn see(&mut self, now: u64) -> Option<u64> {
+        self.last.rotate_left(1);
+        self.last[LOOKS - 1] = now;
+        let lasting = self.last.into_iter().min().unwrap_or(now);
+        let more = lasting.checked_sub(self.said).filter(|more| *more > 0);
+        self.said = lasting;
+        more
+    }
+}
+
+/// Why the stack refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// The application is too slow.
+    Overflow,
+    /// Something else; the listener's new connections are translated from now on.
+    Refusal,
+    /// Something else, and the listener's `hand_off` leaves no choice.
+    RefusalForGood,
+}
+
+/// A connection that finds the accept queue full would find it full with any hand-off.
+const fn cause(hand_off: HandOffChoice, overflowed: bool) -> Cause {
+    match hand_off {
+        _ if overflowed => Cause::Overflow,
+        HandOffChoice::Auto => Cause::Refusal,
+        _ => Cause::RefusalForGood,
+    }
+}
+
+impl Cause {
+    const fn sentence(self) -> &'static str {
+        match self {
+            Self::Overflow => {
+                "the application's accept queue is full (ListenOverflows in `nstat -az`): it accepts too \
+                 slowly, or its backlog or net.core.somaxconn is too small"
+            }
+            Self::Refusal => {
+                "a firewall rule probably drops them: look for rules that drop new connections without SYN \
+                 or in conntrack state INVALID, or that queue them to user space (NFQUEUE). New connections \
+                 are translated until the agent is restarted"
+            }
+            Self::RefusalForGood => {
+                "a firewall rule probably drops them: look for rules that drop new connections without SYN \
+                 or in conntrack state INVALID, or that queue them to user space (NFQUEUE); or let hand_off \
+                 be \"auto\", which translates instead"
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -71,9 +174,43 @@ mod tests {
     use super::*;
 
     #[test]
-    fn netstat_is_read_by_name() {
-        let text = "TcpExt: A ListenOverflows B\nTcpExt: 1 23 4\nIpExt: C\nIpExt: 9\n";
-        assert_eq!(listen_overflows(text), Some(23));
-        assert_eq!(listen_overflows(""), None);
+    fn a_gap_counts_when_three_looks_have_seen_it() {
+        let mut looks = Looks::new(5);
+        for (now, more) in [
+            (5, None),
+            (7, None),
+            (8, None),
+            // Two were there at each of the last three looks.
+            (7, Some(2)),
+            (7, None),
+            (7, None),
+            // Connections in flight come and go.
+            (9, None),
+            (9, None),
+            (7, None),
+            (7, None),
+        ] {
+            assert_eq!(looks.see(now), more, "{now}");
+        }
+    }
+
+    #[test]
+    fn a_gap_that_closed_may_open_again() {
+        let mut looks = Looks::new(3);
+        for (now, more) in [(1, None), (1, None), (1, None), (3, None), (3, None), (3, Some(2))] {
+            assert_eq!(looks.see(now), more, "{now}");
+        }
+    }
+
+    #[test]
+    fn only_auto_translates_and_only_if_that_helps() {
+        for (hand_off, overflowed, expected) in [
+            (HandOffChoice::Auto, false, Cause::Refusal),
+            (HandOffChoice::Auto, true, Cause::Overflow),
+            (HandOffChoice::Accept, false, Cause::RefusalForGood),
+            (HandOffChoice::Accept, true, Cause::Overflow),
+        ] {
+            assert_eq!(cause(hand_off, overflowed), expected);
+        }
     }
 }

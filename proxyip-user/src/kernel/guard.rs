@@ -1,6 +1,6 @@
 //! What is guarded: ports, listeners and trusted sources, written to the kernel's maps.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
@@ -9,7 +9,7 @@ use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, LpmTrie, MapData};
 use ipnet::{IpNet, Ipv6Net};
 use proxyip_common::address::Endpoint;
-use proxyip_common::settings::{ListenerSettings, MAX_LISTENERS, ScopedAddress};
+use proxyip_common::settings::{ListenerSettings, MAX_LISTENERS, RETIRED, ScopedAddress};
 
 use super::maps::take;
 use super::pod::Raw;
@@ -17,7 +17,10 @@ use crate::config::{Listener, Unknown};
 
 /// Makes the maps say what `listeners` say. What an agent before this one wrote is replaced: what a port
 /// needs is written before the port, and what no port needs any more is removed after it.
-pub(super) fn write(ebpf: &mut Ebpf, listeners: &[Listener]) -> Result<()> {
+///
+/// Returns the ports that are guarded no longer. They are retired first: connections to them may be
+/// translated.
+pub(super) fn write(ebpf: &mut Ebpf, listeners: &[Listener]) -> Result<BTreeSet<u16>> {
     ensure!(
         u32::try_from(listeners.len()).is_ok_and(|count| count <= MAX_LISTENERS),
         "there are more than {MAX_LISTENERS} listeners"
@@ -41,9 +44,7 @@ pub(super) fn write(ebpf: &mut Ebpf, listeners: &[Listener]) -> Result<()> {
         let key = Key::new(*bits, Raw(*address));
         table.insert(&key, trusted, 0).context("the trusted sources cannot be written")?;
     }
-    for (port, listener) in (0u32..).zip(wanted_ports) {
-        ports.set(port, listener, 0).context("the guarded ports cannot be written")?;
-    }
+    let retired = write_ports(&mut ports, &wanted_ports)?;
     let stale: Vec<_> = table
         .keys()
         .filter_map(Result::ok)
@@ -52,7 +53,28 @@ pub(super) fn write(ebpf: &mut Ebpf, listeners: &[Listener]) -> Result<()> {
     for key in stale {
         table.remove(&key).context("the trusted sources cannot be written")?;
     }
-    Ok(())
+    Ok(retired)
+}
+
+/// Returns the retired ports.
+fn write_ports(ports: &mut Array<MapData, u16>, wanted: &[u16]) -> Result<BTreeSet<u16>> {
+    let mut retired = BTreeSet::new();
+    for (port, listener) in (0u16..=u16::MAX).zip(wanted) {
+        let old = ports.get(&port.into(), 0).context("the guarded ports cannot be read")?;
+        let new = if *listener == 0 && old != 0 { RETIRED } else { *listener };
+        if new == RETIRED {
+            retired.insert(port);
+        }
+        if new != old {
+            ports.set(port.into(), new, 0).context("the guarded ports cannot be written")?;
+        }
+    }
+    Ok(retired)
+}
+
+/// Retires every port that is guarded.
+pub(super) fn retire_all(ports: &mut Array<MapData, u16>) -> Result<()> {
+    write_ports(ports, &vec![0; usize::from(u16::MAX) + 1]).map(|_| ())
 }
 
 fn listener_settings(listener: &Listener) -> ListenerSettings {
@@ -66,7 +88,12 @@ fn listener_settings(listener: &Listener) -> ListenerSettings {
             flags |= flag;
         }
     }
-    ListenerSettings { flags, untrusted: listener.untrusted as u8, reserved: [0; 6] }
+    ListenerSettings {
+        flags,
+        untrusted: listener.untrusted as u8,
+        hand_off: listener.hand_off as u8,
+        reserved: [0; 5],
+    }
 }
 
 /// Keys, prefix lengths in bits and values (1 trusted, 0 not) of a listener's trusted sources.

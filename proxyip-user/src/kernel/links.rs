@@ -13,51 +13,73 @@ use aya::programs::{
 };
 use aya::sys::SyscallError;
 
-use super::pins::link_directory;
+use super::filters::Place;
+use super::pins::{self, link_directory};
 
 /// Links to cgroups take no flags: they always allow others beside them.
 const ATTACH: CgroupAttachMode = CgroupAttachMode::Single;
+
+/// Which way the packets of an interface go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    Ingress,
+    Egress,
+}
+
+impl Direction {
+    /// As the names of pins have it.
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+        }
+    }
+
+    pub(super) fn from_label(label: &str) -> Option<Self> {
+        [Self::Ingress, Self::Egress].into_iter().find(|direction| direction.label() == label)
+    }
+
+    pub(super) const fn attach_type(self) -> TcAttachType {
+        match self {
+            Self::Ingress => TcAttachType::Ingress,
+            Self::Egress => TcAttachType::Egress,
+        }
+    }
+}
 
 /// The pins of links, and those of them that this agent wants.
 #[derive(Debug)]
 pub(super) struct Links {
     directory: PathBuf,
     wanted: Vec<PathBuf>,
+    /// The kernel has links for interfaces; else filters are used, whose programs are pinned.
+    tcx: bool,
 }
 
 impl Links {
-    pub(super) fn new(pin_path: &Path) -> Result<Self> {
+    pub(super) fn new(pin_path: &Path, tcx: bool) -> Result<Self> {
         let directory = link_directory(pin_path);
         fs::create_dir_all(&directory)
             .with_context(|| format!("{} cannot be made", directory.display()))?;
-        Ok(Self { directory, wanted: Vec::new() })
+        Ok(Self { directory, wanted: Vec::new(), tcx })
     }
 
-    /// Attaches to the ingress of an interface of the calling thread's namespace.
-    pub(super) fn ingress(
+    /// Attaches to an interface of the calling thread's namespace, whose cookie this is.
+    pub(super) fn classifier(
         &mut self,
         program: &mut SchedClassifier,
-        name: &str,
+        direction: Direction,
+        cookie: u64,
         interface: &str,
     ) -> Result<()> {
-        let pin = self.want(name);
-        if let Some(old) = pinned(&pin)? {
-            // Fails if the interface has been removed since.
-            if let Ok(id) = program.attach_to_link(FdLink::from(old).try_into()?) {
-                // Dropping the link would not detach it: its pin holds it.
-                program.take_link(id)?;
-                return Ok(());
-            }
-            remove(&pin)?;
+        if self.tcx {
+            let pin = self.want(&format!("{}-{cookie}-{interface}", direction.label()));
+            link(program, direction, interface, &pin)
+        } else {
+            let place = Place::here(direction, interface)?;
+            let pin = self.want(&place.name());
+            place.attach(program, &pin)
         }
-        // First, because a program before this one could end the chain; this one passes on what it lets pass.
-        let options = TcAttachOptions::TcxOrder(LinkOrder::first());
-        let id = program
-            .attach_with_options(interface, TcAttachType::Ingress, options)
-            .with_context(|| format!("interface {interface} cannot be attached to"))?;
-        let link: FdLink = program.take_link(id)?.try_into()?;
-        link.pin(&pin).with_context(|| format!("{} cannot be pinned", pin.display()))?;
-        Ok(())
     }
 
     /// Attaches to the root of the cgroup hierarchy.
@@ -80,16 +102,12 @@ impl Links {
         replace(program.take_link(id)?.try_into()?, &pin)
     }
 
-    /// Detaches what an agent before this one attached and this one does not want.
-    pub(super) fn detach_others(&self) -> Result<()> {
-        for entry in fs::read_dir(&self.directory)? {
-            let pin = entry?.path();
-            if !self.wanted.contains(&pin) {
-                tracing::info!("detaching {}", pin.display());
-                remove(&pin)?;
-            }
-        }
-        Ok(())
+    /// What an agent before this one attached and this one does not want.
+    pub(super) fn others(&self) -> Result<Vec<PathBuf>> {
+        let mut pins = pins::list(&self.directory)?;
+        pins.retain(|pin| !self.wanted.contains(pin));
+        pins::sort(&mut pins);
+        Ok(pins)
     }
 
     fn want(&mut self, name: &str) -> PathBuf {
@@ -100,13 +118,36 @@ impl Links {
     }
 }
 
+/// Puts the program into the pinned link, or into a new one.
+fn link(
+    program: &mut SchedClassifier,
+    direction: Direction,
+    interface: &str,
+    pin: &Path,
+) -> Result<()> {
+    if let Some(old) = pinned(pin)? {
+        // Fails if the interface has been removed since.
+        if let Ok(id) = program.attach_to_link(FdLink::from(old).try_into()?) {
+            // Dropping the link would not detach it: its pin holds it.
+            program.take_link(id)?;
+            return Ok(());
+        }
+        remove(pin)?;
+    }
+    // First, because a program before this one could end the chain; this one passes on what it lets pass.
+    let options = TcAttachOptions::TcxOrder(LinkOrder::first());
+    let id = program
+        .attach_with_options(interface, direction.attach_type(), options)
+        .with_context(|| format!("interface {interface} cannot be attached to"))?;
+    let link: FdLink = program.take_link(id)?.try_into()?;
+    link.pin(pin).with_context(|| format!("{} cannot be pinned", pin.display()))?;
+    Ok(())
+}
+
 /// Pins a new link in the place of an old one. For a moment both are attached, and none never: these
 /// programs may run twice for the same socket, but must not miss one.
 fn replace(link: FdLink, pin: &Path) -> Result<()> {
-    // Names on a BPF file system have no dots.
-    let mut new = pin.as_os_str().to_owned();
-    new.push("-new");
-    let new = PathBuf::from(new);
+    let new = pins::successor(pin);
     remove(&new)?;
     link.pin(&new).with_context(|| format!("{} cannot be pinned", new.display()))?;
     remove(pin)?;

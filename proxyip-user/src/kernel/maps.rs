@@ -1,15 +1,17 @@
 //! Reading the flow table and the counters.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use aya::Ebpf;
-use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray};
 use proxyip_common::address::{Local, Peer};
-use proxyip_common::counter::{Counter, DropReason, KernelReason};
+use proxyip_common::counter::{Counter, DropReason, Reason};
 use proxyip_common::flow::{FlowKey, FlowRecord};
 
+use super::pins::map_directory;
 use super::pod::Raw;
 
 /// The flow table.
@@ -65,7 +67,8 @@ impl FlowMap {
     }
 }
 
-type PerCpu = PerCpuArray<MapData, u64>;
+/// Counters.
+pub(super) type PerCpu = PerCpuArray<MapData, u64>;
 
 /// The counters, summed over all CPUs.
 #[derive(Clone)]
@@ -104,8 +107,8 @@ impl CounterMap {
     ///
     /// # Errors
     /// If the map cannot be read.
-    pub fn left_to_kernel(&self) -> Result<Vec<(KernelReason, u64)>> {
-        read(&self.left_to_kernel, KernelReason::ALL, |reason| *reason as u32)
+    pub fn left_to_kernel(&self) -> Result<Vec<(Reason, u64)>> {
+        read(&self.left_to_kernel, Reason::ALL, |reason| *reason as u32)
     }
 
     /// One counter.
@@ -121,7 +124,8 @@ fn read<T: Copy>(map: &PerCpu, all: &[T], index: impl Fn(&T) -> u32) -> Result<V
     all.iter().map(|item| Ok((*item, sum(map, index(item))?))).collect()
 }
 
-fn sum(map: &PerCpu, index: u32) -> Result<u64> {
+/// One counter, summed over all CPUs.
+pub(super) fn sum(map: &PerCpu, index: u32) -> Result<u64> {
     let values = map.get(&index, 0).context("the counters cannot be read")?;
     Ok(values.iter().sum())
 }
@@ -129,9 +133,20 @@ fn sum(map: &PerCpu, index: u32) -> Result<u64> {
 /// Takes a map out of the loaded object, typed.
 pub(super) fn take<T>(ebpf: &mut Ebpf, name: &str) -> Result<T>
 where
-    T: TryFrom<aya::maps::Map, Error = MapError>,
+    T: TryFrom<Map, Error = MapError>,
 {
     let map =
         ebpf.take_map(name).with_context(|| format!("the kernel object has no map {name}"))?;
+    T::try_from(map).with_context(|| format!("map {name} is of another kind"))
+}
+
+/// Opens a map by its pin, typed: for those that need one beside what was taken out of the object.
+pub(super) fn open<T>(pin_path: &Path, name: &str) -> Result<T>
+where
+    T: TryFrom<Map, Error = MapError>,
+{
+    let pin = map_directory(pin_path).join(name);
+    let map = MapData::from_pin(&pin).and_then(Map::from_map_data);
+    let map = map.with_context(|| format!("{} cannot be opened", pin.display()))?;
     T::try_from(map).with_context(|| format!("map {name} is of another kind"))
 }

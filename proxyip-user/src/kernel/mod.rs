@@ -1,64 +1,66 @@
-//! The kernel side: loads, attaches and pins the programs, writes their settings, reads their maps and events.
+//! The kernel side: loads, attaches and pins the programs, writes their settings, reads their maps and
+//! events.
 //!
-//! One instance of the ingress program is loaded for each network namespace, because its settings are those
-//! of the namespace; the programs on sockets are loaded once. All instances share the pinned maps.
+//! One instance of the programs on interfaces is loaded for each network namespace, because their settings
+//! are those of the namespace; the programs on sockets are loaded once. All instances share the pinned maps.
 
+mod capability;
+mod clock;
+mod destroy;
+mod drain;
 mod events;
+mod filters;
 mod gap;
 mod guard;
 mod links;
+mod listeners;
+mod loader;
+mod maintenance;
 mod maps;
 mod namespace;
+mod netstat;
 mod object;
 mod pins;
 mod pod;
+mod reasons;
 mod routes;
 mod secrets;
 mod sysctl;
+mod translations;
+mod view;
+mod watcher;
 
-use std::convert::Infallible;
-use std::fs;
-use std::time::Duration;
+use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
-use aya::maps::{Array, MapData, MapInfo};
-use aya::programs::{CgroupSockAddr, SchedClassifier, SockOps};
-use aya::{Ebpf, EbpfLoader};
+use anyhow::{Result, bail, ensure};
 use aya_log::EbpfLogger;
-use proxyip_common::settings::{MAX_NAMESPACES, NamespaceSettings};
+use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::mpsc::{Receiver, channel};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::sync::mpsc::{Sender, channel};
 
+use self::capability::Capability;
+pub use self::drain::detach;
 pub use self::events::Events;
 use self::gap::Gap;
-use self::links::{Links, root_cgroup};
+use self::links::{Direction, Links, root_cgroup};
+pub use self::listeners::{ListenerCounts, ListenerMap};
+use self::loader::{Instance, Loader, program_of};
+pub use self::maintenance::Maintenance;
 pub use self::maps::{CounterMap, FlowMap};
-use self::namespace::{Namespace, Watcher};
-pub use self::pins::detach;
-use self::pins::map_directory;
-use self::pod::Raw;
+use self::namespace::Namespace;
+use self::reasons::Reasons;
 use self::secrets::Secrets;
+use self::translations::Collector;
+pub use self::translations::TranslationMap;
+pub use self::view::{Environment, Obstacle, View};
+use self::watcher::Seen;
 use crate::config::{Config, Interface, KernelLog, Netns};
 
-/// The maps that outlive the agent.
-const PINNED: &[&str] = &[
-    "NAMESPACES",
-    "PORTS",
-    "LISTENERS",
-    "TRUSTED",
-    "ROUTES",
-    "SECRETS",
-    "FLOWS",
-    "SOCKETS",
-    "EVENTS",
-    "COUNTERS",
-    "DROPS",
-    "LEFT_TO_KERNEL",
-];
-
 const INGRESS: &str = "proxyip_ingress";
+/// Where the kernel lacks the function that the other calls.
+const INGRESS_BASIC: &str = "proxyip_ingress_basic";
+const EGRESS: &str = "proxyip_egress";
 const SOCK_OPS: &str = "proxyip_sockops";
 const GETPEERNAME: [&str; 2] = ["proxyip_getpeername4", "proxyip_getpeername6"];
 
@@ -66,8 +68,7 @@ const GETPEERNAME: [&str; 2] = ["proxyip_getpeername4", "proxyip_getpeername6"];
 pub struct Kernel {
     events: Events,
     maintenance: Maintenance,
-    flows: FlowMap,
-    counters: CounterMap,
+    view: View,
 }
 
 impl Kernel {
@@ -76,56 +77,80 @@ impl Kernel {
     /// # Errors
     /// If the kernel lacks something, an interface does not exist, or a permission is missing.
     pub fn start(config: &Config, log: KernelLog) -> Result<Self> {
-        let namespaces = open_namespaces(&config.interfaces)?;
-        let cgroup = root_cgroup()?;
-        let loader = Loader { config, object: object::object()?, log };
-        // From here on, what an agent before this one left is changed.
-        let mut links = Links::new(&config.agent.pin_path)?;
-        let mut sockets = loader.load(0)?;
-        loader.compare_flow_table();
-        // All programs are loaded before any map is taken out of the object: they need its descriptors.
-        let program: &mut SockOps = program_of(&mut sockets, SOCK_OPS)?;
-        program.load().context("the socket program is refused by the kernel")?;
-        for name in GETPEERNAME {
-            let program: &mut CgroupSockAddr = program_of(&mut sockets, name)?;
-            program.load().context("the getpeername program is refused by the kernel")?;
+        lift_memory_limit();
+        let capability = Capability::probe()?;
+        capability.check(config)?;
+        for limit in capability.limits() {
+            tracing::warn!("{limit}");
         }
-        guard::write(&mut sockets, &config.listeners)?;
-        let secrets = Secrets::new(&mut sockets)?;
+        let namespaces = open_namespaces(&config.interfaces, &capability)?;
+        let cookies: Vec<_> = namespaces.iter().map(|one| one.cookie).collect();
+        let cgroup = root_cgroup()?;
+        let loader = Loader::new(config, &capability, log)?;
+        let mut sockets = loader.sockets()?;
+        let load = |one: &Served| {
+            one.namespace.run(|| loader.interfaces(&mut sockets, one.cookie, &cookies))
+        };
+        let instances = namespaces.iter().map(load).collect::<Result<Vec<_>>>()?;
 
+        // From here on, what an agent before this one left is changed.
+        let pin_path = &config.agent.pin_path;
+        let mut links = Links::new(pin_path, capability.tcx)?;
+        let retired = guard::write(&mut sockets, &config.listeners)?;
+        let secrets = Secrets::new(&mut sockets)?;
         // Sockets first: a connection that is handed over must be seen when it is established.
         links.sock_ops(program_of(&mut sockets, SOCK_OPS)?, &cgroup)?;
         for name in GETPEERNAME {
             links.getpeername(program_of(&mut sockets, name)?, name, &cgroup)?;
         }
-
-        let cookies: Vec<_> = namespaces.iter().map(|(_, cookie, _)| *cookie).collect();
         let (failed, failures) = channel(1);
-        for (namespace, cookie, interfaces) in namespaces {
-            let Attached { watcher, logger } = namespace
-                .run(|| loader.attach(&mut sockets, &mut links, &interfaces, cookie, &cookies))?;
-            watcher.spawn(namespace, failed.clone())?;
-            if let Some(logger) = logger {
-                tokio::spawn(relay(logger));
-            }
-        }
-        links.detach_others()?;
+        let seen = attach(namespaces, instances, &mut links, &failed)?;
+        let translations = TranslationMap::open(pin_path)?;
+        detach_others(&links, &translations)?;
 
-        let counters = CounterMap::new(&mut sockets)?;
-        let gap = Gap::new(counters.clone());
+        let listeners = ListenerMap::open(pin_path)?;
+        let watched: Vec<_> = seen.iter().map(|(_, seen)| seen.clone()).collect();
+        Collector::new(pin_path, retired, watched.clone())?.spawn(failed)?;
         Ok(Self {
             events: Events::new(&mut sockets)?,
-            maintenance: Maintenance { secrets, gap, failures },
-            flows: FlowMap::new(&mut sockets, cookies)?,
-            counters,
+            maintenance: Maintenance {
+                secrets,
+                gap: Gap::new(config, listeners.clone(), watched)?,
+                reasons: Reasons::new(config, listeners.clone())?,
+                failures,
+            },
+            view: View {
+                flows: FlowMap::new(&mut sockets, cookies)?,
+                counters: CounterMap::new(&mut sockets)?,
+                listeners,
+                translations,
+                environment: Environment::new(&capability, seen),
+            },
         })
     }
 
     /// The parts, each with its own owner.
     #[must_use]
-    pub fn split(self) -> (Events, Maintenance, FlowMap, CounterMap) {
-        (self.events, self.maintenance, self.flows, self.counters)
+    pub fn split(self) -> (Events, Maintenance, View) {
+        (self.events, self.maintenance, self.view)
     }
+}
+
+/// Before Linux 5.11, maps and programs count as locked memory, of which a process may have little. What
+/// fails here fails later with a better message.
+fn lift_memory_limit() {
+    if let Err(error) = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY) {
+        tracing::debug!("the limit of locked memory stays as it is: {error}");
+    }
+}
+
+/// A namespace to be served.
+struct Served<'a> {
+    namespace: Namespace,
+    netns: &'a Netns,
+    /// 0 where the kernel programs cannot read it.
+    cookie: u64,
+    interfaces: Vec<&'a str>,
 }
 
 /// The interfaces of each namespace, in the order of the configuration.
@@ -140,96 +165,62 @@ fn by_namespace(interfaces: &[Interface]) -> Vec<(&Netns, Vec<&str>)> {
     namespaces
 }
 
-/// Opens the namespaces and makes sure that their interfaces can be attached to; with their cookies.
-fn open_namespaces(interfaces: &[Interface]) -> Result<Vec<(Namespace, u64, Vec<&str>)>> {
-    let mut namespaces: Vec<(_, u64, _)> = Vec::new();
+/// Opens the namespaces and makes sure that their interfaces can be attached to.
+fn open_namespaces<'a>(
+    interfaces: &'a [Interface],
+    capability: &Capability,
+) -> Result<Vec<Served<'a>>> {
+    let mut namespaces: Vec<Served> = Vec::new();
     for (netns, interfaces) in by_namespace(interfaces) {
         let namespace = Namespace::open(netns)?;
         let cookie = namespace.run(|| {
             interfaces.iter().try_for_each(|interface| check_interface(interface))?;
-            namespace::cookie()
+            if capability.netns_cookie { namespace::cookie() } else { Ok(0) }
         })?;
-        let twice = namespaces.iter().any(|(_, other, _)| *other == cookie);
+        let twice = namespaces.iter().any(|other| other.cookie == cookie);
         ensure!(!twice, "the configuration names a network namespace twice");
-        namespaces.push((namespace, cookie, interfaces));
+        namespaces.push(Served { namespace, netns, cookie, interfaces });
     }
     Ok(namespaces)
 }
 
-/// Loads instances of the kernel object.
-struct Loader<'a> {
-    config: &'a Config,
-    object: Vec<u8>,
-    log: KernelLog,
+/// Attaches to the interfaces of each namespace, and follows it from then on.
+fn attach(
+    namespaces: Vec<Served>,
+    instances: Vec<Instance>,
+    links: &mut Links,
+    failed: &Sender<anyhow::Error>,
+) -> Result<Vec<(Netns, Arc<Seen>)>> {
+    let mut seen = Vec::new();
+    for (Served { namespace, netns, interfaces, .. }, mut instance) in
+        namespaces.into_iter().zip(instances)
+    {
+        namespace.run(|| instance.attach(links, &interfaces))?;
+        seen.push((netns.clone(), instance.watcher.seen()));
+        instance.watcher.spawn(namespace, failed.clone())?;
+        if let Some(logger) = instance.logger {
+            tokio::spawn(relay(logger));
+        }
+    }
+    Ok(seen)
 }
 
-impl Loader<'_> {
-    /// An instance whose ingress program uses entry `namespace` of `NAMESPACES`.
-    fn load(&self, namespace: u32) -> Result<Ebpf> {
-        let directory = map_directory(&self.config.agent.pin_path);
-        fs::create_dir_all(&directory).with_context(|| {
-            format!("{} cannot be made: is a BPF file system mounted there?", directory.display())
-        })?;
-        let mut loader = EbpfLoader::new();
-        for map in PINNED {
-            loader.map_pin_path(map, directory.join(map));
-        }
-        loader.map_max_entries("FLOWS", self.config.agent.max_flows);
-        loader.override_global("NAMESPACE", &namespace, true);
-        let level = self.log as u8;
-        loader.override_global("AYA_LOG_LEVEL", &level, true);
-        let ebpf = loader.load(&self.object);
-        ebpf.context("the kernel refuses the programs' maps (root or CAP_BPF is needed)")
+/// Detaches what an agent before this one attached and this one does not want.
+fn detach_others(links: &Links, translations: &TranslationMap) -> Result<()> {
+    let others = links.others()?;
+    let ingress = |pin| pins::direction(&pins::name(pin)) == Some(Direction::Ingress);
+    let living = if others.iter().any(|pin| ingress(pin)) { translations.count()? } else { 0 };
+    if living > 0 {
+        tracing::warn!(
+            "translated connections: {living}; those on interfaces that are detached now will hang \
+             (`proxyip detach` before the start lets them end)"
+        );
     }
-
-    /// Says so if the flow table that was adopted has another size than the configuration wants.
-    fn compare_flow_table(&self) {
-        let Config { agent, .. } = self.config;
-        let size = MapInfo::from_pin(map_directory(&agent.pin_path).join("FLOWS"));
-        if let Ok(size) = size.map(|info| info.max_entries())
-            && size != agent.max_flows
-        {
-            tracing::warn!(
-                "the flow table keeps its {size} entries instead of {}: `proxyip detach` before the start \
-                 makes a new one",
-                agent.max_flows
-            );
-        }
+    for pin in others {
+        tracing::info!("detaching {}", pin.display());
+        pins::detach(&pin)?;
     }
-
-    /// Attaches to the interfaces of the calling thread's namespace.
-    fn attach(
-        &self,
-        shared: &mut Ebpf,
-        links: &mut Links,
-        interfaces: &[&str],
-        cookie: u64,
-        configured: &[u64],
-    ) -> Result<Attached> {
-        let index = place(shared, cookie, configured)?;
-        let mut ebpf = self.load(index)?;
-        let program: &mut SchedClassifier = program_of(&mut ebpf, INGRESS)?;
-        program.load().context("the ingress program is refused by the kernel")?;
-        let watcher = Watcher::new(&mut ebpf, index, cookie)?;
-        let program: &mut SchedClassifier = program_of(&mut ebpf, INGRESS)?;
-        for interface in interfaces {
-            links.ingress(program, &format!("ingress-{cookie}-{interface}"), interface)?;
-            tracing::info!("attached to {interface}");
-        }
-        let logger = match self.log {
-            KernelLog::Off => None,
-            _ => {
-                Some(EbpfLogger::init(&mut ebpf).context("the programs' messages cannot be read")?)
-            }
-        };
-        Ok(Attached { watcher, logger })
-    }
-}
-
-/// What attaching in a namespace leaves behind.
-struct Attached {
-    watcher: Watcher,
-    logger: Option<EbpfLogger<&'static dyn log::Log>>,
+    Ok(())
 }
 
 /// Passes the programs' messages on to the log.
@@ -244,26 +235,6 @@ async fn relay(logger: EbpfLogger<&'static dyn log::Log>) -> Result<()> {
     }
 }
 
-/// The entry of `NAMESPACES` that has this cookie, or one that no namespace of `configured` has: a program
-/// that is still attached must not see its entry change under it.
-fn place(ebpf: &mut Ebpf, cookie: u64, configured: &[u64]) -> Result<u32> {
-    let map = ebpf.map_mut("NAMESPACES").context("the kernel object has no map NAMESPACES")?;
-    let map: Array<&mut MapData, Raw<NamespaceSettings>> = Array::try_from(map)?;
-    let mut cookies = Vec::new();
-    for index in 0..MAX_NAMESPACES {
-        let Raw(settings) = map.get(&index, 0).context("the settings cannot be read")?;
-        cookies.push(settings.cookie);
-    }
-    let place = [
-        cookies.iter().position(|there| *there == cookie),
-        cookies.iter().position(|there| *there == 0),
-        cookies.iter().position(|there| !configured.contains(there)),
-    ];
-    let place = place.into_iter().flatten().next();
-    let place = place.and_then(|index| u32::try_from(index).ok());
-    place.with_context(|| format!("there are more than {MAX_NAMESPACES} network namespaces"))
-}
-
 /// Only devices with an Ethernet header can be served.
 fn check_interface(interface: &str) -> Result<()> {
     const ETHERNET: u16 = 1;
@@ -271,43 +242,5 @@ fn check_interface(interface: &str) -> Result<()> {
     match namespace::hardware_type(interface)? {
         ETHERNET | LOOPBACK => Ok(()),
         other => bail!("interface {interface} has no Ethernet header (hardware type {other})"),
-    }
-}
-
-fn program_of<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P>
-where
-    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = aya::programs::ProgramError>,
-{
-    let program = ebpf
-        .program_mut(name)
-        .with_context(|| format!("the kernel object has no program {name}"))?;
-    program.try_into().with_context(|| format!("program {name} is of another kind"))
-}
-
-/// Secrets, and what must be noticed.
-pub struct Maintenance {
-    secrets: Secrets,
-    gap: Gap,
-    failures: Receiver<anyhow::Error>,
-}
-
-impl Maintenance {
-    /// Keeps the secrets current and watches what becomes of connections, until dropped.
-    ///
-    /// # Errors
-    /// If a map cannot be read or written, or a namespace cannot be followed any more.
-    pub async fn run(mut self) -> Result<Infallible> {
-        const PERIOD: Duration = Duration::from_secs(5);
-        let mut ticks = interval(PERIOD);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => {
-                    self.secrets.rotate()?;
-                    self.gap.check()?;
-                }
-                Some(error) = self.failures.recv() => return Err(error),
-            }
-        }
     }
 }

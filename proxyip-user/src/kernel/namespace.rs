@@ -1,35 +1,17 @@
-//! Network namespaces: entering one, and keeping the kernel programs' view of it current.
+//! Network namespaces: finding one, and entering it.
 
-use std::fs::File;
+use std::collections::HashSet;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
-use aya::Ebpf;
-use aya::maps::lpm_trie::Key;
-use aya::maps::{Array, LpmTrie, MapData};
-use futures_util::StreamExt;
 use nix::sched::{CloneFlags, setns};
-use proxyip_common::settings::{NamespaceSettings, ScopedAddress};
-use rtnetlink::{MulticastGroup, new_multicast_connection};
-use tokio::sync::mpsc::Sender;
-use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::maps::take;
-use super::pod::Raw;
-use super::routes::{self, Routes};
-use super::sysctl;
 use crate::config::Netns;
-
-/// How often sysctls are looked at; the kernel does not tell of their changes.
-const TICK: Duration = Duration::from_secs(1);
-/// How long to wait for more changes of the routing table before it is read.
-const SETTLE: Duration = Duration::from_millis(50);
-
-/// The MSS of a route that an agent before this one wrote: no route's own.
-const UNKNOWN: u16 = u16::MAX;
 
 /// `SO_NETNS_COOKIE` (include/uapi/asm-generic/socket.h).
 const SO_NETNS_COOKIE: libc::c_int = 71;
@@ -52,6 +34,17 @@ impl Namespace {
         Ok(Self { file })
     }
 
+    /// The namespace with this cookie, if anybody still has it.
+    pub(super) fn with_cookie(wanted: u64) -> Option<Self> {
+        let is_it = |namespace: &Self| namespace.run(cookie).is_ok_and(|cookie| cookie == wanted);
+        all().map(|(_, namespace)| namespace).find(is_it)
+    }
+
+    /// The namespace with this inode number, if anybody still has it.
+    pub(super) fn with_inode(wanted: u64) -> Option<Self> {
+        all().find_map(|(inode, namespace)| (inode == wanted).then_some(namespace))
+    }
+
     /// Runs `work` on a thread in this namespace.
     pub(super) fn run<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         thread::scope(|scope| {
@@ -64,10 +57,31 @@ impl Namespace {
     }
 
     /// Moves the calling thread here.
-    fn enter(&self) -> Result<()> {
+    pub(super) fn enter(&self) -> Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
         setns(file, CloneFlags::CLONE_NEWNET).context("the network namespace cannot be entered")
     }
+}
+
+/// The namespaces that a process is in or that a file stands for, with their inode numbers, each once.
+fn all() -> impl Iterator<Item = (u64, Namespace)> {
+    let entries = |directory| fs::read_dir(directory).into_iter().flatten().flatten();
+    let named = entries("/run/netns").map(|entry| entry.path());
+    let of_processes = entries("/proc").map(|entry| entry.path().join("ns/net"));
+    let own = PathBuf::from("/proc/self/ns/net");
+    let mut seen = HashSet::new();
+    std::iter::once(own).chain(named).chain(of_processes).filter_map(move |path| {
+        // The process may have ended meanwhile.
+        let file = File::open(path).ok()?;
+        let inode = file.metadata().ok()?.ino();
+        seen.insert(inode).then_some((inode, Namespace { file: Some(file) }))
+    })
+}
+
+/// The inode number of the calling thread's namespace: unique among those that exist.
+pub(super) fn inode() -> Result<u64> {
+    let metadata = fs::metadata("/proc/thread-self/ns/net");
+    Ok(metadata.context("the network namespace cannot be read")?.ino())
 }
 
 /// The cookie of the calling thread's namespace: unique while the host is up.
@@ -119,111 +133,14 @@ pub(super) fn hardware_type(interface: &str) -> Result<u16> {
     }
 }
 
-/// Writes one namespace's settings and routes, and follows their changes.
-pub(super) struct Watcher {
-    settings: Array<MapData, Raw<NamespaceSettings>>,
-    table: LpmTrie<MapData, Raw<ScopedAddress>, u16>,
-    index: u32,
-    cookie: u64,
-    timestamp_offset: u32,
-    written: Option<NamespaceSettings>,
-    routes: Routes,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Watcher {
-    /// Writes the settings before anything is attached. `index` is the namespace's place in `NAMESPACES`.
-    pub(super) fn new(ebpf: &mut Ebpf, index: u32, cookie: u64) -> Result<Self> {
-        let settings: Array<MapData, Raw<NamespaceSettings>> = take(ebpf, "NAMESPACES")?;
-        let Raw(old) = settings.get(&index, 0).context("the settings cannot be read")?;
-        // The clock of timestamps must not jump when an agent takes over.
-        let timestamp_offset =
-            if old.cookie == cookie { old.timestamp_offset } else { getrandom::u32()? };
-        let table: LpmTrie<MapData, Raw<ScopedAddress>, u16> = take(ebpf, "ROUTES")?;
-        // What an agent before this one wrote counts as known, so that what is stale is removed.
-        let scope = index.to_be_bytes();
-        let keys = table.keys().filter_map(Result::ok).map(|key| (key.data().0, key.prefix_len()));
-        let routes = keys.filter(|(address, _)| address.scope == scope);
-        let routes: Routes = routes.map(|key| (key, UNKNOWN)).collect();
-        let mut watcher =
-            Self { settings, table, index, cookie, timestamp_offset, written: None, routes };
-        watcher.write()?;
-        Ok(watcher)
-    }
-
-    /// Writes what has changed.
-    fn write(&mut self) -> Result<()> {
-        let mut settings = NamespaceSettings {
-            cookie: self.cookie,
-            timestamp_offset: self.timestamp_offset,
-            ..sysctl::read()?
-        };
-        if !self.routes.is_empty() {
-            settings.flags |= NamespaceSettings::ROUTE_MSS;
-        }
-        if self.written != Some(settings) {
-            self.settings
-                .set(self.index, Raw(settings), 0)
-                .context("the settings cannot be written")?;
-            tracing::debug!(?settings, "settings of a network namespace");
-            self.written = Some(settings);
-        }
-        Ok(())
-    }
-
-    /// Follows the namespace on a thread of its own, for the life of the process; an error goes to `failed`.
-    pub(super) fn spawn(self, namespace: Namespace, failed: Sender<anyhow::Error>) -> Result<()> {
-        let run = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let result = namespace
-                .enter()
-                .and_then(|()| runtime.context("the runtime cannot be started"))
-                .and_then(|runtime| runtime.block_on(self.follow()));
-            if let Err(error) = result {
-                failed.blocking_send(error).ok();
-            }
-        };
-        thread::Builder::new()
-            .name("namespace".into())
-            .spawn(run)
-            .context("no thread for the network namespace")?;
-        Ok(())
-    }
-
-    async fn follow(mut self) -> Result<()> {
-        let groups = [MulticastGroup::Ipv4Route, MulticastGroup::Ipv6Route, MulticastGroup::Link];
-        let (connection, handle, mut changes) =
-            new_multicast_connection(&groups).context("no netlink socket")?;
-        tokio::spawn(connection);
-        let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.follow_routes(&handle).await?;
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => self.write()?,
-                change = changes.next() => {
-                    change.context("the netlink socket has closed")?;
-                    sleep(SETTLE).await;
-                    while futures_util::FutureExt::now_or_never(changes.next()).is_some() {}
-                    self.follow_routes(&handle).await?;
-                }
-            }
-        }
-    }
-
-    async fn follow_routes(&mut self, handle: &rtnetlink::Handle) -> Result<()> {
-        let scope = self.index;
-        let new = routes::read(handle, scope).await?;
-        for ((address, bits), mss) in &new {
-            if self.routes.get(&(*address, *bits)) != Some(mss) {
-                let key = Key::new(*bits, Raw(*address));
-                self.table.insert(&key, mss, 0).context("the routes cannot be written")?;
-            }
-        }
-        for (address, bits) in self.routes.keys().filter(|key| !new.contains_key(key)) {
-            let key = Key::new(*bits, Raw(*address));
-            self.table.remove(&key).context("the routes cannot be written")?;
-        }
-        self.routes = new;
-        self.write()
+    #[test]
+    fn the_own_namespace_is_found() {
+        let found = Namespace::with_inode(inode().unwrap()).expect("a namespace");
+        assert_eq!(found.file.unwrap().metadata().unwrap().ino(), inode().unwrap());
+        assert!(Namespace::with_inode(1).is_none());
     }
 }

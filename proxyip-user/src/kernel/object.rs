@@ -1,6 +1,6 @@
 //! The kernel object, as loaded: embedded at build time, its kernel function calls filled in.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use aya::{Btf, include_bytes_aligned};
 use aya_obj::btf::BtfKind;
 use proxyip_common::settings::KFUNC_ASSIGN;
@@ -8,7 +8,7 @@ use proxyip_common::settings::KFUNC_ASSIGN;
 static OBJECT: &[u8] = include_bytes_aligned!(env!("PROXYIP_OBJECT"));
 
 /// The kernel function that makes the accept hand-off possible.
-const ASSIGN: &str = "bpf_sk_assign_tcp_reqsk";
+pub(super) const ASSIGN: &str = "bpf_sk_assign_tcp_reqsk";
 
 /// Size of a BPF instruction in bytes.
 const INSTRUCTION: usize = 8;
@@ -17,20 +17,23 @@ const CALL: u8 = 0x85;
 /// `BPF_PSEUDO_KFUNC_CALL`, in the source register's half of the second byte.
 const KFUNC: u8 = 2 << 4;
 
-/// The object with the BTF id of [`ASSIGN`] in the running kernel.
+/// The BTF id of [`ASSIGN`] in the running kernel; `None` if there is no such function, or no BTF.
+pub(super) fn assign() -> Option<u32> {
+    let found = Btf::from_sys_fs().and_then(|btf| btf.id_by_type_name_kind(ASSIGN, BtfKind::Func));
+    found.inspect_err(|error| tracing::debug!("no {ASSIGN}(): {error}")).ok()
+}
+
+/// The object, its calls of [`ASSIGN`] filled in with the function's BTF id. Without one, the program that
+/// calls it must not be loaded.
 ///
 /// # Errors
-/// If the kernel has no BTF or lacks the function.
-pub(super) fn object() -> Result<Vec<u8>> {
-    let btf = Btf::from_sys_fs().context("the kernel offers no BTF (/sys/kernel/btf/vmlinux)")?;
-    let id = btf.id_by_type_name_kind(ASSIGN, BtfKind::Func).with_context(|| {
-        format!(
-            "the kernel has no {ASSIGN}(): Linux 6.9 or later with CONFIG_SYN_COOKIES is needed"
-        )
-    })?;
+/// If the object was built wrongly.
+pub(super) fn object(assign: Option<u32>) -> Result<Vec<u8>> {
     let mut object = OBJECT.to_vec();
-    let calls = patch(&mut object, KFUNC_ASSIGN, id);
-    ensure!(calls > 0, "the kernel object calls no {ASSIGN}(): it was built wrongly");
+    if let Some(id) = assign {
+        let calls = patch(&mut object, KFUNC_ASSIGN, id);
+        ensure!(calls > 0, "the kernel object calls no {ASSIGN}(): it was built wrongly");
+    }
     Ok(object)
 }
 

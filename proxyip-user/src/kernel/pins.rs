@@ -1,14 +1,17 @@
 //! Where things are pinned, and removing them.
 
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
+use super::filters::{self, Place};
+use super::links::Direction;
+
 /// Maps of another layout are not adopted: raise this whenever a type in them changes.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 
 /// What the directories of maps are called, before the number of their layout.
 const MAPS: &str = "maps-";
@@ -23,16 +26,15 @@ pub(super) fn link_directory(pin_path: &Path) -> PathBuf {
     pin_path.join("links")
 }
 
-/// Detaches everything and removes all pins, and nothing else.
+/// Makes sure that the directory holds nothing but what is ours; `false` if there is no such directory.
 ///
 /// # Errors
-/// If the directory is not on a BPF file system or holds what is not ours; or if a pin cannot be removed.
-pub fn detach(pin_path: &Path) -> Result<()> {
-    let entries = match fs::read_dir(pin_path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        entries => entries.and_then(Iterator::collect::<io::Result<Vec<_>>>),
-    };
-    let entries = entries.with_context(|| format!("{} cannot be read", pin_path.display()))?;
+/// If it is not on a BPF file system, or holds what is not ours.
+pub(super) fn check(pin_path: &Path) -> Result<bool> {
+    let entries = list(pin_path)?;
+    if entries.is_empty() && !pin_path.exists() {
+        return Ok(false);
+    }
     let kind = statfs(pin_path).with_context(|| format!("{} is unusable", pin_path.display()))?;
     ensure!(
         kind.filesystem_type() == BPF_FS_MAGIC,
@@ -40,20 +42,22 @@ pub fn detach(pin_path: &Path) -> Result<()> {
         pin_path.display()
     );
     let links = link_directory(pin_path);
-    for entry in &entries {
-        let ours = entry.path() == links
-            || entry.file_name().as_encoded_bytes().starts_with(MAPS.as_bytes());
-        ensure!(ours, "{} is not proxyip's: nothing is removed", entry.path().display());
-    }
-    // No connection may be handed over that the programs on sockets do not see: they go last of the links,
-    // and the maps after all that use them.
-    let mut pins = list(&links)?;
-    pins.sort_by_key(|pin| !name(pin).starts_with("ingress"));
-    for pin in pins {
-        fs::remove_file(&pin).with_context(|| format!("{} cannot be removed", pin.display()))?;
-    }
     for entry in entries {
-        let directory = entry.path();
+        let ours = entry == links || name(&entry).starts_with(MAPS);
+        ensure!(ours, "{} is not proxyip's: nothing is removed", entry.display());
+    }
+    Ok(true)
+}
+
+/// Detaches everything and removes all pins of a directory that was checked.
+///
+/// # Errors
+/// If something cannot be detached or removed.
+pub(super) fn remove_all(pin_path: &Path) -> Result<()> {
+    let mut links = list(&link_directory(pin_path))?;
+    sort(&mut links);
+    links.iter().try_for_each(|pin| detach(pin))?;
+    for directory in list(pin_path)? {
         for pin in list(&directory)? {
             fs::remove_file(&pin)
                 .with_context(|| format!("{} cannot be removed", pin.display()))?;
@@ -64,12 +68,45 @@ pub fn detach(pin_path: &Path) -> Result<()> {
     fs::remove_dir(pin_path).with_context(|| format!("{} cannot be removed", pin_path.display()))
 }
 
-fn name(pin: &Path) -> String {
+/// Puts the pins of links into the order in which they are to be removed. No connection may be handed over
+/// that is not translated on its way back, or that the programs on sockets do not see.
+pub(super) fn sort(links: &mut [PathBuf]) {
+    links.sort_by_key(|pin| match direction(&name(pin)) {
+        Some(Direction::Ingress) => 0,
+        Some(Direction::Egress) => 1,
+        None => 2,
+    });
+}
+
+/// Of the link or filter that a pin with this name stands for; `None` if it is not one of an interface.
+pub(super) fn direction(name: &str) -> Option<Direction> {
+    let name = name.strip_prefix(filters::PREFIX).unwrap_or(name);
+    name.split('-').next().and_then(Direction::from_label)
+}
+
+/// Detaches what is pinned, and removes the pin.
+pub(super) fn detach(pin: &Path) -> Result<()> {
+    if let Some(filter) = Place::from_name(&name(pin)) {
+        filter.detach()?;
+    }
+    fs::remove_file(pin).with_context(|| format!("{} cannot be removed", pin.display()))
+}
+
+/// Where something is pinned before it takes the place of `pin`.
+pub(super) fn successor(pin: &Path) -> PathBuf {
+    // Names on a BPF file system have no dots.
+    let mut new = pin.as_os_str().to_owned();
+    new.push("-new");
+    new.into()
+}
+
+/// The name of a pin.
+pub(super) fn name(pin: &Path) -> String {
     pin.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// The pins in a directory; none if there is no such.
-fn list(directory: &Path) -> Result<Vec<PathBuf>> {
+/// The entries of a directory; none if there is no such.
+pub(super) fn list(directory: &Path) -> Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.with_context(|| format!("{} cannot be read", directory.display()))?,
@@ -86,13 +123,23 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let precious = directory.path().join("links");
         fs::create_dir(&precious).unwrap();
-        let error = detach(directory.path()).unwrap_err().to_string();
+        let error = check(directory.path()).unwrap_err().to_string();
         assert!(error.contains("not on a BPF file system"), "{error}");
         assert!(precious.exists());
     }
 
     #[test]
+    fn links_are_removed_in_order() {
+        let names =
+            ["sockops", "filter-egress-1-ingress0", "egress-1-eth0", "filter-ingress-1-egress0"];
+        let mut pins = names.map(PathBuf::from);
+        sort(&mut pins);
+        let sorted = [names[3], names[1], names[2], names[0]];
+        assert_eq!(pins, sorted.map(PathBuf::from));
+    }
+
+    #[test]
     fn nothing_pinned_is_nothing_to_do() {
-        detach(Path::new("/sys/fs/bpf/proxyip-of-nobody")).unwrap();
+        assert!(!check(Path::new("/sys/fs/bpf/proxyip-of-nobody")).unwrap());
     }
 }

@@ -1,7 +1,7 @@
 //! The shared types as map keys and values.
 
 use aya::Pod;
-use proxyip_common::flow::{FlowKey, FlowRecord};
+use proxyip_common::flow::{FlowKey, FlowRecord, Translation};
 use proxyip_common::settings::{ListenerSettings, NamespaceSettings, ScopedAddress};
 
 /// A shared type, readable from and writable to a map as it is.
@@ -16,4 +16,4 @@ macro_rules! pod {
     )*};
 }
 
-pod! { FlowKey FlowRecord ListenerSettings NamespaceSettings ScopedAddress }
+pod! { FlowKey FlowRecord ListenerSettings NamespaceSettings ScopedAddress Translation }

@@ -3,9 +3,9 @@
 use anyhow::{Context, Result};
 use aya::Ebpf;
 use aya::maps::{Array, MapData};
-use nix::time::{ClockId, clock_gettime};
 use proxyip_common::cookie::{SECRETS, Secret, epoch};
 
+use super::clock::now_ns;
 use super::maps::take;
 
 /// Writes the secrets.
@@ -40,9 +40,7 @@ impl Secrets {
 }
 
 fn now() -> Result<u64> {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).context("the clock cannot be read")?;
-    let nanoseconds = now.tv_sec() * 1_000_000_000 + now.tv_nsec();
-    Ok(epoch(u64::try_from(nanoseconds).context("the clock is negative")?))
+    Ok(epoch(now_ns()?))
 }
 
 fn set(map: &mut Array<MapData, Secret>, slot: u32) -> Result<()> {

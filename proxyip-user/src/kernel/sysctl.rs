@@ -1,4 +1,4 @@
-//! `/proc/sys/net` of the calling thread's network namespace, as far as a SYN-ACK depends on it.
+//! `/proc/sys/net` of the calling thread's network namespace, as far as connections depend on it.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -40,6 +40,14 @@ pub(super) fn read() -> Result<NamespaceSettings> {
         window_scale: window_scale(largest.max(rmem_max)),
         flags,
     })
+}
+
+/// `net.ipv4.tcp_fin_timeout` in seconds.
+///
+/// # Errors
+/// If it cannot be read.
+pub(super) fn fin_timeout() -> Result<u64> {
+    required("ipv4/tcp_fin_timeout")
 }
 
 /// The initial window of a socket with this receive buffer: the kernel takes half of it for payload

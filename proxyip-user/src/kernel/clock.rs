@@ -1,0 +1,11 @@
+//! The clock that the kernel programs go by.
+
+use anyhow::{Context, Result};
+use nix::time::{ClockId, clock_gettime};
+
+/// Nanoseconds of `CLOCK_MONOTONIC`.
+pub(super) fn now_ns() -> Result<u64> {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).context("the clock cannot be read")?;
+    let nanoseconds = now.tv_sec() * 1_000_000_000 + now.tv_nsec();
+    u64::try_from(nanoseconds).context("the clock is negative")
+}

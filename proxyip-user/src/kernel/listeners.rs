@@ -1,0 +1,95 @@
+//! What the kernel programs know and count of each listener.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use aya::maps::{Array, MapData};
+use proxyip_common::counter::{Reason, per_listener};
+use proxyip_common::settings::ListenerSettings;
+
+use super::maps::{PerCpu, open, sum};
+use super::pod::Raw;
+
+type Settings = Array<MapData, Raw<ListenerSettings>>;
+
+/// Settings and counters of the listeners.
+#[derive(Clone)]
+pub struct ListenerMap {
+    settings: Arc<Settings>,
+    counters: Arc<PerCpu>,
+}
+
+/// Connections of one listener, by hand-off; each was counted when its header had been read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListenerCounts {
+    /// Accept.
+    pub accept: u64,
+    /// Observe.
+    pub observe: u64,
+    /// Translate, by reason.
+    pub translate: Vec<(Reason, u64)>,
+}
+
+impl ListenerMap {
+    pub(super) fn open(pin_path: &Path) -> Result<Self> {
+        Ok(Self {
+            settings: Arc::new(open(pin_path, "LISTENERS")?),
+            counters: Arc::new(open(pin_path, "LISTENER_COUNTERS")?),
+        })
+    }
+
+    /// What the listener with this index has counted.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn counts(&self, listener: u16) -> Result<ListenerCounts> {
+        let translate = Reason::ALL.iter().map(|reason| {
+            let count = self.counter(listener, per_listener::TRANSLATE + *reason as u32)?;
+            Ok((*reason, count))
+        });
+        Ok(ListenerCounts {
+            accept: self.counter(listener, per_listener::ACCEPT)?,
+            observe: self.counter(listener, per_listener::OBSERVE)?,
+            translate: translate.collect::<Result<_>>()?,
+        })
+    }
+
+    /// Connections handed over by the accept hand-off that have not been established.
+    pub(super) fn gap(&self, listener: u16) -> Result<u64> {
+        // In this order: whatever is established in between makes the gap smaller, never larger.
+        let accept = self.counter(listener, per_listener::ACCEPT)?;
+        Ok(accept.saturating_sub(self.counter(listener, per_listener::ACCEPT_ESTABLISHED)?))
+    }
+
+    /// Connections translated for this reason.
+    pub(super) fn translated(&self, listener: u16, reason: Reason) -> Result<u64> {
+        self.counter(listener, per_listener::TRANSLATE + reason as u32)
+    }
+
+    /// Whether the listener's connections are translated because the stack refuses others.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn stack_refuses(&self, listener: u16) -> Result<bool> {
+        Ok(self.settings(listener)?.has(ListenerSettings::STACK_REFUSES))
+    }
+
+    fn settings(&self, listener: u16) -> Result<ListenerSettings> {
+        let settings = self.settings.get(&listener.into(), 0);
+        Ok(settings.context("the listeners cannot be read")?.0)
+    }
+
+    fn counter(&self, listener: u16, counter: u32) -> Result<u64> {
+        sum(&self.counters, u32::from(listener) * per_listener::COUNT + counter)
+    }
+}
+
+/// From here on the kernel programs translate the new connections of this listener. Holds until an agent
+/// writes the listeners anew.
+pub(super) fn set_stack_refuses(pin_path: &Path, listener: u16) -> Result<()> {
+    let mut map: Settings = open(pin_path, "LISTENERS")?;
+    let Raw(mut settings) = map.get(&listener.into(), 0).context("the listeners cannot be read")?;
+    settings.flags |= ListenerSettings::STACK_REFUSES;
+    map.set(listener.into(), Raw(settings), 0).context("the listeners cannot be written")
+}

@@ -1,0 +1,199 @@
+//! Loads instances of the kernel object, with the maps of an agent before this one if there are any.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use aya::maps::{Array, MapData, MapInfo};
+use aya::programs::{CgroupSockAddr, SchedClassifier, SockOps};
+use aya::{Ebpf, EbpfLoader};
+use aya_log::EbpfLogger;
+use proxyip_common::settings::{MAX_NAMESPACES, NamespaceSettings};
+
+use super::capability::Capability;
+use super::links::{Direction, Links};
+use super::pins::map_directory;
+use super::pod::Raw;
+use super::watcher::Watcher;
+use super::{EGRESS, GETPEERNAME, INGRESS, INGRESS_BASIC, SOCK_OPS, object};
+use crate::config::{Config, KernelLog};
+
+/// The maps that outlive the agent.
+const PINNED: &[&str] = &[
+    "NAMESPACES",
+    "PORTS",
+    "LISTENERS",
+    "TRUSTED",
+    "ROUTES",
+    "SECRETS",
+    "FLOWS",
+    "HANDSHAKES",
+    "TRANSLATIONS",
+    "TRANSLATING",
+    "SOCKETS",
+    "EVENTS",
+    "COUNTERS",
+    "DROPS",
+    "LEFT_TO_KERNEL",
+    "LISTENER_COUNTERS",
+];
+
+/// Loads instances of the kernel object.
+pub(super) struct Loader<'a> {
+    config: &'a Config,
+    capability: &'a Capability,
+    object: Vec<u8>,
+    log: KernelLog,
+}
+
+impl<'a> Loader<'a> {
+    pub(super) fn new(
+        config: &'a Config,
+        capability: &'a Capability,
+        log: KernelLog,
+    ) -> Result<Self> {
+        Ok(Self { config, capability, object: object::object(capability.assign)?, log })
+    }
+
+    /// An instance whose programs on sockets are loaded.
+    pub(super) fn sockets(&self) -> Result<Ebpf> {
+        let mut ebpf = self.load(0)?;
+        self.compare_sizes();
+        // All programs are loaded before any map is taken out of the object: they need its descriptors.
+        let program: &mut SockOps = program_of(&mut ebpf, SOCK_OPS)?;
+        program.load().context("the socket program is refused by the kernel")?;
+        for name in GETPEERNAME {
+            let program: &mut CgroupSockAddr = program_of(&mut ebpf, name)?;
+            program.load().context("the getpeername program is refused by the kernel")?;
+        }
+        Ok(ebpf)
+    }
+
+    /// An instance for the calling thread's namespace, whose programs on interfaces are loaded and whose
+    /// settings are written. `configured` are the cookies of all namespaces.
+    pub(super) fn interfaces(
+        &self,
+        shared: &mut Ebpf,
+        cookie: u64,
+        configured: &[u64],
+    ) -> Result<Instance> {
+        let index = place(shared, cookie, configured)?;
+        let mut ebpf = self.load(index)?;
+        let ingress = if self.capability.assign.is_some() { INGRESS } else { INGRESS_BASIC };
+        // Egress first: no connection may be translated on its way in alone.
+        let programs = [(EGRESS, Direction::Egress), (ingress, Direction::Ingress)];
+        for (name, direction) in programs {
+            let program: &mut SchedClassifier = program_of(&mut ebpf, name)?;
+            program.load().with_context(|| {
+                format!("the {} program is refused by the kernel", direction.label())
+            })?;
+        }
+        let watcher = Watcher::new(&mut ebpf, index, cookie)?;
+        let logger = match self.log {
+            KernelLog::Off => None,
+            _ => {
+                Some(EbpfLogger::init(&mut ebpf).context("the programs' messages cannot be read")?)
+            }
+        };
+        Ok(Instance { ebpf, programs, cookie, watcher, logger })
+    }
+
+    /// An instance whose programs on interfaces use entry `namespace` of `NAMESPACES`.
+    fn load(&self, namespace: u32) -> Result<Ebpf> {
+        let directory = map_directory(&self.config.agent.pin_path);
+        fs::create_dir_all(&directory).with_context(|| {
+            format!("{} cannot be made: is a BPF file system mounted there?", directory.display())
+        })?;
+        let mut loader = EbpfLoader::new();
+        for map in PINNED {
+            loader.map_pin_path(map, directory.join(map));
+        }
+        for (map, size) in self.sizes() {
+            loader.map_max_entries(map, size);
+        }
+        loader.override_global("NAMESPACE", &namespace, true);
+        let netns_cookie = u8::from(self.capability.netns_cookie);
+        loader.override_global("HAS_NETNS_COOKIE", &netns_cookie, true);
+        let level = self.log as u8;
+        loader.override_global("AYA_LOG_LEVEL", &level, true);
+        let ebpf = loader.load(&self.object);
+        ebpf.context("the kernel refuses the programs' maps (root or CAP_BPF is needed)")
+    }
+
+    /// The maps whose size can be chosen.
+    fn sizes(&self) -> [(&'static str, u32); 2] {
+        let agent = &self.config.agent;
+        [("FLOWS", agent.max_flows), ("TRANSLATIONS", agent.max_translated)]
+    }
+
+    /// Says so if a table that was adopted has another size than the configuration wants.
+    fn compare_sizes(&self) {
+        for ((map, wanted), table) in
+            self.sizes().into_iter().zip(["flow table", "table of translated connections"])
+        {
+            let pin = map_directory(&self.config.agent.pin_path).join(map);
+            if let Ok(size) = MapInfo::from_pin(pin).map(|info| info.max_entries())
+                && size != wanted
+            {
+                tracing::warn!(
+                    "the {table} keeps its {size} entries instead of {wanted}: `proxyip detach` before the \
+                     start makes a new one"
+                );
+            }
+        }
+    }
+}
+
+/// What is to be attached in a namespace.
+pub(super) struct Instance {
+    ebpf: Ebpf,
+    /// In the order in which they are to be attached.
+    programs: [(&'static str, Direction); 2],
+    cookie: u64,
+    pub(super) watcher: Watcher,
+    pub(super) logger: Option<EbpfLogger<&'static dyn log::Log>>,
+}
+
+impl Instance {
+    /// Attaches to interfaces of the calling thread's namespace.
+    pub(super) fn attach(&mut self, links: &mut Links, interfaces: &[&str]) -> Result<()> {
+        for (name, direction) in self.programs {
+            let program: &mut SchedClassifier = program_of(&mut self.ebpf, name)?;
+            for interface in interfaces {
+                links.classifier(program, direction, self.cookie, interface)?;
+            }
+        }
+        tracing::info!("attached to {}", interfaces.join(", "));
+        Ok(())
+    }
+}
+
+/// The entry of `NAMESPACES` that has this cookie, or one that no namespace of `configured` has: a program
+/// that is still attached must not see its entry change under it.
+fn place(ebpf: &mut Ebpf, cookie: u64, configured: &[u64]) -> Result<u32> {
+    let map = ebpf.map_mut("NAMESPACES").context("the kernel object has no map NAMESPACES")?;
+    let map: Array<&mut MapData, Raw<NamespaceSettings>> = Array::try_from(map)?;
+    let mut cookies = Vec::new();
+    for index in 0..MAX_NAMESPACES {
+        let Raw(settings) = map.get(&index, 0).context("the settings cannot be read")?;
+        cookies.push(settings.cookie);
+    }
+    let place = [
+        cookies.iter().position(|there| *there == cookie),
+        cookies.iter().position(|there| *there == 0),
+        cookies.iter().position(|there| !configured.contains(there)),
+    ];
+    let place = place.into_iter().flatten().next();
+    let place = place.and_then(|index| u32::try_from(index).ok());
+    place.with_context(|| format!("there are more than {MAX_NAMESPACES} network namespaces"))
+}
+
+/// A program of the object, typed.
+pub(super) fn program_of<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = aya::programs::ProgramError>,
+{
+    let program = ebpf
+        .program_mut(name)
+        .with_context(|| format!("the kernel object has no program {name}"))?;
+    program.try_into().with_context(|| format!("program {name} is of another kind"))
+}

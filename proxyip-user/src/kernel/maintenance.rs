@@ -1,0 +1,42 @@
+//! What the agent does all the time, apart from reading events and answering questions.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::sync::mpsc::Receiver;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::gap::Gap;
+use super::reasons::Reasons;
+use super::secrets::Secrets;
+
+/// Secrets, and what must be noticed.
+pub struct Maintenance {
+    pub(super) secrets: Secrets,
+    pub(super) gap: Gap,
+    pub(super) reasons: Reasons,
+    pub(super) failures: Receiver<anyhow::Error>,
+}
+
+impl Maintenance {
+    /// Keeps the secrets current and watches what becomes of connections, until dropped.
+    ///
+    /// # Errors
+    /// If a map cannot be read or written, or a thread of the agent cannot go on.
+    pub async fn run(mut self) -> Result<Infallible> {
+        const PERIOD: Duration = Duration::from_secs(1);
+        let mut ticks = interval(PERIOD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {
+                    self.secrets.rotate()?;
+                    self.gap.check()?;
+                    self.reasons.check()?;
+                }
+                Some(error) = self.failures.recv() => return Err(error),
+            }
+        }
+    }
+}

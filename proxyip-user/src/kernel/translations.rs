@@ -1,0 +1,198 @@
+//! The table of translated connections: counting its entries, and removing those that are over.
+//!
+//! An entry outlives its socket, because the `TIME_WAIT` that the socket may leave behind still needs it. The
+//! kernel programs know when the socket is gone; when the rest is over only time can tell.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use aya::maps::{Array, HashMap, MapData, MapError};
+use proxyip_common::flow::{FlowKey, Translation};
+use tokio::sync::mpsc::Sender;
+
+use super::clock::now_ns;
+use super::maps::open;
+use super::pod::Raw;
+use super::watcher::Seen;
+
+type Table = HashMap<MapData, Raw<FlowKey>, Raw<Translation>>;
+
+/// How often the table is looked through.
+const PERIOD: Duration = Duration::from_secs(10);
+/// `TCP_TIMEWAIT_LEN` (include/net/tcp.h).
+const TIME_WAIT: Duration = Duration::from_mins(1);
+/// For what the kernel's timers are late.
+const MARGIN: Duration = Duration::from_secs(10);
+/// Longer than any kernel tries to establish a connection whose header has been read.
+const OPENING: Duration = Duration::from_mins(10);
+
+/// The table, to be read.
+#[derive(Clone, Debug)]
+pub struct TranslationMap(Arc<Table>);
+
+impl TranslationMap {
+    pub(super) fn open(pin_path: &Path) -> Result<Self> {
+        Ok(Self(Arc::new(open(pin_path, "TRANSLATIONS")?)))
+    }
+
+    /// The connections that are translated now.
+    pub fn living(&self) -> impl Iterator<Item = Result<FlowKey>> {
+        entries(&self.0).filter_map(|entry| match entry {
+            Ok((_, translation)) if translation.state == Translation::CLOSED => None,
+            entry => Some(entry.map(|(key, _)| key)),
+        })
+    }
+
+    /// How many connections are translated now.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn count(&self) -> Result<u64> {
+        self.living().try_fold(0, |count, key| key.map(|_| count + 1))
+    }
+}
+
+fn entries(table: &Table) -> impl Iterator<Item = Result<(FlowKey, Translation)>> {
+    table.iter().filter_map(|entry| match entry {
+        Ok((Raw(key), Raw(translation))) => Some(Ok((key, translation))),
+        // Removed between finding the key and reading the value.
+        Err(MapError::KeyNotFound) => None,
+        Err(error) => Some(Err(error).context("the translated connections cannot be read")),
+    })
+}
+
+/// Removes entries that are over, and lets go of retired ports.
+pub(super) struct Collector {
+    table: Table,
+    ports: Array<MapData, u16>,
+    /// Ports that are guarded no longer, but may have connections that are translated.
+    retired: BTreeSet<u16>,
+    namespaces: Vec<Arc<Seen>>,
+}
+
+impl Collector {
+    pub(super) fn new(
+        pin_path: &Path,
+        retired: BTreeSet<u16>,
+        namespaces: Vec<Arc<Seen>>,
+    ) -> Result<Self> {
+        let (table, ports) = (open(pin_path, "TRANSLATIONS")?, open(pin_path, "PORTS")?);
+        Ok(Self { table, ports, retired, namespaces })
+    }
+
+    /// Goes on for the life of the process, on a thread of its own as the table may be large; an error goes
+    /// to `failed`.
+    pub(super) fn spawn(mut self, failed: Sender<anyhow::Error>) -> Result<()> {
+        let run = move || {
+            loop {
+                if let Err(error) = self.pass() {
+                    failed.blocking_send(error).ok();
+                    return;
+                }
+                thread::sleep(PERIOD);
+            }
+        };
+        thread::Builder::new()
+            .name("translations".into())
+            .spawn(run)
+            .context("no thread for the translated connections")?;
+        Ok(())
+    }
+
+    fn pass(&mut self) -> Result<()> {
+        // What is left of a socket in FIN_WAIT2 waits for the peer's FIN, and then another TIME_WAIT.
+        let fin_timeout = self.namespaces.iter().map(|seen| seen.fin_timeout()).max();
+        let closed = TIME_WAIT + fin_timeout.unwrap_or_default() + MARGIN;
+        let ages = Ages { now_ns: now_ns()?, closed };
+        let (mut over, mut living) = (Vec::new(), BTreeSet::new());
+        for entry in entries(&self.table) {
+            let (key, translation) = entry?;
+            if ages.is_over(&translation) {
+                over.push(key);
+            } else if translation.state != Translation::CLOSED {
+                living.insert(key.local.0.port());
+            }
+        }
+        for key in over {
+            self.remove(&key, &ages)?;
+        }
+        for port in self.retired.difference(&living) {
+            self.ports.set((*port).into(), 0, 0).context("the guarded ports cannot be written")?;
+            tracing::debug!("the last translated connection to port {port} has ended");
+        }
+        self.retired.retain(|port| living.contains(port));
+        Ok(())
+    }
+
+    /// Removes an entry, unless its 4-tuple has a new connection meanwhile.
+    fn remove(&mut self, key: &FlowKey, ages: &Ages) -> Result<()> {
+        match self.table.get(&Raw(*key), 0) {
+            Ok(Raw(translation)) if ages.is_over(&translation) => {}
+            Ok(_) | Err(MapError::KeyNotFound) => return Ok(()),
+            Err(error) => {
+                return Err(error).context("the translated connections cannot be read");
+            }
+        }
+        match self.table.remove(&Raw(*key)) {
+            Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+            Err(error) => Err(error).context("the translated connections cannot be written"),
+        }
+    }
+}
+
+/// When entries are over.
+struct Ages {
+    now_ns: u64,
+    /// How long after its last segment a closed connection needs its entry.
+    closed: Duration,
+}
+
+impl Ages {
+    fn is_over(&self, translation: &Translation) -> bool {
+        let age = Duration::from_nanos(self.now_ns.saturating_sub(translation.seen_ns));
+        match translation.state {
+            Translation::CLOSED => age > self.closed,
+            Translation::OPENING => age > OPENING,
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_over_by_state_and_age() {
+        const SECOND: u64 = 1_000_000_000;
+        let ages = Ages { now_ns: 10_000 * SECOND, closed: Duration::from_secs(130) };
+        for (state, age, over) in [
+            (Translation::CLOSED, 129, false),
+            (Translation::CLOSED, 131, true),
+            (Translation::OPENING, 599, false),
+            (Translation::OPENING, 601, true),
+            (Translation::ESTABLISHED, 9_999, false),
+        ] {
+            let seen_ns = ages.now_ns - age * SECOND;
+            let translation = Translation { seen_ns, isn: 0, shift: 28, state, superseded: 0 };
+            assert_eq!(ages.is_over(&translation), over, "state {state} after {age} s");
+        }
+    }
+
+    #[test]
+    fn an_entry_newer_than_the_look_at_the_clock_is_not_over() {
+        let ages = Ages { now_ns: 1, closed: Duration::from_secs(130) };
+        let translation = Translation {
+            seen_ns: u64::MAX,
+            isn: 0,
+            shift: 0,
+            state: Translation::CLOSED,
+            superseded: 0,
+        };
+        assert!(!ages.is_over(&translation));
+    }
+}

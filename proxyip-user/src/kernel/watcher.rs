@@ -1,0 +1,187 @@
+//! Keeps the kernel programs' view of a network namespace current.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use aya::Ebpf;
+use aya::maps::lpm_trie::Key;
+use aya::maps::{Array, LpmTrie, MapData};
+use futures_util::StreamExt;
+use proxyip_common::settings::{NamespaceSettings, ScopedAddress};
+use rtnetlink::{MulticastGroup, new_multicast_connection};
+use tokio::sync::mpsc::Sender;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::maps::take;
+use super::namespace::Namespace;
+use super::pod::Raw;
+use super::routes::{self, Routes};
+use super::{netstat, sysctl};
+
+/// How often sysctls are looked at; the kernel does not tell of their changes.
+const TICK: Duration = Duration::from_secs(1);
+/// How long to wait for more changes of the routing table before it is read.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// The MSS of a route that an agent before this one wrote: no route's own.
+const UNKNOWN: u16 = u16::MAX;
+
+/// What was last seen of a namespace, for those who are not in it.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    flags: AtomicU8,
+    fin_timeout: AtomicU64,
+    overflows: AtomicU64,
+}
+
+impl Seen {
+    /// A namespace with these flags.
+    #[cfg(test)]
+    pub(super) fn of(flags: u8) -> Arc<Self> {
+        Arc::new(Self { flags: flags.into(), ..Self::default() })
+    }
+
+    /// Flags of [`NamespaceSettings`].
+    pub(super) fn flags(&self) -> u8 {
+        self.flags.load(Ordering::Relaxed)
+    }
+
+    /// `net.ipv4.tcp_fin_timeout`.
+    pub(super) fn fin_timeout(&self) -> Duration {
+        Duration::from_secs(self.fin_timeout.load(Ordering::Relaxed))
+    }
+
+    /// How often an accept queue was full.
+    pub(super) fn overflows(&self) -> u64 {
+        self.overflows.load(Ordering::Relaxed)
+    }
+}
+
+/// Writes one namespace's settings and routes, and follows their changes.
+pub(super) struct Watcher {
+    settings: Array<MapData, Raw<NamespaceSettings>>,
+    table: LpmTrie<MapData, Raw<ScopedAddress>, u16>,
+    index: u32,
+    cookie: u64,
+    timestamp_offset: u32,
+    written: Option<NamespaceSettings>,
+    routes: Routes,
+    seen: Arc<Seen>,
+}
+
+impl Watcher {
+    /// Writes the settings before anything is attached. `index` is the namespace's place in `NAMESPACES`.
+    pub(super) fn new(ebpf: &mut Ebpf, index: u32, cookie: u64) -> Result<Self> {
+        let settings: Array<MapData, Raw<NamespaceSettings>> = take(ebpf, "NAMESPACES")?;
+        let Raw(old) = settings.get(&index, 0).context("the settings cannot be read")?;
+        // The clock of timestamps must not jump when an agent takes over.
+        let timestamp_offset =
+            if old.cookie == cookie { old.timestamp_offset } else { getrandom::u32()? };
+        let table: LpmTrie<MapData, Raw<ScopedAddress>, u16> = take(ebpf, "ROUTES")?;
+        // What an agent before this one wrote counts as known, so that what is stale is removed.
+        let scope = index.to_be_bytes();
+        let keys = table.keys().filter_map(Result::ok).map(|key| (key.data().0, key.prefix_len()));
+        let routes = keys.filter(|(address, _)| address.scope == scope);
+        let routes: Routes = routes.map(|key| (key, UNKNOWN)).collect();
+        let mut watcher = Self {
+            settings,
+            table,
+            index,
+            cookie,
+            timestamp_offset,
+            written: None,
+            routes,
+            seen: Arc::default(),
+        };
+        watcher.write()?;
+        Ok(watcher)
+    }
+
+    /// What is seen of the namespace, from now on.
+    pub(super) fn seen(&self) -> Arc<Seen> {
+        Arc::clone(&self.seen)
+    }
+
+    /// Writes what has changed.
+    fn write(&mut self) -> Result<()> {
+        self.seen.fin_timeout.store(sysctl::fin_timeout()?, Ordering::Relaxed);
+        self.seen.overflows.store(netstat::listen_overflows(), Ordering::Relaxed);
+        let mut settings = NamespaceSettings {
+            cookie: self.cookie,
+            timestamp_offset: self.timestamp_offset,
+            ..sysctl::read()?
+        };
+        if !self.routes.is_empty() {
+            settings.flags |= NamespaceSettings::ROUTE_MSS;
+        }
+        self.seen.flags.store(settings.flags, Ordering::Relaxed);
+        if self.written != Some(settings) {
+            self.settings
+                .set(self.index, Raw(settings), 0)
+                .context("the settings cannot be written")?;
+            tracing::debug!(?settings, "settings of a network namespace");
+            self.written = Some(settings);
+        }
+        Ok(())
+    }
+
+    /// Follows the namespace on a thread of its own, for the life of the process; an error goes to `failed`.
+    pub(super) fn spawn(self, namespace: Namespace, failed: Sender<anyhow::Error>) -> Result<()> {
+        let run = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let result = namespace
+                .enter()
+                .and_then(|()| runtime.context("the runtime cannot be started"))
+                .and_then(|runtime| runtime.block_on(self.follow()));
+            if let Err(error) = result {
+                failed.blocking_send(error).ok();
+            }
+        };
+        thread::Builder::new()
+            .name("namespace".into())
+            .spawn(run)
+            .context("no thread for the network namespace")?;
+        Ok(())
+    }
+
+    async fn follow(mut self) -> Result<()> {
+        let groups = [MulticastGroup::Ipv4Route, MulticastGroup::Ipv6Route, MulticastGroup::Link];
+        let (connection, handle, mut changes) =
+            new_multicast_connection(&groups).context("no netlink socket")?;
+        tokio::spawn(connection);
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.follow_routes(&handle).await?;
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => self.write()?,
+                change = changes.next() => {
+                    change.context("the netlink socket has closed")?;
+                    sleep(SETTLE).await;
+                    while futures_util::FutureExt::now_or_never(changes.next()).is_some() {}
+                    self.follow_routes(&handle).await?;
+                }
+            }
+        }
+    }
+
+    async fn follow_routes(&mut self, handle: &rtnetlink::Handle) -> Result<()> {
+        let scope = self.index;
+        let new = routes::read(handle, scope).await?;
+        for ((address, bits), mss) in &new {
+            if self.routes.get(&(*address, *bits)) != Some(mss) {
+                let key = Key::new(*bits, Raw(*address));
+                self.table.insert(&key, mss, 0).context("the routes cannot be written")?;
+            }
+        }
+        for (address, bits) in self.routes.keys().filter(|key| !new.contains_key(key)) {
+            let key = Key::new(*bits, Raw(*address));
+            self.table.remove(&key).context("the routes cannot be written")?;
+        }
+        self.routes = new;
+        self.write()
+    }
+}
