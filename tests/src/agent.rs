@@ -158,6 +158,30 @@ impl<'a> Agent<'a> {
         numbers.filter(|(_, n)| *n > 0).collect()
     }
 
+    /// What the status says of the listener `web`.
+    #[must_use]
+    pub fn listener(&self) -> Value {
+        self.json(&["status"])["listeners"][0].clone()
+    }
+
+    /// How many connections of the listener `web` were translated for this reason.
+    #[must_use]
+    pub fn translated_for(&self, reason: &str) -> u64 {
+        let listener = self.listener();
+        let connections = listener["connections"].as_array().expect("an array").iter();
+        let translated = connections.filter(|row| row["hand_off"] == "translate");
+        let of_reason = translated.filter(|row| row["reason"] == reason);
+        of_reason.map(|row| row["count"].as_u64().expect("a count")).sum()
+    }
+
+    /// Waits until a line of its diagnostics contains `text`, and returns that line.
+    pub fn wait_diagnostic(&self, text: &str) -> String {
+        eventually(&format!("a diagnostic with `{text}`"), || {
+            let lines = self.process.stderr();
+            lines.lines().find(|line| line.contains(text)).map(str::to_owned)
+        })
+    }
+
     /// One of the counters.
     #[must_use]
     pub fn counter(&self, label: &str) -> u64 {
@@ -218,11 +242,9 @@ impl Drop for Agent<'_> {
         crate::wait::until(std::time::Duration::from_secs(5), || {
             (!self.process.is_alive()).then_some(())
         });
-        let _ = self.ask(&[
-            "detach",
-            "--pin-path",
-            &self.site.scratch.pin_path().display().to_string(),
-        ]);
+        let pin_path = self.site.scratch.pin_path().display().to_string();
+        // Nobody needs the connections that are still there.
+        let _ = self.ask(&["detach", "--drain", "0", "--pin-path", &pin_path]);
         let _ = fs::remove_dir_all(self.site.scratch.pin_path());
     }
 }

@@ -1,6 +1,6 @@
 //! Packet captures, and the check that no packet in them has a wrong checksum.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -38,6 +38,25 @@ impl Capture {
         interface: &str,
         directions: Directions,
     ) -> Self {
+        let whole_frame = mtu(namespace, interface) + 100;
+        Self::start_with(scratch, namespace, interface, directions, whole_frame)
+    }
+
+    /// Captures the headers only, of both directions.
+    #[must_use]
+    pub fn headers(scratch: &Scratch, namespace: &Namespace, interface: &str) -> Self {
+        // Ethernet, IPv6 and TCP with all the options that there is room for.
+        let headers = 14 + 40 + 60;
+        Self::start_with(scratch, namespace, interface, Directions::Both, headers)
+    }
+
+    fn start_with(
+        scratch: &Scratch,
+        namespace: &Namespace,
+        interface: &str,
+        directions: Directions,
+        snapshot: u32,
+    ) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}-{interface}-{number}", namespace.name());
@@ -48,9 +67,9 @@ impl Capture {
         command.args(["-n", "-15", "tcpdump", "-n", "-Q", direction, "-i", interface, "-w"]);
         command.arg(&file);
         // Immediate mode and no buffering: a packet seen is a packet in the file. The slots of the
-        // ring (64 MiB) are as long as the snapshot, which is one whole frame. As root, since Debian's
-        // tcpdump would otherwise give up the right to write into the directory.
-        let snapshot = (mtu(namespace, interface) + 100).to_string();
+        // ring (64 MiB) are as long as the snapshot. As root, since Debian's tcpdump would otherwise give
+        // up the right to write into the directory.
+        let snapshot = snapshot.to_string();
         command.args(["--immediate-mode", "-U", "-s", &snapshot, "-B", "65536", "-Z", "root"]);
         let mut process = Process::start(&name, scratch.directory(), &mut command).quietly();
         process
@@ -92,6 +111,12 @@ impl Capture {
             output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
         });
         text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect()
+    }
+
+    /// The file; whole when the capture has been stopped.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
     }
 
     /// How many packets match a display filter.

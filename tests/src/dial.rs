@@ -9,6 +9,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use crate::namespace::Namespace;
+use crate::option::set_option;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -18,6 +19,8 @@ pub struct Dial {
     target: SocketAddr,
     source: Option<SocketAddr>,
     keep_alive: Option<Duration>,
+    protocol: Protocol,
+    fast_open: bool,
 }
 
 impl Dial {
@@ -28,7 +31,8 @@ impl Dial {
     #[must_use]
     pub fn to(address: &str, port: u16) -> Self {
         let address = address.parse().expect("an IP address");
-        Self { target: SocketAddr::new(address, port), source: None, keep_alive: None }
+        let target = SocketAddr::new(address, port);
+        Self { target, source: None, keep_alive: None, protocol: Protocol::TCP, fast_open: false }
     }
 
     /// From this address; port 0 lets the kernel choose.
@@ -46,6 +50,21 @@ impl Dial {
     #[must_use]
     pub fn keep_alive(mut self, interval: Duration) -> Self {
         self.keep_alive = Some(interval);
+        self
+    }
+
+    /// With MPTCP, if the server agrees.
+    #[must_use]
+    pub fn multipath(mut self) -> Self {
+        self.protocol = Protocol::MPTCP;
+        self
+    }
+
+    /// With TCP Fast Open: what is written first leaves with the SYN, if the server has agreed to that
+    /// before. The connection is not opened before something is written.
+    #[must_use]
+    pub fn fast_open(mut self) -> Self {
+        self.fast_open = true;
         self
     }
 
@@ -78,7 +97,7 @@ impl Dial {
     /// When the socket's options cannot be set.
     pub fn attempt_here(&self) -> io::Result<TcpStream> {
         let socket =
-            Socket::new(Domain::for_address(self.target), Type::STREAM, Some(Protocol::TCP))?;
+            Socket::new(Domain::for_address(self.target), Type::STREAM, Some(self.protocol))?;
         if let Some(source) = self.source {
             // A certain port may still be in TIME_WAIT; one that the kernel chooses had better not.
             socket.set_reuse_address(source.port() != 0).expect("SO_REUSEADDR");
@@ -87,6 +106,9 @@ impl Dial {
         if let Some(interval) = self.keep_alive {
             let keep_alive = TcpKeepalive::new().with_time(interval).with_interval(interval);
             socket.set_tcp_keepalive(&keep_alive.with_retries(3)).expect("SO_KEEPALIVE");
+        }
+        if self.fast_open {
+            set_option(&socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT, 1)?;
         }
         // What one test writes in one call must leave in one segment, if it fits.
         socket.set_tcp_nodelay(true).expect("TCP_NODELAY");
@@ -160,14 +182,7 @@ pub fn reset(stream: TcpStream) {
 /// # Panics
 /// When the kernel refuses.
 pub fn forget(stream: TcpStream) {
-    let on: libc::c_int = 1;
-    let length = libc::socklen_t::try_from(size_of_val(&on)).expect("an int is small");
-    // TCP_REPAIR is made for checkpoints: nothing is sent.
-    // SAFETY: `on` is an int and `length` its size.
-    let outcome = unsafe {
-        let value = (&raw const on).cast();
-        libc::setsockopt(stream.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_REPAIR, value, length)
-    };
-    assert_eq!(outcome, 0, "TCP_REPAIR: {}", io::Error::last_os_error());
+    // Made for checkpoints: nothing is sent.
+    set_option(&stream, libc::IPPROTO_TCP, libc::TCP_REPAIR, 1).expect("TCP_REPAIR");
     reset(stream);
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::hand_off::HandOff;
 use crate::net::address;
 use crate::scratch::Scratch;
 
@@ -29,6 +30,12 @@ impl Guard {
     pub fn trusting(mut self, network: &str) -> Self {
         self.trusted = vec![network.to_owned()];
         self
+    }
+
+    /// Gives the listener this `hand_off`.
+    #[must_use]
+    pub fn hand_off(self, hand_off: HandOff) -> Self {
+        self.setting(&format!("hand_off = \"{}\"", hand_off.setting()))
     }
 
     /// A further line of the `[[listener]]` table.

@@ -7,6 +7,7 @@
 
 #![expect(clippy::must_use_candidate, reason = "many fixtures are called for their effect")]
 
+mod acknowledgments;
 mod agent;
 pub mod balancers;
 mod capture;
@@ -14,23 +15,29 @@ mod client;
 mod command;
 mod dial;
 mod guard;
+mod hand_off;
 pub mod header;
 mod namespace;
 mod napi;
 mod net;
+mod option;
+mod pcap;
 mod process;
 mod raw;
 mod scratch;
 pub mod servers;
 mod site;
 mod wait;
+mod wire;
 
+pub use acknowledgments::Acknowledgments;
 pub use agent::{Agent, Answer, agent_binary, use_agent_binary};
 pub use capture::{Capture, Directions};
 pub use client::{Fetched, curl};
 pub use command::{attempt, run};
 pub use dial::{Dial, forget, is_reset, read_line, read_rest, reset};
 pub use guard::Guard;
+pub use hand_off::HandOff;
 pub use namespace::Namespace;
 pub use napi::Batches;
 pub use net::{Net, Offloads, Plan, address};
@@ -39,3 +46,4 @@ pub use raw::{Frame, RawPeer, Segment};
 pub use scratch::{Scratch, remove_everything};
 pub use site::Site;
 pub use wait::{eventually, until};
+pub use wire::Faults;

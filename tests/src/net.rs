@@ -2,6 +2,7 @@
 
 use crate::namespace::Namespace;
 use crate::scratch::Scratch;
+use crate::wire::{Faults, Wire};
 
 /// Addresses of the three machines. The load balancer's private side is where the server sees it.
 pub mod address {
@@ -54,11 +55,13 @@ pub struct Plan {
     pub mtu: u32,
     /// Offloads of both ends of that link.
     pub offloads: Offloads,
+    /// Makes that link a wire that is broken in this way, and has no offloads.
+    pub faults: Option<Faults>,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { mtu: 1500, offloads: Offloads::NONE }
+        Self { mtu: 1500, offloads: Offloads::NONE, faults: None }
     }
 }
 
@@ -72,6 +75,7 @@ pub struct Net {
     pub balancer: Namespace,
     /// The server's.
     pub server: Namespace,
+    wire: Option<Wire>,
 }
 
 impl Net {
@@ -79,13 +83,15 @@ impl Net {
     #[must_use]
     pub fn new(scratch: &Scratch, plan: &Plan) -> Self {
         let namespace = |role: &str| Namespace::new(format!("{}-{role}", scratch.name()));
-        let net = Self {
-            client: namespace("client"),
-            balancer: namespace("lb"),
-            server: namespace("server"),
-        };
-        link(&net.client, "eth0", &net.balancer, "eth0");
-        link(&net.balancer, "eth1", &net.server, "eth0");
+        let (client, balancer) = (namespace("client"), namespace("lb"));
+        let server = namespace("server");
+        link(&client, "eth0", &balancer, "eth0");
+        let (one, other) = ((&balancer, "eth1"), (&server, "eth0"));
+        let wire = plan.faults.map(|faults| Wire::new(one, other, faults));
+        if wire.is_none() {
+            link(&balancer, "eth1", &server, "eth0");
+        }
+        let net = Self { client, balancer, server, wire };
         net.give_addresses();
         net.set_mtu(plan.mtu);
         net.set_offloads(plan.offloads);
@@ -97,7 +103,7 @@ impl Net {
             BALANCER, BALANCER6, CLIENT, CLIENT_OTHER, CLIENT6, FRONT, FRONT_OTHER, FRONT6, SERVER,
             SERVER6, STRANGER, STRANGER6,
         };
-        let Self { client, balancer, server } = self;
+        let Self { client, balancer, server, .. } = self;
         for (namespace, interface, addresses) in [
             (client, "eth0", [CLIENT, CLIENT_OTHER, CLIENT6].as_slice()),
             (balancer, "eth0", &[FRONT, FRONT_OTHER, FRONT6]),
@@ -124,6 +130,10 @@ impl Net {
 
     /// Sets the offloads of both ends of the link between load balancer and server.
     pub fn set_offloads(&self, offloads: Offloads) {
+        if self.wire.is_some() {
+            assert_eq!(offloads, Offloads::NONE, "a TAP interface has none");
+            return;
+        }
         let word = |on: bool| if on { "on" } else { "off" };
         let checksums = word(offloads.checksums);
         let segmentation = word(offloads.segmentation);

@@ -1,7 +1,10 @@
 //! The scene of a test.
 
+use std::process::Command;
+
 use crate::agent::Agent;
 use crate::capture::{Capture, Directions};
+use crate::hand_off::HandOff;
 use crate::net::{Net, Plan};
 use crate::scratch::Scratch;
 
@@ -10,6 +13,8 @@ use crate::scratch::Scratch;
 pub struct Site {
     /// The load balancer's capture, then the server's; none where packets have partial checksums.
     captures: Vec<Capture>,
+    /// Whether servers listen with MPTCP sockets.
+    multipath: bool,
     /// The network.
     pub net: Net,
     /// The directory for logs and configurations.
@@ -26,24 +31,50 @@ impl Site {
     /// An ordinary network without captures.
     #[must_use]
     pub fn without_captures() -> Self {
+        Self::without_captures_with(&Plan::default())
+    }
+
+    /// A network with peculiarities, without captures.
+    #[must_use]
+    pub fn without_captures_with(plan: &Plan) -> Self {
         let scratch = Scratch::new();
-        Self { captures: Vec::new(), net: Net::new(&scratch, &Plan::default()), scratch }
+        let net = Net::new(&scratch, plan);
+        Self { captures: Vec::new(), multipath: false, net, scratch }
+    }
+
+    /// An ordinary network; the servers listen as this hand-off's tests want it.
+    #[must_use]
+    pub fn under(hand_off: HandOff) -> Self {
+        Self { multipath: hand_off == HandOff::Multipath, ..Self::new() }
     }
 
     /// A network with peculiarities.
     #[must_use]
     pub fn with(plan: &Plan) -> Self {
-        let scratch = Scratch::new();
-        let net = Net::new(&scratch, plan);
+        let mut site = Self::without_captures_with(plan);
+        let Self { net, scratch, .. } = &site;
         let mut captures = Vec::new();
         // With checksum offload on, a veth carries partial checksums, which are wrong by design.
         if !plan.offloads.checksums {
             let directions = if plan.offloads.merging { Directions::Out } else { Directions::Both };
             for (namespace, interface) in [(&net.balancer, "eth1"), (&net.server, "eth0")] {
-                captures.push(Capture::start(&scratch, namespace, interface, directions));
+                captures.push(Capture::start(scratch, namespace, interface, directions));
             }
         }
-        Self { captures, net, scratch }
+        site.captures = captures;
+        site
+    }
+
+    /// A command that will run on the server. Where servers listen with MPTCP sockets, each of its TCP
+    /// sockets becomes one.
+    #[must_use]
+    pub fn server_command(&self, program: &str) -> Command {
+        if !self.multipath {
+            return self.net.server.command(program);
+        }
+        let mut command = self.net.server.command("mptcpize");
+        command.args(["run", program]);
+        command
     }
 
     /// The capture at the load balancer's end of the link.

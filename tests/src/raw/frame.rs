@@ -2,12 +2,12 @@
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::AsRawFd;
 
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 
 use super::{HEADER, RawPeer, checksum, folded_sum};
 use crate::namespace::Namespace;
+use crate::option::set_option;
 use crate::site::Site;
 
 /// Length of an Ethernet header, bytes.
@@ -101,16 +101,7 @@ fn mac_address(namespace: &Namespace, interface: &str) -> Vec<u8> {
 /// thread's namespace.
 fn send_packet(interface: &str, packet: &[u8]) -> io::Result<()> {
     let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0)))?;
-    let on: libc::c_int = 1;
-    let length = libc::socklen_t::try_from(size_of_val(&on)).expect("an int is small");
-    // SAFETY: `on` is an int and `length` its size.
-    let outcome = unsafe {
-        let value = (&raw const on).cast();
-        libc::setsockopt(socket.as_raw_fd(), libc::SOL_PACKET, PACKET_VNET_HDR, value, length)
-    };
-    if outcome != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    set_option(&socket, libc::SOL_PACKET, PACKET_VNET_HDR, 1)?;
     let index = nix::net::if_::if_nametoindex(interface)?;
     let mut storage = SockAddrStorage::zeroed();
     // SAFETY: a `sockaddr_ll` is plain data and fits into the storage.

@@ -26,6 +26,8 @@ pub struct Segment {
     pub acknowledgment: u32,
     /// `RawPeer::SYN` and its siblings.
     pub flags: u8,
+    /// The window that is offered, scaled down if a scale was agreed on.
+    pub window: u16,
     /// Options, padding included.
     pub options: Vec<u8>,
     /// Payload.
@@ -42,6 +44,8 @@ pub struct RawPeer {
     pub sequence: u32,
     /// Acknowledgment number of the next segment that has the ACK flag.
     pub acknowledgment: u32,
+    /// The window that is offered, without a scale.
+    pub window: u16,
 }
 
 impl RawPeer {
@@ -63,9 +67,9 @@ impl RawPeer {
     #[must_use]
     pub fn new(site: &Site, source_port: u16, target_port: u16) -> Self {
         let balancer = &site.net.balancer;
-        // The kernel knows nothing of this connection and would reset it.
+        // The kernel knows nothing of this connection and would reset it; its segments have no mark.
         balancer.run(&format!(
-            "iptables -A OUTPUT -p tcp --sport {source_port} --tcp-flags RST RST -j DROP"
+            "iptables -A OUTPUT -p tcp --sport {source_port} --tcp-flags RST RST -m mark --mark 0 -j DROP"
         ));
         let address = |text: &str| text.parse::<Ipv4Addr>().expect("an IPv4 address");
         let source = (address(address::BALANCER), source_port);
@@ -73,10 +77,12 @@ impl RawPeer {
         let socket = balancer.enter(|| {
             let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::TCP))?;
             socket.bind(&SockAddr::from(std::net::SocketAddrV4::new(source.0, 0)))?;
+            socket.set_mark(1)?;
             Ok::<_, io::Error>(socket)
         });
         let socket = socket.unwrap_or_else(|error| panic!("raw socket: {error}"));
-        Self { socket, source, target, sequence: 0x1234_5678, acknowledgment: 0 }
+        let (sequence, acknowledgment, window) = (0x1234_5678, 0, u16::MAX);
+        Self { socket, source, target, sequence, acknowledgment, window }
     }
 
     /// Sends a segment at [`RawPeer::sequence`], which then moves past what was sent.
@@ -127,7 +133,10 @@ impl RawPeer {
         segment.extend(self.sequence.to_be_bytes());
         let acknowledgment = if flags & Self::ACK == 0 { 0 } else { self.acknowledgment };
         segment.extend(acknowledgment.to_be_bytes());
-        segment.extend([words << 4, flags, 0xff, 0xff, 0, 0, 0, 0]);
+        segment.extend([words << 4, flags]);
+        segment.extend(self.window.to_be_bytes());
+        // The checksum, and no urgent data.
+        segment.extend([0; 4]);
         segment.extend(options);
         segment.extend(payload);
         segment
@@ -204,6 +213,7 @@ impl RawPeer {
             sequence: number(4)?,
             acknowledgment: number(8)?,
             flags: *segment.get(13)?,
+            window: u16::from_be_bytes(segment.get(14..16)?.try_into().ok()?),
             options: segment.get(HEADER..data)?.to_vec(),
             payload: segment.get(data..)?.to_vec(),
         })

@@ -14,6 +14,7 @@ use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 
 use crate::dial::read_line;
 use crate::namespace::Namespace;
+use crate::option::set_option;
 
 /// How a server takes a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +61,19 @@ impl EchoServer {
     #[must_use]
     pub fn multipath(namespace: &Namespace, address: &str, port: u16) -> Self {
         Self::with(namespace, address, port, AcceptCall::Accept4, Protocol::MPTCP)
+    }
+
+    /// Listens with TCP Fast Open.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    #[must_use]
+    pub fn fast_open(namespace: &Namespace, address: &str, port: u16) -> Self {
+        let server = Self::start(namespace, address, port);
+        let waiting = 16;
+        set_option(&*server.listener, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, waiting)
+            .expect("TCP_FASTOPEN");
+        server
     }
 
     /// Takes connections with this call.

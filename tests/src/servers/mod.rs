@@ -1,12 +1,14 @@
-//! Servers that have never heard of the PROXY protocol.
+//! Servers: most have never heard of the PROXY protocol.
 
 mod echo;
+mod haproxy;
 mod nginx;
 mod postgres;
 mod ruby;
 mod sshd;
 
 pub use echo::{AcceptCall, EchoServer, PeerNames};
+pub use haproxy::AcceptProxy;
 pub use nginx::{Authority, Nginx};
 pub use postgres::Postgres;
 pub use ruby::RubyEcho;

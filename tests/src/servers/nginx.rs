@@ -46,7 +46,21 @@ impl Nginx {
         Self::start(site, port, &listen)
     }
 
+    /// Serves HTTP on `port`, IPv4 and IPv6, to clients whose address is in a PROXY header that nginx reads
+    /// itself; `PEER_ADDRESS PEER_PORT ` comes first in its answers and its access log.
+    #[must_use]
+    pub fn proxy_protocol(site: &Site, port: u16) -> Self {
+        let listen = format!("listen {port} proxy_protocol; listen [::]:{port} proxy_protocol;");
+        let client = "$remote_addr $remote_port $proxy_protocol_addr $proxy_protocol_port";
+        Self::start_naming(site, port, &listen, client)
+    }
+
     fn start(site: &Site, port: u16, listen: &str) -> Self {
+        Self::start_naming(site, port, listen, "$remote_addr $remote_port")
+    }
+
+    /// Names the client by these variables.
+    fn start_naming(site: &Site, port: u16, listen: &str, client: &str) -> Self {
         let directory = site.scratch.path("nginx");
         fs::create_dir(&directory).expect("a directory for nginx");
         let home = directory.display();
@@ -58,7 +72,7 @@ error_log {home}/error.log info;
 worker_processes 1;
 events {{ worker_connections 4096; }}
 http {{
-    log_format peer '$remote_addr $remote_port $status "$request"';
+    log_format peer '{client} $status "$request"';
     access_log {home}/access.log peer;
     client_body_temp_path {home}/body;
     proxy_temp_path {home}/proxy;
@@ -67,13 +81,13 @@ http {{
     scgi_temp_path {home}/scgi;
     server {{
         {listen}
-        location / {{ return 200 "$remote_addr $remote_port\n"; }}
+        location / {{ return 200 "{client}\n"; }}
     }}
 }}
 "#
         );
         let config = site.scratch.write("nginx.conf", &config);
-        let mut command = site.net.server.command("nginx");
+        let mut command = site.server_command("nginx");
         command.args(["-c", &config, "-p", &home.to_string(), "-e"]);
         command.arg(directory.join("error.log"));
         let process = Process::start("nginx", site.scratch.directory(), &mut command);

@@ -29,7 +29,7 @@ impl RubyEcho {
     #[must_use]
     pub fn start(site: &Site, address: &str, port: u16) -> Self {
         let program = site.scratch.write("echo.rb", PROGRAM);
-        let mut command = site.net.server.command("ruby");
+        let mut command = site.server_command("ruby");
         command.args([&program, address, &port.to_string()]);
         let process =
             Process::start(&format!("ruby-{port}"), site.scratch.directory(), &mut command);

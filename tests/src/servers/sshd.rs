@@ -35,7 +35,7 @@ impl Sshd {
         );
         let config = site.scratch.write("sshd_config", &config);
         // sshd insists on an absolute path. -e: log to standard error.
-        let mut command = site.net.server.command("/usr/sbin/sshd");
+        let mut command = site.server_command("/usr/sbin/sshd");
         command.args(["-D", "-e", "-f", &config]);
         let process = Process::start("sshd", site.scratch.directory(), &mut command);
         Self { process: process.listening(&site.net.server, 22), identity }

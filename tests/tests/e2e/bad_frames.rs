@@ -3,21 +3,22 @@
 use std::time::Duration;
 
 use proxyip_tests::servers::EchoServer;
-use proxyip_tests::{Agent, Frame, Guard, RawPeer, Site, address};
+use proxyip_tests::{Agent, Frame, Guard, HandOff, RawPeer, Site, address};
 
-use crate::common::header_of_client;
+use crate::common::{auto_and_translate, header_of_client};
 use crate::raw::{DATA, QUESTION, close, expect_answer, with_echo};
+
+auto_and_translate!(a_damaged_header_is_not_believed, padding_of_a_frame_is_no_payload);
 
 /// Offset of the client's address in a version 2 header.
 const CLIENT_ADDRESS: usize = 16;
 
 /// A header damaged on the way names another client: it has to be dropped like any segment with a wrong
 /// checksum, and to be believed when it comes again undamaged.
-#[test]
-fn a_damaged_header_is_not_believed() {
+fn a_damaged_header_is_not_believed(hand_off: HandOff) {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     let mut peer = RawPeer::new(&site, 4000, 80);
     peer.open(&[]);
     let start = peer.sequence;
@@ -35,9 +36,8 @@ fn a_damaged_header_is_not_believed() {
 }
 
 /// The handshake's bare ACK with bytes behind the IP packet is still a bare ACK.
-#[test]
-fn padding_of_a_frame_is_no_payload() {
-    with_echo(&[], |site, agent| {
+fn padding_of_a_frame_is_no_payload(hand_off: HandOff) {
+    with_echo(hand_off, &[], |site, agent| {
         let mut peer = RawPeer::new(site, 4000, 80);
         peer.open(&[]);
         peer.send_frame(site, Frame::Padded, RawPeer::ACK, &[]);
@@ -51,7 +51,7 @@ fn padding_of_a_frame_is_no_payload() {
 
 #[test]
 fn frames_for_another_machine_are_not_answered() {
-    with_echo(&[], |site, agent| {
+    with_echo(HandOff::Auto, &[], |site, agent| {
         let mut peer = RawPeer::new(site, 4000, 80);
         peer.send_frame(site, Frame::ForAnotherMachine, RawPeer::SYN, &[]);
         assert_eq!(peer.receive(Duration::from_millis(300)), None);

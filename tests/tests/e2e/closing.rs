@@ -5,13 +5,21 @@ use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use proxyip_tests::servers::EchoServer;
-use proxyip_tests::{Agent, Guard, Site, address, is_reset, read_rest, reset};
+use proxyip_tests::{Agent, Guard, HandOff, Site, address, is_reset, read_rest, reset};
 use socket2::SockRef;
 
 use crate::common::{
-    CLIENT, ask_names, assert_both, expect_names, header_of_client, header_of_client6,
-    socket_address, trusted_dial, trusted_dial6,
+    CLIENT, ask_names, assert_both, auto_and_translate, expect_names, header_of_client,
+    header_of_client6, socket_address, trusted_dial, trusted_dial6,
 };
+
+auto_and_translate!(
+    header_payload_and_fin_in_one_segment,
+    header_and_fin_in_one_segment,
+    fin_before_the_header_is_answered_with_a_reset,
+    reset_before_the_header_leaves_nothing,
+    an_established_connection_that_is_reset_is_closed
+);
 
 /// Sends these bytes and the end of the stream in one segment.
 fn send_with_fin(stream: &TcpStream, bytes: &[u8]) {
@@ -22,11 +30,10 @@ fn send_with_fin(stream: &TcpStream, bytes: &[u8]) {
     stream.shutdown(Shutdown::Write).expect("the end of the stream");
 }
 
-#[test]
-fn header_payload_and_fin_in_one_segment() {
+fn header_payload_and_fin_in_one_segment(hand_off: HandOff) {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     let stream = trusted_dial(80).open(&site.net.balancer);
     send_with_fin(&stream, &[header_of_client(), b"who am I?\n".to_vec()].concat());
     assert_both(expect_names(&stream), socket_address(CLIENT));
@@ -40,11 +47,10 @@ fn header_payload_and_fin_in_one_segment() {
     site.finish(&mut agent, &[]);
 }
 
-#[test]
-fn header_and_fin_in_one_segment() {
+fn header_and_fin_in_one_segment(hand_off: HandOff) {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, "::", 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     for (dial, header) in
         [(trusted_dial(80), header_of_client()), (trusted_dial6(80), header_of_client6())]
     {
@@ -62,11 +68,10 @@ fn header_and_fin_in_one_segment() {
     site.finish(&mut agent, &[]);
 }
 
-#[test]
-fn fin_before_the_header_is_answered_with_a_reset() {
+fn fin_before_the_header_is_answered_with_a_reset(hand_off: HandOff) {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, "::", 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     for dial in [trusted_dial(80), trusted_dial6(80)] {
         let stream = dial.open(&site.net.balancer);
         stream.shutdown(Shutdown::Write).expect("the end of the stream");
@@ -77,11 +82,10 @@ fn fin_before_the_header_is_answered_with_a_reset() {
     site.finish(&mut agent, &[]);
 }
 
-#[test]
-fn reset_before_the_header_leaves_nothing() {
+fn reset_before_the_header_leaves_nothing(hand_off: HandOff) {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     // The same source port again: nothing of the first connection is in the way.
     for _ in 0..2 {
         reset(trusted_dial(80).from(address::BALANCER, 5000).open(&site.net.balancer));
@@ -94,11 +98,10 @@ fn reset_before_the_header_leaves_nothing() {
     site.finish(&mut agent, &[]);
 }
 
-#[test]
-fn an_established_connection_that_is_reset_is_closed() {
+fn an_established_connection_that_is_reset_is_closed(hand_off: HandOff) {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     let mut stream = trusted_dial(80).open(&site.net.balancer);
     stream.write_all(&header_of_client()).expect("cannot send");
     assert_both(ask_names(&stream), socket_address(CLIENT));

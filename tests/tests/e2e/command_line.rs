@@ -92,7 +92,7 @@ fn a_wrong_configuration_names_file_line_and_key() {
         (3, "trusted", "[[listener]]\nports = [80]\ntrusted = [\"10.0.0.0/33\"]\n".to_owned()),
         (4, "versions", format!("{LISTENER}versions = [\"v3\"]\n")),
         (4, "colour", format!("{LISTENER}colour = 1\n")),
-        (4, "hand_off", format!("{LISTENER}hand_off = \"observe\"\n")),
+        (4, "hand_off", format!("{LISTENER}hand_off = \"guess\"\n")),
         (4, "allow", format!("{LISTENER}allow = [\"203.0.113.0/24\"]\n")),
         (5, "flows", format!("{LISTENER}[log]\nflows = \"xml\"\n")),
     ] {

@@ -1,10 +1,34 @@
 //! What several tests do.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use proxyip_tests::servers::PeerNames;
-use proxyip_tests::{Dial, Site, address, header, read_rest};
+use proxyip_tests::{Agent, Dial, HandOff, Site, address, eventually, header, read_rest};
+
+/// Makes tests of these functions, which take a `HandOff`: `auto::NAME` and `translate::NAME`.
+macro_rules! auto_and_translate {
+    ($($test:ident),+ $(,)?) => {
+        mod auto {
+            $(#[test] fn $test() { super::$test(proxyip_tests::HandOff::Auto); })+
+        }
+        mod translate {
+            $(#[test] fn $test() { super::$test(proxyip_tests::HandOff::Translate); })+
+        }
+    };
+}
+pub(crate) use auto_and_translate;
+
+/// The same, and `multipath::NAME` where the servers listen with MPTCP sockets.
+macro_rules! auto_translate_and_multipath {
+    ($($test:ident),+ $(,)?) => {
+        crate::common::auto_and_translate!($($test),+);
+        mod multipath {
+            $(#[test] fn $test() { super::$test(proxyip_tests::HandOff::Multipath); })+
+        }
+    };
+}
+pub(crate) use auto_translate_and_multipath;
 
 /// A client that exists only in headers.
 pub(crate) const CLIENT: &str = "198.51.100.7:51234";
@@ -59,6 +83,16 @@ pub(crate) fn expect_names(stream: &TcpStream) -> PeerNames {
     names
 }
 
+/// Asserts that the flow log has connections, and that each of them was given to the application like this.
+pub(crate) fn assert_handed_off(agent: &Agent, hand_off: HandOff) {
+    let log = eventually("lines of the flow log", || {
+        Some(agent.flow_log()).filter(|log| log.iter().any(|line| line["event"] == "accept"))
+    });
+    for line in log.iter().filter(|line| line["event"] == "accept") {
+        assert_eq!(line["hand_off"], hand_off.label(), "{line}");
+    }
+}
+
 /// Opens a connection for a client of its own and checks what the server is told.
 pub(crate) fn open_for(site: &Site, number: u32) -> (TcpStream, SocketAddr) {
     let [_, _, high, low] = number.to_be_bytes();
@@ -86,6 +120,15 @@ pub(crate) fn assert_echoed(stream: &TcpStream, bytes: &[u8]) {
         read_rest(stream)
     });
     assert_same(&received, bytes);
+}
+
+/// Sends and receives on an established connection.
+pub(crate) fn exchange(mut stream: &TcpStream) {
+    let sent = pattern(5000);
+    stream.write_all(&sent).expect("the connection is alive");
+    let mut received = vec![0; sent.len()];
+    stream.read_exact(&mut received).expect("the connection is alive");
+    assert_same(&received, &sent);
 }
 
 /// Compares without printing megabytes.

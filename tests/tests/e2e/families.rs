@@ -4,12 +4,20 @@ use std::net::SocketAddr;
 
 use proxyip_tests::balancers::HaProxy;
 use proxyip_tests::servers::{EchoServer, Nginx, PeerNames};
-use proxyip_tests::{Agent, Dial, Guard, Site, address, curl, header};
+use proxyip_tests::{Agent, Dial, Guard, HandOff, Site, address, curl, header};
 
 use crate::common::{
-    CLIENT, DESTINATION6, ask_names, assert_both, header_of_client, header_of_client6,
-    open_and_send, socket_address, trusted_dial, trusted_dial6,
+    CLIENT, DESTINATION6, ask_names, assert_both, auto_and_translate, header_of_client,
+    header_of_client6, open_and_send, socket_address, trusted_dial, trusted_dial6,
 };
+
+auto_and_translate!(
+    ipv6_client_of_an_ipv6_listener,
+    ipv4_client_of_a_dual_stack_listener,
+    clients_of_both_families_over_both_families_to_a_dual_stack_listener,
+    ipv6_client_of_an_ipv4_listener_is_found_by_lookup_only,
+    an_ipv4_mapped_client_is_an_ipv4_client
+);
 
 /// What an IPv6 socket says of an IPv4 peer.
 fn mapped(address: &str) -> SocketAddr {
@@ -17,23 +25,21 @@ fn mapped(address: &str) -> SocketAddr {
     SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port())
 }
 
-#[test]
-fn ipv6_client_of_an_ipv6_listener() {
+fn ipv6_client_of_an_ipv6_listener(hand_off: HandOff) {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER6, 80);
     let _haproxy = HaProxy::start(&site, 80, "fd00:77:1::1:80", "send-proxy-v2");
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     let stream = Dial::to(address::FRONT6, 80).open(&site.net.client);
     assert_both(ask_names(&stream), stream.local_addr().expect("a bound socket"));
     site.finish(&mut agent, &[]);
 }
 
-#[test]
-fn ipv4_client_of_a_dual_stack_listener() {
+fn ipv4_client_of_a_dual_stack_listener(hand_off: HandOff) {
     let site = Site::new();
     let nginx = Nginx::dual_stack(&site, 80);
     let _haproxy = HaProxy::start(&site, 80, "10.77.1.1:80", "send-proxy-v2");
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     let fetched = curl(&site, &["http://203.0.113.1/"]);
     assert_eq!(fetched.body, format!("::ffff:{}", fetched.client_words()));
     assert!(nginx.access_log_line(1).starts_with(&fetched.body));
@@ -42,11 +48,10 @@ fn ipv4_client_of_a_dual_stack_listener() {
 
 /// The client's family and that of the load balancer's own connection have nothing to do with each
 /// other: load balancers translate.
-#[test]
-fn clients_of_both_families_over_both_families_to_a_dual_stack_listener() {
+fn clients_of_both_families_over_both_families_to_a_dual_stack_listener(hand_off: HandOff) {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, "::", 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     for dial in [trusted_dial(80), trusted_dial6(80)] {
         let stream = open_and_send(&site, &dial, &header_of_client());
         assert_both(ask_names(&stream), mapped(CLIENT));
@@ -57,12 +62,11 @@ fn clients_of_both_families_over_both_families_to_a_dual_stack_listener() {
     site.finish(&mut agent, &[]);
 }
 
-#[test]
-fn ipv6_client_of_an_ipv4_listener_is_found_by_lookup_only() {
+fn ipv6_client_of_an_ipv4_listener_is_found_by_lookup_only(hand_off: HandOff) {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let _haproxy = HaProxy::start(&site, 80, "10.77.1.1:80", "send-proxy-v2");
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     let stream = Dial::to(address::FRONT6, 80).open(&site.net.client);
     let PeerNames { accepted, named } = ask_names(&stream);
     assert_eq!((accepted.ip().to_string(), accepted), (address::BALANCER.to_owned(), named));
@@ -73,11 +77,10 @@ fn ipv6_client_of_an_ipv4_listener_is_found_by_lookup_only() {
 }
 
 /// `HAProxy` with one dual-stack `bind` announces its IPv4 clients like this.
-#[test]
-fn an_ipv4_mapped_client_is_an_ipv4_client() {
+fn an_ipv4_mapped_client_is_an_ipv4_client(hand_off: HandOff) {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     let (client, destination) = (mapped(CLIENT), socket_address(DESTINATION6));
     for header in [header::v1(client, destination), header::v2(client, destination)] {
         let stream = open_and_send(&site, &trusted_dial(80), &header);

@@ -5,20 +5,26 @@ use std::time::Duration;
 
 use proxyip_tests::balancers::HaProxy;
 use proxyip_tests::servers::{EchoServer, Nginx, RubyEcho};
-use proxyip_tests::{Agent, Dial, Guard, Site, address, curl, eventually, read_rest};
+use proxyip_tests::{Agent, Dial, Guard, HandOff, Site, address, curl, eventually, read_rest};
 use serde_json::Value;
 
 use crate::common::{
-    CLIENT, DESTINATION, ask_names, assert_both, assert_echoed, header_of_client, open_and_send,
-    pattern, socket_address, trusted_dial,
+    CLIENT, DESTINATION, ask_names, assert_both, assert_echoed, auto_and_translate,
+    header_of_client, open_and_send, pattern, socket_address, trusted_dial,
 };
 
-#[test]
-fn accept_and_close_lines_of_a_request_through_haproxy() {
+auto_and_translate!(
+    accept_and_close_lines_of_a_request_through_haproxy,
+    bytes_and_duration_of_a_connection,
+    bytes_of_a_connection_that_the_server_closes,
+    lookup_and_flows_know_living_connections
+);
+
+fn accept_and_close_lines_of_a_request_through_haproxy(hand_off: HandOff) {
     let site = Site::new();
     let _nginx = Nginx::plain(&site, 80);
     let _haproxy = HaProxy::start(&site, 80, "10.77.1.1:80", "send-proxy-v2");
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     let fetched = curl(&site, &["-H", "X-Padding: 0123456789", "http://203.0.113.1/"]);
     assert_eq!(fetched.status, 200);
     let log = eventually("two lines of the flow log", || {
@@ -32,7 +38,7 @@ fn accept_and_close_lines_of_a_request_through_haproxy() {
         assert!(line["peer"].as_str().unwrap().starts_with("10.77.1.2:"));
         let fields = ["listener", "hand_off", "verdict", "origin", "version"];
         let values = fields.map(|field| line[field].as_str().unwrap_or_default());
-        assert_eq!(values, ["web", "accept", "accept", "proxied", "v2"]);
+        assert_eq!(values, ["web", hand_off.label(), "accept", "proxied", "v2"]);
         assert!(line["time"].as_str().unwrap().ends_with('Z'));
         assert_eq!(line["tlvs"], Value::Null);
     }
@@ -40,12 +46,11 @@ fn accept_and_close_lines_of_a_request_through_haproxy() {
     site.finish(&mut agent, &[]);
 }
 
-#[test]
-fn bytes_and_duration_of_a_connection() {
+fn bytes_and_duration_of_a_connection(hand_off: HandOff) {
     const LENGTH: usize = 250_000;
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     let stream = open_and_send(&site, &trusted_dial(80), &header_of_client());
     assert_both(ask_names(&stream), socket_address(CLIENT));
     std::thread::sleep(std::time::Duration::from_millis(300));
@@ -63,11 +68,10 @@ fn bytes_and_duration_of_a_connection() {
 }
 
 /// The server closes first: its socket ends in TIME_WAIT.
-#[test]
-fn bytes_of_a_connection_that_the_server_closes() {
+fn bytes_of_a_connection_that_the_server_closes(hand_off: HandOff) {
     let site = Site::new();
     let _ruby = RubyEcho::start(&site, address::SERVER, 7);
-    let mut agent = Agent::start(&site, &Guard::ports(&[7]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[7]).hand_off(hand_off));
     let first = [header_of_client(), b"hello\n".to_vec()].concat();
     // The client's FIN finds the server's socket at once, or when it is in TIME_WAIT already.
     for delay in [Duration::ZERO, Duration::from_millis(300)] {
@@ -83,11 +87,10 @@ fn bytes_of_a_connection_that_the_server_closes() {
     site.finish(&mut agent, &[]);
 }
 
-#[test]
-fn lookup_and_flows_know_living_connections() {
+fn lookup_and_flows_know_living_connections(hand_off: HandOff) {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, "::", 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     let stream = open_and_send(&site, &trusted_dial(80), &header_of_client());
     ask_names(&stream);
     let peer = stream.local_addr().unwrap().to_string();

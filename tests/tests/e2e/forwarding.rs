@@ -1,23 +1,28 @@
 //! A server that is also a router, as every Kubernetes node is.
 
 use proxyip_tests::servers::{EchoServer, PeerNames};
-use proxyip_tests::{Agent, Dial, Guard, Namespace, Site, address, header};
+use proxyip_tests::{Agent, Dial, Guard, HandOff, Namespace, Site, address, header};
 
 use crate::common::{
-    CLIENT, DESTINATION, ask_names, assert_both, header_of_client, open_and_send, socket_address,
+    CLIENT, DESTINATION, ask_names, assert_both, auto_and_translate, header_of_client,
+    open_and_send, socket_address,
 };
+
+auto_and_translate!(
+    connections_that_are_only_forwarded_are_left_alone,
+    strangers_that_are_only_forwarded_are_left_alone
+);
 
 /// A connection that only passes through belongs to a machine behind the server, which may know the
 /// PROXY protocol itself: it is left alone, although a socket of the server listens on the same port
 /// on all addresses.
-#[test]
-fn connections_that_are_only_forwarded_are_left_alone() {
+fn connections_that_are_only_forwarded_are_left_alone(hand_off: HandOff) {
     let site = Site::new();
     let server = &site.net.server;
     let pod = pod_behind(&site);
     let _echo = EchoServer::start(server, "0.0.0.0", 80);
     let _pod_echo = EchoServer::start(&pod, "0.0.0.0", 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
 
     let version_1 = header::v1(socket_address(CLIENT), socket_address(DESTINATION));
     let dial = Dial::to("10.99.0.2", 80).from(address::BALANCER, 0);
@@ -32,18 +37,18 @@ fn connections_that_are_only_forwarded_are_left_alone() {
         let stream = open_and_send(&site, &dial, &header_of_client());
         assert_both(ask_names(&stream), socket_address(CLIENT));
     }
-    assert_eq!(agent.counter("syn_answered"), 2);
+    assert_eq!(agent.counter("handed_over"), 2);
     site.finish(&mut agent, &[]);
 }
 
 /// What a listener says of strangers is not said of those who only pass through.
-#[test]
-fn strangers_that_are_only_forwarded_are_left_alone() {
+fn strangers_that_are_only_forwarded_are_left_alone(hand_off: HandOff) {
     for untrusted in ["reset", "drop"] {
         let site = Site::new();
         let pod = pod_behind(&site);
         let _pod_echo = EchoServer::start(&pod, "0.0.0.0", 80);
-        let guard = Guard::ports(&[80]).setting(&format!("untrusted = \"{untrusted}\""));
+        let guard =
+            Guard::ports(&[80]).hand_off(hand_off).setting(&format!("untrusted = \"{untrusted}\""));
         let mut agent = Agent::start(&site, &guard);
         let dial = Dial::to("10.99.0.2", 80).from(address::STRANGER, 0);
         let stream = dial.open(&site.net.balancer);

@@ -1,20 +1,23 @@
-//! Connections that the accept hand-off cannot serve: left to the kernel with the header in place,
-//! counted and logged, and never half-broken.
+//! Connections that the accept hand-off cannot serve, where nothing else is allowed: left to the kernel with
+//! the header in place, counted and logged, and never half-broken.
 
 use std::net::SocketAddr;
 
 use proxyip_tests::servers::{EchoServer, PeerNames, RubyEcho};
 use proxyip_tests::{
-    Agent, Dial, Guard, RawPeer, Site, address, eventually, forget, header, read_line,
+    Agent, Dial, Guard, HandOff, RawPeer, Site, address, eventually, header, read_line,
 };
 
 use crate::common::{
-    CLIENT, DESTINATION, ask_names, assert_both, header_of_client, open_and_send, socket_address,
-    trusted_dial,
+    CLIENT, DESTINATION, assert_both, open_and_send, socket_address, trusted_dial,
 };
 
 /// The line of a version 1 header as the program then reads it.
 const HEADER_LINE: &str = r#""PROXY TCP4 198.51.100.7 192.0.2.1 51234 443\r""#;
+
+fn accept(port: u16) -> Guard {
+    Guard::ports(&[port]).hand_off(HandOff::Accept)
+}
 
 fn version_1() -> Vec<u8> {
     header::v1(socket_address(CLIENT), socket_address(DESTINATION))
@@ -30,7 +33,9 @@ fn assert_left(agent: &Agent, own: SocketAddr, reason: &str) {
 
 /// An echo server and a connection that is left to the kernel for `reason`.
 fn left_to_kernel(site: &Site, reason: &str) {
-    let mut agent = Agent::start(site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(site, &accept(80));
+    let listener = agent.listener();
+    assert_eq!(listener["new_connections"]["hand_off"], "accept", "{listener}");
     let stream = open_and_send(site, &trusted_dial(80), &version_1());
     let own = stream.local_addr().expect("a bound socket");
     let (names, line) = PeerNames::read(&stream);
@@ -68,7 +73,7 @@ fn connection_tracking_that_wants_to_see_the_handshake() {
 fn a_connection_in_time_wait() {
     let site = Site::new();
     let _ruby = RubyEcho::start(&site, address::SERVER, 7);
-    let mut agent = Agent::start(&site, &Guard::ports(&[7]));
+    let mut agent = Agent::start(&site, &accept(7));
     let dial = Dial::to(address::SERVER, 7).from(address::BALANCER, 5000);
     let ask = || {
         let stream = open_and_send(&site, &dial, &[version_1(), b"hello\n".to_vec()].concat());
@@ -89,32 +94,11 @@ fn a_connection_in_time_wait() {
     site.finish(&mut agent, &[]);
 }
 
-/// The load balancer lost its end of a connection (it was restarted) and uses the same source port
-/// again: the kernel challenges the SYN (RFC 5961 §4), learns that the old connection is dead, and the
-/// repeated SYN opens a new one.
-#[test]
-fn a_connection_that_the_load_balancer_has_forgotten() {
-    let site = Site::new();
-    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
-    let dial = trusted_dial(80).from(address::BALANCER, 5000);
-    let forgotten = open_and_send(&site, &dial, &header_of_client());
-    assert_both(ask_names(&forgotten), socket_address(CLIENT));
-    forget(forgotten);
-
-    let other = "198.51.100.8:40000";
-    let header = header::v2(socket_address(other), socket_address(DESTINATION));
-    let stream = open_and_send(&site, &dial, &header);
-    assert_both(ask_names(&stream), socket_address(other));
-    assert_eq!(agent.numbers("left_to_kernel"), [("living_socket".to_owned(), 1)].into());
-    site.finish(&mut agent, &[]);
-}
-
 #[test]
 fn an_mss_below_what_syn_cookies_can_express() {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &accept(80));
     let mut peer = RawPeer::new(&site, 5000, 80);
     peer.open(&[2, 4, 0x02, 0x00]);
     peer.send(RawPeer::ACK, &[], &[]);

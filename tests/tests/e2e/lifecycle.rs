@@ -1,34 +1,29 @@
 //! The agent stopped, killed, started again and detached while connections live.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use proxyip_tests::servers::{EchoServer, PeerNames};
-use proxyip_tests::{Agent, Guard, Process, Site, address, agent_binary, eventually, header};
-
-use crate::common::{
-    CLIENT, DESTINATION, ask_names, assert_both, assert_echoed, header_of_client, open_and_send,
-    open_for, pattern, socket_address, trusted_dial,
+use proxyip_tests::{
+    Agent, Guard, HandOff, Process, Site, address, agent_binary, eventually, header,
 };
 
-/// Sends and receives on an established connection.
-fn exchange(mut stream: &TcpStream) {
-    let sent = pattern(5000);
-    stream.write_all(&sent).expect("the connection is alive");
-    let mut received = vec![0; sent.len()];
-    stream.read_exact(&mut received).expect("the connection is alive");
-    crate::common::assert_same(&received, &sent);
-}
+use crate::common::{
+    CLIENT, DESTINATION, ask_names, assert_both, assert_echoed, auto_and_translate, exchange,
+    header_of_client, open_and_send, open_for, pattern, socket_address, trusted_dial,
+};
 
-#[test]
-fn kill_9_under_load_loses_no_connection() {
+auto_and_translate!(
+    kill_9_under_load_loses_no_connection,
+    a_restarted_agent_knows_connections_opened_before_and_meanwhile
+);
+
+fn kill_9_under_load_loses_no_connection(hand_off: HandOff) {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     let established: Vec<_> = (0..50).map(|number| open_for(&site, number).0).collect();
 
     let stop = AtomicBool::new(false);
@@ -83,11 +78,10 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-#[test]
-fn a_restarted_agent_knows_connections_opened_before_and_meanwhile() {
+fn a_restarted_agent_knows_connections_opened_before_and_meanwhile(hand_off: HandOff) {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     let before = open_for(&site, 1);
     agent.process().signal(Signal::SIGTERM);
     assert_eq!(agent.process().wait().code(), Some(0), "exit code after SIGTERM");

@@ -6,20 +6,21 @@ use std::time::Instant;
 
 use proxyip_tests::balancers::HaProxy;
 use proxyip_tests::servers::EchoServer;
-use proxyip_tests::{Agent, Dial, Guard, Site, address, eventually};
+use proxyip_tests::{Agent, Dial, Guard, HandOff, Site, address, eventually};
 
-use crate::common::{ask_names, assert_both};
+use crate::common::{ask_names, assert_both, auto_and_translate};
+
+auto_and_translate!(ten_thousand_connections_from_ten_thousand_clients);
 
 const CONNECTIONS: usize = 10_000;
 const WORKERS: usize = 16;
 
 /// Opened, used and closed as fast as possible, each from an address of its own.
-#[test]
-fn ten_thousand_connections_from_ten_thousand_clients() {
+fn ten_thousand_connections_from_ten_thousand_clients(hand_off: HandOff) {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let _haproxy = HaProxy::start(&site, 80, "10.77.1.1:80", "send-proxy-v2");
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     // 198.18.0.0/15 is meant for such tests (RFC 2544); the client owns half of it.
     site.net.client.ip("route add local 198.18.0.0/16 dev lo");
     site.net.balancer.ip("route add 198.18.0.0/16 via 203.0.113.9 dev eth0");

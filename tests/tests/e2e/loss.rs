@@ -5,12 +5,20 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use proxyip_tests::servers::EchoServer;
-use proxyip_tests::{Agent, Dial, Guard, Namespace, Site, address, eventually};
+use proxyip_tests::{Agent, Dial, Guard, HandOff, Namespace, Site, address, eventually};
 
 use crate::common::{
-    CLIENT, ask_names, assert_both, assert_echoed, expect_names, header_of_client, pattern,
-    socket_address,
+    CLIENT, ask_names, assert_both, assert_echoed, auto_and_translate, expect_names,
+    header_of_client, pattern, socket_address,
 };
+
+auto_and_translate!(
+    the_syn_ack_is_lost,
+    the_first_segment_is_lost,
+    the_header_alone_is_lost,
+    the_acknowledgments_of_the_first_segment_are_lost,
+    random_loss_of_the_payload
+);
 
 const QUESTION: &[u8] = b"who am I?\n";
 /// The first packet that matches is lost, later ones are not.
@@ -39,7 +47,7 @@ impl LossyPath<'_> {
     }
 }
 
-fn with_echo(test: impl FnOnce(&LossyPath)) {
+fn with_echo(hand_off: HandOff, test: impl FnOnce(&LossyPath)) {
     let site = Site::new();
     let path = LossyPath {
         balancer: &site.net.client,
@@ -50,7 +58,7 @@ fn with_echo(test: impl FnOnce(&LossyPath)) {
     path.balancer.ip("route add 10.77.1.0/24 via 203.0.113.1");
     path.server.ip("route add 203.0.113.0/24 via 10.77.1.2");
     let _echo = EchoServer::start(path.server, address::SERVER, 80);
-    let guard = Guard::ports(&[80]).trusting("203.0.113.9/32");
+    let guard = Guard::ports(&[80]).hand_off(hand_off).trusting("203.0.113.9/32");
     let mut agent = Agent::start(&site, &guard);
     test(&path);
     site.finish(&mut agent, &[]);
@@ -60,9 +68,8 @@ fn send(mut stream: &TcpStream, bytes: &[u8]) {
     stream.write_all(bytes).expect("cannot send");
 }
 
-#[test]
-fn the_syn_ack_is_lost() {
-    with_echo(|path| {
+fn the_syn_ack_is_lost(hand_off: HandOff) {
+    with_echo(hand_off, |path| {
         path.lose(&format!("-i eth1 --tcp-flags SYN,ACK SYN,ACK {ONCE}"));
         let start = Instant::now();
         let stream = path.open();
@@ -73,9 +80,8 @@ fn the_syn_ack_is_lost() {
     });
 }
 
-#[test]
-fn the_first_segment_is_lost() {
-    with_echo(|path| {
+fn the_first_segment_is_lost(hand_off: HandOff) {
+    with_echo(hand_off, |path| {
         path.lose(&format!("-o eth1 --tcp-flags PSH PSH {ONCE}"));
         let stream = path.open();
         send(&stream, &[header_of_client(), QUESTION.to_vec()].concat());
@@ -86,9 +92,8 @@ fn the_first_segment_is_lost() {
 }
 
 /// The header is lost, and the payload behind it overtakes the header sent again.
-#[test]
-fn the_header_alone_is_lost() {
-    with_echo(|path| {
+fn the_header_alone_is_lost(hand_off: HandOff) {
+    with_echo(hand_off, |path| {
         path.lose(&format!("-o eth1 --tcp-flags PSH PSH {ONCE}"));
         let stream = path.open();
         send(&stream, &header_of_client());
@@ -101,9 +106,8 @@ fn the_header_alone_is_lost() {
 
 /// The header arrives and its acknowledgment does not: the same bytes come again, to a socket that
 /// already exists.
-#[test]
-fn the_acknowledgments_of_the_first_segment_are_lost() {
-    with_echo(|path| {
+fn the_acknowledgments_of_the_first_segment_are_lost(hand_off: HandOff) {
+    with_echo(hand_off, |path| {
         let stream = path.open();
         path.lose("-i eth1 -j DROP");
         send(&stream, &[header_of_client(), QUESTION.to_vec()].concat());
@@ -115,9 +119,8 @@ fn the_acknowledgments_of_the_first_segment_are_lost() {
 }
 
 /// One segment in fifty, in both directions, while a megabyte goes there and back.
-#[test]
-fn random_loss_of_the_payload() {
-    with_echo(|path| {
+fn random_loss_of_the_payload(hand_off: HandOff) {
+    with_echo(hand_off, |path| {
         let stream = path.open();
         send(&stream, &header_of_client());
         assert_both(ask_names(&stream), socket_address(CLIENT));

@@ -2,12 +2,19 @@
 
 use proxyip_tests::header::{CRC32C, LOCAL, PROXY, TCP4, TCP6, tlv, v2_raw, v2_with};
 use proxyip_tests::servers::EchoServer;
-use proxyip_tests::{Agent, Guard, Site, address, is_reset};
+use proxyip_tests::{Agent, Guard, HandOff, Site, address, is_reset};
 
 use crate::common::{
-    CLIENT, DESTINATION, ask_names, assert_both, header_of_client, open_and_send, socket_address,
-    trusted_dial, trusted_dial6,
+    CLIENT, DESTINATION, ask_names, assert_both, auto_and_translate, header_of_client,
+    open_and_send, socket_address, trusted_dial, trusted_dial6,
 };
+
+auto_and_translate!(
+    malformed_headers_are_reset_counted_and_logged,
+    headers_without_a_client_keep_the_peer,
+    a_listener_may_refuse_unknown_clients_and_a_version,
+    untrusted_sources_may_be_reset_or_dropped
+);
 
 fn version_1(text: &str) -> Vec<u8> {
     text.as_bytes().to_vec()
@@ -61,11 +68,10 @@ fn cases() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     ]
 }
 
-#[test]
-fn malformed_headers_are_reset_counted_and_logged() {
+fn malformed_headers_are_reset_counted_and_logged(hand_off: HandOff) {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, "::", 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     let mut expected = std::collections::BTreeMap::new();
     for ((reason, what, bytes), port) in cases().into_iter().zip(20_000..) {
         // Ports of their own: the flow log is searched for them.
@@ -94,11 +100,10 @@ fn malformed_headers_are_reset_counted_and_logged() {
     site.finish(&mut agent, &expected);
 }
 
-#[test]
-fn headers_without_a_client_keep_the_peer() {
+fn headers_without_a_client_keep_the_peer(hand_off: HandOff) {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     for ((origin, header), port) in headers_without_a_client().into_iter().zip(20_000..) {
         let dial = trusted_dial(80).from(address::BALANCER, port);
         let stream = open_and_send(&site, &dial, &header);
@@ -122,11 +127,13 @@ fn headers_without_a_client() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-#[test]
-fn a_listener_may_refuse_unknown_clients_and_a_version() {
+fn a_listener_may_refuse_unknown_clients_and_a_version(hand_off: HandOff) {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let guard = Guard::ports(&[80]).setting("unknown = \"reset\"").setting("versions = [\"v2\"]");
+    let guard = Guard::ports(&[80])
+        .hand_off(hand_off)
+        .setting("unknown = \"reset\"")
+        .setting("versions = [\"v2\"]");
     let mut agent = Agent::start(&site, &guard);
     for bytes in [v2_raw(PROXY, 0, &[]), version_1("PROXY TCP4 1.2.3.4 1.2.3.5 1 2\r\n")] {
         assert!(is_reset(&open_and_send(&site, &trusted_dial(80), &bytes)));
@@ -137,12 +144,12 @@ fn a_listener_may_refuse_unknown_clients_and_a_version() {
     site.finish(&mut agent, &[("unknown_refused", 1), ("version_refused", 1)]);
 }
 
-#[test]
-fn untrusted_sources_may_be_reset_or_dropped() {
+fn untrusted_sources_may_be_reset_or_dropped(hand_off: HandOff) {
     for (setting, reason) in [("reset", "untrusted_reset"), ("drop", "untrusted_dropped")] {
         let site = Site::new();
         let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-        let guard = Guard::ports(&[80]).setting(&format!("untrusted = \"{setting}\""));
+        let guard =
+            Guard::ports(&[80]).hand_off(hand_off).setting(&format!("untrusted = \"{setting}\""));
         let mut agent = Agent::start(&site, &guard);
         let mut command = site.net.balancer.command("curl");
         let stranger = ["-sS", "--max-time", "0.5", "--interface", address::STRANGER];

@@ -2,12 +2,24 @@
 //! whole either way.
 
 use proxyip_tests::servers::EchoServer;
-use proxyip_tests::{Agent, Batches, Capture, Dial, Directions, Guard, Offloads, Plan, Site};
+use proxyip_tests::{
+    Agent, Batches, Capture, Dial, Directions, Guard, HandOff, Offloads, Plan, Site,
+};
 
 use crate::common::{
-    CLIENT, CLIENT6, assert_both, assert_echoed, expect_names, header_of_client, header_of_client6,
-    open_and_send, pattern, socket_address, trusted_dial, trusted_dial6,
+    CLIENT, CLIENT6, assert_both, assert_echoed, auto_and_translate, expect_names,
+    header_of_client, header_of_client6, open_and_send, pattern, socket_address, trusted_dial,
+    trusted_dial6,
 };
+
+auto_and_translate!(
+    no_offloads,
+    merged_on_receipt,
+    partial_checksums,
+    partial_checksums_and_segmentation,
+    partial_checksums_segmentation_and_merging,
+    segments_in_one_batch
+);
 
 const QUESTION: &[u8] = b"who am I?\n";
 /// Payload of one `send()`.
@@ -15,38 +27,32 @@ const LARGE: usize = 60_000;
 /// What Linux sends of it in the first segment: up to half of the window that the SYN-ACK offers.
 const FIRST_SEGMENT: usize = 30_000;
 
-#[test]
-fn no_offloads() {
-    all_shapes(Offloads::NONE);
+fn no_offloads(hand_off: HandOff) {
+    all_shapes(hand_off, Offloads::NONE);
 }
 
-#[test]
-fn merged_on_receipt() {
-    all_shapes(Offloads { merging: true, ..Offloads::NONE });
+fn merged_on_receipt(hand_off: HandOff) {
+    all_shapes(hand_off, Offloads { merging: true, ..Offloads::NONE });
 }
 
-#[test]
-fn partial_checksums() {
-    all_shapes(Offloads { checksums: true, segmentation: false, merging: false });
+fn partial_checksums(hand_off: HandOff) {
+    all_shapes(hand_off, Offloads { checksums: true, segmentation: false, merging: false });
 }
 
-#[test]
-fn partial_checksums_and_segmentation() {
-    all_shapes(Offloads { checksums: true, segmentation: true, merging: false });
+fn partial_checksums_and_segmentation(hand_off: HandOff) {
+    all_shapes(hand_off, Offloads { checksums: true, segmentation: true, merging: false });
 }
 
-#[test]
-fn partial_checksums_segmentation_and_merging() {
-    all_shapes(Offloads { checksums: true, segmentation: true, merging: true });
+fn partial_checksums_segmentation_and_merging(hand_off: HandOff) {
+    all_shapes(hand_off, Offloads { checksums: true, segmentation: true, merging: true });
 }
 
 /// A network card hands up several segments at once: all of them pass the kernel programs before TCP sees
 /// the first, and must still reach it in order.
-#[test]
-fn segments_in_one_batch() {
+fn segments_in_one_batch(hand_off: HandOff) {
     let site = Site::with(&Plan { offloads: Offloads::NONE, ..Plan::default() });
     let _echo = EchoServer::start(&site.net.server, "::", 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     let _batches = Batches::on(&site.net.server, "eth0");
     let bytes = pattern(6_000);
     for (dial, header, client) in [
@@ -67,10 +73,10 @@ fn segments_in_one_batch() {
 
 /// Header alone, header and a line in one segment, header and 60 KB in one `send()`; IPv4 and IPv6;
 /// payload compared in both directions.
-fn all_shapes(offloads: Offloads) {
+fn all_shapes(hand_off: HandOff, offloads: Offloads) {
     let site = Site::with(&Plan { offloads, ..Plan::default() });
     let _echo = EchoServer::start(&site.net.server, "::", 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     // The load balancer may send 60 KB at once, before the first acknowledgment.
     site.net.balancer.ip("route replace 10.77.1.0/24 dev eth1 src 10.77.1.2 initcwnd 60");
     site.net.balancer.ip("-6 route replace fd00:77:1::/64 dev eth1 metric 256 initcwnd 60");

@@ -1,17 +1,19 @@
 //! Peers whose TCP is not Linux's.
 
-use proxyip_tests::RawPeer;
+use proxyip_tests::{HandOff, RawPeer};
 
-use crate::common::header_of_client;
+use crate::common::{auto_and_translate, header_of_client};
 use crate::raw::{DATA, QUESTION, close, expect_answer, with_echo};
+
+auto_and_translate!(options_in_every_order, sequence_numbers_wrap_around);
 
 const MSS: u8 = 2;
 const WINDOW_SCALE: u8 = 3;
 const SACK_PERMITTED: u8 = 4;
-const TIMESTAMPS: u8 = 8;
+pub(crate) const TIMESTAMPS: u8 = 8;
 
 /// Kinds and values of the options, without no-operations.
-fn parse(options: &[u8]) -> Vec<(u8, Vec<u8>)> {
+pub(crate) fn parse(options: &[u8]) -> Vec<(u8, Vec<u8>)> {
     let mut rest = options;
     let mut parsed = Vec::new();
     while let [kind, after @ ..] = rest {
@@ -51,9 +53,8 @@ fn layouts() -> Vec<(&'static str, Vec<u8>, &'static [u8])> {
     ]
 }
 
-#[test]
-fn options_in_every_order() {
-    with_echo(&[], |site, _| {
+fn options_in_every_order(hand_off: HandOff) {
+    with_echo(hand_off, &[], |site, _| {
         for (number, (name, options, expected)) in layouts().into_iter().enumerate() {
             let port = 4000 + u16::try_from(number).expect("a few layouts");
             let mut peer = RawPeer::new(site, port, 80);
@@ -79,9 +80,8 @@ fn options_in_every_order() {
 }
 
 /// The SYN's, the header's and the payload's sequence numbers on either side of the wrap.
-#[test]
-fn sequence_numbers_wrap_around() {
-    with_echo(&[], |site, _| {
+fn sequence_numbers_wrap_around(hand_off: HandOff) {
+    with_echo(hand_off, &[], |site, _| {
         for (port, before_wrap) in (4000..).zip([1, 2, 10, 28, 29, 30, 38, 39]) {
             let mut peer = RawPeer::new(site, port, 80);
             peer.sequence = 0_u32.wrapping_sub(before_wrap);

@@ -2,10 +2,13 @@
 
 use proxyip_tests::balancers::HaProxy;
 use proxyip_tests::servers::Postgres;
-use proxyip_tests::{Agent, Guard, Site, address};
+use proxyip_tests::{Agent, Guard, HandOff, Site, address};
 
-#[test]
-fn postgresql_admits_and_refuses_by_the_clients_own_address() {
+use crate::common::auto_and_translate;
+
+auto_and_translate!(postgresql_admits_and_refuses_by_the_clients_own_address);
+
+fn postgresql_admits_and_refuses_by_the_clients_own_address(hand_off: HandOff) {
     let site = Site::new();
     let rules = format!("host all all {}/32 trust\n", address::CLIENT);
     let postgres = Postgres::start(&site, &rules);
@@ -16,7 +19,7 @@ fn postgresql_admits_and_refuses_by_the_clients_own_address() {
     let _ = postgres.log_line("connection received: host=10.77.1.2 ");
     let _ = postgres.log_line("invalid length of startup packet");
 
-    let mut agent = Agent::start(&site, &Guard::ports(&[5432]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[5432]).hand_off(hand_off));
     let query =
         "select inet_client_addr(), client_addr from pg_stat_activity where pid = pg_backend_pid()";
     let admitted = postgres.query(&site, address::FRONT, query);

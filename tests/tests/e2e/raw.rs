@@ -4,19 +4,32 @@ use std::time::Duration;
 
 use proxyip_tests::servers::EchoServer;
 use proxyip_tests::{
-    Agent, Capture, Directions, Frame, Guard, Offloads, Plan, RawPeer, Site, address,
+    Agent, Capture, Directions, Frame, Guard, HandOff, Offloads, Plan, RawPeer, Site, address,
 };
 
-use crate::common::{CLIENT, assert_same, header_of_client, pattern};
+use crate::common::{CLIENT, assert_same, auto_and_translate, header_of_client, pattern};
+
+auto_and_translate!(
+    segments_without_any_tcp_option,
+    the_first_segment_twice,
+    the_header_sent_again_together_with_payload,
+    payload_that_overtakes_the_header_comes_again,
+    payload_of_a_syn_is_not_acknowledged_and_comes_again,
+    a_header_with_60_kilobytes_in_one_packet
+);
 
 pub(crate) const DATA: u8 = RawPeer::ACK | RawPeer::PSH;
 pub(crate) const QUESTION: &[u8] = b"who am I?\n";
 
 /// Every test here: an echo server on port 80, guarded.
-pub(crate) fn with_echo(drops: &[(&str, u64)], test: impl FnOnce(&Site, &Agent)) {
+pub(crate) fn with_echo(
+    hand_off: HandOff,
+    drops: &[(&str, u64)],
+    test: impl FnOnce(&Site, &Agent),
+) {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     test(&site, &agent);
     site.finish(&mut agent, drops);
 }
@@ -31,9 +44,8 @@ pub(crate) fn close(peer: &mut RawPeer) {
     peer.send(RawPeer::FIN | RawPeer::ACK, &[], &[]);
 }
 
-#[test]
-fn segments_without_any_tcp_option() {
-    with_echo(&[], |site, _| {
+fn segments_without_any_tcp_option(hand_off: HandOff) {
+    with_echo(hand_off, &[], |site, _| {
         let mut peer = RawPeer::new(site, 4000, 80);
         let answer = peer.open(&[]);
         // A peer that offers nothing is offered nothing but the MSS.
@@ -45,9 +57,8 @@ fn segments_without_any_tcp_option() {
     });
 }
 
-#[test]
-fn the_first_segment_twice() {
-    with_echo(&[], |site, _| {
+fn the_first_segment_twice(hand_off: HandOff) {
+    with_echo(hand_off, &[], |site, _| {
         let mut peer = RawPeer::new(site, 4000, 80);
         peer.open(&[]);
         let start = peer.sequence;
@@ -64,9 +75,8 @@ fn the_first_segment_twice() {
 }
 
 /// A sender may merge segments when it sends them again (RFC 9293 §3.8.1).
-#[test]
-fn the_header_sent_again_together_with_payload() {
-    with_echo(&[], |site, _| {
+fn the_header_sent_again_together_with_payload(hand_off: HandOff) {
+    with_echo(hand_off, &[], |site, _| {
         let mut peer = RawPeer::new(site, 4000, 80);
         peer.open(&[]);
         let start = peer.sequence;
@@ -78,9 +88,8 @@ fn the_header_sent_again_together_with_payload() {
     });
 }
 
-#[test]
-fn payload_that_overtakes_the_header_comes_again() {
-    with_echo(&[], |site, _| {
+fn payload_that_overtakes_the_header_comes_again(hand_off: HandOff) {
+    with_echo(hand_off, &[], |site, _| {
         let mut peer = RawPeer::new(site, 4000, 80);
         peer.open(&[]);
         let start = peer.sequence;
@@ -96,9 +105,8 @@ fn payload_that_overtakes_the_header_comes_again() {
     });
 }
 
-#[test]
-fn payload_of_a_syn_is_not_acknowledged_and_comes_again() {
-    with_echo(&[], |site, _| {
+fn payload_of_a_syn_is_not_acknowledged_and_comes_again(hand_off: HandOff) {
+    with_echo(hand_off, &[], |site, _| {
         let mut peer = RawPeer::new(site, 4000, 80);
         let next = peer.sequence.wrapping_add(1);
         peer.send(RawPeer::SYN, &[], b"early");
@@ -134,7 +142,7 @@ fn trust_is_asked_for_when_the_header_comes() {
 
 #[test]
 fn a_made_up_cookie_is_refused() {
-    with_echo(&[], |site, agent| {
+    with_echo(HandOff::Auto, &[], |site, agent| {
         let mut peer = RawPeer::new(site, 4000, 80);
         peer.open(&[]);
         peer.acknowledgment = peer.acknowledgment.wrapping_add(0x0101_0101);
@@ -148,13 +156,12 @@ fn a_made_up_cookie_is_refused() {
 
 /// Larger than any first segment of an ordinary Linux load balancer, which sends no more than half of
 /// the window that the SYN-ACK offers.
-#[test]
-fn a_header_with_60_kilobytes_in_one_packet() {
+fn a_header_with_60_kilobytes_in_one_packet(hand_off: HandOff) {
     let offloads = Offloads { checksums: true, segmentation: true, merging: false };
     let site = Site::with(&Plan { offloads, ..Plan::default() });
     let capture = Capture::start(&site.scratch, &site.net.server, "eth0", Directions::Both);
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     let mut peer = RawPeer::new(&site, 4000, 80);
     peer.open(&[2, 4, 0x05, 0xb4]);
     let payload = pattern(60_000);
@@ -179,7 +186,7 @@ fn a_header_with_60_kilobytes_in_one_packet() {
 #[test]
 fn a_syn_flood_leaves_no_trace() {
     const SYNS: u16 = 5000;
-    with_echo(&[], |site, agent| {
+    with_echo(HandOff::Auto, &[], |site, agent| {
         let mut peer = RawPeer::new(site, 4000, 80);
         for _ in 0..SYNS {
             peer.send(RawPeer::SYN, &[], &[]);

@@ -1,51 +1,117 @@
 //! The server's own stack drops what was handed over to it.
 
-use std::io::Write;
 use std::net::TcpStream;
+use std::time::Duration;
 
 use proxyip_tests::servers::EchoServer;
-use proxyip_tests::{Agent, Guard, Site, address, eventually, read_line};
+use proxyip_tests::{Agent, Guard, HandOff, Site, address, eventually, is_reset, read_line, until};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::common::{
-    CLIENT, ask_names, assert_both, assert_echoed, expect_names, header_of_client, open_and_send,
-    pattern, socket_address, trusted_dial,
+    CLIENT, ask_names, assert_both, assert_echoed, auto_and_translate, expect_names,
+    header_of_client, open_and_send, pattern, socket_address, trusted_dial,
 };
 
-/// All refusals are of the payload behind a header; how many depends on how often the load balancer's
-/// kernel tries again.
-fn finish(site: &Site, agent: &mut Agent) {
+auto_and_translate!(
+    an_ordinary_stateful_firewall_lets_connections_through,
+    connections_that_find_the_accept_queue_full_come_later
+);
+
+/// A common rule: whatever does not begin with a SYN is no connection.
+const RULE: &str = "-p tcp ! --syn -m conntrack --ctstate NEW -j DROP";
+
+/// Refusals that depend on how often the load balancer's kernel tries again.
+fn finish(site: &Site, agent: &mut Agent, expected: &[&str]) {
     let drops = agent.numbers("drops");
-    assert_eq!(drops.keys().collect::<Vec<_>>(), ["payload_without_socket"]);
+    for label in drops.keys() {
+        assert!(expected.contains(&label.as_str()), "{drops:?}");
+    }
     let drops: Vec<_> = drops.iter().map(|(label, count)| (label.as_str(), *count)).collect();
     site.finish(agent, &drops);
 }
 
-/// A common rule set: nothing comes of the connection. The gap is counted, and the log says what the
-/// likely cause is.
+/// The first connections come to nothing; they are reset when the agent has noticed, and those that follow
+/// are translated.
 #[test]
-fn a_firewall_that_wants_to_see_the_handshake_is_noticed() {
+fn a_firewall_that_wants_to_see_the_handshake_gets_to_see_it() {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    site.net.server.run("iptables -A INPUT -p tcp ! --syn -m conntrack --ctstate NEW -j DROP");
+    site.net.server.run(&format!("iptables -A INPUT {RULE}"));
     let mut agent = Agent::start(&site, &Guard::ports(&[80]));
-    let mut stream = trusted_dial(80).open(&site.net.balancer);
-    stream.write_all(&header_of_client()).expect("cannot send");
+    let open = || open_and_send(&site, &trusted_dial(80), &header_of_client());
+    let refused = [open(), open()];
+    let unused = trusted_dial(80).open(&site.net.balancer);
+    agent.wait_counter("handed_over", 2);
+    let line = agent.wait_diagnostic("conntrack");
+    assert!(line.contains("web"), "no listener in: {line}");
+    for stream in &refused {
+        assert!(is_reset(stream));
+    }
+    assert_eq!(agent.counter("established"), 0);
+
+    let stream = open();
+    assert_both(ask_names(&stream), socket_address(CLIENT));
+    assert_echoed(&stream, &pattern(100_000));
+    assert_eq!(agent.translated_for("stack_refuses"), 1);
+    let new_connections = &agent.listener()["new_connections"];
+    assert_eq!(new_connections["hand_off"], "translate");
+    assert_ne!(new_connections["why"], serde_json::Value::Null, "{new_connections}");
+
+    // The handshake of this one was done before.
+    assert_is_reset_when_used(&unused);
+    finish(&site, &mut agent, &["payload_without_socket", "stack_refuses"]);
+}
+
+fn assert_is_reset_when_used(mut stream: &TcpStream) {
+    std::io::Write::write_all(&mut stream, &header_of_client()).expect("cannot send");
+    assert!(is_reset(stream));
+}
+
+/// The agent learns it anew when it is started again: the rule may be gone.
+#[test]
+fn a_restart_tries_the_accept_hand_off_again() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    site.net.server.run(&format!("iptables -A INPUT {RULE}"));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let refused = open_and_send(&site, &trusted_dial(80), &header_of_client());
+    agent.wait_diagnostic("conntrack");
+    assert!(is_reset(&refused));
+    let translated = open_and_send(&site, &trusted_dial(80), &header_of_client());
+    assert_both(ask_names(&translated), socket_address(CLIENT));
+
+    site.net.server.run("iptables -F INPUT");
+    agent.kill();
+    agent.start_again();
+    let accepted = open_and_send(&site, &trusted_dial(80), &header_of_client());
+    assert_both(ask_names(&accepted), socket_address(CLIENT));
+    let peer = accepted.local_addr().unwrap().to_string();
+    assert_eq!(agent.wait_event("accept", &peer)["hand_off"], "accept");
+    assert_echoed(&translated, &pattern(100_000));
+    finish(&site, &mut agent, &["payload_without_socket", "stack_refuses"]);
+}
+
+/// Where nothing but the accept hand-off is allowed, nothing comes of the connection. The gap is counted,
+/// and the log says what the likely cause is.
+#[test]
+fn a_firewall_that_refuses_the_only_hand_off_allowed_is_noticed() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    site.net.server.run(&format!("iptables -A INPUT {RULE}"));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(HandOff::Accept));
+    let stream = open_and_send(&site, &trusted_dial(80), &header_of_client());
     agent.wait_counter("handed_over", 1);
-    let log = eventually("a line in the agent's log that names conntrack", || {
-        let log = agent.process().stderr();
-        log.lines().find(|line| line.contains("conntrack")).map(str::to_owned)
-    });
-    eprintln!("the agent's log: {log}");
+    agent.wait_diagnostic("conntrack");
     assert_eq!(agent.counter("established"), 0);
     assert_eq!(agent.json(&["flows"]), serde_json::json!([]));
-    finish(&site, &mut agent);
+    assert_eq!(agent.listener()["new_connections"]["hand_off"], "accept");
+    drop(stream);
+    finish(&site, &mut agent, &["payload_without_socket"]);
 }
 
 /// A stateful firewall as many servers have it: new connections to the service, and what belongs to
 /// known ones.
-#[test]
-fn an_ordinary_stateful_firewall_lets_connections_through() {
+fn an_ordinary_stateful_firewall_lets_connections_through(hand_off: HandOff) {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     for rule in [
@@ -56,7 +122,7 @@ fn an_ordinary_stateful_firewall_lets_connections_through() {
     ] {
         site.net.server.run(&format!("iptables -A INPUT {rule}"));
     }
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     for header in [header_of_client(), [header_of_client(), b"who am I?\n".to_vec()].concat()] {
         let stream = open_and_send(&site, &trusted_dial(80), &header);
         let alone = header.len() == header_of_client().len();
@@ -68,9 +134,8 @@ fn an_ordinary_stateful_firewall_lets_connections_through() {
 }
 
 /// The program does not call `accept()` for a while: the connections that find no room are established
-/// when the load balancer's kernel sends their first segment again.
-#[test]
-fn connections_that_find_the_accept_queue_full_come_later() {
+/// when the load balancer's kernel sends their first segment again. This is no firewall: the hand-off stays.
+fn connections_that_find_the_accept_queue_full_come_later(hand_off: HandOff) {
     const CONNECTIONS: usize = 4;
     let site = Site::new();
     let listener = site.net.server.enter(|| {
@@ -81,17 +146,26 @@ fn connections_that_find_the_accept_queue_full_come_later() {
         Ok::<_, std::io::Error>(socket)
     });
     let listener = listener.expect("cannot listen");
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
-    let first = [header_of_client(), b"who am I?\n".to_vec()].concat();
-    let open = || open_and_send(&site, &trusted_dial(80), &first);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
+    let open = || trusted_dial(80).open(&site.net.balancer);
     let streams: [TcpStream; CONNECTIONS] = std::array::from_fn(|_| open());
-    agent.wait_counter("handed_over", 6);
+    let first = [header_of_client(), b"who am I?\n".to_vec()].concat();
+    for mut stream in &streams {
+        std::io::Write::write_all(&mut stream, &first).expect("cannot send");
+    }
+    let overflows = || site.net.server.statistic("TcpExt", "ListenOverflows");
+    eventually("each is refused twice", || (overflows() >= 6).then_some(()));
     assert_eq!(agent.counter("established"), 1);
+    // As long as the agent would take to notice a firewall.
+    let changed = until(Duration::from_secs(5), || {
+        (agent.listener()["new_connections"]["hand_off"] != hand_off.label()).then_some(())
+    });
+    assert_eq!(changed, None);
     for _ in &streams {
         let (socket, peer) = listener.accept().expect("a connection");
         assert_eq!(peer.as_socket(), Some(socket_address(CLIENT)));
         assert_eq!(read_line(&TcpStream::from(socket)), "who am I?");
     }
     assert_eq!(agent.counter("established"), 4);
-    finish(&site, &mut agent);
+    finish(&site, &mut agent, &["payload_without_socket"]);
 }

@@ -2,27 +2,30 @@
 
 use proxyip_tests::balancers::{HaProxy, NginxStream};
 use proxyip_tests::servers::RubyEcho;
-use proxyip_tests::{Agent, Dial, Guard, Site, address, read_line};
+use proxyip_tests::{Agent, Dial, Guard, HandOff, Site, address, read_line};
 
-use crate::common::trusted_dial;
+use crate::common::{assert_handed_off, auto_translate_and_multipath, trusted_dial};
 
-#[test]
-fn ruby_behind_haproxy_version_1_sees_the_client() {
-    let site = Site::new();
+auto_translate_and_multipath!(
+    ruby_behind_haproxy_version_1_sees_the_client,
+    ruby_behind_nginx_stream_sees_the_client
+);
+
+fn ruby_behind_haproxy_version_1_sees_the_client(hand_off: HandOff) {
+    let site = Site::under(hand_off);
     let balancer = HaProxy::start(&site, 7000, "10.77.1.1:7", "send-proxy");
-    ruby_sees_the_client(&site);
+    ruby_sees_the_client(&site, hand_off);
     drop(balancer);
 }
 
-#[test]
-fn ruby_behind_nginx_stream_sees_the_client() {
-    let site = Site::new();
+fn ruby_behind_nginx_stream_sees_the_client(hand_off: HandOff) {
+    let site = Site::under(hand_off);
     let balancer = NginxStream::start(&site, 7000, "10.77.1.1:7");
-    ruby_sees_the_client(&site);
+    ruby_sees_the_client(&site, hand_off);
     drop(balancer);
 }
 
-fn ruby_sees_the_client(site: &Site) {
+fn ruby_sees_the_client(site: &Site, hand_off: HandOff) {
     let _ruby = RubyEcho::start(site, address::SERVER, 7);
 
     // Without proxyip Ruby sees the load balancer, and the header instead of the client's line.
@@ -30,9 +33,11 @@ fn ruby_sees_the_client(site: &Site) {
     assert!(before.answer.starts_with("10.77.1.2 "), "{before:?}");
     assert!(before.answer.ends_with(&format!(r#" "{}\r\n""#, before.header)), "{before:?}");
 
-    let mut agent = Agent::start(site, &Guard::ports(&[7]));
+    let mut agent = Agent::start(site, &Guard::ports(&[7]).hand_off(hand_off));
     let after = ask(site);
     assert_eq!(after.answer, format!(r#"203.0.113.9 {} "hello\n""#, after.client_port));
+
+    assert_handed_off(&agent, hand_off);
 
     // A connection that carries no header is not passed on.
     let stream = crate::common::open_and_send(site, &trusted_dial(7), b"hello\n");

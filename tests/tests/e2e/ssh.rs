@@ -2,13 +2,14 @@
 
 use proxyip_tests::balancers::HaProxy;
 use proxyip_tests::servers::Sshd;
-use proxyip_tests::{Agent, Guard, Site, address, header, read_line};
+use proxyip_tests::{Agent, Guard, HandOff, Site, address, header, read_line};
 
-use crate::common::{open_and_send, trusted_dial};
+use crate::common::{assert_handed_off, auto_translate_and_multipath, open_and_send, trusted_dial};
 
-#[test]
-fn sshd_names_the_client_and_answers_aws_health_checks() {
-    let site = Site::new();
+auto_translate_and_multipath!(sshd_names_the_client_and_answers_aws_health_checks);
+
+fn sshd_names_the_client_and_answers_aws_health_checks(hand_off: HandOff) {
+    let site = Site::under(hand_off);
     let sshd = Sshd::start(&site);
     let _haproxy = HaProxy::start(&site, 22, "10.77.1.1:22", "send-proxy-v2");
 
@@ -20,7 +21,7 @@ fn sshd_names_the_client_and_answers_aws_health_checks() {
     let line = sshd.connection_from(1);
     assert!(line.starts_with(&format!("Connection from 10.77.1.2 port {} ", own.port())), "{line}");
 
-    let mut agent = Agent::start(&site, &Guard::ports(&[22]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[22]).hand_off(hand_off));
     // SSH_CLIENT is "ADDRESS PORT SERVER_PORT", from sshd's getpeername().
     let told = sshd.log_in(&site, address::FRONT, "echo $SSH_CLIENT");
     let port = told.split(' ').nth(1).expect("SSH_CLIENT has a port");
@@ -36,5 +37,6 @@ fn sshd_names_the_client_and_answers_aws_health_checks() {
     let event = agent.wait_event("accept", &own.to_string());
     assert_eq!(event["origin"], "local");
     assert_eq!(event["client"], own.to_string());
+    assert_handed_off(&agent, hand_off);
     site.finish(&mut agent, &[]);
 }

@@ -3,12 +3,20 @@
 use std::net::TcpStream;
 
 use proxyip_tests::servers::EchoServer;
-use proxyip_tests::{Agent, Dial, Guard, Plan, Site, eventually};
+use proxyip_tests::{Agent, Dial, Guard, HandOff, Plan, Site, eventually};
 
 use crate::common::{
-    CLIENT, ask_names, assert_echoed, header_of_client, open_and_send, pattern, socket_address,
-    trusted_dial, trusted_dial6,
+    CLIENT, ask_names, assert_echoed, auto_and_translate, header_of_client, open_and_send, pattern,
+    socket_address, trusted_dial, trusted_dial6,
 };
+
+auto_and_translate!(
+    jumbo_frames_are_offered_and_used,
+    mtu_of_the_route_and_changes_of_it_are_followed,
+    options_are_those_of_the_servers_sysctls,
+    options_are_those_that_the_load_balancer_offers,
+    a_change_of_the_servers_sysctls_is_followed
+);
 
 /// The TCP options of one SYN-ACK, as tshark reads them.
 #[derive(Debug)]
@@ -54,11 +62,10 @@ fn longest_segment(site: &Site, source: &str) -> u32 {
     rows.iter().map(|row| row[0].parse().expect("a length")).max().expect("segments")
 }
 
-#[test]
-fn jumbo_frames_are_offered_and_used() {
+fn jumbo_frames_are_offered_and_used(hand_off: HandOff) {
     let site = Site::with(&Plan { mtu: 9001, ..Plan::default() });
     let _echo = EchoServer::start(&site.net.server, "::", 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     assert_eq!(used_offer(&site, &trusted_dial(80)).mss, 8961);
     assert_eq!(used_offer(&site, &trusted_dial6(80)).mss, 8941);
     site.stop_captures();
@@ -70,13 +77,12 @@ fn jumbo_frames_are_offered_and_used() {
     site.finish(&mut agent, &[]);
 }
 
-#[test]
-fn mtu_of_the_route_and_changes_of_it_are_followed() {
+fn mtu_of_the_route_and_changes_of_it_are_followed(hand_off: HandOff) {
     let site = Site::with(&Plan { mtu: 9001, ..Plan::default() });
     site.net.server.ip("route replace 10.77.1.0/24 dev eth0 src 10.77.1.1 mtu 1400");
     site.net.server.ip("-6 route replace fd00:77:1::/64 dev eth0 metric 256 mtu 1400");
     let _echo = EchoServer::start(&site.net.server, "::", 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     assert_eq!(used_offer(&site, &trusted_dial(80)).mss, 1360);
     assert_eq!(used_offer(&site, &trusted_dial6(80)).mss, 1340);
 
@@ -89,13 +95,12 @@ fn mtu_of_the_route_and_changes_of_it_are_followed() {
     site.finish(&mut agent, &[]);
 }
 
-#[test]
-fn options_are_those_of_the_servers_sysctls() {
+fn options_are_those_of_the_servers_sysctls(hand_off: HandOff) {
     for key in ["tcp_timestamps", "tcp_sack", "tcp_window_scaling"] {
         let site = Site::new();
         site.net.server.sysctl(&format!("ipv4.{key}"), "0");
         let _echo = EchoServer::start(&site.net.server, "::", 80);
-        let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+        let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
         for dial in [trusted_dial(80), trusted_dial6(80)] {
             let offer = used_offer(&site, &dial);
             eprintln!("{key}=0: {offer:?}");
@@ -107,12 +112,11 @@ fn options_are_those_of_the_servers_sysctls() {
     }
 }
 
-#[test]
-fn options_are_those_that_the_load_balancer_offers() {
+fn options_are_those_that_the_load_balancer_offers(hand_off: HandOff) {
     let keys = ["tcp_timestamps", "tcp_sack", "tcp_window_scaling"];
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, "::", 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     for key in keys {
         site.net.balancer.sysctl(&format!("ipv4.{key}"), "0");
         let offer = used_offer(&site, &trusted_dial(80));
@@ -137,11 +141,10 @@ fn options_are_those_that_the_load_balancer_offers() {
     site.finish(&mut agent, &[]);
 }
 
-#[test]
-fn a_change_of_the_servers_sysctls_is_followed() {
+fn a_change_of_the_servers_sysctls_is_followed(hand_off: HandOff) {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, "::", 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     assert!(used_offer(&site, &trusted_dial(80)).sack);
     site.net.server.sysctl("ipv4.tcp_sack", "0");
     eventually("a SYN-ACK without SACK", || {

@@ -2,13 +2,19 @@
 
 use proxyip_tests::header::{self, CRC32C, NOOP, tlv, v2_with};
 use proxyip_tests::servers::EchoServer;
-use proxyip_tests::{Agent, Guard, Plan, Site, address, is_reset};
+use proxyip_tests::{Agent, Guard, HandOff, Plan, Site, address, is_reset};
 use serde_json::json;
 
 use crate::common::{
-    CLIENT, DESTINATION, assert_both, assert_echoed, expect_names, open_and_send, pattern,
-    socket_address, trusted_dial,
+    CLIENT, DESTINATION, assert_both, assert_echoed, auto_and_translate, expect_names,
+    open_and_send, pattern, socket_address, trusted_dial,
 };
+
+auto_and_translate!(
+    tlvs_are_logged_and_kept,
+    a_header_of_4096_bytes_and_one_of_4097,
+    a_second_header_belongs_to_the_application
+);
 
 /// Offset of the first TLV behind IPv4 addresses.
 const TLVS: usize = 28;
@@ -17,11 +23,10 @@ fn header_with(tlvs: &[u8]) -> Vec<u8> {
     v2_with(socket_address(CLIENT), socket_address(DESTINATION), tlvs)
 }
 
-#[test]
-fn tlvs_are_logged_and_kept() {
+fn tlvs_are_logged_and_kept(hand_off: HandOff) {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     // SSL: client certificate shown on this connection and verified; then its own TLVs.
     let ssl = [vec![0x07, 0, 0, 0, 0], tlv(0x21, b"TLSv1.3"), tlv(0x22, b"alice")].concat();
     let tlvs = [
@@ -57,11 +62,10 @@ fn tlvs_are_logged_and_kept() {
 }
 
 /// 4096 bytes in all, the checksum among them, in one jumbo segment; one byte more is refused.
-#[test]
-fn a_header_of_4096_bytes_and_one_of_4097() {
+fn a_header_of_4096_bytes_and_one_of_4097(hand_off: HandOff) {
     let site = Site::with(&Plan { mtu: 9001, ..Plan::default() });
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     let of_length = |length: usize| {
         let padding = vec![0x5a; length - TLVS - 7 - 3];
         let tlvs = [tlv(CRC32C, &[0; 4]), tlv(NOOP, &padding)].concat();
@@ -80,11 +84,10 @@ fn a_header_of_4096_bytes_and_one_of_4097() {
     site.finish(&mut agent, &[("header_too_long", 1)]);
 }
 
-#[test]
-fn a_second_header_belongs_to_the_application() {
+fn a_second_header_belongs_to_the_application(hand_off: HandOff) {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     let second = "PROXY TCP4 192.0.2.9 192.0.2.1 1 2";
     let bytes = [header_with(&[]), format!("{second}\r\n").into_bytes()].concat();
     let stream = open_and_send(&site, &trusted_dial(80), &bytes);

@@ -2,13 +2,20 @@
 
 use proxyip_tests::balancers::HaProxy;
 use proxyip_tests::servers::{Authority, Nginx};
-use proxyip_tests::{Agent, Dial, Fetched, Guard, Site, address, curl, read_rest};
+use proxyip_tests::{Agent, Dial, Fetched, Guard, HandOff, Site, address, curl, read_rest};
 
-use crate::common::{header_of_client, open_and_send};
+use crate::common::{
+    assert_handed_off, auto_translate_and_multipath, header_of_client, open_and_send,
+};
 
-#[test]
-fn nginx_behind_haproxy_serves_tls_and_logs_the_client() {
-    let site = Site::new();
+auto_translate_and_multipath!(
+    nginx_behind_haproxy_serves_tls_and_logs_the_client,
+    nginx_with_every_option_of_its_listening_socket,
+    a_forged_header_from_an_untrusted_source_is_not_believed
+);
+
+fn nginx_behind_haproxy_serves_tls_and_logs_the_client(hand_off: HandOff) {
+    let site = Site::under(hand_off);
     let authority = Authority::new(&site);
     let nginx = Nginx::tls(&site, 443, &authority);
     let _over4 = HaProxy::start(&site, 443, "10.77.1.1:443", "send-proxy-v2");
@@ -20,7 +27,7 @@ fn nginx_behind_haproxy_serves_tls_and_logs_the_client() {
     let line = nginx.access_log_line(1);
     assert!(line.starts_with("10.77.1.2 ") && line.contains(" 400 "), "{line}");
 
-    let mut agent = Agent::start(&site, &Guard::ports(&[443]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[443]).hand_off(hand_off));
     for (number, (front, port)) in
         [(address::FRONT, 443), (address::FRONT6, 8443)].iter().enumerate()
     {
@@ -30,6 +37,7 @@ fn nginx_behind_haproxy_serves_tls_and_logs_the_client() {
         let line = nginx.access_log_line(number + 2);
         assert_eq!(line, format!("{} 200 \"GET / HTTP/1.1\"", after.client_words()));
     }
+    assert_handed_off(&agent, hand_off);
     site.finish(&mut agent, &[]);
 }
 
@@ -44,15 +52,14 @@ fn fetch_tls(site: &Site, authority: &Authority, front: &str, port: u16) -> Fetc
 
 /// The socket options that nginx's `listen` directive has; each changes how the kernel treats a SYN or
 /// picks the socket.
-#[test]
-fn nginx_with_every_option_of_its_listening_socket() {
+fn nginx_with_every_option_of_its_listening_socket(hand_off: HandOff) {
     for parameters in
         ["reuseport", "deferred", "fastopen=16", "backlog=4 rcvbuf=64k so_keepalive=on"]
     {
-        let site = Site::new();
+        let site = Site::under(hand_off);
         let _nginx = Nginx::with_parameters(&site, 80, parameters);
         let _haproxy = HaProxy::start(&site, 80, "10.77.1.1:80", "send-proxy-v2");
-        let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+        let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
         for _ in 0..20 {
             let fetched = curl(&site, &["http://203.0.113.1/"]);
             assert_eq!((fetched.status, fetched.body.clone()), (200, fetched.client_words()));
@@ -61,9 +68,8 @@ fn nginx_with_every_option_of_its_listening_socket() {
     }
 }
 
-#[test]
-fn a_forged_header_from_an_untrusted_source_is_not_believed() {
-    let site = Site::new();
+fn a_forged_header_from_an_untrusted_source_is_not_believed(hand_off: HandOff) {
+    let site = Site::under(hand_off);
     let nginx = Nginx::plain(&site, 80);
     let _haproxy = HaProxy::start(&site, 80, "10.77.1.1:80", "send-proxy-v2");
 
@@ -73,11 +79,12 @@ fn a_forged_header_from_an_untrusted_source_is_not_believed() {
     let line = nginx.access_log_line(1);
     assert!(line.starts_with("10.77.1.2 ") && line.contains(" 400 "), "{line}");
 
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     let after = curl(&site, &["http://203.0.113.1/"]);
     assert_eq!((after.status, after.body.clone()), (200, after.client_words()));
     let line = nginx.access_log_line(2);
     assert_eq!(line, format!("{} 200 \"GET / HTTP/1.1\"", after.client_words()));
+    assert_handed_off(&agent, hand_off);
 
     for (number, stranger, server) in
         [(3, address::STRANGER, address::SERVER), (5, address::STRANGER6, address::SERVER6)]

@@ -1,0 +1,151 @@
+//! The observe hand-off: the application reads the header itself, and proxyip reads it too.
+
+use proxyip_tests::balancers::HaProxy;
+use proxyip_tests::servers::{AcceptProxy, EchoServer, Nginx, PeerNames};
+use proxyip_tests::{Agent, Capture, Dial, Guard, HandOff, Site, address, curl, header, read_line};
+
+use crate::common::{
+    CLIENT, DESTINATION, ask_names, assert_both, assert_echoed, assert_handed_off,
+    header_of_client, open_and_send, pattern, socket_address, trusted_dial, trusted_dial6,
+};
+
+fn observe() -> Guard {
+    Guard::ports(&[80]).hand_off(HandOff::Observe)
+}
+
+#[test]
+fn nginx_reads_the_header_itself() {
+    let site = Site::new();
+    let nginx = Nginx::proxy_protocol(&site, 80);
+    let _haproxy = HaProxy::start(&site, 80, "10.77.1.1:80", "send-proxy-v2");
+    let mut agent = Agent::start(&site, &observe());
+    let fetched = curl(&site, &["http://203.0.113.1/"]);
+    // nginx tells the load balancer, which getpeername() names, from the client.
+    let (peer, client) = fetched.body.split_at(fetched.body.find(" 203.").expect("two names"));
+    assert!(peer.starts_with("10.77.1.2 "), "{peer}");
+    assert_eq!(client.trim(), fetched.client_words());
+    assert!(nginx.access_log_line(1).starts_with(&fetched.body));
+
+    let peer = peer.replace(' ', ":");
+    let client = fetched.client.expect("curl had a connection").to_string();
+    for event in ["accept", "close"] {
+        let line = agent.wait_event(event, &peer);
+        assert_eq!((&line["client"], &line["origin"]), (&client.clone().into(), &"proxied".into()));
+    }
+    assert_handed_off(&agent, HandOff::Observe);
+    site.finish(&mut agent, &[]);
+}
+
+#[test]
+fn haproxy_reads_the_header_itself() {
+    let site = Site::new();
+    let _server = AcceptProxy::start(&site, 80);
+    let _haproxy = HaProxy::start(&site, 80, "10.77.1.1:80", "send-proxy");
+    let mut agent = Agent::start(&site, &observe());
+    let fetched = curl(&site, &["http://203.0.113.1/"]);
+    assert_eq!(fetched.body, fetched.client_words());
+    assert_handed_off(&agent, HandOff::Observe);
+    assert_eq!(agent.flow_log()[0]["client"], fetched.client.unwrap().to_string());
+    site.finish(&mut agent, &[]);
+}
+
+#[test]
+fn lookups_have_the_client_and_getpeername_the_load_balancer() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let mut agent = Agent::start(&site, &observe());
+    let (client, destination) = (socket_address(CLIENT), socket_address(DESTINATION));
+    let stream = open_and_send(&site, &trusted_dial(80), &header::v1(client, destination));
+    let (names, line) = PeerNames::read(&stream);
+    let own = stream.local_addr().expect("a bound socket");
+    assert_both(names, own);
+    assert!(line.starts_with("\"PROXY TCP4 "), "{line}");
+    let found = agent.json(&["lookup", &own.to_string(), "10.77.1.1:80"]);
+    assert_eq!((&found["client"], &found["hand_off"]), (&CLIENT.into(), &"observe".into()));
+    let count = &agent.listener()["connections"];
+    assert_eq!((&count[0]["hand_off"], &count[0]["count"]), (&"observe".into(), &1.into()));
+    drop(stream);
+    let close = agent.wait_event("close", &own.to_string());
+    // The header is part of what the application reads.
+    assert_eq!(close["bytes_received"], header::v1(client, destination).len(), "{close}");
+    site.finish(&mut agent, &[]);
+}
+
+/// What the load balancer sends arrives as it is, and nothing else; the same the other way.
+#[test]
+fn nothing_changes_on_the_wire() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, "::", 80);
+    let mut agent = Agent::start(&site, &observe());
+    for dial in [trusted_dial(80), trusted_dial6(80)] {
+        let (client, destination) = (socket_address(CLIENT), socket_address(DESTINATION));
+        let stream = open_and_send(&site, &dial, &header::v1(client, destination));
+        assert!(PeerNames::read(&stream).1.starts_with("\"PROXY TCP4 "));
+        assert_echoed(&stream, &pattern(500_000));
+    }
+    agent.wait_counter("closed", 2);
+    site.stop_captures();
+    for direction in ["tcp.dstport == 80", "tcp.srcport == 80"] {
+        let [sent, received] =
+            [site.balancer_capture(), site.server_capture()].map(|end| frames(end, direction));
+        assert!(sent.len() > 100, "{direction}: {} segments", sent.len());
+        assert!(sent == received, "{direction}: the captures differ");
+    }
+    let repeated = "tcp.analysis.retransmission || tcp.analysis.duplicate_ack";
+    assert_eq!(site.server_capture().count(repeated), 0);
+    site.finish(&mut agent, &[]);
+}
+
+/// Everything of the segments that one end captured, sorted: on a machine with several processors a veth does
+/// not keep their order.
+fn frames(capture: &Capture, filter: &str) -> Vec<Vec<String>> {
+    let numbers = ["tcp.seq_raw", "tcp.ack_raw", "tcp.flags", "tcp.window_size_value"];
+    let rest = ["tcp.checksum", "tcp.options", "tcp.payload"];
+    let mut frames = capture.fields(filter, &[numbers.as_slice(), &rest].concat());
+    frames.sort_unstable();
+    frames
+}
+
+#[test]
+fn health_checks_get_through() {
+    let site = Site::new();
+    let nginx = Nginx::proxy_protocol(&site, 80);
+    let mut agent = Agent::start(&site, &observe());
+    let request = [header::aws_health_check(), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()];
+    let stream = open_and_send(&site, &trusted_dial(80), &request.concat());
+    assert_eq!(read_line(&stream), "HTTP/1.1 200 OK\r");
+    assert!(nginx.access_log_line(1).starts_with("10.77.1.2 "));
+    let own = stream.local_addr().expect("a bound socket").to_string();
+    let event = agent.wait_event("accept", &own);
+    assert_eq!((&event["origin"], &event["client"]), (&"local".into(), &own.into()));
+    site.finish(&mut agent, &[]);
+}
+
+#[test]
+fn a_connection_without_any_payload_is_no_flow() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let mut agent = Agent::start(&site, &observe());
+    drop(trusted_dial(80).open(&site.net.balancer));
+    let after = open_and_send(&site, &trusted_dial(80), &header_of_client());
+    let own = after.local_addr().expect("a bound socket").to_string();
+    agent.wait_event("accept", &own);
+    drop(after);
+    agent.wait_event("close", &own);
+    assert_eq!(agent.flow_log().len(), 2, "{:?}", agent.flow_log());
+    site.finish(&mut agent, &[]);
+}
+
+#[test]
+fn strangers_need_no_header() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let mut agent = Agent::start(&site, &observe());
+    let dial = Dial::to(address::SERVER, 80).from(address::STRANGER, 0);
+    let stream = dial.open(&site.net.balancer);
+    assert_both(ask_names(&stream), stream.local_addr().expect("a bound socket"));
+    assert_echoed(&stream, &pattern(100_000));
+    assert_eq!(agent.counter("bypassed"), 1);
+    assert_eq!(agent.json(&["flows"]), serde_json::json!([]));
+    site.finish(&mut agent, &[]);
+}
