@@ -134,8 +134,8 @@ pub struct Handshake {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Translation {
-    /// When the last segment came before the socket was established or after it was closed; else when it was
-    /// established.
+    /// When the last segment came before the socket was established or after it was closed, or the last RST; else
+    /// when the socket was established.
     pub seen_ns: u64,
     /// Initial sequence number of the peer, host order.
     pub isn: u32,
@@ -152,8 +152,10 @@ impl Translation {
     pub const OPENING: u8 = 0;
     /// The socket is established.
     pub const ESTABLISHED: u8 = 1;
-    /// The socket is gone, but may have left a `TIME_WAIT` behind.
+    /// The socket is gone, but may have left a `TIME_WAIT` behind, or a RST that is still to be sent.
     pub const CLOSED: u8 = 2;
+    /// The socket is established, and the peer has sent a RST. If TCP takes it, nothing is left behind.
+    pub const RESET: u8 = 3;
 }
 
 #[cfg(test)]

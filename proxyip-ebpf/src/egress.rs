@@ -49,10 +49,16 @@ fn find(segment: &Segment, scratch: &mut Egress) -> u32 {
     if entry.superseded != 0 && answers_handshake(segment, scratch) {
         return 0;
     }
-    if entry.state != Translation::ESTABLISHED {
-        entry.seen_ns = now();
+    let shift = entry.shift.into();
+    match entry.state {
+        Translation::ESTABLISHED => {}
+        // The last word of a socket that was closed with it.
+        Translation::CLOSED if segment.has(flags::RST) => {
+            let _ = TRANSLATIONS.remove(&scratch.key);
+        }
+        _ => entry.seen_ns = now(),
     }
-    entry.shift.into()
+    shift
 }
 
 /// Whether the segment acknowledges the SYN of the connection that replaces the one in `TIME_WAIT`.

@@ -67,6 +67,8 @@ fn established(ctx: &SockOpsContext) {
         if translation.superseded == 0 {
             translation.seen_ns = event::now();
             translation.state = Translation::ESTABLISHED;
+            // Its end must be seen, whatever becomes of the record.
+            follow(ctx);
         }
     }
     let Some(record) = FLOWS.get_ptr_mut(&key) else {
@@ -128,13 +130,18 @@ fn fin_acknowledged(ctx: &SockOpsContext) {
 
 #[inline(always)]
 fn closed(ctx: &SockOpsContext) {
-    let Some(record) = storage(ctx, None) else { return };
+    let record = storage(ctx, None);
+    let translated = match &record {
+        Some(record) => record.hand_off == HandOff::Translate as u8,
+        None => is_guarded(ctx),
+    };
+    let key = key(ctx);
+    if translated {
+        end_translation(ctx, &key);
+    }
+    let Some(record) = record else { return };
     if awaits_header(record) {
         return;
-    }
-    let key = key(ctx);
-    if record.hand_off == HandOff::Translate as u8 {
-        end_translation(ctx, &key);
     }
     count(Counter::Closed);
     // SAFETY: a field of the context.
@@ -155,20 +162,25 @@ fn closed(ctx: &SockOpsContext) {
     let _ = FLOWS.remove(&key);
 }
 
-/// Ends the translation, unless the socket may leave a `TIME_WAIT` behind: then the agent removes the entry later.
+/// Ends the translation at once if the peer's was the last word. Else the socket may leave a `TIME_WAIT` behind, or a
+/// RST that is sent after this: then the entry is removed with the RST, or later by the agent.
 #[inline(always)]
 fn end_translation(ctx: &SockOpsContext, key: &FlowKey) {
+    /// Within it a RST is taken, or not at all.
+    const MOMENT_NS: u64 = 1_000_000_000;
     let Some(translation) = TRANSLATIONS.get_ptr_mut(key) else { return };
     // SAFETY: an element of the map, this socket's.
     let translation = unsafe { &mut *translation };
     if translation.superseded != 0 {
         return;
     }
-    if matches!(ctx.arg(0), TCP_FIN_WAIT2 | TCP_CLOSING) {
+    let reset = translation.state == Translation::RESET
+        && event::now().wrapping_sub(translation.seen_ns) < MOMENT_NS;
+    if ctx.arg(0) == TCP_LAST_ACK || reset {
+        let _ = TRANSLATIONS.remove(key);
+    } else {
         translation.seen_ns = event::now();
         translation.state = Translation::CLOSED;
-    } else {
-        let _ = TRANSLATIONS.remove(key);
     }
 }
 

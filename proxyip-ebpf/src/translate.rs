@@ -57,7 +57,10 @@ pub fn find(segment: &Segment, scratch: &mut Scratch) -> Known {
     if entry.superseded != 0 {
         return Known::Superseded(entry.shift);
     }
-    if entry.state == Translation::ESTABLISHED {
+    if segment.has(flags::RST) {
+        return Known::Living(judge_reset(scratch, entry));
+    }
+    if matches!(entry.state, Translation::ESTABLISHED | Translation::RESET) {
         return Known::Living(Verdict::Translate(entry.shift));
     }
     entry.seen_ns = now();
@@ -71,6 +74,23 @@ pub fn find(segment: &Segment, scratch: &mut Scratch) -> Known {
     scratch.isn = entry.isn;
     scratch.shift = entry.shift;
     Known::Queued
+}
+
+/// A RST for a connection that is translated.
+#[inline(always)]
+fn judge_reset(scratch: &mut Scratch, entry: &mut Translation) -> Verdict {
+    let shift = entry.shift;
+    match entry.state {
+        Translation::OPENING => {
+            let _ = TRANSLATIONS.remove(&scratch.event.key);
+        }
+        Translation::ESTABLISHED | Translation::RESET => {
+            entry.state = Translation::RESET;
+            entry.seen_ns = now();
+        }
+        _ => {}
+    }
+    Verdict::Translate(shift)
 }
 
 /// A segment of a connection that may have been replaced since it was in `TIME_WAIT`.

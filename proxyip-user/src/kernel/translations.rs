@@ -28,7 +28,7 @@ const TIME_WAIT: Duration = Duration::from_mins(1);
 /// For what the kernel's timers are late.
 const MARGIN: Duration = Duration::from_secs(10);
 /// Longer than any kernel tries to establish a connection whose header has been read.
-const OPENING: Duration = Duration::from_mins(10);
+const OPENING: Duration = Duration::from_mins(5);
 
 /// The table, to be read.
 #[derive(Clone, Debug)]
@@ -173,8 +173,8 @@ mod tests {
         for (state, age, over) in [
             (Translation::CLOSED, 129, false),
             (Translation::CLOSED, 131, true),
-            (Translation::OPENING, 599, false),
-            (Translation::OPENING, 601, true),
+            (Translation::OPENING, 299, false),
+            (Translation::OPENING, 301, true),
             (Translation::ESTABLISHED, 9_999, false),
         ] {
             let seen_ns = ages.now_ns - age * SECOND;

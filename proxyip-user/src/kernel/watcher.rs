@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -128,14 +129,16 @@ impl Watcher {
         Ok(())
     }
 
-    /// Follows the namespace on a thread of its own, for the life of the process; an error goes to `failed`.
+    /// Follows the namespace on a thread of its own, for the life of the process; an error goes to `failed`. Returns
+    /// when the routes are written.
     pub(super) fn spawn(self, namespace: Namespace, failed: Sender<anyhow::Error>) -> Result<()> {
+        let (routes_written, wait) = sync_channel(1);
         let run = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let result = namespace
                 .enter()
                 .and_then(|()| runtime.context("the runtime cannot be started"))
-                .and_then(|runtime| runtime.block_on(self.follow()));
+                .and_then(|runtime| runtime.block_on(self.follow(routes_written)));
             if let Err(error) = result {
                 failed.blocking_send(error).ok();
             }
@@ -144,10 +147,12 @@ impl Watcher {
             .name("namespace".into())
             .spawn(run)
             .context("no thread for the network namespace")?;
+        // If the thread has ended, `failed` tells why.
+        wait.recv().ok();
         Ok(())
     }
 
-    async fn follow(mut self) -> Result<()> {
+    async fn follow(mut self, routes_written: SyncSender<()>) -> Result<()> {
         let groups = [MulticastGroup::Ipv4Route, MulticastGroup::Ipv6Route, MulticastGroup::Link];
         let (connection, handle, mut changes) =
             new_multicast_connection(&groups).context("no netlink socket")?;
@@ -155,6 +160,7 @@ impl Watcher {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.follow_routes(&handle).await?;
+        routes_written.send(()).ok();
         loop {
             tokio::select! {
                 _ = ticks.tick() => self.write()?,
