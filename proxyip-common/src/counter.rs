@@ -56,7 +56,7 @@ counters! {
     KeepAliveAnswered "keep_alive_answered" "keep-alive probe before the header, answered"
     HeaderAcknowledged "header_acknowledged" "header of a translated connection that the stack has not taken yet, acknowledged for it"
     FinBeforeHeader "fin_before_header" "peer closed before it sent a header"
-    CookieForeign "cookie_foreign" "segment for a listening port whose acknowledgment is no cookie of ours, left to the kernel"
+    CookieForeign "cookie_foreign" "segment for a listening port that belongs to no handshake of ours, answered with a RST"
     OutOfOrder "out_of_order" "segment that overtook the header, dropped until the peer sends it again"
     HandedOver "handed_over" "connection whose header was read, handed to the kernel's TCP"
     Established "established" "connection whose header was read and that is established"

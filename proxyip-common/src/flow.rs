@@ -122,12 +122,17 @@ impl FlowRecord {
 pub struct Handshake {
     /// Initial sequence number of the peer, host order.
     pub isn: u32,
-    /// A [`HandOff`] as its value; 0 for a connection that is left to the kernel, its header unread.
+    /// A [`HandOff`] as its value, or [`Handshake::LEFT_TO_KERNEL`].
     pub hand_off: u8,
     /// The [`Reason`](crate::counter::Reason) as its index.
     pub reason: u8,
     /// Zero.
     pub reserved: [u8; 2],
+}
+
+impl Handshake {
+    /// The connection is left to the kernel, its header unread.
+    pub const LEFT_TO_KERNEL: u8 = 0;
 }
 
 /// A connection whose sequence numbers are translated. Times are nanoseconds of `CLOCK_MONOTONIC`.

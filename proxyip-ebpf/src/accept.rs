@@ -15,7 +15,7 @@ use proxyip_common::{
 
 use crate::{
     event::now,
-    judge::{Verdict, identify, settings, trusted},
+    judge::{Verdict, identify, judge_foreign, settings, trusted},
     maps::{FLOWS, LISTENERS, SECRETS, Scratch},
     options,
     packet::{Segment, flags},
@@ -53,13 +53,15 @@ pub fn judge_ack(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> V
         return Verdict::drop(DropReason::FlowTable);
     };
     match hash.check(cookie, segment.sequence.wrapping_sub(1)) {
-        Check::Foreign => Verdict::PassCounted(Counter::CookieForeign),
+        Check::Foreign => judge_foreign(ctx, segment),
         Check::SameFlow => judge_early(ctx, segment, scratch, settings, &hash, cookie),
         Check::Valid(_) if segment.payload == 0 && segment.has(flags::FIN) => {
             Verdict::Answer(Counter::FinBeforeHeader, Reply::reset(segment))
         }
         Check::Valid(_) if segment.payload == 0 => Verdict::Hold(Counter::AckDeferred),
         Check::Valid(_) if stack_refuses(segment) => Verdict::reset(DropReason::StackRefuses),
+        // The same segment twice in one batch.
+        Check::Valid(_) if is_under_way(segment, scratch) => Verdict::Requeue,
         Check::Valid(agreed) => {
             scratch.agreed = agreed;
             scratch.hand_off = HandOff::Accept as u8;

@@ -30,12 +30,14 @@ pub fn run(ctx: &TcContext) -> bool {
         return true;
     }
     let (Some(segment), Some(scratch)) = (outgoing(), egress()) else { return false };
-    if !packet::parse_outgoing(ctx, segment) || segment.has(flags::SYN) || !segment.has(flags::ACK)
+    if !packet::parse_outgoing(ctx, segment)
+        || segment.has(flags::SYN)
+        || segment.flags & (flags::ACK | flags::RST) == 0
     {
         return true;
     }
     let shift = find(segment, scratch);
-    shift == 0 || raise(ctx, segment, scratch, shift)
+    shift == 0 || !segment.has(flags::ACK) || raise(ctx, segment, scratch, shift)
 }
 
 /// By how much to raise; 0 if the connection is not translated.
@@ -52,8 +54,8 @@ fn find(segment: &Segment, scratch: &mut Egress) -> u32 {
     let shift = entry.shift.into();
     match entry.state {
         Translation::ESTABLISHED => {}
-        // The last word of a socket that was closed with it.
-        Translation::CLOSED if segment.has(flags::RST) => {
+        // The last word of a socket that was closed with it, or the answer to a header that came too late.
+        Translation::CLOSED | Translation::OPENING if segment.has(flags::RST) => {
             let _ = TRANSLATIONS.remove(&scratch.key);
         }
         _ => entry.seen_ns = now(),

@@ -133,8 +133,19 @@ fn judge_later<P: Platform>(
         State::Listening if P::ACCEPT && !socket.is_mptcp() => {
             accept::judge_ack(ctx, segment, scratch)
         }
+        State::Listening if trusted(segment) => judge_foreign(ctx, segment),
         State::Listening | State::TimeWait => Verdict::Pass,
     }
+}
+
+/// A trusted source's segment for a listening socket, which belongs to no handshake that is known: it may be one that
+/// was forgotten, for which the kernel has sent a SYN cookie.
+#[inline(always)]
+pub fn judge_foreign(ctx: &TcContext, segment: &Segment) -> Verdict {
+    if choice(segment) == HandOffChoice::Accept as u8 || !is_local(ctx, segment) {
+        return Verdict::PassCounted(Counter::CookieForeign);
+    }
+    Verdict::Answer(Counter::CookieForeign, Reply::reset(segment))
 }
 
 /// The first word of a connection, or a segment that hides what it is.
@@ -150,6 +161,7 @@ fn judge_opening<P: Platform>(
     }
     translate::make_way(segment, scratch, state);
     if segment.listener == RETIRED_LISTENER {
+        forget(segment, scratch);
         return Verdict::Pass;
     }
     if !trusted(segment) {

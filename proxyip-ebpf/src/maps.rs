@@ -72,7 +72,7 @@ pub static HANDSHAKES: LruHashMap<FlowKey, Handshake, 65_536> = LruHashMap::new(
 pub static TRANSLATIONS: HashMap<FlowKey, Translation, 262_144, { BPF_F_NO_PREALLOC as usize }> =
     HashMap::new();
 
-/// Whether [`TRANSLATIONS`] has ever had an entry; until then nobody need look for one.
+/// Whether [`HANDSHAKES`] has ever had an entry; until then nobody need look there or in [`TRANSLATIONS`].
 #[btf_map]
 pub static TRANSLATING: Array<u32, 1> = Array::new();
 

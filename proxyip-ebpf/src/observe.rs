@@ -29,12 +29,23 @@ pub fn judge(segment: &Segment, scratch: &mut Scratch, socket: &Socket) -> Verdi
         Some(record) if awaits_header(record) => {}
         _ => return Verdict::Pass,
     }
-    // What overtook the header is not read before it, and what comes again was judged already.
-    if socket.next_sequence() != Some(segment.sequence) {
-        return Verdict::Pass;
+    let Some(next) = socket.next_sequence() else { return Verdict::Pass };
+    match segment.sequence.wrapping_sub(next).cast_signed() {
+        0 => {
+            scratch.hand_off = HandOff::Observe as u8;
+            Verdict::First
+        }
+        // It would hide the beginning of the payload.
+        ahead if hides_beginning(segment, ahead) => Verdict::Hold(Counter::OutOfOrder),
+        // A probe; or what overtook the header, and is not read before it.
+        _ => Verdict::Pass,
     }
-    scratch.hand_off = HandOff::Observe as u8;
-    Verdict::First
+}
+
+/// Whether a segment that is `ahead` of the payload's beginning holds that beginning and not at its own.
+#[inline(always)]
+pub fn hides_beginning(segment: &Segment, ahead: i32) -> bool {
+    ahead < 0 && segment.payload > ahead.unsigned_abs() as usize
 }
 
 /// Whether this is the mark of a connection whose header has not come yet.

@@ -120,8 +120,14 @@ pub fn parse(ctx: &TcContext, segment: &mut Segment) -> bool {
 /// goes to.
 #[inline(never)]
 pub fn parse_outgoing(ctx: &TcContext, segment: &mut Segment) -> bool {
-    // SAFETY: a field of the context.
-    let parsed = match unsafe { (*ctx.skb.skb).protocol } {
+    let skb = ctx.skb.skb;
+    // SAFETY: fields of the context.
+    let (protocol, vlan) = unsafe { ((*skb).protocol, (*skb).vlan_tci) };
+    // Translated on the VLAN's own interface.
+    if vlan & VLAN_ID != 0 {
+        return false;
+    }
+    let parsed = match protocol {
         ETHERTYPE_IPV4 => parse_v4::<Outgoing>(ctx, segment),
         ETHERTYPE_IPV6 => parse_v6::<Outgoing>(ctx, segment),
         _ => None,

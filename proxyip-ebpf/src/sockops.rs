@@ -61,18 +61,13 @@ fn listener(ctx: &SockOpsContext) -> Option<u16> {
 #[inline(always)]
 fn established(ctx: &SockOpsContext) {
     let key = key(ctx);
-    if let Some(translation) = TRANSLATIONS.get_ptr_mut(&key) {
-        // SAFETY: an element of the map; entries are not removed while their connection is being established.
-        let translation = unsafe { &mut *translation };
-        if translation.superseded == 0 {
-            translation.seen_ns = event::now();
-            translation.state = Translation::ESTABLISHED;
-            // Its end must be seen, whatever becomes of the record.
-            follow(ctx);
-        }
-    }
+    let translated = begin_translation(ctx, &key);
     let Some(record) = FLOWS.get_ptr_mut(&key) else {
-        await_header(ctx, &key);
+        if translated {
+            count(Counter::RecordLost);
+        } else {
+            await_header(ctx, &key);
+        }
         return;
     };
     // SAFETY: an element of the map; entries are not removed while their connection is being established.
@@ -91,6 +86,24 @@ fn established(ctx: &SockOpsContext) {
     }
     follow(ctx);
     event::send(EventKind::Established, &key, record, [0; 2]);
+}
+
+/// Notes that a translated connection is established; false if this one is not translated.
+#[inline(always)]
+fn begin_translation(ctx: &SockOpsContext, key: &FlowKey) -> bool {
+    let Some(translation) = TRANSLATIONS.get_ptr_mut(key) else { return false };
+    // SAFETY: an element of the map; at worst it is another connection's by now, which is about to be used.
+    let translation = unsafe { &mut *translation };
+    if translation.superseded != 0 {
+        // By this connection: the header of one that is translated would have replaced the entry.
+        let _ = TRANSLATIONS.remove(key);
+        return false;
+    }
+    translation.seen_ns = event::now();
+    translation.state = Translation::ESTABLISHED;
+    // Its end must be seen, whatever becomes of the record.
+    follow(ctx);
+    true
 }
 
 /// Asks to be told of the socket's changes of state.
@@ -171,12 +184,9 @@ fn end_translation(ctx: &SockOpsContext, key: &FlowKey) {
     let Some(translation) = TRANSLATIONS.get_ptr_mut(key) else { return };
     // SAFETY: an element of the map, this socket's.
     let translation = unsafe { &mut *translation };
-    if translation.superseded != 0 {
-        return;
-    }
     let reset = translation.state == Translation::RESET
         && event::now().wrapping_sub(translation.seen_ns) < MOMENT_NS;
-    if ctx.arg(0) == TCP_LAST_ACK || reset {
+    if translation.superseded == 0 && (ctx.arg(0) == TCP_LAST_ACK || reset) {
         let _ = TRANSLATIONS.remove(key);
     } else {
         translation.seen_ns = event::now();

@@ -20,6 +20,7 @@ use crate::{
     handover::trim,
     judge::{Verdict, choice, forget, identify, settings, trusted},
     maps::{HANDSHAKES, Scratch, TRANSLATING, TRANSLATIONS},
+    observe::hides_beginning,
     options,
     packet::{Segment, Shape, flags, raw},
     reply::{Reply, TCP_CHECKSUM, put_timestamps},
@@ -55,6 +56,7 @@ pub fn find(segment: &Segment, scratch: &mut Scratch) -> Known {
     // SAFETY: an element of the map; at worst it is another connection's by now, whose time is set.
     let entry = unsafe { &mut *entry };
     if entry.superseded != 0 {
+        entry.seen_ns = now();
         return Known::Superseded(entry.shift);
     }
     if segment.has(flags::RST) {
@@ -151,7 +153,7 @@ pub fn expect(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verd
     let signed = translate && scratch.received.signed;
     let handshake = Handshake {
         isn: segment.sequence,
-        hand_off: if signed { 0 } else { scratch.hand_off },
+        hand_off: if signed { Handshake::LEFT_TO_KERNEL } else { scratch.hand_off },
         reason: scratch.reason,
         reserved: [0; 2],
     };
@@ -221,6 +223,7 @@ pub fn judge_waiting(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) 
     let ahead = segment.sequence.wrapping_sub(scratch.isn.wrapping_add(1)).cast_signed();
     match scratch.hand_off {
         OBSERVE if ahead == 0 && segment.payload != 0 => Verdict::First,
+        OBSERVE if hides_beginning(segment, ahead) => Verdict::Hold(Counter::OutOfOrder),
         TRANSLATE => match (ahead, segment.payload) {
             (0, 0) if segment.has(flags::FIN) => {
                 Verdict::Answer(Counter::FinBeforeHeader, Reply::reset(segment))

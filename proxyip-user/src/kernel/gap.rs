@@ -16,6 +16,10 @@ const LOOKS: usize = 3;
 /// For how many looks a listener whose gap grows is not spoken of again.
 const QUIET: u32 = 10;
 
+/// For how many looks an overflow of accept queues, which may be another listener's, excuses that nothing is
+/// established.
+const EXCUSED: usize = 10;
+
 /// Watches the gaps.
 pub(super) struct Gap {
     pin_path: PathBuf,
@@ -32,6 +36,9 @@ struct Watched {
     name: String,
     hand_off: HandOffChoice,
     looks: Looks,
+    /// Connections established at the last look, and how many looks have shown the same number.
+    established: u64,
+    fruitless: usize,
     /// By how much the gap has grown since that was said.
     unsaid: u64,
     /// Looks before it may be said.
@@ -51,6 +58,8 @@ impl Gap {
                 name: listener.name.clone(),
                 hand_off: listener.hand_off,
                 looks: Looks::new(map.gap(index)?),
+                established: map.established(index)?,
+                fruitless: 0,
                 unsaid: 0,
                 quiet: 0,
                 translated: false,
@@ -70,10 +79,11 @@ impl Gap {
         self.overflows[LOOKS] = now;
         for (index, listener) in (0u16..).zip(&mut self.listeners) {
             listener.quiet = listener.quiet.saturating_sub(1);
+            listener.see_established(self.map.established(index)?);
             let more = listener.looks.see(self.map.gap(index)?);
             let Some(more) = more.filter(|_| !listener.translated) else { continue };
             listener.unsaid += more;
-            let cause = cause(listener.hand_off, overflowed);
+            let cause = cause(listener.hand_off, overflowed, listener.fruitless);
             if cause == Cause::Refusal {
                 set_stack_refuses(&self.pin_path, index)?;
                 listener.translated = true;
@@ -86,6 +96,12 @@ impl Gap {
 }
 
 impl Watched {
+    fn see_established(&mut self, established: u64) {
+        self.fruitless =
+            if established == self.established { self.fruitless.saturating_add(1) } else { 0 };
+        self.established = established;
+    }
+
     fn say(&mut self, cause: Cause) {
         let Self { name, unsaid: missing, .. } = &self;
         if self.quiet == 0 {
@@ -133,16 +149,20 @@ impl Looks {
 enum Cause {
     /// The application is too slow.
     Overflow,
+    /// Others are established.
+    Some,
     /// Something else; the listener's new connections are translated from now on.
     Refusal,
     /// Something else, and the listener's `hand_off` leaves no choice.
     RefusalForGood,
 }
 
-/// A connection that finds the accept queue full would find it full with any hand-off.
-const fn cause(hand_off: HandOffChoice, overflowed: bool) -> Cause {
+/// A connection that finds the accept queue full would find it full with any hand-off. A rule refuses all of them, so
+/// that for a while none has been established.
+const fn cause(hand_off: HandOffChoice, overflowed: bool, fruitless: usize) -> Cause {
     match hand_off {
-        _ if overflowed => Cause::Overflow,
+        _ if overflowed && fruitless < EXCUSED => Cause::Overflow,
+        _ if fruitless < LOOKS => Cause::Some,
         HandOffChoice::Auto => Cause::Refusal,
         _ => Cause::RefusalForGood,
     }
@@ -154,6 +174,9 @@ impl Cause {
             Self::Overflow => {
                 "the application's accept queue is full (ListenOverflows in `nstat -az`): it accepts too \
                  slowly, or its backlog or net.core.somaxconn is too small"
+            }
+            Self::Some => {
+                "others are; a firewall rule may drop those of some peers, or memory is short"
             }
             Self::Refusal => {
                 "a firewall rule probably drops them: look for rules that drop new connections without SYN \
@@ -204,13 +227,15 @@ mod tests {
 
     #[test]
     fn only_auto_translates_and_only_if_that_helps() {
-        for (hand_off, overflowed, expected) in [
-            (HandOffChoice::Auto, false, Cause::Refusal),
-            (HandOffChoice::Auto, true, Cause::Overflow),
-            (HandOffChoice::Accept, false, Cause::RefusalForGood),
-            (HandOffChoice::Accept, true, Cause::Overflow),
+        for (hand_off, overflowed, fruitless, expected) in [
+            (HandOffChoice::Auto, false, 3, Cause::Refusal),
+            (HandOffChoice::Auto, false, 2, Cause::Some),
+            (HandOffChoice::Auto, true, 9, Cause::Overflow),
+            (HandOffChoice::Auto, true, 10, Cause::Refusal),
+            (HandOffChoice::Accept, false, 3, Cause::RefusalForGood),
+            (HandOffChoice::Accept, true, 3, Cause::Overflow),
         ] {
-            assert_eq!(cause(hand_off, overflowed), expected);
+            assert_eq!(cause(hand_off, overflowed, fruitless), expected);
         }
     }
 }

@@ -62,6 +62,11 @@ impl ListenerMap {
         Ok(accept.saturating_sub(self.counter(listener, per_listener::ACCEPT_ESTABLISHED)?))
     }
 
+    /// Connections handed over by the accept hand-off and established.
+    pub(super) fn established(&self, listener: u16) -> Result<u64> {
+        self.counter(listener, per_listener::ACCEPT_ESTABLISHED)
+    }
+
     /// Connections translated for this reason.
     pub(super) fn translated(&self, listener: u16, reason: Reason) -> Result<u64> {
         self.counter(listener, per_listener::TRANSLATE + reason as u32)

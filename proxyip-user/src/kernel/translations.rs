@@ -108,23 +108,24 @@ impl Collector {
         let fin_timeout = self.namespaces.iter().map(|seen| seen.fin_timeout()).max();
         let closed = TIME_WAIT + fin_timeout.unwrap_or_default() + MARGIN;
         let ages = Ages { now_ns: now_ns()?, closed };
-        let (mut over, mut living) = (Vec::new(), BTreeSet::new());
+        let (mut over, mut kept) = (Vec::new(), BTreeSet::new());
         for entry in entries(&self.table) {
             let (key, translation) = entry?;
             if ages.is_over(&translation) {
                 over.push(key);
-            } else if translation.state != Translation::CLOSED {
-                living.insert(key.local.0.port());
+            } else {
+                // Closed or not: a new connection of the 4-tuple must be seen, or it would be translated too.
+                kept.insert(key.local.0.port());
             }
         }
         for key in over {
             self.remove(&key, &ages)?;
         }
-        for port in self.retired.difference(&living) {
+        for port in self.retired.difference(&kept) {
             self.ports.set((*port).into(), 0, 0).context("the guarded ports cannot be written")?;
             tracing::debug!("the last translated connection to port {port} has ended");
         }
-        self.retired.retain(|port| living.contains(port));
+        self.retired.retain(|port| kept.contains(port));
         Ok(())
     }
 
