@@ -60,6 +60,9 @@ impl RawPeer {
     /// The ACK flag.
     pub const ACK: u8 = 0x10;
 
+    /// The sequence number that it begins with, unless the test sets another.
+    pub const INITIAL: u32 = 0x1234_5678;
+
     /// From this port of the load balancer to this port of the server.
     ///
     /// # Panics
@@ -81,7 +84,7 @@ impl RawPeer {
             Ok::<_, io::Error>(socket)
         });
         let socket = socket.unwrap_or_else(|error| panic!("raw socket: {error}"));
-        let (sequence, acknowledgment, window) = (0x1234_5678, 0, u16::MAX);
+        let (sequence, acknowledgment, window) = (Self::INITIAL, 0, u16::MAX);
         Self { socket, source, target, sequence, acknowledgment, window }
     }
 

@@ -24,7 +24,7 @@ fn a_gibibyte_there_and_back_translated() {
     let plan = Plan { mtu: 9001, faults: Some(Faults { seed: 0x5eed }), ..Plan::default() };
     let site = Site::without_captures_with(&plan);
     let capture = Capture::headers(&site.scratch, &site.net.balancer, "eth1");
-    let (_echo, mut agent) = start(&site);
+    let (_echo, mut agent) = start(&site, HandOff::Translate);
     let port = there_and_back(&site, &trusted_dial(80), 1024);
     capture.stop();
     assert_acknowledged(&capture, port);
@@ -37,21 +37,31 @@ fn a_gibibyte_there_and_back_translated() {
 /// Less payload, so that every checksum in the captures can be looked at.
 #[test]
 fn mebibytes_there_and_back_translated() {
+    captured_there_and_back(HandOff::Translate);
+}
+
+#[test]
+fn mebibytes_there_and_back_to_an_mptcp_listener() {
+    captured_there_and_back(HandOff::Multipath);
+}
+
+fn captured_there_and_back(hand_off: HandOff) {
     let plan = Plan { faults: Some(Faults { seed: 0xcab1e }), ..Plan::default() };
-    for (dial, mebibytes) in [(trusted_dial(80), 8), (trusted_dial6(80), 8)] {
+    for dial in [trusted_dial(80), trusted_dial6(80)] {
         let site = Site::with(&plan);
-        let (_echo, mut agent) = start(&site);
-        let port = there_and_back(&site, &dial, mebibytes);
+        let (_echo, mut agent) = start(&site, hand_off);
+        let port = there_and_back(&site, &dial, 8);
         site.stop_captures();
         assert_acknowledged(site.balancer_capture(), port);
         site.finish(&mut agent, &[]);
     }
 }
 
-fn start(site: &Site) -> (EchoServer, Agent<'_>) {
-    let echo = EchoServer::start(&site.net.server, "::", 80);
-    let guard = Guard::ports(&[80]).hand_off(HandOff::Translate);
-    (echo, Agent::start(site, &guard))
+fn start(site: &Site, hand_off: HandOff) -> (EchoServer, Agent<'_>) {
+    let multipath = hand_off == HandOff::Multipath;
+    let listen = if multipath { EchoServer::multipath } else { EchoServer::start };
+    let echo = listen(&site.net.server, "::", 80);
+    (echo, Agent::start(site, &Guard::ports(&[80]).hand_off(hand_off)))
 }
 
 /// Sends so much to the echo server and asserts that exactly this comes back; the load balancer's port.

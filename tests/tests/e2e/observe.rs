@@ -1,5 +1,7 @@
 //! The observe hand-off: the application reads the header itself, and proxyip reads it too.
 
+use std::io::Write;
+
 use proxyip_tests::balancers::HaProxy;
 use proxyip_tests::servers::{AcceptProxy, EchoServer, Nginx, PeerNames};
 use proxyip_tests::{Agent, Capture, Dial, Guard, HandOff, Site, address, curl, header, read_line};
@@ -133,6 +135,24 @@ fn a_connection_without_any_payload_is_no_flow() {
     drop(after);
     agent.wait_event("close", &own);
     assert_eq!(agent.flow_log().len(), 2, "{:?}", agent.flow_log());
+    site.finish(&mut agent, &[]);
+}
+
+/// What is known of a connection is kept with its socket.
+#[test]
+fn a_header_that_comes_after_a_restart_is_read() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let mut agent = Agent::start(&site, &observe());
+    let mut stream = trusted_dial(80).open(&site.net.balancer);
+    agent.kill();
+    agent.start_again();
+    let (client, destination) = (socket_address(CLIENT), socket_address(DESTINATION));
+    stream.write_all(&header::v1(client, destination)).expect("cannot send");
+    assert!(PeerNames::read(&stream).1.starts_with("\"PROXY TCP4 "));
+    let peer = stream.local_addr().expect("a bound socket").to_string();
+    assert_eq!(agent.wait_event("accept", &peer)["client"], CLIENT);
+    assert_echoed(&stream, &pattern(100_000));
     site.finish(&mut agent, &[]);
 }
 

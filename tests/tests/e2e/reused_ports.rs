@@ -1,8 +1,11 @@
 //! The load balancer uses the same source port again and again, as busy ones do within a minute.
 
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
+use proxyip_tests::balancers::HaProxy;
 use proxyip_tests::servers::{EchoServer, RubyEcho};
 use proxyip_tests::{Agent, Dial, Guard, HandOff, Site, address, eventually, header, read_line};
 
@@ -10,7 +13,11 @@ use crate::common::{
     DESTINATION, ask_names, assert_both, auto_and_translate, socket_address, trusted_dial,
 };
 
-auto_and_translate!(the_server_closes_first, the_load_balancer_closes_first);
+auto_and_translate!(
+    the_server_closes_first,
+    the_load_balancer_closes_first,
+    a_thousand_connections_from_fifty_ports
+);
 
 const ROUNDS: u8 = 100;
 /// A lost SYN alone would take a second, and lost payload 200 ms.
@@ -54,11 +61,8 @@ fn the_server_closes_first(hand_off: HandOff) {
         assert!(start.elapsed() < ROUND, "round {number}: {:?}", start.elapsed());
     }
     assert_swift(&site);
-    let reason = match hand_off {
-        HandOff::Translate => "configured",
-        HandOff::Multipath => "mptcp",
-        _ => "time_wait",
-    };
+    let configured = hand_off == HandOff::Translate;
+    let reason = if configured { "configured" } else { "time_wait" };
     assert!(agent.translated_for(reason) >= u64::from(ROUNDS) - 1);
     agent.wait_counter("closed", ROUNDS.into());
     site.finish(&mut agent, &[]);
@@ -81,6 +85,38 @@ fn the_load_balancer_closes_first(hand_off: HandOff) {
         agent.wait_counter("closed", u64::from(number) + 1);
     }
     assert_swift(&site);
+    site.finish(&mut agent, &[]);
+}
+
+/// `HAProxy` takes each of its ports anew as soon as the server has closed, for several clients at a time.
+fn a_thousand_connections_from_fifty_ports(hand_off: HandOff) {
+    const CONNECTIONS: usize = 1000;
+    let site = Site::without_captures();
+    site.net.balancer.sysctl("ipv4.ip_local_port_range", "40000 40049");
+    let _ruby = RubyEcho::start(&site, address::SERVER, 7);
+    let _haproxy = HaProxy::start(&site, 7000, "10.77.1.1:7", "send-proxy-v2");
+    let mut agent = Agent::start(&site, &Guard::ports(&[7]).hand_off(hand_off));
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while next.fetch_add(1, Ordering::Relaxed) < CONNECTIONS {
+            let start = Instant::now();
+            let mut stream = Dial::to(address::FRONT, 7000).attempt_here().expect("a connection");
+            std::io::Write::write_all(&mut stream, b"hello\n").expect("cannot send");
+            let own = stream.local_addr().expect("a bound socket");
+            let expected = format!(r#"{} {} "hello\n""#, own.ip(), own.port());
+            assert_eq!(read_line(&stream), expected);
+            assert_eq!(proxyip_tests::read_rest(&stream), b"");
+            assert!(start.elapsed() < ROUND, "{:?}", start.elapsed());
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| site.net.client.enter(work));
+        }
+    });
+    agent.wait_counter("closed", CONNECTIONS.try_into().expect("a small number"));
+    let found_one = agent.translated_for("time_wait");
+    assert!(found_one > 500 || hand_off == HandOff::Translate, "{found_one} in TIME_WAIT");
     site.finish(&mut agent, &[]);
 }
 

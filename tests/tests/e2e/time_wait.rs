@@ -1,5 +1,6 @@
 //! Connections that are over: what the server still says of them is in the peer's own numbers.
 
+use std::net::TcpListener;
 use std::time::Duration;
 
 use proxyip_tests::servers::RubyEcho;
@@ -62,13 +63,12 @@ fn the_last_segment_again_is_acknowledged(hand_off: HandOff) {
     });
 }
 
-/// A number that belongs to the old connection begins no new one (RFC 9293 §3.6.1); the answer tells the peer
-/// of it, who ends it. What comes then is a new connection.
+/// The old connection's SYN comes once more: it begins no new one (RFC 9293 §3.6.1). A later number does.
 fn a_syn_that_time_wait_refuses(hand_off: HandOff) {
     with_closed(hand_off, |site, peer| {
         let next = peer.sequence;
         for _ in 0..2 {
-            peer.sequence = next.wrapping_sub(10);
+            peer.sequence = RawPeer::INITIAL;
             peer.send(RawPeer::SYN, &[], &[]);
             peer.sequence = next;
             expect_last_acknowledgment(peer);
@@ -86,19 +86,23 @@ fn a_syn_that_time_wait_refuses(hand_off: HandOff) {
     });
 }
 
-/// Ruby closes with something unread, which TCP answers with a RST.
+/// A program that closes with something unread loses it, and TCP says so with a RST.
 fn a_reset_of_the_servers(hand_off: HandOff) {
     let site = Site::new();
-    let _ruby = RubyEcho::start(&site, address::SERVER, 7);
-    let mut agent = Agent::start(&site, &Guard::ports(&[7]).hand_off(hand_off));
-    let mut peer = RawPeer::new(&site, 4000, 7);
+    let listener = site.net.server.enter(|| TcpListener::bind("10.77.1.1:80")).expect("a listener");
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
+    let mut peer = RawPeer::new(&site, 4000, 80);
     peer.open(&[]);
-    peer.send(DATA, &[], &[header_of_client(), b"hello\nunread\n".to_vec()].concat());
-    peer.receive_payload();
-    let reset = eventually("a RST", || {
-        peer.receive(SOON).filter(|segment| segment.flags & RawPeer::RST != 0)
-    });
-    assert_eq!(reset.acknowledgment, peer.sequence, "{reset:?}");
+    peer.send(DATA, &[], &[header_of_client(), b"unread".to_vec()].concat());
+    drop(listener.accept().expect("a connection"));
+    let reset = loop {
+        let segment = peer.receive(SOON).expect("a RST");
+        if segment.flags & RawPeer::RST != 0 {
+            break segment;
+        }
+    };
     assert_eq!(reset.sequence, peer.acknowledgment, "{reset:?}");
+    assert_eq!(reset.acknowledgment, peer.sequence, "{reset:?}");
+    agent.wait_event("close", "10.77.1.2:4000");
     site.finish(&mut agent, &[]);
 }
