@@ -11,6 +11,7 @@ mod packages;
 mod steps;
 mod test;
 mod toolchain;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -37,6 +38,11 @@ enum Verb {
     Lint,
     /// Show proxyip at work between real servers and load balancers (root only)
     Demo,
+    /// Run end-to-end tests on other kernels, in emulated machines (root only)
+    ///
+    /// Kernels and programs are Debian's. They are unpacked below target/vm, where each kernel's log is
+    /// as well; remove the directory to get the newest ones.
+    Vm(vm::Options),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +51,7 @@ fn main() -> ExitCode {
         Verb::Test { filter } => test::run(&filter),
         Verb::Lint => lint::run(),
         Verb::Demo => demo::run(),
+        Verb::Vm(options) => vm::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

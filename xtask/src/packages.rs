@@ -14,11 +14,17 @@ use crate::{
     host,
 };
 
-/// Everything but the compiler and the linker of the kernel programs, with what it is for.
+/// What building needs but for the compiler and the linker of the kernel programs, with what it is
+/// for.
 #[rustfmt::skip]
-const TABLE: [(&str, &str); 20] = [
+const BUILD: [(&str, &str); 2] = [
     ("gcc",                 "linker of every Rust program"),
     ("libc6-dev",           "start files and headers for gcc"),
+];
+
+/// What the tests and the demo start.
+#[rustfmt::skip]
+const TESTS: [(&str, &str); 19] = [
     ("nginx",               "server, and load balancer that sends PROXY v1"),
     ("libnginx-mod-stream", "nginx as a TCP load balancer"),
     ("haproxy",             "load balancer that sends PROXY v1 and v2 with TLVs"),
@@ -28,6 +34,7 @@ const TABLE: [(&str, &str); 20] = [
     ("postgresql",          "server that forks for each connection"),
     ("postgresql-client",   "client of that server"),
     ("python3",             "server on an event loop"),
+    ("mptcpize",            "servers that listen with MPTCP"),
     ("curl",                "HTTP and HTTPS client"),
     ("openssl",             "certificates, and a TLS client"),
     ("iproute2",            "network namespaces, links, routes and socket tables"),
@@ -39,14 +46,41 @@ const TABLE: [(&str, &str); 20] = [
     ("bpftool",             "what is attached and pinned"),
 ];
 
+/// What guests with other kernels are made with; the emulator itself is not installed.
+#[rustfmt::skip]
+const GUESTS: [(&str, &str); 6] = [
+    ("cpio",                   "packing an initramfs"),
+    ("debian-archive-keyring", "checking packages of other Debian releases"),
+    ("e2fsprogs",              "making file systems"),
+    ("kmod",                   "indexing kernel modules"),
+    ("mmdebstrap",             "unpacking packages elsewhere than into this system"),
+    ("xz-utils",               "unpacking kernel modules"),
+];
+
 /// Packages of Debian's minimal system that are listed nowhere else because they cannot be removed:
 /// util-linux (nsenter, setpriv), procps and mount are absent only from containers.
 const BASE: [&str; 3] = ["mount", "procps", "util-linux"];
 
-/// Installs the packages of the table that are missing.
+/// Installs what is missing for building, the tests and the demo.
 pub(crate) fn install_all() -> Result<()> {
-    let names: Vec<&str> = TABLE.iter().map(|(name, _)| *name).chain(BASE).collect();
+    let names: Vec<&str> = names(&BUILD).chain(of_tests()).collect();
     install(&names).context("the tests and the demo need real servers, clients and tools")
+}
+
+/// Installs what is missing for building, and for running the tests in guests that have what the
+/// tests start.
+pub(crate) fn install_for_guests() -> Result<()> {
+    let names: Vec<&str> = names(&BUILD).chain(names(&GUESTS)).chain(BASE).collect();
+    install(&names).context("guests are made from Debian packages")
+}
+
+/// What the tests start, the programs of Debian's minimal system included.
+pub(crate) fn of_tests() -> Vec<&'static str> {
+    names(&TESTS).chain(BASE).collect()
+}
+
+fn names(table: &'static [(&str, &str)]) -> impl Iterator<Item = &'static str> {
+    table.iter().map(|(name, _)| *name)
 }
 
 /// Installs those of `names` that are missing, without starting any service.
@@ -172,11 +206,12 @@ mod tests {
 
     #[test]
     fn each_package_is_listed_once_with_its_purpose() {
-        let mut names: Vec<_> = TABLE.iter().map(|(name, _)| *name).chain(BASE).collect();
+        let tables = || BUILD.iter().chain(&TESTS).chain(&GUESTS);
+        let mut names: Vec<_> = tables().map(|(name, _)| *name).chain(BASE).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), TABLE.len() + BASE.len());
-        assert!(TABLE.iter().all(|(_, purpose)| !purpose.is_empty()));
+        assert_eq!(names.len(), tables().count() + BASE.len());
+        assert!(tables().all(|(_, purpose)| !purpose.is_empty()));
     }
 
     #[test]

@@ -46,13 +46,13 @@ fn unit_tests() -> Command {
     command
 }
 
-/// The end-to-end tests one after the other: each has the machine's namespaces to itself.
+/// The end-to-end tests, two at a time: each has namespaces of its own, and mostly waits.
 fn end_to_end_tests(agent: &Path, filters: &[String]) -> Command {
     let mut command = workspace_cargo();
     command
         .env("PROXYIP_BIN", agent)
         .args(["test", "--no-fail-fast", "--package", "proxyip-tests", "--tests"])
-        .args(["--", "--test-threads=1"])
+        .args(["--", "--test-threads=2"])
         .args(filters);
     command
 }
@@ -68,10 +68,10 @@ mod tests {
     use crate::command::shell_line;
 
     #[test]
-    fn end_to_end_tests_run_one_at_a_time_with_the_built_agent() {
+    fn end_to_end_tests_run_with_the_built_agent() {
         let command = end_to_end_tests(Path::new("/t/release/proxyip"), &["restart".to_owned()]);
         let line = shell_line(&command);
-        assert!(line.ends_with(" --tests -- --test-threads=1 restart"), "{line}");
+        assert!(line.ends_with(" --tests -- --test-threads=2 restart"), "{line}");
         let agent = ("PROXYIP_BIN".as_ref(), Some("/t/release/proxyip".as_ref()));
         assert!(command.get_envs().any(|variable| variable == agent));
     }

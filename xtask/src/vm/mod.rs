@@ -1,0 +1,140 @@
+//! `cargo xtask vm`: the end-to-end tests on other kernels, in emulated machines.
+//!
+//! Everything comes from Debian: the kernels, the emulator, and the guests' file system with the
+//! servers and tools that the tests start. It is unpacked below `target/vm`, once.
+
+mod cache;
+mod console;
+mod debian;
+mod image;
+mod kernel;
+mod machine;
+mod modules;
+mod payload;
+mod qemu;
+mod report;
+mod summary;
+
+use std::{
+    num::NonZero,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum as _};
+
+use self::{
+    kernel::{Files, Kernel},
+    machine::{Outcome, Parts},
+    qemu::Qemu,
+};
+use crate::{build_ebpf, host, packages};
+
+/// The tests that tell one kernel from another, each of which takes ten seconds under emulation: the scenarios with real
+/// servers and load balancers, each pair of address families, and the application that reads the header itself.
+const CORE: [&str; 7] = [
+    "closing::translate",
+    "families::",
+    "observe::haproxy",
+    "observe::nginx",
+    "ruby::",
+    "ssh::",
+    "web::",
+];
+
+/// What to run on which kernels
+#[derive(Args)]
+pub(crate) struct Options {
+    /// The kernels; all of them if none is named
+    #[arg(value_enum, value_name = "VERSION")]
+    versions: Vec<Kernel>,
+    /// Part of the names of the tests to run, instead of the core tests; may be repeated
+    #[arg(long, value_name = "FILTER", conflicts_with = "command")]
+    tests: Vec<String>,
+    /// Run a shell command in the guests instead of tests, in a directory with `proxyip` and `e2e`
+    #[arg(long)]
+    command: Option<String>,
+}
+
+/// Builds everything and runs it in the guests.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    if !host::is_root() {
+        bail!("`cargo xtask vm` makes file systems of Debian packages: run it as root");
+    }
+    packages::install_for_guests()?;
+    let _lock = cache::lock()?;
+    let kernels = kernels(&options.versions);
+    let files = kernels.iter().map(|kernel| kernel.prepare()).collect::<Result<Vec<_>>>()?;
+    let qemu = Qemu::prepare()?;
+    let system = payload::system()?;
+    build_ebpf::run()?;
+    let parts = Parts {
+        qemu,
+        system,
+        payload: payload::pack(&script(options))?,
+        with_tests: options.command.is_none(),
+    };
+    summary::print(&run_guests(&parts, &kernels, &files))
+}
+
+fn kernels(named: &[Kernel]) -> Vec<Kernel> {
+    let all = Kernel::value_variants().iter().copied();
+    all.filter(|kernel| named.is_empty() || named.contains(kernel)).collect()
+}
+
+fn script(options: &Options) -> String {
+    match &options.command {
+        Some(command) => format!("{command}\n"),
+        None if !options.tests.is_empty() => payload::test_script(&options.tests),
+        None => payload::test_script(&CORE.map(str::to_owned)),
+    }
+}
+
+/// Runs as many guests at a time as the host has processors.
+fn run_guests(parts: &Parts, kernels: &[Kernel], files: &[Files]) -> Vec<Outcome> {
+    let next = AtomicUsize::new(0);
+    let outcomes = Mutex::new(Vec::new());
+    let one_after_another = || {
+        let take = || kernels.iter().zip(files).nth(next.fetch_add(1, Ordering::Relaxed));
+        while let Some((kernel, files)) = take() {
+            let outcome = machine::run(parts, *kernel, files);
+            outcomes.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, NonZero::get) {
+            scope.spawn(one_after_another);
+        }
+    });
+    let mut outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
+    outcomes.sort_by_key(|outcome| outcome.kernel);
+    outcomes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_kernels_unless_some_are_named() {
+        assert_eq!(kernels(&[]), Kernel::value_variants());
+        let named = [Kernel::Sid, Kernel::Bookworm, Kernel::Sid];
+        assert_eq!(kernels(&named), [Kernel::Bookworm, Kernel::Sid]);
+    }
+
+    #[test]
+    fn tests_that_are_named_run_instead_of_the_core() {
+        let options = |tests: &[&str], command: Option<&str>| Options {
+            versions: Vec::new(),
+            tests: tests.iter().map(|&name| name.to_owned()).collect(),
+            command: command.map(str::to_owned),
+        };
+        assert!(script(&options(&[], None)).ends_with(" 'ssh::' 'web::'\n"));
+        assert!(script(&options(&["under_load"], None)).ends_with("tests 'under_load'\n"));
+        assert_eq!(script(&options(&[], Some("uname -r"))), "uname -r\n");
+    }
+}
