@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 
 use super::machine::Outcome;
 
-/// Prints a line for each guest; an error if one of them is no success.
+/// Prints a line for each guest, followed by the tests that failed there; an error if one of them is no success.
 pub(super) fn print(outcomes: &[Outcome]) -> Result<()> {
     eprintln!("\n{}", table(outcomes));
     let failed = outcomes.iter().filter(|outcome| outcome.failure.is_some()).count();
@@ -15,10 +15,10 @@ pub(super) fn print(outcomes: &[Outcome]) -> Result<()> {
 }
 
 fn table(outcomes: &[Outcome]) -> String {
-    outcomes.iter().map(line).collect()
+    outcomes.iter().map(entry).collect()
 }
 
-fn line(outcome: &Outcome) -> String {
+fn entry(outcome: &Outcome) -> String {
     let name = outcome.kernel.name();
     let (release, boot) = match &outcome.report.booted {
         Some((release, boot)) => (release.as_str(), format!("booted in {} s", boot.as_secs())),
@@ -28,7 +28,10 @@ fn line(outcome: &Outcome) -> String {
     let seconds = outcome.duration.as_secs();
     let verdict = if outcome.failure.is_some() { "FAILED" } else { "passed" };
     let why = outcome.failure.as_ref().map_or_else(String::new, |why| format!(": {why}"));
-    format!("{verdict}  {name:6}  {release:28}  {boot:13}  {counts}  {seconds} s{why}\n")
+    let mut lines =
+        vec![format!("{verdict}  {name:6}  {release:28}  {boot:13}  {counts}  {seconds} s{why}")];
+    lines.extend(outcome.report.counts.failed.iter().map(|test| format!("        {test}")));
+    lines.join("\n") + "\n"
 }
 
 #[cfg(test)]
@@ -47,14 +50,14 @@ mod tests {
     fn each_kernel_has_a_line_and_one_failure_is_a_failure() {
         let outcomes = [
             outcome(Kernel::Trixie, "booted 6.12.1-cloud-amd64 4.9\ntest a ... ok\nexit 0", None),
-            outcome(Kernel::Bullseye, "", Some("it did not boot")),
+            outcome(Kernel::Bullseye, "test web::https ... FAILED", Some("it did not boot")),
         ];
         assert_eq!(
             table(&outcomes),
             "passed  6.12    6.12.1-cloud-amd64            booted in 4 s  \
              1 passed, 0 failed, 0 ignored  100 s\n\
              FAILED  5.10                                                 \
-             0 passed, 0 failed, 0 ignored  100 s: it did not boot\n"
+             0 passed, 1 failed, 0 ignored  100 s: it did not boot\n        web::https\n"
         );
         assert_eq!(print(&outcomes).unwrap_err().to_string(), "1 of 2 kernels failed");
         print(&outcomes[..1]).unwrap();
