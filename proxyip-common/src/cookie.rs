@@ -21,8 +21,8 @@
 
 use crate::address::{Local, Peer};
 
-/// Length of an epoch in nanoseconds. A cookie is good for one to two epochs: 400 to 800 s, because NLB's
-/// idle timeout is 350 s and with `on_first_ack_with_payload` the header waits for the client's first byte.
+/// Length of an epoch in nanoseconds, unless configured. A cookie is good for one to two epochs: 400 to 800 s, because
+/// NLB's idle timeout is 350 s and with `on_first_ack_with_payload` the header waits for the client's first byte.
 pub const EPOCH_NS: u64 = 400_000_000_000;
 
 /// Slots for secrets: the epochs before, now and next, rounded up to a power of two.
@@ -31,11 +31,14 @@ pub const SECRETS: u32 = 4;
 /// A 128-bit SipHash key. The key of epoch `e` is in slot `e % SECRETS`.
 pub type Secret = [u64; 2];
 
-/// The epoch of a `CLOCK_MONOTONIC` time.
+/// The epoch of a `CLOCK_MONOTONIC` time, for epochs of `length_ns`, which is not zero.
 #[inline(always)]
 #[must_use]
-pub const fn epoch(now_ns: u64) -> u64 {
-    now_ns / EPOCH_NS
+pub const fn epoch(now_ns: u64, length_ns: u64) -> u64 {
+    match now_ns.checked_div(length_ns) {
+        Some(epoch) => epoch,
+        None => 0,
+    }
 }
 
 /// The epoch a cookie seen in epoch `now` belongs to: the later of two of the cookie's parity.
@@ -290,8 +293,8 @@ mod tests {
         assert_eq!(epoch_of(cookie, 9), 8);
         assert_eq!(epoch_of(cookie, 10), 10);
         assert_ne!(flow(10).check(cookie, 1000), Check::Valid(OPTIONS));
-        assert_eq!(epoch(EPOCH_NS - 1), 0);
-        assert_eq!(epoch(EPOCH_NS), 1);
+        assert_eq!(epoch(EPOCH_NS - 1, EPOCH_NS), 0);
+        assert_eq!(epoch(EPOCH_NS, EPOCH_NS), 1);
     }
 
     #[test]

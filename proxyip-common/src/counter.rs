@@ -55,6 +55,8 @@ counters! {
     AckDeferred "ack_deferred" "handshake's bare ACK, held back until the header comes"
     KeepAliveAnswered "keep_alive_answered" "keep-alive probe before the header, answered"
     HeaderAcknowledged "header_acknowledged" "header of a translated connection that the stack has not taken yet, acknowledged for it"
+    HeaderPart "header_part" "segment that ends within the header: kept, if it is new, and acknowledged"
+    ResetAgain "reset_again" "segment of a connection that was reset in the middle of its header, answered with another RST"
     FinBeforeHeader "fin_before_header" "peer closed before it sent a header"
     CookieForeign "cookie_foreign" "segment for a listening port that belongs to no handshake of ours, answered with a RST"
     OutOfOrder "out_of_order" "segment that overtook the header, dropped until the peer sends it again"
@@ -71,7 +73,9 @@ counters! {
     /// Why a connection or segment was refused.
     DropReason:
     HeaderMissing "header_missing" "the first bytes are no PROXY header"
-    HeaderIncomplete "header_incomplete" "the header does not end within the first segment with payload"
+    HeaderIncomplete "header_incomplete" "the peer closed before its header was complete"
+    HeaderTimeout "header_timeout" "the header was begun and not completed within header_timeout"
+    HeaderForgotten "header_forgotten" "the header was begun and then made room for others that were begun"
     HeaderTooLong "header_too_long" "the header is longer than 4096 bytes"
     VersionRefused "version_refused" "the listener does not allow this PROXY protocol version"
     UnknownRefused "unknown_refused" "the header names no client and the listener refuses such"
@@ -90,6 +94,8 @@ counters! {
     UntrustedDropped "untrusted_dropped" "source that is not trusted, dropped as configured"
     Fragment "fragment" "IP fragment of a segment for a guarded port from a trusted source"
     ExtensionHeader "extension_header" "IP options or IPv6 extension headers on a segment for a guarded port from a trusted source"
+    Hidden "hidden" "frame of which it cannot be told what the stack would find in it: two tags of VLAN 0, or too many IPv6 extension headers"
+    Signed "signed" "SYN with a TCP MD5 or TCP-AO signature for a connection that would be translated"
     SynAckFailed "syn_ack_failed" "the SYN-ACK could not be built; the peer sends its SYN again"
     ReplyFailed "reply_failed" "the RST or ACK could not be built"
     Checksum "checksum" "the TCP checksum of the first segment with payload is wrong; the peer sends it again"

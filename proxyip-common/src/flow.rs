@@ -122,17 +122,14 @@ impl FlowRecord {
 pub struct Handshake {
     /// Initial sequence number of the peer, host order.
     pub isn: u32,
-    /// A [`HandOff`] as its value, or [`Handshake::LEFT_TO_KERNEL`].
+    /// A [`HandOff`] as its value.
     pub hand_off: u8,
     /// The [`Reason`](crate::counter::Reason) as its index.
     pub reason: u8,
+    /// 1 if the two ends do not scale windows, else 0.
+    pub unscaled: u8,
     /// Zero.
-    pub reserved: [u8; 2],
-}
-
-impl Handshake {
-    /// The connection is left to the kernel, its header unread.
-    pub const LEFT_TO_KERNEL: u8 = 0;
+    pub reserved: u8,
 }
 
 /// A connection whose sequence numbers are translated. Times are nanoseconds of `CLOCK_MONOTONIC`.

@@ -1,7 +1,7 @@
 //! What the kernel programs and the agent share.
 //!
 //! - [`header`]: the PROXY protocol grammar, versions 1 and 2.
-//! - [`address`] and [`flow`]: map keys and values, laid out for both sides of the kernel border.
+//! - [`address`], [`flow`] and [`partial`]: map keys and values, laid out for both sides of the kernel border.
 //! - [`cookie`]: the stateless SYN cookie.
 //! - [`counter`]: every counter, drop reason and reason for leaving a connection to the kernel.
 //! - [`event`] and [`settings`]: what the kernel tells the agent and what the agent tells the kernel.
@@ -25,4 +25,5 @@ pub mod counter;
 pub mod event;
 pub mod flow;
 pub mod header;
+pub mod partial;
 pub mod settings;

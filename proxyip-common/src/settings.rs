@@ -8,6 +8,8 @@ use crate::address::Endpoint;
 pub struct NamespaceSettings {
     /// The namespace's cookie (`SO_NETNS_COOKIE`), host order.
     pub cookie: u64,
+    /// Length of the cookie's epochs in nanoseconds, not zero; the same in all namespaces.
+    pub epoch_ns: u64,
     /// Added to the millisecond clock in TCP timestamps, so that they do not tell the uptime.
     pub timestamp_offset: u32,
     /// Receive window of SYN-ACKs in bytes, unscaled, host order.
@@ -79,6 +81,8 @@ pub struct ListenerSettings {
     pub hand_off: u8,
     /// Zero.
     pub reserved: [u8; 5],
+    /// How long after its first byte a header must be complete, in nanoseconds, host order.
+    pub header_timeout_ns: u64,
 }
 
 impl ListenerSettings {
