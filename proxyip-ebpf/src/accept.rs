@@ -5,22 +5,22 @@
 //! 3. The first segment with payload brings the header. It is cut down to a bare ACK whose sequence number
 //!    lies behind the header, and given to the kernel, which makes the socket from it ([`crate::handover`]).
 
-use aya_ebpf::programs::TcContext;
 use proxyip_common::{
     cookie::{self, Check, FlowHash, MSS_V4, MSS_V6},
     counter::{Counter, DropReason},
     flow::HandOff,
-    settings::{HandOffChoice, ListenerSettings, NamespaceSettings},
+    settings::{HandOffChoice, ListenerSettings},
 };
 
 use crate::{
+    acknowledge::acknowledge,
     event::now,
-    judge::{Verdict, identify, judge_foreign, settings, trusted},
+    judge::{Verdict, choice, identify, judge_foreign, settings, trusted},
+    kernel::programs::TcContext,
     maps::{FLOWS, LISTENERS, SECRETS, Scratch},
-    options,
     packet::{Segment, flags},
-    reply::{Reply, clock, put_timestamps},
     route::is_local,
+    split,
 };
 
 /// The MSS classes of the segment's family.
@@ -32,7 +32,7 @@ pub fn classes(segment: &Segment) -> &'static [u16; 8] {
 /// The flow's hash in the epoch of `cookie`, or in the current one.
 #[inline(always)]
 pub fn flow_hash(segment: &Segment, cookie: Option<u32>) -> Option<FlowHash> {
-    let now = cookie::epoch(now());
+    let now = cookie::epoch(now(), settings()?.epoch_ns);
     let epoch = match cookie {
         Some(cookie) => cookie::epoch_of(cookie, now),
         None => now,
@@ -49,25 +49,69 @@ pub fn judge_ack(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> V
         return Verdict::Pass;
     }
     let cookie = segment.acknowledgment.wrapping_sub(1);
-    let (Some(hash), Some(settings)) = (flow_hash(segment, Some(cookie)), settings()) else {
+    let Some(hash) = flow_hash(segment, Some(cookie)) else {
         return Verdict::drop(DropReason::FlowTable);
     };
-    match hash.check(cookie, segment.sequence.wrapping_sub(1)) {
+    let check = hash.check(cookie, segment.sequence.wrapping_sub(1));
+    scratch.hand_off = HandOff::Accept as u8;
+    match check {
+        // The cookie's life has ended in the middle of the header.
+        Check::Foreign
+            if split::find(segment, scratch) && split::is_part(segment.sequence, scratch) =>
+        {
+            split::refuse(segment, scratch, DropReason::HeaderTimeout)
+        }
         Check::Foreign => judge_foreign(ctx, segment),
-        Check::SameFlow => judge_early(ctx, segment, scratch, settings, &hash, cookie),
+        // Before the tag is believed, which is short: one in so many later segments fits by chance.
+        _ if goes_on(segment, scratch, &hash, cookie) => judge_part(segment, scratch),
         Check::Valid(_) if segment.payload == 0 && segment.has(flags::FIN) => {
-            Verdict::Answer(Counter::FinBeforeHeader, Reply::reset(segment))
+            Verdict::Reset(Counter::FinBeforeHeader)
         }
         Check::Valid(_) if segment.payload == 0 => Verdict::Hold(Counter::AckDeferred),
+        // A cookie of the kernel's own that looks like ours; those of ours that a change of the configuration has left
+        // in flight are valid.
+        Check::SameFlow if !issues_cookies(segment) => judge_foreign(ctx, segment),
+        Check::SameFlow => judge_early(ctx, segment, scratch, &hash, cookie),
         Check::Valid(_) if stack_refuses(segment) => Verdict::reset(DropReason::StackRefuses),
         // The same segment twice in one batch.
         Check::Valid(_) if is_under_way(segment, scratch) => Verdict::Requeue,
         Check::Valid(agreed) => {
             scratch.agreed = agreed;
-            scratch.hand_off = HandOff::Accept as u8;
+            scratch.unscaled = agreed.window_scale.is_none();
+            scratch.isn = segment.sequence.wrapping_sub(1);
+            scratch.kept = 0;
+            scratch.skipped = 0;
             Verdict::First
         }
     }
+}
+
+/// Whether the flow has begun a header with this cookie, and the segment is not its first once more.
+#[inline(always)]
+fn goes_on(segment: &Segment, scratch: &mut Scratch, hash: &FlowHash, cookie: u32) -> bool {
+    const ACCEPT: u8 = HandOff::Accept as u8;
+    let found = split::find(segment, scratch) && scratch.hand_off == ACCEPT;
+    scratch.hand_off = ACCEPT;
+    let first = segment.sequence == scratch.isn.wrapping_add(1) && segment.payload != 0;
+    if !found || first && !scratch.refused {
+        return false;
+    }
+    let Check::Valid(agreed) = hash.check(cookie, scratch.isn) else { return false };
+    scratch.agreed = agreed;
+    scratch.unscaled = agreed.window_scale.is_none();
+    true
+}
+
+/// A segment of a handshake that has begun a header.
+#[inline(always)]
+fn judge_part(segment: &Segment, scratch: &mut Scratch) -> Verdict {
+    if is_under_way(segment, scratch) {
+        return Verdict::Requeue;
+    }
+    if stack_refuses(segment) {
+        return split::refuse(segment, scratch, DropReason::StackRefuses);
+    }
+    Verdict::Part
 }
 
 /// A segment of a handshake in flight, but not its first: a keep-alive probe, or one that overtook the header.
@@ -76,7 +120,6 @@ fn judge_early(
     ctx: &TcContext,
     segment: &Segment,
     scratch: &mut Scratch,
-    settings: &NamespaceSettings,
     hash: &FlowHash,
     cookie: u32,
 ) -> Verdict {
@@ -94,20 +137,10 @@ fn judge_early(
     if segment.payload > 1 || segment.has(flags::FIN) {
         return Verdict::Hold(Counter::OutOfOrder);
     }
-    if !options::read(ctx, segment, scratch) {
-        return Verdict::Hold(Counter::OutOfOrder);
-    }
-    let scale = if agreed.window_scale.is_some() { settings.window_scale & 15 } else { 0 };
-    let window = settings.window >> scale;
-    let acknowledgment = segment.sequence.wrapping_add(1);
-    let mut reply = Reply::bare(segment.acknowledgment, acknowledgment, flags::ACK);
-    reply.window = window;
-    if let Some(received) = scratch.received.timestamps {
-        let timestamps = (clock(settings), received.value);
-        put_timestamps(&mut scratch.frame, 0, [1, 1], timestamps);
-        reply.options_length = 12;
-    }
-    Verdict::Answer(Counter::KeepAliveAnswered, reply)
+    scratch.unscaled = agreed.window_scale.is_none();
+    scratch.isn = segment.sequence;
+    scratch.acknowledged = 0;
+    acknowledge(ctx, segment, scratch, Counter::KeepAliveAnswered)
 }
 
 /// Whether the flow was handed over a moment ago and its socket does not exist yet. A device that delivers
@@ -124,6 +157,14 @@ fn is_under_way(segment: &Segment, scratch: &mut Scratch) -> bool {
     let (handed_over, established) =
         unsafe { ((*record).handed_over_ns, (*record).established_ns) };
     established == 0 && now().wrapping_sub(handed_over) < MOMENT_NS
+}
+
+/// Whether the listener's new connections may get a cookie.
+#[inline(always)]
+fn issues_cookies(segment: &Segment) -> bool {
+    const AUTO: u8 = HandOffChoice::Auto as u8;
+    const ACCEPT: u8 = HandOffChoice::Accept as u8;
+    matches!(choice(segment), AUTO | ACCEPT)
 }
 
 /// Whether nothing would come of the connection; its next attempt is translated.

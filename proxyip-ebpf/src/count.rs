@@ -1,9 +1,11 @@
 //! Per-CPU counters.
 
-use aya_ebpf::btf_maps::PerCpuArray;
 use proxyip_common::counter::{Counter, DropReason, Reason, per_listener};
 
-use crate::maps::{COUNTERS, DROPS, LEFT_TO_KERNEL, LISTENER_COUNTERS};
+use crate::{
+    kernel::btf_maps::PerCpuArray,
+    maps::{COUNTERS, DROPS, LEFT_TO_KERNEL, LISTENER_COUNTERS},
+};
 
 #[inline(always)]
 fn increment<const N: usize>(map: &PerCpuArray<u64, N>, index: u32) {

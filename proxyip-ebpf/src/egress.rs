@@ -1,18 +1,28 @@
 //! The way out of translated connections: what the kernel acknowledges is raised by the header's length.
 
-use aya_ebpf::{
-    bindings::__sk_buff,
-    helpers::{bpf_csum_diff, bpf_l4_csum_replace, bpf_skb_load_bytes, bpf_skb_store_bytes},
-    programs::TcContext,
+use proxyip_common::{
+    counter::DropReason,
+    flow::{FlowKey, Translation},
+    header::MAX_LENGTH,
 };
-use proxyip_common::flow::{FlowKey, Translation};
 
 use crate::{
+    count::count_drop,
     event::now,
     judge::settings,
+    kernel::{
+        bindings::{
+            __sk_buff,
+            tcx_action_base::{TCX_DROP, TCX_NEXT},
+        },
+        helpers::{bpf_csum_diff, bpf_l4_csum_replace, bpf_skb_load_bytes, bpf_skb_store_bytes},
+        programs::TcContext,
+    },
     maps::{Egress, HANDSHAKES, TRANSLATIONS, egress, outgoing},
-    packet::{self, Segment, TCP, bounded, flags, raw},
+    packet::{Segment, TCP, bounded, flags, raw},
+    parse::{self, Frame},
     reply::TCP_CHECKSUM,
+    split,
     translate::is_in_use,
 };
 
@@ -23,14 +33,24 @@ const END: u8 = 0;
 const NO_OPERATION: u8 = 1;
 const SACK: u8 = 5;
 
+/// Sends one frame.
+#[inline(always)]
+pub fn run(ctx: &TcContext) -> i32 {
+    if translate(ctx) {
+        return TCX_NEXT;
+    }
+    count_drop(DropReason::TranslateFailed);
+    TCX_DROP
+}
+
 /// Raises the acknowledgment and the SACK blocks of a translated connection's segment; false if that failed.
 #[inline(always)]
-pub fn run(ctx: &TcContext) -> bool {
+fn translate(ctx: &TcContext) -> bool {
     if !is_in_use() {
         return true;
     }
     let (Some(segment), Some(scratch)) = (outgoing(), egress()) else { return false };
-    if !packet::parse_outgoing(ctx, segment)
+    if parse::outgoing(ctx, segment) != Frame::Segment
         || segment.has(flags::SYN)
         || segment.flags & (flags::ACK | flags::RST) == 0
     {
@@ -68,7 +88,11 @@ fn find(segment: &Segment, scratch: &mut Egress) -> u32 {
 fn answers_handshake(segment: &Segment, scratch: &Egress) -> bool {
     // SAFETY: read at once; at worst it is another handshake's by now, whose number does not fit.
     let handshake = unsafe { HANDSHAKES.get(&scratch.key) };
-    handshake.is_some_and(|handshake| handshake.isn.wrapping_add(1) == segment.acknowledgment)
+    handshake.is_some_and(|handshake| {
+        let length = segment.acknowledgment.wrapping_sub(handshake.isn.wrapping_add(1));
+        // Or a part of its header.
+        length == 0 || length < MAX_LENGTH as u32 && split::has_begun(&scratch.key, handshake.isn)
+    })
 }
 
 #[inline(always)]
@@ -82,7 +106,13 @@ fn raise(ctx: &TcContext, segment: &Segment, scratch: &mut Egress, shift: u32) -
 
 /// Replaces four bytes, in network byte order in memory, and adapts the checksum.
 #[inline(always)]
-pub fn replace(skb: *mut __sk_buff, at: usize, checksum_at: usize, old: u32, new: u32) -> bool {
+pub(crate) fn replace(
+    skb: *mut __sk_buff,
+    at: usize,
+    checksum_at: usize,
+    old: u32,
+    new: u32,
+) -> bool {
     // SAFETY: offsets are checked by the helpers; four bytes are read from `new`.
     unsafe {
         bpf_l4_csum_replace(skb, checksum_at as u32, old.into(), new.into(), 4) == 0

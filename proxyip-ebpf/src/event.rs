@@ -1,9 +1,5 @@
 //! Telling the agent.
 
-use aya_ebpf::{
-    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
-    helpers::{bpf_ktime_get_ns, bpf_ringbuf_output, bpf_ringbuf_query},
-};
 use proxyip_common::{
     counter::Counter,
     event::{Event, EventKind},
@@ -13,6 +9,10 @@ use proxyip_common::{
 
 use crate::{
     count::count,
+    kernel::{
+        bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+        helpers::{bpf_ktime_get_ns, bpf_ringbuf_output, bpf_ringbuf_query},
+    },
     maps::{EVENTS, EVENTS_SIZE, Scratch},
 };
 

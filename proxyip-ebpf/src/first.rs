@@ -1,6 +1,5 @@
 //! The first segment with payload: its header is read, and the connection given to the application.
 
-use aya_ebpf::{bindings::BPF_ANY, programs::TcContext};
 use proxyip_common::{
     counter::{Counter, DropReason, per_listener},
     event::EventKind,
@@ -11,13 +10,14 @@ use crate::{
     count::{count, count_listener},
     event, handover, header,
     intact::is_intact,
-    judge::{Refusal, Verdict, settings},
+    judge::{Refusal, Verdict, identify, settings},
+    kernel::{bindings::BPF_ANY, programs::TcContext},
     maps::{FLOWS, Scratch},
     observe,
     packet::Segment,
     platform::Platform,
     socket::Socket,
-    translate,
+    split, translate,
 };
 
 /// Reads the header, records the flow and begins the hand-off that is in `scratch.hand_off`.
@@ -29,13 +29,20 @@ pub fn run<P: Platform>(
     socket: &Socket,
 ) -> Verdict {
     let verdict = match record(ctx, segment, scratch) {
+        Ok(()) if scratch.kept != 0 && split::is_late(segment, scratch) => {
+            let _ = FLOWS.remove(&scratch.event.key);
+            Verdict::reset(DropReason::HeaderTimeout)
+        }
         Ok(()) => begin::<P>(ctx, segment, scratch, socket),
+        Err(Verdict::Refuse(DropReason::HeaderIncomplete, _)) => {
+            return split::keep(ctx, segment, scratch);
+        }
         Err(verdict) => verdict,
     };
     match verdict {
-        // The kernel has a request socket or a connection of its own.
-        Verdict::Refuse(reason, Refusal::Reset) if scratch.hand_off != HandOff::Accept as u8 => {
-            Verdict::reset_both(reason)
+        Verdict::Refuse(reason, Refusal::Reset) => {
+            identify(segment, scratch);
+            split::refuse(segment, scratch, reason)
         }
         verdict => verdict,
     }
@@ -77,6 +84,11 @@ fn begin<P: Platform>(
     if matches!(verdict, Verdict::Refuse(..) | Verdict::Hold(_)) {
         let _ = FLOWS.remove(&scratch.event.key);
         return verdict;
+    }
+    if scratch.hand_off == HandOff::Accept as u8 {
+        split::complete(scratch);
+    } else {
+        split::forget(&scratch.event.key);
     }
     count(Counter::HandedOver);
     if scratch.event.record.has_tlvs != 0 {

@@ -4,17 +4,17 @@
 //! unmodified segment follows it, of which TCP trims the header as data already received. No payload byte is
 //! moved, so GSO, paged data and checksum state need no care.
 
-use aya_ebpf::{
-    bindings::{BPF_F_INGRESS, BPF_F_RECOMPUTE_CSUM},
-    helpers::{bpf_clone_redirect, bpf_redirect, bpf_skb_load_bytes, bpf_skb_store_bytes},
-    programs::TcContext,
-};
 use proxyip_common::counter::{Counter, DropReason};
 
 use crate::{
     accept::classes,
     checksum::{copy, fold, pseudo_header, sum},
     judge::{Verdict, settings},
+    kernel::{
+        bindings::{BPF_F_INGRESS, BPF_F_RECOMPUTE_CSUM},
+        helpers::{bpf_clone_redirect, bpf_redirect, bpf_skb_load_bytes, bpf_skb_store_bytes},
+        programs::TcContext,
+    },
     kfunc::RequestAttributes,
     maps::Scratch,
     options,
@@ -96,7 +96,8 @@ pub fn build(
     if !queue_payload(ctx) {
         return Err(Verdict::Hold(Counter::PayloadRetry));
     }
-    let sequence = segment.sequence.wrapping_add(scratch.event.record.header_length.into());
+    let header = scratch.event.record.header_length;
+    let sequence = scratch.isn.wrapping_add(1).wrapping_add(header.into());
     if trim(ctx, segment, scratch, sequence, flags::ACK) {
         return Ok(());
     }
@@ -104,21 +105,19 @@ pub fn build(
 }
 
 /// Makes a bare ACK of the first segment of a translated connection, and queues the segment itself behind it.
-///
-/// # Errors
-/// What becomes of the segment instead.
 #[inline(always)]
-pub fn introduce(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Result<(), Verdict> {
+pub fn introduce(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verdict {
     if !options::read(ctx, segment, scratch) {
-        return Err(Verdict::drop(DropReason::TrimFailed));
+        return Verdict::drop(DropReason::TrimFailed);
     }
     if !queue_payload(ctx) {
-        return Err(Verdict::Hold(Counter::PayloadRetry));
+        return Verdict::Hold(Counter::PayloadRetry);
     }
-    if trim(ctx, segment, scratch, segment.sequence, flags::ACK) {
-        return Ok(());
+    let sequence = scratch.isn.wrapping_add(1);
+    if trim(ctx, segment, scratch, sequence, flags::ACK) {
+        return Verdict::Pass;
     }
-    Err(Verdict::drop(DropReason::TrimFailed))
+    Verdict::drop(DropReason::TrimFailed)
 }
 
 /// Queues a clone of the unmodified segment, to be received after the bare ACK.

@@ -1,6 +1,7 @@
-//! From the payload of the first segment to a flow record.
+//! From the payload of the first segments to a flow record.
 
-use aya_ebpf::{helpers::bpf_skb_load_bytes, programs::TcContext};
+use core::hint::black_box;
+
 use proxyip_common::{
     address::{Client, Destination},
     counter::DropReason,
@@ -11,6 +12,7 @@ use proxyip_common::{
 
 use crate::{
     event::now,
+    kernel::{helpers::bpf_skb_load_bytes, programs::TcContext},
     maps::{LISTENERS, Scratch, scratch, share},
     packet::{Segment, bounded, raw},
 };
@@ -18,17 +20,31 @@ use crate::{
 /// What is copied at first: any version 1 header, and nearly every version 2 header, whole.
 const FIRST: usize = 256;
 
-/// More than is ever read at once, in bytes.
-const PADDING: usize = 16;
-
-/// Room for a header; aligned, so that addresses are read as words.
+/// Room for a header, and for a segment's bytes behind as many that came before; aligned, so that addresses are read as
+/// words.
 #[repr(C, align(8))]
-pub struct Bytes([u8; MAX_LENGTH + PADDING]);
+pub struct Bytes([u8; 2 * MAX_LENGTH]);
+
+impl Bytes {
+    /// The same as words.
+    #[inline(always)]
+    pub fn words(&mut self) -> *mut u64 {
+        self.0.as_mut_ptr().cast()
+    }
+}
 
 /// The bytes copied so far.
 struct Loaded<'a> {
     bytes: &'a Bytes,
     length: usize,
+}
+
+impl<'a> Loaded<'a> {
+    #[inline(always)]
+    fn new(bytes: &'a Bytes, loaded: usize) -> Self {
+        // Opaque, or the compiler knows that the masks below change nothing, and leaves them out.
+        Self { bytes, length: black_box(loaded.min(MAX_LENGTH)) }
+    }
 }
 
 impl Source for Loaded<'_> {
@@ -39,13 +55,13 @@ impl Source for Loaded<'_> {
 
     #[inline(always)]
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        const { assert!(N <= PADDING) }
+        const { assert!(N <= MAX_LENGTH) }
         if offset + N > self.length {
             return None;
         }
         // The mask changes nothing; it shows the verifier the bound.
         let offset = offset & (MAX_LENGTH - 1);
-        // SAFETY: the array is longer than the mask allows by the padding.
+        // SAFETY: the array is longer than the mask allows.
         Some(unsafe { self.bytes.0.as_ptr().add(offset).cast::<[u8; N]>().read() })
     }
 
@@ -55,20 +71,22 @@ impl Source for Loaded<'_> {
     }
 }
 
-/// Reads and judges the header of `segment`; the flow's record is then in `scratch`.
+/// Reads and judges the header that ends in `segment`, of which `scratch.kept` bytes came before; the flow's record is
+/// then in `scratch`.
 ///
 /// # Errors
-/// Why the connection must be refused.
+/// Why the connection must be refused. [`DropReason::HeaderIncomplete`] if all that has come could begin a header:
+/// then all of it is loaded.
 #[inline(always)]
 pub fn read(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Result<(), DropReason> {
-    scratch.loaded = load(ctx, segment, &mut scratch.header, FIRST)?;
+    load(ctx, segment, scratch, FIRST)?;
     let scratch = share(scratch);
     let length = decode(measure_header())?;
-    if length > segment.payload {
-        return Err(DropReason::HeaderIncomplete);
+    if length > scratch.loaded {
+        load(ctx, segment, scratch, length.wrapping_sub(scratch.kept))?;
     }
     if length > scratch.loaded {
-        scratch.loaded = load(ctx, segment, &mut scratch.header, length)?;
+        return Err(DropReason::HeaderIncomplete);
     }
     scratch.parser.restart();
     let scratch = share(scratch);
@@ -106,7 +124,7 @@ fn decode(code: Code) -> Result<usize, DropReason> {
 #[inline(never)]
 extern "C" fn measure_header() -> Code {
     let Some(scratch) = scratch() else { return encode(Err(DropReason::HeaderMissing)) };
-    let loaded = Loaded { bytes: &scratch.header, length: scratch.loaded };
+    let loaded = Loaded::new(&scratch.header, scratch.loaded);
     encode(match header::version(&loaded) {
         Ok(Version::V1) => Ok(0),
         Ok(Version::V2) => v2::length(&loaded),
@@ -132,7 +150,7 @@ extern "C" fn parse_header() -> Code {
 #[inline(never)]
 extern "C" fn parse_step() -> Code {
     let Some(scratch) = scratch() else { return encode(Err(DropReason::HeaderMissing)) };
-    let loaded = Loaded { bytes: &scratch.header, length: scratch.loaded };
+    let loaded = Loaded::new(&scratch.header, scratch.loaded);
     encode(scratch.parser.step(&loaded).map(usize::from))
 }
 
@@ -168,25 +186,25 @@ fn judge(segment: &Segment, scratch: &mut Scratch) -> Result<(), DropReason> {
     Ok(())
 }
 
-/// Copies the first `most` bytes of the payload, or all if it is shorter; returns how many.
-#[inline(always)]
-pub fn load(
+/// Copies the next `most` bytes of the payload, or all if there are fewer, behind those that are kept.
+#[inline(never)]
+fn load(
     ctx: &TcContext,
     segment: &Segment,
-    bytes: &mut Bytes,
+    scratch: &mut Scratch,
     most: usize,
-) -> Result<usize, DropReason> {
-    let length = bounded::<MAX_LENGTH>(if segment.payload < most { segment.payload } else { most })
+) -> Result<(), DropReason> {
+    let (kept, skipped) = (scratch.kept, scratch.skipped);
+    let fresh = segment.payload.wrapping_sub(skipped);
+    let fresh = bounded::<MAX_LENGTH>(if fresh < most { fresh } else { most })
         .ok_or(DropReason::HeaderMissing)?;
-    // SAFETY: `length` is at most the length of the array, as just checked.
+    let to = scratch.header.0[black_box(kept) & (MAX_LENGTH - 1)..].as_mut_ptr();
+    // SAFETY: `fresh` is at most half the length of the array, and `to` is in its first half.
     let loaded = unsafe {
-        bpf_skb_load_bytes(
-            raw(ctx).cast(),
-            (segment.tcp + segment.header) as u32,
-            bytes.0.as_mut_ptr().cast(),
-            length as u32,
-        )
+        let at = segment.tcp + segment.header + skipped;
+        bpf_skb_load_bytes(raw(ctx).cast(), at as u32, to.cast(), fresh as u32)
     };
+    scratch.loaded = kept + fresh;
     // A frame shorter than its IP header says is dropped by the stack as well.
-    if loaded == 0 { Ok(length) } else { Err(DropReason::HeaderMissing) }
+    if loaded == 0 { Ok(()) } else { Err(DropReason::HeaderMissing) }
 }

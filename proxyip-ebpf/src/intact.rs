@@ -3,15 +3,14 @@
 //! The header is read before TCP sees the segment, and the bare ACK made of it gets a checksum of its own. So
 //! the checksum of the segment must be looked at here, wherever nobody has done so before.
 
-use aya_ebpf::{
-    bindings::{__sk_buff, BPF_CSUM_LEVEL_QUERY},
-    helpers::{bpf_csum_diff, bpf_csum_level, bpf_skb_load_bytes},
-    programs::TcContext,
-};
-
 use crate::{
     checksum::{fold, pseudo_header},
     header::Code,
+    kernel::{
+        bindings::{__sk_buff, BPF_CSUM_LEVEL_QUERY},
+        helpers::{bpf_csum_diff, bpf_csum_level, bpf_skb_load_bytes},
+        programs::TcContext,
+    },
     maps::{Scratch, scratch, share},
     packet::{Segment, bounded, raw},
     reply::TCP_CHECKSUM,

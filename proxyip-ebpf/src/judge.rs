@@ -1,6 +1,5 @@
 //! The verdict on each segment that comes in for a guarded port.
 
-use aya_ebpf::{btf_maps::lpm_trie::Key, programs::TcContext};
 use proxyip_common::{
     counter::{Counter, DropReason, Reason},
     flow::{FlowKey, FlowRecord, HandOff},
@@ -10,6 +9,7 @@ use proxyip_common::{
 use crate::{
     accept, first,
     handover::take_clone,
+    kernel::{btf_maps::lpm_trie::Key, programs::TcContext},
     maps::{FLOWS, LISTENERS, NAMESPACE, NAMESPACES, Scratch, TRUSTED},
     observe,
     packet::{RETIRED_LISTENER, Segment, Shape, flags},
@@ -17,6 +17,7 @@ use crate::{
     reply::Reply,
     route::is_local,
     socket::{Socket, State},
+    split,
     syn::judge_syn,
     translate::{self, Known},
 };
@@ -31,6 +32,8 @@ pub enum Verdict {
     LeaveToKernel(Reason),
     /// The header is in this segment; the hand-off is in `scratch.hand_off`.
     First,
+    /// Goes on with a header that has begun; the hand-off is in `scratch.hand_off`.
+    Part,
     /// Pass, the sequence number lowered by so much.
     Translate(u16),
     /// Give the kernel a bare ACK to make the socket from, and the segment behind it.
@@ -41,6 +44,8 @@ pub enum Verdict {
     Requeue,
     /// Send back, rewritten into an answer.
     Answer(Counter, Reply),
+    /// Send back, rewritten into a RST.
+    Reset(Counter),
     /// Refuse, count and report.
     Refuse(DropReason, Refusal),
 }
@@ -52,7 +57,8 @@ pub enum Refusal {
     Drop,
     /// Its connection is reset.
     Reset,
-    /// Its connection is reset, and so is what the kernel has of it.
+    /// Its connection is reset, and so is what the kernel has of it, which expects the sequence number
+    /// `scratch.expected` next.
     ResetBoth,
 }
 
@@ -68,7 +74,8 @@ impl Verdict {
     }
 
     #[inline(always)]
-    pub fn reset_both(reason: DropReason) -> Self {
+    pub fn reset_both(reason: DropReason, scratch: &mut Scratch, expected: u32) -> Self {
+        scratch.expected = expected;
         Self::Refuse(reason, Refusal::ResetBoth)
     }
 }
@@ -84,6 +91,7 @@ pub fn judge<P: Platform>(ctx: &TcContext, segment: &Segment, scratch: &mut Scra
     let syn = match segment.flags & (flags::SYN | flags::ACK | flags::RST | flags::FIN) {
         flags::SYN => true,
         set if set & (flags::SYN | flags::RST) == 0 && set & flags::ACK != 0 => false,
+        set if set & flags::RST != 0 => return split::judge_reset(segment, scratch),
         _ => return Verdict::Pass,
     };
     let Some(socket) = Socket::find(ctx, segment) else {
@@ -103,9 +111,14 @@ pub fn judge<P: Platform>(ctx: &TcContext, segment: &Segment, scratch: &mut Scra
     if syn || opening && segment.shape != Shape::Plain {
         scratch.mptcp = P::ACCEPT && state == State::Listening && socket.is_mptcp();
         drop(socket);
-        return judge_opening::<P>(ctx, segment, scratch, state);
+        scratch.state = state;
+        return judge_opening::<P>(ctx, segment, scratch);
     }
-    match judge_later::<P>(ctx, segment, scratch, &socket, state) {
+    let mut verdict = judge_later::<P>(ctx, segment, scratch, &socket, state);
+    if let Verdict::Part = verdict {
+        verdict = split::judge(ctx, segment, scratch);
+    }
+    match verdict {
         Verdict::First => first::run::<P>(ctx, segment, scratch, &socket),
         verdict => verdict,
     }
@@ -145,7 +158,7 @@ pub fn judge_foreign(ctx: &TcContext, segment: &Segment) -> Verdict {
     if choice(segment) == HandOffChoice::Accept as u8 || !is_local(ctx, segment) {
         return Verdict::PassCounted(Counter::CookieForeign);
     }
-    Verdict::Answer(Counter::CookieForeign, Reply::reset(segment))
+    Verdict::Reset(Counter::CookieForeign)
 }
 
 /// The first word of a connection, or a segment that hides what it is.
@@ -154,12 +167,15 @@ fn judge_opening<P: Platform>(
     ctx: &TcContext,
     segment: &Segment,
     scratch: &mut Scratch,
-    state: State,
 ) -> Verdict {
-    if !is_local(ctx, segment) {
+    let state = scratch.state;
+    // No connection is made to a group; TCP drops its SYN.
+    if is_group(segment) || !is_local(ctx, segment) {
         return Verdict::Pass;
     }
-    translate::make_way(segment, scratch, state);
+    if segment.shape == Shape::Plain {
+        translate::make_way(segment, scratch, state);
+    }
     if segment.listener == RETIRED_LISTENER {
         forget(segment, scratch);
         return Verdict::Pass;
@@ -196,6 +212,13 @@ fn judge_opening<P: Platform>(
     scratch.hand_off = HandOff::Translate as u8;
     scratch.reason = reason as u8;
     translate::expect(ctx, segment, scratch)
+}
+
+/// Whether the segment is for a multicast group, or all of the network.
+#[inline(always)]
+fn is_group(segment: &Segment) -> bool {
+    let [first, .., fourth] = segment.local.0.words();
+    if segment.ipv6 { first.to_ne_bytes()[0] == 0xff } else { fourth.to_ne_bytes()[0] >= 224 }
 }
 
 /// Why the accept hand-off cannot serve a connection whose SYN it has not read yet.

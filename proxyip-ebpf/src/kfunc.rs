@@ -6,7 +6,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::bindings::__sk_buff;
+use crate::kernel::{self, bindings::__sk_buff};
 use proxyip_common::settings::KFUNC_ASSIGN;
 
 /// `struct bpf_tcp_req_attrs`
@@ -41,7 +41,7 @@ pub unsafe fn bpf_sk_assign_tcp_reqsk(
     type Function =
         unsafe extern "C" fn(*mut __sk_buff, *mut c_void, *mut RequestAttributes, i32) -> i32;
     // SAFETY: never called at this address; see the module's comment.
-    let function: Function = unsafe { core::mem::transmute(KFUNC_ASSIGN as usize) };
+    let function: Function = unsafe { core::mem::transmute(kernel::function(KFUNC_ASSIGN)) };
     // SAFETY: the caller's promise.
     unsafe { function(skb, listener, attributes, size) }
 }

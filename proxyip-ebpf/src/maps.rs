@@ -2,27 +2,29 @@
 
 use core::hint::black_box;
 
-use aya_ebpf::{
-    Global,
-    bindings::BPF_F_NO_PREALLOC,
-    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SkStorage},
-    macros::btf_map,
-};
 use proxyip_common::{
     cookie::{Options as Agreed, SECRETS as SECRET_SLOTS, Secret},
     counter::{Counter, DropReason, Reason, per_listener},
     event::Event,
     flow::{FlowKey, FlowRecord, Handshake, Translation},
     header::Parser,
+    partial::{HeaderBytes, PartialHeader},
     settings::{ListenerSettings, MAX_LISTENERS, MAX_NAMESPACES, NamespaceSettings, ScopedAddress},
 };
 
 use crate::{
     header,
     intact::Summing,
+    kernel::{
+        Global,
+        bindings::BPF_F_NO_PREALLOC,
+        btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SkStorage},
+        macros::btf_map,
+    },
     options::{self, Options},
     packet::Segment,
     reply::Frame,
+    socket::State,
 };
 
 /// Whether `bpf_get_netns_cookie()` works in socket programs (Linux 5.15); set before loading.
@@ -72,9 +74,47 @@ pub static HANDSHAKES: LruHashMap<FlowKey, Handshake, 65_536> = LruHashMap::new(
 pub static TRANSLATIONS: HashMap<FlowKey, Translation, 262_144, { BPF_F_NO_PREALLOC as usize }> =
     HashMap::new();
 
-/// Whether [`HANDSHAKES`] has ever had an entry; until then nobody need look there or in [`TRANSLATIONS`].
+/// Headers that have begun and are not complete. Under a flood of such the oldest make room. The sizes of these two are
+/// the least; the agent makes them larger on hosts with many processors.
 #[btf_map]
-pub static TRANSLATING: Array<u32, 1> = Array::new();
+pub static PARTIAL_HEADERS: LruHashMap<FlowKey, PartialHeader, 16_384> = LruHashMap::new();
+
+/// The bytes of the latest of them.
+#[btf_map]
+pub static HEADER_BYTES: LruHashMap<FlowKey, HeaderBytes, 1024> = LruHashMap::new();
+
+/// Whether tables have ever had an entry, by [`in_use`]; until then nobody need look there.
+#[btf_map]
+pub static IN_USE: Array<u32, { in_use::COUNT }> = Array::new();
+
+/// Indexes of [`IN_USE`].
+pub mod in_use {
+    /// [`HANDSHAKES`](super::HANDSHAKES) and [`TRANSLATIONS`](super::TRANSLATIONS).
+    pub const TRANSLATE: u32 = 0;
+    /// [`PARTIAL_HEADERS`](super::PARTIAL_HEADERS) and [`HEADER_BYTES`](super::HEADER_BYTES).
+    pub const SPLIT: u32 = 1;
+    /// How many there are.
+    pub const COUNT: usize = 2;
+}
+
+/// Whether the tables, one of [`in_use`], have ever had an entry.
+#[inline(always)]
+pub fn is_used(tables: u32) -> bool {
+    IN_USE.get(tables).is_some_and(|used| *used != 0)
+}
+
+/// Notes that the tables are about to have an entry.
+#[inline(always)]
+pub fn set_used(tables: u32) {
+    if let Some(used) = IN_USE.get_ptr_mut(tables) {
+        // SAFETY: the slot exists; every writer writes the same.
+        unsafe {
+            if *used == 0 {
+                *used = 1;
+            }
+        }
+    }
+}
 
 /// The record of each established socket; freed by the kernel with the socket.
 #[btf_map]
@@ -94,6 +134,10 @@ pub static COUNTERS: PerCpuArray<u64, { Counter::COUNT as usize }> = PerCpuArray
 /// By [`DropReason`].
 #[btf_map]
 pub static DROPS: PerCpuArray<u64, { DropReason::COUNT as usize }> = PerCpuArray::new();
+
+/// The same, of connections that the agent has refused; written by it alone.
+#[btf_map]
+pub static DROPS_BY_AGENT: Array<u64, { DropReason::COUNT as usize }> = Array::new();
 
 /// By [`Reason`].
 #[btf_map]
@@ -133,6 +177,12 @@ pub struct Scratch {
     pub header: header::Bytes,
     /// How many of them there are.
     pub loaded: usize,
+    /// How many of these came in earlier segments.
+    pub kept: usize,
+    /// How many bytes of the segment's payload are among those.
+    pub skipped: usize,
+    /// The bytes of the header, to be kept.
+    pub bytes: HeaderBytes,
     /// Of the header.
     pub parser: Parser,
     /// What has been summed of the segment.
@@ -151,14 +201,23 @@ pub struct Scratch {
     pub agreed: Agreed,
     /// The frame of an answer.
     pub frame: Frame,
+    /// The sequence number that the kernel expects next of a connection that is reset.
+    pub expected: u32,
     /// Initial sequence number of the peer, from the handshake.
     pub isn: u32,
-    /// By how much the peer's numbers are ahead of the kernel's.
-    pub shift: u16,
+    /// How many bytes of the stream to acknowledge.
+    pub acknowledged: u32,
     /// The [`HandOff`](proxyip_common::flow::HandOff) that the connection gets, as its value.
     pub hand_off: u8,
     /// Why, as the index of a [`Reason`].
     pub reason: u8,
+    /// The connection whose header had begun has been reset.
+    pub refused: bool,
+    /// The two ends do not scale windows.
+    pub unscaled: bool,
+    /// What kind of socket would get the segment. Here and not an argument: on Linux 6.1 the function that is given it
+    /// took another one for it.
+    pub state: State,
     /// The segment is one that this program has queued.
     pub clone: bool,
     /// The socket that would get the segment is an MPTCP listener.

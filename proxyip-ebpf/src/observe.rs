@@ -4,7 +4,7 @@
 //! turned into the flow's record when the header has come.
 
 use proxyip_common::{
-    counter::Counter,
+    counter::{Counter, DropReason},
     event::EventKind,
     flow::{FlowRecord, HandOff},
     settings::HandOffChoice,
@@ -17,6 +17,7 @@ use crate::{
     maps::{FLOWS, Scratch},
     packet::Segment,
     socket::Socket,
+    split::{self, Position},
 };
 
 /// A segment of an established connection.
@@ -29,23 +30,52 @@ pub fn judge(segment: &Segment, scratch: &mut Scratch, socket: &Socket) -> Verdi
         Some(record) if awaits_header(record) => {}
         _ => return Verdict::Pass,
     }
+    scratch.hand_off = HandOff::Observe as u8;
     let Some(next) = socket.next_sequence() else { return Verdict::Pass };
+    // Of this connection, and not of one before it.
+    if split::find(segment, scratch) && split::is_part(next, scratch) {
+        return judge_part(segment, scratch);
+    }
+    scratch.hand_off = HandOff::Observe as u8;
     match segment.sequence.wrapping_sub(next).cast_signed() {
         0 => {
-            scratch.hand_off = HandOff::Observe as u8;
+            scratch.isn = segment.sequence.wrapping_sub(1);
+            scratch.kept = 0;
+            scratch.skipped = 0;
             Verdict::First
         }
-        // It would hide the beginning of the payload.
-        ahead if hides_beginning(segment, ahead) => Verdict::Hold(Counter::OutOfOrder),
-        // A probe; or what overtook the header, and is not read before it.
+        ahead if hides_header(segment, ahead) => Verdict::Hold(Counter::OutOfOrder),
+        // A probe.
         _ => Verdict::Pass,
     }
 }
 
-/// Whether a segment that is `ahead` of the payload's beginning holds that beginning and not at its own.
+/// A segment of a connection whose header has begun.
+#[inline(never)]
+pub fn judge_part(segment: &Segment, scratch: &mut Scratch) -> Verdict {
+    if scratch.refused {
+        return Verdict::Reset(Counter::ResetAgain);
+    }
+    match split::locate(segment, scratch) {
+        Position::Next => Verdict::First,
+        Position::Old => Verdict::Pass,
+        Position::Elsewhere => Verdict::Hold(Counter::OutOfOrder),
+        Position::Forgotten => {
+            scratch.skipped = 0;
+            split::refuse(segment, scratch, DropReason::HeaderForgotten)
+        }
+    }
+}
+
+/// Whether the application could read, of a segment that is `ahead` of the payload's beginning, what has not been
+/// judged: the beginning itself, or the rest of a header whose first part is still to come.
 #[inline(always)]
-pub fn hides_beginning(segment: &Segment, ahead: i32) -> bool {
-    ahead < 0 && segment.payload > ahead.unsigned_abs() as usize
+pub fn hides_header(segment: &Segment, ahead: i32) -> bool {
+    if ahead < 0 {
+        segment.payload > ahead.unsigned_abs() as usize
+    } else {
+        ahead > 0 && segment.payload != 0
+    }
 }
 
 /// Whether this is the mark of a connection whose header has not come yet.

@@ -1,12 +1,12 @@
 //! TCP options (RFC 9293 §3.2, RFC 7323, RFC 2018).
 
-use aya_ebpf::{
-    helpers::{bpf_csum_diff, bpf_l4_csum_replace, bpf_skb_load_bytes, bpf_skb_store_bytes},
-    programs::TcContext,
-};
-
 use crate::{
-    maps::Scratch,
+    header::Code,
+    kernel::{
+        helpers::{bpf_csum_diff, bpf_l4_csum_replace, bpf_skb_load_bytes, bpf_skb_store_bytes},
+        programs::TcContext,
+    },
+    maps::{Scratch, scratch, share},
     packet::{Segment, TCP, bounded, raw},
     reply::TCP_CHECKSUM,
 };
@@ -85,13 +85,23 @@ pub fn read(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> bool {
     if loaded != 0 {
         return false;
     }
+    let _ = share(scratch);
+    read_all();
+    true
+}
+
+/// Reads the options in the scratch. Exported: the verifier walks it once, and not at each call.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn read_all() -> Code {
+    let Some(scratch) = scratch() else { return 0 };
     for _ in 0..LONGEST {
         if scratch.cursor >= scratch.options_length {
             break;
         }
         read_one(scratch);
     }
-    true
+    0
 }
 
 /// Reads the option at the cursor and moves it to the next one. What was read before a broken option counts,

@@ -1,6 +1,6 @@
 //! What `accept()` and `getpeername()` answer.
 
-use aya_ebpf::programs::SockAddrContext;
+use crate::kernel::programs::SockAddrContext;
 use proxyip_common::{
     counter::Counter,
     flow::{FlowRecord, HandOff, Origin},

@@ -1,15 +1,18 @@
 //! Answers without a socket: SYN-ACK, ACK and RST, built in place of the segment they answer.
 
-use aya_ebpf::{
-    bindings::BPF_F_RECOMPUTE_CSUM,
-    helpers::{bpf_l4_csum_replace, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes},
-    programs::TcContext,
-};
 use proxyip_common::settings::NamespaceSettings;
 
 use crate::{
     checksum::{copy, fold, pseudo_header, sum},
     event::now,
+    kernel::{
+        bindings::BPF_F_RECOMPUTE_CSUM,
+        helpers::{
+            bpf_csum_update, bpf_l4_csum_replace, bpf_skb_change_tail, bpf_skb_load_bytes,
+            bpf_skb_store_bytes,
+        },
+        programs::TcContext,
+    },
     packet::{ETHERNET, IPV4, IPV6, PROTOCOL_TCP, Segment, TCP, flags, raw},
 };
 
@@ -196,12 +199,22 @@ fn put_ipv6(segment: &Segment, frame: &mut Bytes, tcp_length: usize) {
 /// kind they have, but `bpf_l4_csum_replace()` without `BPF_F_PSEUDO_HDR` changes the field for every other
 /// kind only: there it sets `!(difference - field)`. With `difference = header + 2 * pseudo` that is the
 /// full checksum `!(header + pseudo)`.
+///
+/// That helper leaves the sum of a device (`CHECKSUM_COMPLETE`) as it is, because a checksum that is adapted makes up
+/// for the change. Here it is the change, and a RST that is passed would be logged as "hw csum failure".
 #[inline(always)]
 fn finish_checksum(ctx: &TcContext, at: usize, header: u64, pseudo: u16) -> Result<(), i64> {
     let difference = fold(header + 2 * u64::from(pseudo));
     // SAFETY: any offset is checked by the helper.
     let replaced = unsafe { bpf_l4_csum_replace(raw(ctx), at as u32, 0, difference.into(), 0) };
-    if replaced == 0 { Ok(()) } else { Err(replaced) }
+    if replaced != 0 {
+        return Err(replaced);
+    }
+    let checksum = !fold(header + u64::from(pseudo));
+    let change = fold(u64::from(checksum) + u64::from(!pseudo));
+    // SAFETY: changes a number; an error says that there is no such sum.
+    let _ = unsafe { bpf_csum_update(raw(ctx), change.into()) };
+    Ok(())
 }
 
 /// Puts an option, or several, at the constant `at` of the frame's options.

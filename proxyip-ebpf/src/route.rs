@@ -1,16 +1,18 @@
 //! Whether a segment is for this host at all.
 
-use aya_ebpf::{
-    bindings::{
-        BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NOT_FWDED, bpf_fib_lookup as Lookup,
-        bpf_fib_lookup__bindgen_ty_1, bpf_fib_lookup__bindgen_ty_2, bpf_fib_lookup__bindgen_ty_3,
-        bpf_fib_lookup__bindgen_ty_4, bpf_fib_lookup__bindgen_ty_5,
+use crate::{
+    kernel::{
+        bindings::{
+            BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NOT_FWDED, bpf_fib_lookup as Lookup,
+            bpf_fib_lookup__bindgen_ty_1, bpf_fib_lookup__bindgen_ty_2,
+            bpf_fib_lookup__bindgen_ty_3, bpf_fib_lookup__bindgen_ty_4,
+            bpf_fib_lookup__bindgen_ty_5,
+        },
+        helpers::bpf_fib_lookup,
+        programs::TcContext,
     },
-    helpers::bpf_fib_lookup,
-    programs::TcContext,
+    packet::{PROTOCOL_TCP, Segment, raw},
 };
-
-use crate::packet::{PROTOCOL_TCP, Segment, raw};
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;

@@ -2,20 +2,20 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::{
-    bindings::{
-        bpf_sock, bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1,
-        bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2,
-    },
-    helpers::{
-        bpf_sk_fullsock, bpf_sk_release, bpf_sk_storage_get, bpf_skc_lookup_tcp,
-        bpf_skc_to_mptcp_sock, bpf_skc_to_tcp_sock, bpf_tcp_sock,
-    },
-    programs::TcContext,
-};
 use proxyip_common::flow::FlowRecord;
 
 use crate::{
+    kernel::{
+        bindings::{
+            bpf_sock, bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1,
+            bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2,
+        },
+        helpers::{
+            bpf_sk_fullsock, bpf_sk_release, bpf_sk_storage_get, bpf_skc_lookup_tcp,
+            bpf_skc_to_mptcp_sock, bpf_skc_to_tcp_sock, bpf_tcp_sock,
+        },
+        programs::TcContext,
+    },
     kfunc::{self, RequestAttributes},
     maps::SOCKETS,
     packet::{Segment, raw},

@@ -2,16 +2,6 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::{
-    EbpfContext,
-    bindings::{
-        BPF_SK_STORAGE_GET_F_CREATE, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB,
-        BPF_SOCK_OPS_STATE_CB_FLAG, BPF_TCP_CLOSE,
-    },
-    btf_maps::lpm_trie::Key,
-    helpers::{bpf_get_netns_cookie, bpf_sk_storage_get},
-    programs::SockOpsContext,
-};
 use proxyip_common::{
     address::{Endpoint, Local, Peer},
     counter::{Counter, per_listener},
@@ -23,8 +13,19 @@ use proxyip_common::{
 use crate::{
     count::{count, count_listener},
     event,
+    kernel::{
+        EbpfContext,
+        bindings::{
+            BPF_SK_STORAGE_GET_F_CREATE, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB,
+            BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_TCP_CLOSE,
+        },
+        btf_maps::lpm_trie::Key,
+        helpers::{bpf_get_netns_cookie, bpf_sk_storage_get},
+        programs::SockOpsContext,
+    },
     maps::{FLOWS, HAS_NETNS_COOKIE, LISTENERS, PORTS, SOCKETS, TRANSLATIONS, TRUSTED},
     observe::awaits_header,
+    split,
 };
 
 const AF_INET: u32 = 2;
@@ -75,6 +76,7 @@ fn established(ctx: &SockOpsContext) {
     if record.established_ns != 0 {
         return;
     }
+    split::forget(&key);
     record.established_ns = event::now();
     if storage(ctx, Some(record)).is_none() {
         count(Counter::RecordLost);
@@ -154,6 +156,7 @@ fn closed(ctx: &SockOpsContext) {
     }
     let Some(record) = record else { return };
     if awaits_header(record) {
+        split::forget(&key);
         return;
     }
     count(Counter::Closed);

@@ -1,6 +1,5 @@
 //! The SYN-ACK: a keyed cookie, and what this namespace's stack would offer.
 
-use aya_ebpf::{btf_maps::lpm_trie::Key, helpers::bpf_check_mtu, programs::TcContext};
 use proxyip_common::{
     cookie::Options as Agreed,
     counter::{Counter, DropReason, Reason},
@@ -10,6 +9,7 @@ use proxyip_common::{
 use crate::{
     accept::{classes, flow_hash},
     judge::{Verdict, settings},
+    kernel::{btf_maps::lpm_trie::Key, helpers::bpf_check_mtu, programs::TcContext},
     maps::{NAMESPACE, ROUTES, Scratch},
     options::{self, Options},
     packet::{IPV4, IPV6, Segment, TCP, flags, raw},

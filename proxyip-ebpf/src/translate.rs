@@ -6,25 +6,27 @@
 //!    header's length, and acknowledgments are raised by it ([`crate::egress`]). The header's bytes then lie
 //!    before what TCP expects, and TCP trims them as data already received.
 
-use aya_ebpf::{bindings::BPF_ANY, programs::TcContext};
 use proxyip_common::{
     counter::{Counter, DropReason, Reason, per_listener},
     flow::{HandOff, Handshake, Translation},
-    settings::HandOffChoice,
+    settings::{HandOffChoice, NamespaceSettings},
 };
 
 use crate::{
+    acknowledge::acknowledge,
     count::count_listener,
     egress::replace,
     event::now,
     handover::trim,
     judge::{Verdict, choice, forget, identify, settings, trusted},
-    maps::{HANDSHAKES, Scratch, TRANSLATING, TRANSLATIONS},
-    observe::hides_beginning,
+    kernel::{bindings::BPF_ANY, programs::TcContext},
+    maps::{HANDSHAKES, Scratch, TRANSLATIONS, in_use, is_used, set_used},
+    observe::{self, hides_header},
     options,
     packet::{Segment, Shape, flags, raw},
-    reply::{Reply, TCP_CHECKSUM, put_timestamps},
+    reply::TCP_CHECKSUM,
     socket::State,
+    split,
 };
 
 /// What the table of translated connections says of a segment.
@@ -40,7 +42,7 @@ pub enum Known {
 /// Whether any connection has ever been expected to be translated or observed.
 #[inline(always)]
 pub fn is_in_use() -> bool {
-    TRANSLATING.get(0).is_some_and(|used| *used != 0)
+    is_used(in_use::TRANSLATE)
 }
 
 /// Looks the segment's connection up.
@@ -60,29 +62,38 @@ pub fn find(segment: &Segment, scratch: &mut Scratch) -> Known {
         return Known::Superseded(entry.shift);
     }
     if segment.has(flags::RST) {
-        return Known::Living(judge_reset(scratch, entry));
+        return Known::Living(judge_reset(segment, scratch, entry));
     }
     if matches!(entry.state, Translation::ESTABLISHED | Translation::RESET) {
         return Known::Living(Verdict::Translate(entry.shift));
     }
     entry.seen_ns = now();
-    let first = segment.sequence == entry.isn.wrapping_add(1) && segment.payload != 0;
+    // Holds a part of the header, so that TCP would find nothing new at its beginning.
+    let ahead = segment.sequence.wrapping_sub(entry.isn.wrapping_add(1));
+    let first = ahead < entry.shift.into() && segment.payload != 0;
+    scratch.isn = entry.isn;
+    scratch.acknowledged = entry.shift.into();
     if entry.state != Translation::OPENING || !first || segment.shape != Shape::Plain {
         return Known::Living(Verdict::Translate(entry.shift));
     }
+    // Not remembered any more: better too small a window than too large.
+    scratch.unscaled = false;
     if !scratch.clone {
         return Known::Living(Verdict::Introduce);
     }
-    scratch.isn = entry.isn;
-    scratch.shift = entry.shift;
     Known::Queued
 }
 
 /// A RST for a connection that is translated.
 #[inline(always)]
-fn judge_reset(scratch: &mut Scratch, entry: &mut Translation) -> Verdict {
+fn judge_reset(segment: &Segment, scratch: &mut Scratch, entry: &mut Translation) -> Verdict {
+    /// As large as one is before the socket exists.
+    const WINDOW: u32 = 65_536;
     let shift = entry.shift;
+    let ahead = segment.sequence.wrapping_sub(entry.isn.wrapping_add(1));
     match entry.state {
+        // Of one within the window; the kernel looks more closely (RFC 5961 §3.2).
+        Translation::OPENING if ahead > WINDOW => {}
         Translation::OPENING => {
             let _ = TRANSLATIONS.remove(&scratch.event.key);
         }
@@ -129,6 +140,7 @@ pub fn judge_queued(
 /// translated until the kernel has taken the SYN.
 #[inline(always)]
 pub fn make_way(segment: &Segment, scratch: &mut Scratch, state: State) {
+    split::make_way(segment, scratch);
     if !is_in_use() || !matches!(state, State::Listening | State::TimeWait) {
         return;
     }
@@ -150,31 +162,31 @@ pub fn expect(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verd
         return Verdict::drop(DropReason::TranslateFailed);
     }
     let translate = scratch.hand_off == HandOff::Translate as u8;
-    let signed = translate && scratch.received.signed;
+    if translate && scratch.received.signed {
+        // A signature covers the sequence numbers. A kernel that does not know it ignores it, so it must not pass.
+        return Verdict::reset(DropReason::Signed);
+    }
     let handshake = Handshake {
         isn: segment.sequence,
-        hand_off: if signed { Handshake::LEFT_TO_KERNEL } else { scratch.hand_off },
+        hand_off: scratch.hand_off,
         reason: scratch.reason,
-        reserved: [0; 2],
+        unscaled: u8::from(scratch.received.window_scale.is_none() || !scales()),
+        reserved: 0,
     };
-    if let Some(used) = TRANSLATING.get_ptr_mut(0) {
-        // SAFETY: the slot exists; every writer writes the same.
-        unsafe {
-            if *used == 0 {
-                *used = 1;
-            }
-        }
-    }
+    set_used(in_use::TRANSLATE);
     if HANDSHAKES.insert(&scratch.event.key, &handshake, BPF_ANY.into()).is_err() {
         return Verdict::drop(DropReason::FlowTable);
-    }
-    if signed {
-        return Verdict::LeaveToKernel(Reason::Signed);
     }
     if !options::blank(ctx, segment, scratch) || !cut_payload(ctx, segment, scratch) {
         return Verdict::drop(DropReason::TranslateFailed);
     }
     Verdict::Pass
+}
+
+/// Whether this namespace's stack scales windows.
+#[inline(always)]
+fn scales() -> bool {
+    settings().is_some_and(|settings| settings.has(NamespaceSettings::WINDOW_SCALING))
 }
 
 /// Cuts off what a SYN carries: with TCP Fast Open the application would get it at once. It comes again, behind the
@@ -205,7 +217,7 @@ pub fn judge_request(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) 
     if choice(segment) == HandOffChoice::Accept as u8 {
         return Verdict::Pass;
     }
-    Verdict::reset_both(DropReason::HandshakeUnknown)
+    Verdict::reset_both(DropReason::HandshakeUnknown, scratch, segment.sequence)
 }
 
 /// Whether a segment that finds the listening socket is of a handshake that the kernel did: it has no request
@@ -221,50 +233,37 @@ pub fn judge_waiting(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) 
     const TRANSLATE: u8 = HandOff::Translate as u8;
     const OBSERVE: u8 = HandOff::Observe as u8;
     let ahead = segment.sequence.wrapping_sub(scratch.isn.wrapping_add(1)).cast_signed();
-    match scratch.hand_off {
-        OBSERVE if ahead == 0 && segment.payload != 0 => Verdict::First,
-        OBSERVE if hides_beginning(segment, ahead) => Verdict::Hold(Counter::OutOfOrder),
+    let hand_off = scratch.hand_off;
+    match hand_off {
+        OBSERVE => match (ahead, segment.payload) {
+            (0, 1..) => Verdict::First,
+            (1.., 1..) if has_begun(segment, scratch) => observe::judge_part(segment, scratch),
+            _ if hides_header(segment, ahead) => Verdict::Hold(Counter::OutOfOrder),
+            _ => Verdict::Pass,
+        },
         TRANSLATE => match (ahead, segment.payload) {
-            (0, 0) if segment.has(flags::FIN) => {
-                Verdict::Answer(Counter::FinBeforeHeader, Reply::reset(segment))
-            }
+            (0, 0) if has_begun(segment, scratch) => Verdict::Part,
+            (0, 0) if segment.has(flags::FIN) => Verdict::Reset(Counter::FinBeforeHeader),
             (0, 0) => Verdict::Hold(Counter::AckDeferred),
             (0, _) => Verdict::First,
             // RFC 9293 §3.8.4: a keep-alive probe.
             (-1, 0 | 1) if !segment.has(flags::FIN) => {
                 acknowledge(ctx, segment, scratch, Counter::KeepAliveAnswered)
             }
+            _ if has_begun(segment, scratch) => Verdict::Part,
             _ => Verdict::Hold(Counter::OutOfOrder),
         },
         _ => Verdict::Pass,
     }
 }
 
-/// Acknowledges up to `scratch.isn + 1 + scratch.shift`, in the name of a socket that does not exist yet.
-///
-/// The kernel must not do it: its answer has a new timestamp, and when the peer echoes that, it is not the one
-/// of the SYN-ACK, for which `tcp_check_req()` waits
-/// (<https://elixir.bootlin.com/linux/v6.14/source/net/ipv4/tcp_minisocks.c>). So the timestamp stands still.
-#[inline(never)]
-fn acknowledge(
-    ctx: &TcContext,
-    segment: &Segment,
-    scratch: &mut Scratch,
-    counter: Counter,
-) -> Verdict {
-    let Some(settings) = settings() else { return Verdict::Hold(counter) };
-    if !options::read(ctx, segment, scratch) {
-        return Verdict::Hold(counter);
-    }
-    let acknowledgment = scratch.isn.wrapping_add(1).wrapping_add(scratch.shift.into());
-    let mut reply = Reply::bare(segment.acknowledgment, acknowledgment, flags::ACK);
-    // Whether windows are scaled is not known.
-    reply.window = settings.window >> (settings.window_scale & 15);
-    if let Some(received) = scratch.received.timestamps {
-        put_timestamps(&mut scratch.frame, 0, [1, 1], (received.echo, received.value));
-        reply.options_length = 12;
-    }
-    Verdict::Answer(counter, reply)
+/// Whether the handshake that is in `scratch` has begun a header.
+#[inline(always)]
+fn has_begun(segment: &Segment, scratch: &mut Scratch) -> bool {
+    let (isn, hand_off) = (scratch.isn, scratch.hand_off);
+    let found = split::find(segment, scratch) && scratch.isn == isn && scratch.hand_off == hand_off;
+    (scratch.isn, scratch.hand_off) = (isn, hand_off);
+    found
 }
 
 /// Puts into `scratch` what is remembered of the segment's SYN, and its flow; false if that is nothing.
@@ -277,8 +276,11 @@ fn recall(segment: &Segment, scratch: &mut Scratch) -> bool {
         scratch.isn = (*handshake).isn;
         scratch.hand_off = (*handshake).hand_off;
         scratch.reason = (*handshake).reason;
+        scratch.unscaled = (*handshake).unscaled != 0;
     }
-    scratch.shift = 0;
+    scratch.acknowledged = 0;
+    scratch.kept = 0;
+    scratch.skipped = 0;
     true
 }
 
@@ -303,13 +305,15 @@ pub fn begin(segment: &Segment, scratch: &mut Scratch, state: State) -> Verdict 
         superseded: 0,
     };
     if TRANSLATIONS.insert(&scratch.event.key, &entry, BPF_ANY.into()).is_err() {
-        return Verdict::reset_both(DropReason::TranslationTable);
+        let expected = scratch.isn.wrapping_add(1);
+        return Verdict::reset_both(DropReason::TranslationTable, scratch, expected);
     }
     let _ = HANDSHAKES.remove(&scratch.event.key);
     count_listener(segment.listener, per_listener::TRANSLATE + u32::from(scratch.reason));
     // Nothing new to TCP would not establish the connection, and a SYN cookie is compared with the very
     // sequence number of the SYN.
-    if segment.payload == usize::from(shift) || state == State::Listening {
+    let end = segment.sequence.wrapping_sub(scratch.isn.wrapping_add(1)) as usize + segment.payload;
+    if end == usize::from(shift) || state == State::Listening {
         return Verdict::Introduce;
     }
     Verdict::Translate(shift)

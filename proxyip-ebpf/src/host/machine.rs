@@ -1,0 +1,224 @@
+//! The host around the programs: it gives them frames, and does what they say.
+
+use core::net::SocketAddr;
+
+use proxyip_common::{
+    address::{Endpoint, Local, Peer},
+    cookie::Secret,
+    flow::{FlowKey, FlowRecord},
+    settings::{ListenerSettings, NamespaceSettings, RETIRED, ScopedAddress},
+};
+
+use super::{
+    bindings::tcx_action_base::{TCX_DROP, TCX_NEXT, TCX_REDIRECT},
+    frame::Frame,
+    maps::lpm_trie::Key,
+    programs::TcContext,
+    sockets::{Kind, Socket, ends},
+    stack,
+    state::{self, State},
+    wire::Segment,
+};
+use crate::{
+    egress, ingress,
+    maps::{FLOWS, LISTENERS, NAMESPACES, PORTS, SECRETS, TRUSTED},
+    platform::Platform,
+};
+
+/// The cookie of the host's network namespace.
+pub const NAMESPACE_COOKIE: u64 = 0x1234;
+/// Bits of a VLAN's number.
+const VLAN_BITS: u32 = 12;
+
+/// What the ingress program did with a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// The stack has got it.
+    Passed,
+    /// It is gone.
+    Dropped,
+    /// It was made an answer, and sent.
+    Sent,
+    /// It will come again.
+    Queued,
+}
+
+/// One run of the ingress program.
+#[derive(Debug)]
+pub struct Run {
+    /// What became of the frame.
+    pub fate: Fate,
+    /// The frame as it came.
+    pub before: Vec<u8>,
+    /// The frame as the program left it.
+    pub after: Vec<u8>,
+    /// What was found for it, when it came.
+    pub socket: Option<Kind>,
+}
+
+/// The one host of this thread.
+pub struct Machine(());
+
+impl Machine {
+    /// A host on which nothing listens and nobody is trusted.
+    pub fn new(settings: NamespaceSettings) -> Self {
+        state::reset();
+        let settings = NamespaceSettings { cookie: NAMESPACE_COOKIE, ..settings };
+        put(NAMESPACES.get_ptr_mut(0), settings);
+        state::with(|state| {
+            state.sysctls = state::Sysctls {
+                window_scaling: settings.has(NamespaceSettings::WINDOW_SCALING),
+                sack: settings.has(NamespaceSettings::SACK),
+                timestamps: settings.has(NamespaceSettings::TIMESTAMPS),
+            };
+        });
+        Self(())
+    }
+
+    /// Gives a port to a listener of the configuration.
+    pub fn guard(&mut self, port: u16, listener: u16, settings: ListenerSettings) {
+        put(PORTS.get_ptr_mut(port.into()), listener + 1);
+        put(LISTENERS.get_ptr_mut(listener.into()), settings);
+    }
+
+    /// Takes a port out of the configuration; what is translated goes on.
+    pub fn retire(&mut self, port: u16) {
+        put(PORTS.get_ptr_mut(port.into()), RETIRED);
+    }
+
+    /// Lets a listener trust the sources of a prefix, of an IPv6 or IPv4-mapped address, or not.
+    pub fn trust(&mut self, listener: u16, source: Endpoint, bits: u32, trusted: bool) {
+        let source = ScopedAddress::new(listener.into(), &source);
+        TRUSTED.insert(&Key::new(32 + bits, source), trusted.into());
+    }
+
+    /// Puts a secret for cookies in place.
+    pub fn secret(&mut self, slot: u32, secret: Secret) {
+        put(SECRETS.get_ptr_mut(slot), secret);
+    }
+
+    /// Listens on a port.
+    pub fn listen(&mut self, port: u16, mptcp: bool) {
+        let kind = if mptcp { Kind::ListeningMptcp } else { Kind::Listening };
+        self.adjust(|state| state.sockets.listening.insert(port, Socket::new(kind)));
+    }
+
+    /// Makes a socket for a flow, of which nothing else is known.
+    pub fn occupy(&mut self, peer: Endpoint, local: Endpoint, kind: Kind) {
+        self.adjust(|state| state.sockets.flows.insert(ends(peer, local), Socket::new(kind)));
+    }
+
+    /// Takes the flow's socket away, as a timer would.
+    pub fn forget(&mut self, peer: Endpoint, local: Endpoint) {
+        match self.socket(peer, local, Socket::kind) {
+            Some(Kind::Connected) => stack::close(peer, local),
+            _ => drop(self.adjust(|state| state.sockets.flows.remove(&ends(peer, local)))),
+        }
+    }
+
+    /// Changes whatever else there is.
+    pub fn adjust<R>(&mut self, change: impl FnOnce(&mut State) -> R) -> R {
+        state::with(change)
+    }
+
+    /// Reads something of a flow's own socket.
+    pub fn socket<R>(
+        &self,
+        peer: Endpoint,
+        local: Endpoint,
+        read: impl FnOnce(&Socket) -> R,
+    ) -> Option<R> {
+        state::with(|state| state.sockets.flows.get(&ends(peer, local)).map(|socket| read(socket)))
+    }
+
+    /// What the flow table says.
+    pub fn record(&self, peer: Endpoint, local: Endpoint) -> Option<FlowRecord> {
+        let key = FlowKey::new(NAMESPACE_COOKIE, Peer(peer), Local(local));
+        // SAFETY: read at once.
+        FLOWS.get_ptr(&key).map(|record| unsafe { *record })
+    }
+
+    /// How many records there are.
+    pub fn records(&self) -> usize {
+        FLOWS.count()
+    }
+
+    /// Receives a frame, and all that it makes come.
+    pub fn receive<P: Platform>(&mut self, frame: Box<Frame>) -> Vec<Run> {
+        /// A frame comes in, its clone once, and what is behind it once or twice.
+        const MOST: usize = 8;
+        let mut runs = Vec::new();
+        state::with(|state| state.queued.push_back(frame));
+        while let Some(frame) = state::with(|state| state.queued.pop_front()) {
+            runs.push(receive_one::<P>(frame));
+            assert!(runs.len() < MOST, "a frame comes back for ever");
+        }
+        runs
+    }
+
+    /// What was sent since the last time.
+    pub fn sent(&mut self) -> Vec<Box<Frame>> {
+        self.adjust(|state| core::mem::take(&mut state.sent))
+    }
+}
+
+/// An address and a port, from text.
+pub fn endpoint(text: &str) -> Endpoint {
+    text.parse::<SocketAddr>().expect("an address and a port").into()
+}
+
+fn put<T>(element: Option<*mut T>, value: T) {
+    let element = element.expect("an index within the map");
+    // SAFETY: an element of a map, of a plain type.
+    unsafe { element.write(value) };
+}
+
+fn receive_one<P: Platform>(mut frame: Box<Frame>) -> Run {
+    let before = frame.bytes().to_vec();
+    // What is of a VLAN is for that interface.
+    let own = frame.fields().vlan_tci.trailing_zeros() >= VLAN_BITS;
+    let segment = Segment::read(&before, false).filter(|_| own);
+    let socket = segment.and_then(|segment| {
+        let (peer, local) = (segment.source, segment.destination);
+        state::with(|state| state.sockets.find(peer, local).map(|socket| socket.kind()))
+    });
+    state::with(|state| state.redirect = None);
+    let verdict = ingress::run::<P>(&TcContext::new(&mut frame));
+    state::with(|state| state.sockets.assert_released());
+    let after = frame.bytes().to_vec();
+    let fate = match verdict {
+        TCX_NEXT => {
+            assert!(frame.is_consistent(), "the device's sum is not that of the frame");
+            if own {
+                stack::receive(&frame);
+            }
+            Fate::Passed
+        }
+        TCX_DROP => Fate::Dropped,
+        TCX_REDIRECT => redirect(frame),
+        _ => panic!("{verdict} is no verdict"),
+    };
+    Run { fate, before, after, socket }
+}
+
+fn redirect(mut frame: Box<Frame>) -> Fate {
+    let redirect = state::with(|state| state.redirect.take());
+    let (_, flags) = redirect.expect("a program that redirects says where");
+    frame.request = None;
+    if flags == 0 {
+        transmit(frame);
+        return Fate::Sent;
+    }
+    state::with(|state| state.queued.push_back(frame));
+    Fate::Queued
+}
+
+/// Sends a frame through the interface's egress.
+pub(super) fn transmit(mut frame: Box<Frame>) {
+    let verdict = egress::run(&TcContext::new(&mut frame));
+    match verdict {
+        TCX_NEXT => state::with(|state| state.sent.push(frame)),
+        TCX_DROP => {}
+        _ => panic!("{verdict} is no verdict"),
+    }
+}

@@ -1,0 +1,65 @@
+//! A simulated kernel: what the programs need to run on the host, in unit tests and under a fuzzer.
+//!
+//! It has the interface of the crate that the programs use on the BPF target, and the kernel's rules: what the kernel
+//! refuses is refused here, and what the verifier would refuse (a socket that is not released) is a panic. All its
+//! state belongs to one thread. [`machine::Machine`] is the host around it, with a small TCP of its own.
+
+pub mod frame;
+#[cfg(test)]
+mod function_tests;
+pub mod helpers;
+pub mod machine;
+pub mod maps;
+mod numbers;
+pub mod programs;
+pub mod sockets;
+mod stack;
+pub mod state;
+#[cfg(test)]
+mod tests;
+pub mod wire;
+
+use core::ffi::c_void;
+
+pub use aya_ebpf_bindings::bindings;
+pub use aya_ebpf_macros as macros;
+pub use maps as btf_maps;
+use proxyip_common::settings::KFUNC_ASSIGN;
+
+/// A context of any kind.
+pub trait EbpfContext {
+    /// The context as the helpers want it.
+    fn as_ptr(&self) -> *mut c_void;
+}
+
+/// A number that the agent sets before it loads the programs.
+pub struct Global<T>(T);
+
+impl<T: Copy> Global<T> {
+    /// With the value that it has unless it is set.
+    pub const fn new(value: T) -> Self {
+        Self(value)
+    }
+
+    /// The value.
+    pub fn load(&self) -> T {
+        self.0
+    }
+}
+
+/// The address of the kernel function that stands behind a placeholder.
+pub fn function(address: u32) -> usize {
+    assert_eq!(address, KFUNC_ASSIGN, "an unknown kernel function");
+    sockets::assign as *const () as usize
+}
+
+/// Messages for the agent go nowhere, but their arguments are evaluated.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! host_message {
+    ($ctx:expr, $format:literal $(, $argument:expr)* $(,)?) => {{
+        let _ = ($ctx, $(&$argument),*);
+    }};
+}
+
+pub use crate::{host_message as debug, host_message as trace};

@@ -1,0 +1,293 @@
+//! Sockets, the helpers that find and read them, and the kernel function that makes one.
+
+#![allow(
+    clippy::missing_safety_doc,
+    reason = "the same for all: contexts, sockets and buffers are valid, as the verifier asks"
+)]
+
+use core::{ffi::c_void, mem::MaybeUninit};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    ptr, slice,
+};
+
+use proxyip_common::address::Endpoint;
+
+use super::{
+    bindings::{
+        __sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock, bpf_sock_tuple, bpf_tcp_sock, mptcp_sock,
+        tcp_sock,
+    },
+    frame::Frame,
+    numbers::{EINVAL, ENOMEM},
+    state,
+};
+use crate::kfunc::RequestAttributes;
+
+/// What a socket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It listens.
+    Listening,
+    /// It listens for MPTCP.
+    ListeningMptcp,
+    /// The kernel has answered a SYN.
+    Request,
+    /// Its connection is over.
+    TimeWait,
+    /// It has a connection.
+    Connected,
+}
+
+/// A request socket made by a program.
+#[derive(Clone, Copy, Debug)]
+pub struct Request;
+
+/// A socket. The first fields are what programs see.
+#[repr(C)]
+pub struct Socket {
+    common: bpf_sock,
+    tcp: bpf_tcp_sock,
+    kind: Kind,
+    references: u32,
+    storage: BTreeMap<usize, Box<[u64]>>,
+    /// Initial sequence numbers: the peer's and its own.
+    pub(super) isn: u32,
+    pub(super) iss: u32,
+    /// What the application has read.
+    pub received: Vec<u8>,
+}
+
+impl Socket {
+    /// A socket without a connection.
+    pub(super) fn new(kind: Kind) -> Box<Self> {
+        // SAFETY: numbers, for which zero is a value.
+        let (mut common, tcp): (bpf_sock, bpf_tcp_sock) =
+            unsafe { MaybeUninit::zeroed().assume_init() };
+        common.state = match kind {
+            Kind::Connected => 1,
+            Kind::TimeWait => 6,
+            Kind::Listening | Kind::ListeningMptcp => 10,
+            Kind::Request => 12,
+        };
+        Box::new(Self {
+            common,
+            tcp,
+            kind,
+            references: 0,
+            storage: BTreeMap::new(),
+            isn: 0,
+            iss: 0,
+            received: Vec::new(),
+        })
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The sequence number that it expects next.
+    pub fn next(&self) -> u32 {
+        self.tcp.rcv_nxt
+    }
+
+    pub(super) fn set_next(&mut self, next: u32) {
+        self.tcp.rcv_nxt = next;
+    }
+
+    pub(super) fn as_sock(&mut self) -> *mut bpf_sock {
+        ptr::from_mut(self).cast()
+    }
+
+    fn is_full(&self) -> bool {
+        !matches!(self.kind, Kind::Request | Kind::TimeWait)
+    }
+}
+
+/// Two ends as bytes, the peer's first.
+pub(super) type Ends = [u8; 36];
+
+pub(super) fn ends(peer: Endpoint, local: Endpoint) -> Ends {
+    let mut ends = [0; 36];
+    ends[..16].copy_from_slice(&peer.address());
+    ends[16..32].copy_from_slice(&local.address());
+    ends[32..34].copy_from_slice(&peer.port_bytes());
+    ends[34..].copy_from_slice(&local.port_bytes());
+    ends
+}
+
+/// All sockets. Their order is the same in each run, so that a fuzzer sees the same paths again.
+#[derive(Default)]
+pub struct Sockets {
+    /// By local port, in host order.
+    pub(super) listening: BTreeMap<u16, Box<Socket>>,
+    /// By their ends.
+    pub(super) flows: BTreeMap<Ends, Box<Socket>>,
+    /// How many references programs hold.
+    held: u32,
+}
+
+impl Sockets {
+    /// The socket that TCP would find.
+    pub(super) fn find(&mut self, peer: Endpoint, local: Endpoint) -> Option<&mut Socket> {
+        let socket = match self.flows.get_mut(&ends(peer, local)) {
+            Some(socket) => socket,
+            None => self.listening.get_mut(&local.port())?,
+        };
+        Some(socket)
+    }
+
+    /// A program that has ended holds none.
+    pub(super) fn assert_released(&self) {
+        assert_eq!(self.held, 0, "a program has kept a reference to a socket");
+    }
+}
+
+/// # Safety
+/// The pointer is a socket's, which nobody else uses meanwhile.
+unsafe fn socket<'a, T>(socket: *mut T) -> &'a mut Socket {
+    // SAFETY: programs have pointers to the first fields of sockets only.
+    let socket = unsafe { &mut *socket.cast::<Socket>() };
+    assert!(socket.references > 0, "a program uses a socket that it does not hold");
+    socket
+}
+
+/// Finds a socket and holds it.
+pub unsafe fn bpf_skc_lookup_tcp(
+    _ctx: *mut c_void,
+    tuple: *mut bpf_sock_tuple,
+    tuple_size: u32,
+    netns: u64,
+    flags: u64,
+) -> *mut bpf_sock {
+    assert_eq!((netns, flags), (u64::MAX, 0), "in its own namespace");
+    // SAFETY: the program's structure is initialised for `tuple_size` bytes.
+    let (peer, local) = unsafe {
+        let tuple = (*tuple).__bindgen_anon_1;
+        match tuple_size {
+            12 => {
+                let ends = tuple.ipv4;
+                (
+                    Endpoint::from_v4(ends.saddr.to_ne_bytes(), ends.sport.to_ne_bytes()),
+                    Endpoint::from_v4(ends.daddr.to_ne_bytes(), ends.dport.to_ne_bytes()),
+                )
+            }
+            36 => {
+                let ends = tuple.ipv6;
+                (
+                    Endpoint::from_words(ends.saddr, ends.sport),
+                    Endpoint::from_words(ends.daddr, ends.dport),
+                )
+            }
+            _ => panic!("{tuple_size} bytes are no tuple"),
+        }
+    };
+    state::with(|state| {
+        let Some(socket) = state.sockets.find(peer, local) else { return ptr::null_mut() };
+        socket.references += 1;
+        let socket = socket.as_sock();
+        state.sockets.held += 1;
+        socket
+    })
+}
+
+/// Lets go of a socket.
+pub unsafe fn bpf_sk_release(sock: *mut c_void) -> i64 {
+    // SAFETY: the program holds the socket.
+    unsafe { socket(sock) }.references -= 1;
+    state::with(|state| state.sockets.held -= 1);
+    0
+}
+
+/// The socket, if it is more than a request or a remainder.
+pub unsafe fn bpf_sk_fullsock(sk: *mut bpf_sock) -> *mut bpf_sock {
+    // SAFETY: the program holds the socket.
+    if unsafe { socket(sk) }.is_full() { sk } else { ptr::null_mut() }
+}
+
+/// What TCP knows of a full socket.
+pub unsafe fn bpf_tcp_sock(sk: *mut bpf_sock) -> *mut bpf_tcp_sock {
+    // SAFETY: the program holds the socket.
+    let socket = unsafe { socket(sk) };
+    if socket.is_full() { &raw mut socket.tcp } else { ptr::null_mut() }
+}
+
+/// The socket as the kernel's own type, if it is a full one.
+pub unsafe fn bpf_skc_to_tcp_sock(sk: *mut c_void) -> *mut tcp_sock {
+    // SAFETY: the program holds the socket.
+    if unsafe { socket(sk) }.is_full() { sk.cast() } else { ptr::null_mut() }
+}
+
+/// The socket as the kernel's own type, if it is one of MPTCP.
+pub unsafe fn bpf_skc_to_mptcp_sock(sk: *mut c_void) -> *mut mptcp_sock {
+    // SAFETY: the program holds the socket.
+    let mptcp = unsafe { socket(sk) }.kind == Kind::ListeningMptcp;
+    if mptcp { sk.cast() } else { ptr::null_mut() }
+}
+
+/// The memory of a socket in this map.
+pub unsafe fn bpf_sk_storage_get(
+    map: *mut c_void,
+    sk: *mut c_void,
+    value: *mut c_void,
+    flags: u64,
+) -> *mut c_void {
+    // SAFETY: the definition begins with the size of a value; the socket is held, or its event's.
+    let (size, socket) = unsafe { (*map.cast::<usize>(), &mut *sk.cast::<Socket>()) };
+    assert!(socket.is_full(), "the verifier refuses others");
+    let creates = flags & u64::from(BPF_SK_STORAGE_GET_F_CREATE) != 0;
+    let words = match socket.storage.entry(map as usize) {
+        Entry::Occupied(entry) => entry.into_mut(),
+        Entry::Vacant(_) if !creates || state::fails() => return ptr::null_mut(),
+        Entry::Vacant(entry) => {
+            let mut words = vec![0_u64; size.div_ceil(8)].into_boxed_slice();
+            if !value.is_null() {
+                let to = words.as_mut_ptr().cast();
+                // SAFETY: the program's value has that size, and so many words hold it.
+                unsafe { ptr::copy_nonoverlapping(value.cast::<u8>(), to, size) };
+            }
+            entry.insert(words)
+        }
+    };
+    words.as_mut_ptr().cast()
+}
+
+/// `bpf_sk_assign_tcp_reqsk()` (<https://elixir.bootlin.com/linux/v6.9/source/net/core/filter.c>).
+pub unsafe extern "C" fn assign(
+    skb: *mut __sk_buff,
+    listener: *mut c_void,
+    attributes: *mut RequestAttributes,
+    size: i32,
+) -> i32 {
+    const LARGEST_SCALE: u8 = 14;
+    // SAFETY: the context is a frame's, the program holds the listener, and the attributes are initialised.
+    let (frame, listener, wanted) = unsafe { (Frame::of(skb), socket(listener), &*attributes) };
+    // SAFETY: as many bytes as the structure has, without padding.
+    let bytes =
+        unsafe { slice::from_raw_parts(attributes.cast::<u8>(), size_of::<RequestAttributes>()) };
+    let least = match frame.fields().protocol.to_ne_bytes() {
+        [8, 0, ..] => 536,
+        [0x86, 0xdd, ..] => 1280 - 60,
+        _ => return EINVAL as i32,
+    };
+    let sysctls = state::with(|state| state.sysctls);
+    let refused = size != bytes.len() as i32
+        || wanted.reserved != [0; 3]
+        || listener.kind != Kind::Listening
+        || wanted.mss < least
+        || wanted.wscale_ok != 0
+            && (!sysctls.window_scaling
+                || wanted.snd_wscale > LARGEST_SCALE
+                || wanted.rcv_wscale > LARGEST_SCALE)
+        || wanted.sack_ok != 0 && !sysctls.sack
+        || wanted.tstamp_ok != 0 && !sysctls.timestamps;
+    if refused {
+        return EINVAL as i32;
+    }
+    if state::fails() {
+        return ENOMEM as i32;
+    }
+    frame.request = Some(Request);
+    0
+}

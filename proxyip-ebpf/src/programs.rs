@@ -1,0 +1,62 @@
+//! The entry points of the kernel programs. Each calls one function and returns its verdict.
+#![allow(missing_docs, reason = "the entry points' documents do not survive their macros")]
+#![allow(clippy::needless_pass_by_value, reason = "the macros hand over the context by value")]
+#![allow(unreachable_pub, reason = "nothing is reachable from outside a program")]
+
+use aya_ebpf::{
+    macros::{cgroup_sock_addr, classifier, sock_ops},
+    programs::{SockAddrContext, SockOpsContext, TcContext},
+};
+use proxyip_ebpf::{
+    egress, ingress, peername,
+    platform::{Basic, Modern},
+    sockops,
+};
+
+/// TC ingress, Linux 6.9 and later.
+#[classifier]
+pub fn proxyip_ingress(ctx: TcContext) -> i32 {
+    ingress::run::<Modern>(&ctx)
+}
+
+/// TC ingress, Linux 5.10 and later: without the accept hand-off.
+#[classifier]
+pub fn proxyip_ingress_basic(ctx: TcContext) -> i32 {
+    ingress::run::<Basic>(&ctx)
+}
+
+/// TC egress.
+#[classifier]
+pub fn proxyip_egress(ctx: TcContext) -> i32 {
+    egress::run(&ctx)
+}
+
+/// Follows connections handed over through their life.
+#[sock_ops]
+pub fn proxyip_sockops(ctx: SockOpsContext) -> u32 {
+    sockops::run(&ctx);
+    1
+}
+
+/// `accept()` and `getpeername()` on `AF_INET` sockets.
+#[cgroup_sock_addr(getpeername4)]
+pub fn proxyip_getpeername4(ctx: SockAddrContext) -> i32 {
+    peername::v4(&ctx);
+    1
+}
+
+/// `accept()` and `getpeername()` on `AF_INET6` sockets.
+#[cgroup_sock_addr(getpeername6)]
+pub fn proxyip_getpeername6(ctx: SockAddrContext) -> i32 {
+    peername::v6(&ctx);
+    1
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
