@@ -84,10 +84,19 @@ impl Flows {
     }
 }
 
-/// Bounded; the oldest entry makes room. Its keys are those of `order`.
+/// Bytes of TLVs for each entry that there is room for: more than load balancers send. A flow may have more if others
+/// have less.
+const SHARE: usize = 256;
+
+/// Bounded; the oldest entries make room. Its keys are those of `order`.
+///
+/// Not every entry is removed in the end: nothing tells of connections that the stack never established, and events
+/// may be lost.
 #[derive(Debug)]
 struct Memory {
     limit: usize,
+    /// Of all TLVs.
+    bytes: usize,
     entries: HashMap<FlowKey, (u64, Remembered)>,
     order: BTreeMap<u64, FlowKey>,
     next: u64,
@@ -103,24 +112,26 @@ struct Remembered {
 
 impl Memory {
     fn new(limit: usize) -> Self {
-        Self { limit, entries: HashMap::new(), order: BTreeMap::new(), next: 0 }
+        Self { limit, bytes: 0, entries: HashMap::new(), order: BTreeMap::new(), next: 0 }
     }
 
     fn insert(&mut self, key: FlowKey, remembered: Remembered) {
         self.remove(&key);
-        if self.entries.len() >= self.limit
-            && let Some((_, oldest)) = self.order.pop_first()
-        {
-            self.entries.remove(&oldest);
+        let bytes = remembered.tlvs.len();
+        while self.entries.len() >= self.limit || self.bytes + bytes > self.limit * SHARE {
+            let Some(oldest) = self.order.values().next().copied() else { break };
+            self.remove(&oldest);
         }
+        self.bytes += bytes;
         self.entries.insert(key, (self.next, remembered));
         self.order.insert(self.next, key);
         self.next += 1;
     }
 
     fn remove(&mut self, key: &FlowKey) {
-        if let Some((number, _)) = self.entries.remove(key) {
+        if let Some((number, remembered)) = self.entries.remove(key) {
             self.order.remove(&number);
+            self.bytes -= remembered.tlvs.len();
         }
     }
 
@@ -203,6 +214,26 @@ pub(crate) mod tests {
         assert_eq!(known, [true, false, true]);
         let memory = flows.memory();
         assert_eq!((memory.entries.len(), memory.order.len()), (2, 2));
+    }
+
+    #[test]
+    fn long_tlvs_push_out_several_entries() {
+        let mut memory = Memory::new(4);
+        let ports = [("10.0.0.2:1", 100), ("10.0.0.2:2", 300), ("10.0.0.2:3", 4 * SHARE - 400)];
+        let insert = |memory: &mut Memory, (peer, length)| {
+            let tlvs = vec![0; length].into();
+            memory.insert(key(peer), Remembered { handed_over_ns: 1, tlvs });
+        };
+        for (peer, length) in ports {
+            insert(&mut memory, (peer, length));
+        }
+        assert_eq!((memory.entries.len(), memory.bytes), (3, 4 * SHARE));
+        insert(&mut memory, ("10.0.0.2:4", 101));
+        assert_eq!((memory.entries.len(), memory.order.len()), (2, 2));
+        assert_eq!(memory.bytes, 4 * SHARE - 400 + 101);
+        memory.remove(&key("10.0.0.2:3"));
+        memory.remove(&key("10.0.0.2:4"));
+        assert_eq!((memory.entries.len(), memory.bytes), (0, 0));
     }
 
     #[test]

@@ -92,6 +92,8 @@ pub const fn verdict(reason: DropReason) -> &'static str {
     match reason {
         R::HeaderMissing
         | R::HeaderIncomplete
+        | R::HeaderTimeout
+        | R::HeaderForgotten
         | R::HeaderTooLong
         | R::VersionRefused
         | R::UnknownRefused
@@ -111,11 +113,13 @@ pub const fn verdict(reason: DropReason) -> &'static str {
         | R::AssignRefused
         | R::TranslationTable
         | R::HandshakeUnknown
+        | R::Signed
         | R::StackRefuses => "reset",
         R::UntrustedDropped
         | R::Checksum
         | R::Fragment
         | R::ExtensionHeader
+        | R::Hidden
         | R::SynAckFailed
         | R::ReplyFailed
         | R::TrimFailed

@@ -152,7 +152,7 @@ async fn agent(config: Config, kernel_log: KernelLog) -> Result<()> {
         result = events.run(|event, header| recorder.borrow_mut().handle(event, header)) => {
             result.context("the kernel's events cannot be read").map(never)
         }
-        result = maintenance.run() => {
+        result = maintenance.run(|event| recorder.borrow_mut().handle(event, &[])) => {
             result.context("the kernel programs' settings cannot be kept current").map(never)
         }
         result = api::serve(&socket, shared) => result.context("the API cannot go on").map(never),

@@ -18,6 +18,9 @@ use super::{
 /// Of the tables whose size can be chosen.
 const MIN_ENTRIES: u32 = 1024;
 const MAX_ENTRIES: u32 = 16_777_216;
+/// In seconds.
+const MAX_HEADER_TIMEOUT: u32 = 300;
+const MAX_HANDSHAKE_TIMEOUT: u32 = 86_400;
 
 pub(super) fn read(text: &str) -> Result<Config, Vec<Problem>> {
     let mut report = Report::new(text);
@@ -46,6 +49,14 @@ pub(super) fn read(text: &str) -> Result<Config, Vec<Problem>> {
             .map(|table| agent(&mut report, table))
             .unwrap_or_default(),
     };
+    if let Some(listener) = config
+        .listeners
+        .iter()
+        .find(|listener| listener.header_timeout >= config.agent.handshake_timeout)
+    {
+        let fault = Fault::HandshakeTimeoutTooShort(listener.name.clone());
+        report.add(0, "agent.handshake_timeout", fault);
+    }
     let problems = report.into_problems();
     if problems.is_empty() { Ok(config) } else { Err(problems) }
 }
@@ -118,8 +129,16 @@ fn listeners(report: &mut Report, root: Table) -> Vec<Listener> {
 }
 
 fn listener(report: &mut Report, table: Table) -> Listener {
-    const KNOWN: &[&str] =
-        &["name", "ports", "trusted", "untrusted", "versions", "hand_off", "unknown"];
+    const KNOWN: &[&str] = &[
+        "name",
+        "ports",
+        "trusted",
+        "untrusted",
+        "versions",
+        "hand_off",
+        "unknown",
+        "header_timeout",
+    ];
     table.check_keys(report, KNOWN, &["allow", "deny", "denied", "mark"]);
     let default = Listener::default();
     let untrusted = [
@@ -142,6 +161,9 @@ fn listener(report: &mut Report, table: Table) -> Listener {
         versions: versions(report, table).unwrap_or(default.versions),
         unknown: table.choice(report, "unknown", &unknown).unwrap_or(default.unknown),
         hand_off: table.choice(report, "hand_off", &hand_off).unwrap_or(default.hand_off),
+        header_timeout: table
+            .seconds(report, "header_timeout", MAX_HEADER_TIMEOUT)
+            .unwrap_or(default.header_timeout),
     }
 }
 
@@ -231,7 +253,8 @@ fn log(report: &mut Report, table: Table) -> Log {
 }
 
 fn agent(report: &mut Report, table: Table) -> Agent {
-    table.check_keys(report, &["pin_path", "max_flows", "max_translated"], &[]);
+    let known = ["pin_path", "max_flows", "max_translated", "handshake_timeout"];
+    table.check_keys(report, &known, &[]);
     let default = Agent::default();
     let mut entries = |key| table.number(report, key, MIN_ENTRIES, MAX_ENTRIES);
     let max_flows = entries("max_flows").unwrap_or(default.max_flows);
@@ -240,5 +263,8 @@ fn agent(report: &mut Report, table: Table) -> Agent {
         pin_path: table.absolute_path(report, "pin_path").unwrap_or(default.pin_path),
         max_flows,
         max_translated,
+        handshake_timeout: table
+            .seconds(report, "handshake_timeout", MAX_HANDSHAKE_TIMEOUT)
+            .unwrap_or(default.handshake_timeout),
     }
 }

@@ -12,8 +12,10 @@ mod tests;
 mod value;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ipnet::IpNet;
+use proxyip_common::cookie::EPOCH_NS;
 pub use proxyip_common::settings::{HandOffChoice, Untrusted};
 
 pub use self::problem::{ConfigError, Fault, Problem};
@@ -31,6 +33,8 @@ const DEFAULT_LISTENER: &str = "default";
 const DEFAULT_MAX_FLOWS: u32 = 262_144;
 /// Entries of the table of translated connections.
 const DEFAULT_MAX_TRANSLATED: u32 = 262_144;
+/// How long a header that has begun may take.
+const DEFAULT_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +86,8 @@ pub struct Listener {
     pub unknown: Unknown,
     /// How connections are given to the application.
     pub hand_off: HandOffChoice,
+    /// How long after its first byte a header must be complete, 1 to 300 s.
+    pub header_timeout: Duration,
 }
 
 /// `versions` of a listener; at least one is allowed.
@@ -149,6 +155,8 @@ pub struct Agent {
     pub max_flows: u32,
     /// How many connections can be translated at a time, 1024 to 16777216.
     pub max_translated: u32,
+    /// How long the accept hand-off waits for a header's first byte, at least, 1 to 86400 s; at most twice as long.
+    pub handshake_timeout: Duration,
 }
 
 /// How much the kernel programs say.
@@ -233,6 +241,7 @@ impl Default for Listener {
             versions: Versions { v1: true, v2: true },
             unknown: Unknown::Accept,
             hand_off: HandOffChoice::Auto,
+            header_timeout: DEFAULT_HEADER_TIMEOUT,
         }
     }
 }
@@ -261,6 +270,7 @@ impl Default for Agent {
             pin_path: DEFAULT_PIN_PATH.into(),
             max_flows: DEFAULT_MAX_FLOWS,
             max_translated: DEFAULT_MAX_TRANSLATED,
+            handshake_timeout: Duration::from_nanos(EPOCH_NS),
         }
     }
 }

@@ -76,6 +76,8 @@ pub enum Fault {
     Empty(&'static str),
     #[error("must be a number from {least} to {most}")]
     OutOfRange { least: u32, most: u32 },
+    #[error("must be longer than the header_timeout of listener {0:?}")]
+    HandshakeTimeoutTooShort(String),
     #[error("more than {0} are not supported")]
     TooMany(u32),
     #[error(

@@ -3,6 +3,7 @@
 //! By hand and not by deriving `Deserialize`, since that ends at the first error.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
@@ -163,6 +164,11 @@ impl<'a, 'i> Table<'a, 'i> {
             report.add(node.span().start, self.path(key), Fault::OutOfRange { least, most });
         }
         number
+    }
+
+    /// The seconds of `key`, from 1 to `most`; `None` if absent or reported.
+    pub(super) fn seconds(self, report: &mut Report, key: &str, most: u32) -> Option<Duration> {
+        self.number(report, key, 1, most).map(|seconds| Duration::from_secs(seconds.into()))
     }
 
     /// The list of `key`; `None` if absent or reported.

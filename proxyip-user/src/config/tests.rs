@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use std::time::Duration;
+
 use super::*;
 
 /// A file that is right.
@@ -19,6 +21,7 @@ untrusted = "reset"
 versions = ["v2"]
 hand_off = "accept"
 unknown = "reset"
+header_timeout = 20
 
 [[listener]]
 name = "web"
@@ -37,6 +40,7 @@ path = "/var/log/flows"
 pin_path = "/sys/fs/bpf/a"
 max_flows = 1024
 max_translated = 2048
+handshake_timeout = 60
 "#;
 
 /// The least there can be.
@@ -65,6 +69,7 @@ fn every_key_is_read() {
                 versions: Versions { v1: false, v2: true },
                 unknown: Unknown::Reset,
                 hand_off: HandOffChoice::Accept,
+                header_timeout: Duration::from_secs(20),
             },
             Listener {
                 name: "web".into(),
@@ -76,7 +81,12 @@ fn every_key_is_read() {
         ],
         api: Api { socket: "/run/a.sock".into() },
         log: Log { flows: FlowFormat::Off, path: Some("/var/log/flows".into()) },
-        agent: Agent { pin_path: "/sys/fs/bpf/a".into(), max_flows: 1024, max_translated: 2048 },
+        agent: Agent {
+            pin_path: "/sys/fs/bpf/a".into(),
+            max_flows: 1024,
+            max_translated: 2048,
+            handshake_timeout: Duration::from_mins(1),
+        },
     };
     assert_eq!(Config::from_toml(GOOD), Ok(expected));
 }
@@ -104,6 +114,10 @@ fn each_mistake_has_its_line_key_and_sentence() {
         ("[log]\nflows = 'xml'", "2: log.flows: \"xml\" is not one of json, off"),
         ("[log]\nflows = true", "2: log.flows: must be a string, not a boolean"),
         ("[agent]\nmax_flows = 1023", "2: agent.max_flows: must be a number from 1024 to 16777216"),
+        (
+            "[agent]\nhandshake_timeout = 0",
+            "2: agent.handshake_timeout: must be a number from 1 to 86400",
+        ),
         ("[agent]\nmax_flows = 1.5", "2: agent.max_flows: must be an integer, not a float"),
         (
             "[agent]\nmax_translated = 1",
@@ -166,6 +180,7 @@ fn each_mistake_in_a_listener() {
         ("versions = []", "versions: must name at least one version"),
         ("versions = ['v3']", "versions: \"v3\" is not one of v1, v2"),
         ("unknown = 'drop'", "unknown: \"drop\" is not one of accept, reset"),
+        ("header_timeout = 301", "header_timeout: must be a number from 1 to 300"),
         ("hand_off = 'x'", "hand_off: \"x\" is not one of auto, accept, translate, observe"),
         ("allow = []", "allow: not supported by this version"),
         ("denied = 'mark'", "denied: not supported by this version"),

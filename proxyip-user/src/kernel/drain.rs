@@ -15,6 +15,7 @@ use super::filters::Place;
 use super::guard;
 use super::maps::open;
 use super::namespace::Namespace;
+use super::partial_headers::end_begun;
 use super::pins::{self, link_directory, map_directory};
 use super::pod::Raw;
 use super::translations::TranslationMap;
@@ -45,6 +46,8 @@ pub fn detach(pin_path: &Path, patience: Duration, mut tell: impl FnMut(String))
 fn drain(pin_path: &Path, patience: Duration, tell: &mut impl FnMut(String)) -> Result<()> {
     // No new ones from here on.
     guard::retire_all(&mut open(pin_path, "PORTS")?)?;
+    // The kernel would take the rest of a header for the payload.
+    end_begun(pin_path)?;
     let translations = TranslationMap::open(pin_path)?;
     let deadline = Instant::now() + patience;
     let mut word = Instant::now();
@@ -78,14 +81,14 @@ fn cut(
         open(pin_path, "FLOWS")?;
     let mut namespaces = HashMap::new();
     for key in connections {
-        let namespace =
-            namespaces.entry(key.namespace).or_insert_with(|| find(pin_path, key.namespace));
+        let entered =
+            namespaces.entry(key.namespace).or_insert_with(|| namespace(pin_path, key.namespace));
         // First the name: the flow is forgotten when its socket ends.
         let client = match flows.get(&Raw(*key), 0) {
             Ok(Raw(record)) => record.client.to_string(),
             Err(_) => "not known any more".into(),
         };
-        let ended = match namespace {
+        let ended = match entered {
             Some(namespace) => namespace.run(|| Ok(destroy(key)))?,
             None => Err(io::ErrorKind::NotFound.into()),
         };
@@ -104,7 +107,7 @@ fn cut(
 }
 
 /// The namespace with this cookie; where there are no cookies, the one that is served.
-fn find(pin_path: &Path, cookie: u64) -> Option<Namespace> {
+pub(super) fn namespace(pin_path: &Path, cookie: u64) -> Option<Namespace> {
     if cookie != 0 {
         return Namespace::with_cookie(cookie);
     }

@@ -11,6 +11,7 @@ use ipnet::{IpNet, Ipv6Net};
 use proxyip_common::address::Endpoint;
 use proxyip_common::settings::{ListenerSettings, MAX_LISTENERS, RETIRED, ScopedAddress};
 
+use super::clock::nanoseconds;
 use super::maps::take;
 use super::pod::Raw;
 use crate::config::{Listener, Unknown};
@@ -93,6 +94,7 @@ fn listener_settings(listener: &Listener) -> ListenerSettings {
         untrusted: listener.untrusted as u8,
         hand_off: listener.hand_off as u8,
         reserved: [0; 5],
+        header_timeout_ns: nanoseconds(listener.header_timeout),
     }
 }
 

@@ -5,6 +5,7 @@ use std::fs;
 use anyhow::{Context, Result};
 use aya::maps::{Array, MapData, MapInfo};
 use aya::programs::{CgroupSockAddr, SchedClassifier, SockOps};
+use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use proxyip_common::settings::{MAX_NAMESPACES, NamespaceSettings};
@@ -28,11 +29,14 @@ const PINNED: &[&str] = &[
     "FLOWS",
     "HANDSHAKES",
     "TRANSLATIONS",
-    "TRANSLATING",
+    "PARTIAL_HEADERS",
+    "HEADER_BYTES",
+    "IN_USE",
     "SOCKETS",
     "EVENTS",
     "COUNTERS",
     "DROPS",
+    "DROPS_BY_AGENT",
     "LEFT_TO_KERNEL",
     "LISTENER_COUNTERS",
 ];
@@ -87,7 +91,7 @@ impl<'a> Loader<'a> {
                 format!("the {} program is refused by the kernel", direction.label())
             })?;
         }
-        let watcher = Watcher::new(&mut ebpf, index, cookie)?;
+        let watcher = Watcher::new(&mut ebpf, index, cookie, self.config.agent.handshake_timeout)?;
         let logger = match self.log {
             KernelLog::Off => None,
             _ => {
@@ -107,7 +111,7 @@ impl<'a> Loader<'a> {
         for map in PINNED {
             loader.map_pin_path(map, directory.join(map));
         }
-        for (map, size) in self.sizes() {
+        for (map, size) in self.sizes().into_iter().chain(sizes_by_processors()) {
             loader.map_max_entries(map, size);
         }
         loader.override_global("NAMESPACE", &namespace, true);
@@ -141,6 +145,15 @@ impl<'a> Loader<'a> {
             }
         }
     }
+}
+
+/// The tables of headers that have begun. Of an LRU table each processor keeps 128 free entries for itself, in which
+/// nothing is left for others if it is small (<https://git.kernel.org/torvalds/c/d4adf1c9ee77>).
+fn sizes_by_processors() -> [(&'static str, u32); 2] {
+    const EACH: u32 = 256;
+    let processors = nr_cpus().ok().and_then(|count| u32::try_from(count).ok()).unwrap_or(1);
+    let by_processors = processors.saturating_mul(EACH);
+    [("PARTIAL_HEADERS", by_processors.max(16_384)), ("HEADER_BYTES", by_processors.max(1024))]
 }
 
 /// What is to be attached in a namespace.

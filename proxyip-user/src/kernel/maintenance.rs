@@ -4,10 +4,12 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use anyhow::Result;
+use proxyip_common::event::Event;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::gap::Gap;
+use super::partial_headers::PartialHeaders;
 use super::reasons::Reasons;
 use super::secrets::Secrets;
 
@@ -16,15 +18,17 @@ pub struct Maintenance {
     pub(super) secrets: Secrets,
     pub(super) gap: Gap,
     pub(super) reasons: Reasons,
+    pub(super) partial_headers: PartialHeaders,
     pub(super) failures: Receiver<anyhow::Error>,
 }
 
 impl Maintenance {
-    /// Keeps the secrets current and watches what becomes of connections, until dropped.
+    /// Keeps the secrets current and watches what becomes of connections, until dropped; `tell` gets those that are
+    /// refused.
     ///
     /// # Errors
     /// If a map cannot be read or written, or a thread of the agent cannot go on.
-    pub async fn run(mut self) -> Result<Infallible> {
+    pub async fn run(mut self, tell: impl Fn(&Event)) -> Result<Infallible> {
         const PERIOD: Duration = Duration::from_secs(1);
         let mut ticks = interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -34,6 +38,7 @@ impl Maintenance {
                     self.secrets.rotate()?;
                     self.gap.check()?;
                     self.reasons.check()?;
+                    self.partial_headers.check(&tell)?;
                 }
                 Some(error) = self.failures.recv() => return Err(error),
             }

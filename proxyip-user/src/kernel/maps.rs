@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use aya::Ebpf;
-use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
+use aya::{Ebpf, Pod};
 use proxyip_common::address::{Local, Peer};
 use proxyip_common::counter::{Counter, DropReason, Reason};
 use proxyip_common::flow::{FlowKey, FlowRecord};
@@ -75,6 +75,7 @@ pub(super) type PerCpu = PerCpuArray<MapData, u64>;
 pub struct CounterMap {
     counters: Arc<PerCpu>,
     drops: Arc<PerCpu>,
+    drops_by_agent: Arc<Array<MapData, u64>>,
     left_to_kernel: Arc<PerCpu>,
 }
 
@@ -83,6 +84,7 @@ impl CounterMap {
         Ok(Self {
             counters: Arc::new(take(ebpf, "COUNTERS")?),
             drops: Arc::new(take(ebpf, "DROPS")?),
+            drops_by_agent: Arc::new(take(ebpf, "DROPS_BY_AGENT")?),
             left_to_kernel: Arc::new(take(ebpf, "LEFT_TO_KERNEL")?),
         })
     }
@@ -100,7 +102,12 @@ impl CounterMap {
     /// # Errors
     /// If the map cannot be read.
     pub fn drops(&self) -> Result<Vec<(DropReason, u64)>> {
-        read(&self.drops, DropReason::ALL, |reason| *reason as u32)
+        let mut drops = read(&self.drops, DropReason::ALL, |reason| *reason as u32)?;
+        for (reason, count) in &mut drops {
+            let by_agent = self.drops_by_agent.get(&(*reason as u32), 0);
+            *count += by_agent.context("the counters cannot be read")?;
+        }
+        Ok(drops)
     }
 
     /// Connections left to the kernel by reason.
@@ -149,4 +156,20 @@ where
     let map = MapData::from_pin(&pin).and_then(Map::from_map_data);
     let map = map.with_context(|| format!("{} cannot be opened", pin.display()))?;
     T::try_from(map).with_context(|| format!("map {name} is of another kind"))
+}
+
+/// Removes an entry; one that has gone meanwhile is no error.
+pub(super) fn remove<K: Pod, V: Pod>(
+    map: &mut HashMap<MapData, K, V>,
+    key: &K,
+) -> Result<(), MapError> {
+    match map.remove(key) {
+        Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error))
+            if error.io_error.kind() == std::io::ErrorKind::NotFound =>
+        {
+            Ok(())
+        }
+        result => result,
+    }
 }

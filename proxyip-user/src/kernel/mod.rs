@@ -19,10 +19,12 @@ mod maintenance;
 mod maps;
 mod namespace;
 mod netstat;
-mod object;
+pub mod object;
+mod partial_headers;
 mod pins;
-mod pod;
+pub mod pod;
 mod reasons;
+mod reset;
 mod routes;
 mod secrets;
 mod sysctl;
@@ -49,6 +51,7 @@ use self::loader::{Instance, Loader, program_of};
 pub use self::maintenance::Maintenance;
 pub use self::maps::{CounterMap, FlowMap};
 use self::namespace::Namespace;
+use self::partial_headers::PartialHeaders;
 use self::reasons::Reasons;
 use self::secrets::Secrets;
 use self::translations::Collector;
@@ -97,17 +100,19 @@ impl Kernel {
         let pin_path = &config.agent.pin_path;
         let mut links = Links::new(pin_path, capability.tcx)?;
         let retired = guard::write(&mut sockets, &config.listeners)?;
-        let secrets = Secrets::new(&mut sockets)?;
+        let secrets = Secrets::new(&mut sockets, config.agent.handshake_timeout)?;
         // Sockets first: a connection that is handed over must be seen when it is established.
         links.sock_ops(program_of(&mut sockets, SOCK_OPS)?, &cgroup)?;
         for name in GETPEERNAME {
             links.getpeername(program_of(&mut sockets, name)?, name, &cgroup)?;
         }
+        let entrances = entrances(&namespaces)?;
         let (failed, failures) = channel(1);
         let seen = attach(namespaces, instances, &mut links, &failed)?;
         let translations = TranslationMap::open(pin_path)?;
         detach_others(&links, &translations)?;
 
+        let partial_headers = PartialHeaders::open(pin_path, &config.listeners, entrances)?;
         let listeners = ListenerMap::open(pin_path)?;
         let watched: Vec<_> = seen.iter().map(|(_, seen)| seen.clone()).collect();
         Collector::new(pin_path, retired, watched.clone())?.spawn(failed)?;
@@ -117,6 +122,7 @@ impl Kernel {
                 secrets,
                 gap: Gap::new(config, listeners.clone(), watched)?,
                 reasons: Reasons::new(config, listeners.clone())?,
+                partial_headers,
                 failures,
             },
             view: View {
@@ -182,6 +188,11 @@ fn open_namespaces<'a>(
         namespaces.push(Served { namespace, netns, cookie, interfaces });
     }
     Ok(namespaces)
+}
+
+/// The namespaces once more, each with its cookie.
+fn entrances(namespaces: &[Served]) -> Result<Vec<(u64, Namespace)>> {
+    namespaces.iter().map(|one| Ok((one.cookie, Namespace::open(one.netns)?))).collect()
 }
 
 /// Attaches to the interfaces of each namespace, and follows it from then on.

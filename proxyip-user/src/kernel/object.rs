@@ -18,7 +18,8 @@ const CALL: u8 = 0x85;
 const KFUNC: u8 = 2 << 4;
 
 /// The BTF id of [`ASSIGN`] in the running kernel; `None` if there is no such function, or no BTF.
-pub(super) fn assign() -> Option<u32> {
+#[must_use]
+pub fn assign() -> Option<u32> {
     let found = Btf::from_sys_fs().and_then(|btf| btf.id_by_type_name_kind(ASSIGN, BtfKind::Func));
     found.inspect_err(|error| tracing::debug!("no {ASSIGN}(): {error}")).ok()
 }
@@ -28,7 +29,7 @@ pub(super) fn assign() -> Option<u32> {
 ///
 /// # Errors
 /// If the object was built wrongly.
-pub(super) fn object(assign: Option<u32>) -> Result<Vec<u8>> {
+pub fn object(assign: Option<u32>) -> Result<Vec<u8>> {
     let mut object = OBJECT.to_vec();
     if let Some(id) = assign {
         let calls = patch(&mut object, KFUNC_ASSIGN, id);

@@ -1,13 +1,14 @@
 //! The shared types as map keys and values.
 
 use aya::Pod;
-use proxyip_common::flow::{FlowKey, FlowRecord, Translation};
+use proxyip_common::flow::{FlowKey, FlowRecord, Handshake, Translation};
+use proxyip_common::partial::{HeaderBytes, PartialHeader};
 use proxyip_common::settings::{ListenerSettings, NamespaceSettings, ScopedAddress};
 
 /// A shared type, readable from and writable to a map as it is.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Raw<T>(pub(super) T);
+pub struct Raw<T>(pub T);
 
 macro_rules! pod {
     ($($type:ty)*) => {$(
@@ -16,4 +17,7 @@ macro_rules! pod {
     )*};
 }
 
-pod! { FlowKey FlowRecord ListenerSettings NamespaceSettings ScopedAddress Translation }
+pod! {
+    FlowKey FlowRecord Handshake HeaderBytes ListenerSettings NamespaceSettings PartialHeader ScopedAddress
+    Translation
+}

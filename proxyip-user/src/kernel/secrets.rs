@@ -1,35 +1,40 @@
 //! The cookie's secrets: random, and changed with the epochs.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use aya::Ebpf;
 use aya::maps::{Array, MapData};
 use proxyip_common::cookie::{SECRETS, Secret, epoch};
 
-use super::clock::now_ns;
+use super::clock::{nanoseconds, now_ns};
 use super::maps::take;
 
 /// Writes the secrets.
 pub(super) struct Secrets {
     map: Array<MapData, Secret>,
+    epoch_ns: u64,
     epoch: u64,
 }
 
 impl Secrets {
     /// Fills the slots that are empty: those of an agent before this one hold for handshakes in flight.
-    pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self> {
+    /// A secret's time is the handshake's.
+    pub(super) fn new(ebpf: &mut Ebpf, handshake_timeout: Duration) -> Result<Self> {
         let mut map: Array<MapData, Secret> = take(ebpf, "SECRETS")?;
         for slot in 0..SECRETS {
             if map.get(&slot, 0).context("the secrets cannot be read")? == [0; 2] {
                 set(&mut map, slot)?;
             }
         }
-        Ok(Self { map, epoch: now()? })
+        let epoch_ns = nanoseconds(handshake_timeout);
+        Ok(Self { map, epoch_ns, epoch: epoch(now_ns()?, epoch_ns) })
     }
 
     /// When an epoch has begun, renews the secret of the epoch after the next. Should the agent not live to
     /// do so, old secrets come round again, but never with the same epoch in the hash.
     pub(super) fn rotate(&mut self) -> Result<()> {
-        let now = now()?;
+        let now = epoch(now_ns()?, self.epoch_ns);
         if now != self.epoch {
             self.epoch = now;
             let slot = (now + 2) % u64::from(SECRETS);
@@ -37,10 +42,6 @@ impl Secrets {
         }
         Ok(())
     }
-}
-
-fn now() -> Result<u64> {
-    Ok(epoch(now_ns()?))
 }
 
 fn set(map: &mut Array<MapData, Secret>, slot: u32) -> Result<()> {

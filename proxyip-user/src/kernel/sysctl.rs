@@ -13,7 +13,7 @@ const RMEM_MAX: u64 = 212_992;
 /// Largest shift count of RFC 7323 §2.3.
 const MAX_SHIFT: u32 = 14;
 
-/// The settings as they are now; cookie and timestamp offset are left at 0.
+/// The settings as they are now; cookie, epoch and timestamp offset are left at 0.
 ///
 /// # Errors
 /// If a sysctl that every kernel has cannot be read.
@@ -35,6 +35,7 @@ pub(super) fn read() -> Result<NamespaceSettings> {
     }
     Ok(NamespaceSettings {
         cookie: 0,
+        epoch_ns: 0,
         timestamp_offset: 0,
         window: window(default),
         window_scale: window_scale(largest.max(rmem_max)),

@@ -15,7 +15,7 @@ use proxyip_common::flow::{FlowKey, Translation};
 use tokio::sync::mpsc::Sender;
 
 use super::clock::now_ns;
-use super::maps::open;
+use super::maps::{open, remove};
 use super::pod::Raw;
 use super::watcher::Seen;
 
@@ -138,10 +138,7 @@ impl Collector {
                 return Err(error).context("the translated connections cannot be read");
             }
         }
-        match self.table.remove(&Raw(*key)) {
-            Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
-            Err(error) => Err(error).context("the translated connections cannot be written"),
-        }
+        remove(&mut self.table, &Raw(*key)).context("the translated connections cannot be written")
     }
 }
 

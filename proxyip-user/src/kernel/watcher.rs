@@ -16,6 +16,7 @@ use rtnetlink::{MulticastGroup, new_multicast_connection};
 use tokio::sync::mpsc::Sender;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use super::clock::nanoseconds;
 use super::maps::take;
 use super::namespace::Namespace;
 use super::pod::Raw;
@@ -67,6 +68,7 @@ pub(super) struct Watcher {
     table: LpmTrie<MapData, Raw<ScopedAddress>, u16>,
     index: u32,
     cookie: u64,
+    epoch_ns: u64,
     timestamp_offset: u32,
     written: Option<NamespaceSettings>,
     routes: Routes,
@@ -75,7 +77,12 @@ pub(super) struct Watcher {
 
 impl Watcher {
     /// Writes the settings before anything is attached. `index` is the namespace's place in `NAMESPACES`.
-    pub(super) fn new(ebpf: &mut Ebpf, index: u32, cookie: u64) -> Result<Self> {
+    pub(super) fn new(
+        ebpf: &mut Ebpf,
+        index: u32,
+        cookie: u64,
+        handshake_timeout: Duration,
+    ) -> Result<Self> {
         let settings: Array<MapData, Raw<NamespaceSettings>> = take(ebpf, "NAMESPACES")?;
         let Raw(old) = settings.get(&index, 0).context("the settings cannot be read")?;
         // The clock of timestamps must not jump when an agent takes over.
@@ -92,6 +99,7 @@ impl Watcher {
             table,
             index,
             cookie,
+            epoch_ns: nanoseconds(handshake_timeout),
             timestamp_offset,
             written: None,
             routes,
@@ -112,6 +120,7 @@ impl Watcher {
         self.seen.overflows.store(netstat::listen_overflows(), Ordering::Relaxed);
         let mut settings = NamespaceSettings {
             cookie: self.cookie,
+            epoch_ns: self.epoch_ns,
             timestamp_offset: self.timestamp_offset,
             ..sysctl::read()?
         };
