@@ -1,0 +1,251 @@
+//! The kernel programs on a simulated host.
+//!
+//! A fuzzer's bytes say how the host is configured, what four peers have to send, and in which order segments come.
+//! The programs must keep the promises in `promises.rs`; the simulated kernel sees to those that the verifier would
+//! want kept, and AddressSanitizer to memory.
+
+mod frames;
+pub mod input;
+mod peer;
+mod promises;
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use proxyip_common::{
+    cookie::EPOCH_NS,
+    settings::{HandOffChoice, ListenerSettings, NamespaceSettings},
+};
+use proxyip_ebpf::{
+    host::{
+        bindings::{BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_SUCCESS},
+        frame::Frame,
+        machine::Machine,
+        sockets::{Kind, Socket},
+        wire::{Segment, flags},
+    },
+    platform::{Basic, Modern},
+};
+
+use self::{
+    frames::{is_honest, is_signed},
+    input::{Configuration, Flow, Form, Input, Step},
+    peer::{GUARDED, Peer, peers},
+};
+
+/// A host and its peers.
+struct Site {
+    machine: Machine,
+    peers: [Peer; 4],
+    configuration: Configuration,
+    /// Whether nothing has happened that lets the programs leave connections to the kernel.
+    steady: bool,
+}
+
+/// Runs one input; returns what the application has read of each peer that it is connected with.
+pub fn check(input: &Input) -> Vec<Option<Vec<u8>>> {
+    let mut site = Site::new(input);
+    for step in &input.steps {
+        site.step(step);
+        site.check_peers();
+    }
+    site.received()
+}
+
+impl Site {
+    fn new(input: &Input) -> Self {
+        let configuration = input.configuration;
+        let mut machine = Machine::new(NamespaceSettings {
+            cookie: 0,
+            epoch_ns: EPOCH_NS,
+            timestamp_offset: 77,
+            window: 65_535,
+            window_scale: 7,
+            flags: 0x1f & !configuration.off,
+        });
+        machine.guard(GUARDED, 0, settings(configuration));
+        let prefix = |ip: Ipv4Addr| SocketAddr::new(ip.to_ipv6_mapped().into(), 0);
+        machine.trust(0, prefix([10, 0, 0, 0].into()).into(), 96 + 8, true);
+        machine.trust(
+            0,
+            "[2001:db8::]:0".parse::<SocketAddr>().expect("an address").into(),
+            32,
+            true,
+        );
+        for slot in 0..4 {
+            machine.secret(slot, [slot.into(), 7]);
+        }
+        machine.listen(GUARDED, configuration.mptcp);
+        machine.adjust(|state| {
+            state.events_full = configuration.events_full;
+            if configuration.small_tables {
+                state.largest_table = 1;
+            }
+        });
+        let peers = peers(input.streams());
+        Self { machine, peers, configuration, steady: true }
+    }
+
+    fn received(&self) -> Vec<Option<Vec<u8>>> {
+        let connected =
+            |socket: &Socket| (socket.kind() == Kind::Connected).then(|| socket.received.clone());
+        let read = |peer: &Peer| self.machine.socket(peer.ends.0, peer.ends.1, connected).flatten();
+        self.peers.iter().map(read).collect()
+    }
+
+    fn choice(&self) -> u8 {
+        self.configuration.hand_off & 3
+    }
+
+    fn step(&mut self, step: &Step) {
+        match *step {
+            Step::Syn(flow, form) => self.send(flow, form, Peer::syn),
+            Step::Ack(flow, form) => self.send(flow, form, |peer| peer.segment(flags::ACK, 0, 0)),
+            Step::First(flow, length, form) => {
+                self.send(flow, form, |peer| peer.segment(flags::ACK, 0, length.into()));
+            }
+            Step::Data(flow, from, length, form) => self.send(flow, form, |peer| {
+                let from = usize::from(from) % (peer.stream.len() + 1);
+                peer.segment(flags::ACK, from, length.into())
+            }),
+            Step::Probe(flow, form) => self.send(flow, form, Peer::probe),
+            Step::Any(flow, flags, from, length, form) => {
+                self.peer(flow).honest &= flags & (flags::SYN | flags::RST | flags::FIN) == 0;
+                self.send(flow, form, |peer| peer.segment(flags, from.into(), length.into()));
+            }
+            Step::Raw(ref bytes, form) => self.receive(frames::skb(bytes.clone(), form)),
+            Step::Payload(flow, ref bytes, form) => {
+                self.peer(flow).honest = false;
+                self.send(flow, form, |peer| Segment {
+                    payload: bytes.clone(),
+                    ..peer.segment(flags::ACK, 0, 0)
+                });
+            }
+            Step::Wait(quarters) => {
+                self.machine.adjust(|state| state.now_ns += u64::from(quarters) * 250_000_000);
+            }
+            Step::Fail(call) => self.machine.adjust(|state| state.failure = u32::from(call % 32)),
+            Step::Forget(flow) => {
+                self.lose(flow, |machine, (peer, local)| machine.forget(peer, local));
+            }
+            Step::TimeWait(flow) => {
+                self.lose(flow, |machine, (peer, local)| {
+                    machine.occupy(peer, local, Kind::TimeWait);
+                });
+            }
+            Step::Route(forwarded) => {
+                self.steady = false;
+                let route =
+                    if forwarded { BPF_FIB_LKUP_RET_SUCCESS } else { BPF_FIB_LKUP_RET_NOT_FWDED };
+                self.machine.adjust(|state| state.route = route.into());
+            }
+            Step::Retire(retired) => {
+                self.steady = false;
+                if retired {
+                    self.machine.retire(GUARDED);
+                } else {
+                    self.machine.guard(GUARDED, 0, settings(self.configuration));
+                }
+            }
+        }
+    }
+
+    fn peer(&mut self, flow: Flow) -> &mut Peer {
+        &mut self.peers[usize::from(flow.0) % 4]
+    }
+
+    /// Something happens to a socket of the host, of which the peer does not know.
+    fn lose(&mut self, flow: Flow, happens: impl FnOnce(&mut Machine, Ends)) {
+        self.peer(flow).honest = false;
+        let ends = self.peer(flow).ends;
+        happens(&mut self.machine, ends);
+    }
+
+    fn send(&mut self, flow: Flow, form: Form, make: impl FnOnce(&Peer) -> Segment) {
+        let peer = self.peer(flow);
+        peer.honest &= is_honest(form) && !is_signed(form);
+        let frame = frames::frame(make(peer), form);
+        self.receive(frame);
+    }
+
+    fn receive(&mut self, frame: Box<Frame>) {
+        if let Some(segment) = Segment::read(frame.bytes(), false) {
+            self.suspect(&segment);
+        }
+        let runs = if self.configuration.modern {
+            self.machine.receive::<Modern>(frame)
+        } else {
+            self.machine.receive::<Basic>(frame)
+        };
+        let sent = self.machine.sent();
+        for run in &runs {
+            self.check_run(run);
+        }
+        for frame in &sent {
+            promises::check_sent(frame, &runs);
+        }
+        let sent = sent.iter().map(|frame| Segment::read(&frame.on_the_wire(), true));
+        let sent: Vec<_> = sent.flatten().collect();
+        for peer in &mut self.peers {
+            for segment in &sent {
+                peer.hear(segment);
+            }
+        }
+        self.check_acknowledgments(&sent);
+    }
+
+    /// A frame of any bytes may be a peer's, which that has not sent.
+    fn suspect(&mut self, segment: &Segment) {
+        for peer in &mut self.peers {
+            let ours = (segment.source, segment.destination) == peer.ends;
+            peer.honest &= !ours || segment.flags & flags::SYN != 0 || peer.has_sent(segment);
+        }
+    }
+}
+
+type Ends = (proxyip_common::address::Endpoint, proxyip_common::address::Endpoint);
+
+fn settings(configuration: Configuration) -> ListenerSettings {
+    let flags = !configuration.refuses & (ListenerSettings::V1 | ListenerSettings::V2)
+        | configuration.refuses
+            & (ListenerSettings::REFUSE_UNKNOWN | ListenerSettings::STACK_REFUSES);
+    ListenerSettings {
+        flags,
+        untrusted: configuration.untrusted % 3,
+        hand_off: configuration.hand_off & 3,
+        header_timeout_ns: 5_000_000_000,
+        ..ListenerSettings::default()
+    }
+}
+
+/// The choice of hand-off that leaves headers in place.
+const OBSERVE: u8 = HandOffChoice::Observe as u8;
+/// The choice that leaves some connections to the kernel.
+const ACCEPT: u8 = HandOffChoice::Accept as u8;
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+
+    /// Seeds that end before the first promise would be worth nothing.
+    #[test]
+    fn seeds_reach_the_application() {
+        let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds/packet");
+        let unconnected = ["late", "no-header", "another-port", "untrusted", "forgotten", "reset"];
+        for seed in fs::read_dir(seeds).unwrap() {
+            let seed = seed.unwrap();
+            let received = check(&Input::read(&fs::read(seed.path()).unwrap()));
+            let name = seed.file_name().into_string().unwrap();
+            let reached = received.iter().flatten().any(|received| !received.is_empty());
+            assert_eq!(reached, !unconnected.contains(&&name[..]), "{name}");
+        }
+    }
+
+    #[test]
+    fn inputs_are_read_as_they_were_written() {
+        let bytes =
+            fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds/packet/again")).unwrap();
+        assert_eq!(Input::read(&bytes).write(), bytes);
+    }
+}

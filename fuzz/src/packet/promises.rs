@@ -1,0 +1,176 @@
+//! What the programs promise.
+
+use etherparse::{LaxSlicedPacket, NetSlice, SlicedPacket, TransportSlice};
+use proxyip_common::flow::Origin;
+use proxyip_ebpf::host::{
+    frame::Frame,
+    machine::{Fate, Run},
+    sockets::{Kind, Socket},
+    wire::{Segment, flags},
+};
+
+use super::{
+    ACCEPT, OBSERVE, Site,
+    peer::{GUARDED, Peer},
+};
+
+/// What tells the kinds of segments apart.
+const KIND: u8 = flags::SYN | flags::ACK | flags::RST;
+
+impl Site {
+    /// Of one run of the ingress program.
+    pub(super) fn check_run(&self, run: &Run) {
+        let Some(before) = Segment::read(&run.before, false) else { return };
+        if before.destination.port() != GUARDED {
+            assert_eq!((run.fate, &run.after), (Fate::Passed, &run.before), "another port's frame");
+        }
+        let Some(peer) =
+            self.peers.iter().find(|peer| peer.ends == (before.source, before.destination))
+        else {
+            return;
+        };
+        let unread =
+            matches!(run.socket, Some(Kind::Listening | Kind::ListeningMptcp | Kind::Request));
+        if !peer.trusted && self.configuration.untrusted.is_multiple_of(3) {
+            assert_eq!((run.fate, &run.after), (Fate::Passed, &run.before), "a source to bypass");
+        }
+        // A connection that cannot be served may be left to the kernel, or observed.
+        if !self.is_regular(peer) || run.fate != Fate::Passed || !unread {
+            return;
+        }
+        let after = Segment::read(&run.after, false);
+        // TCP discards, or takes no payload of, what is no plain segment with ACK.
+        let has_payload = after
+            .is_some_and(|after| !after.payload.is_empty() && after.flags & KIND == flags::ACK);
+        if has_payload && !matches!(self.choice(), ACCEPT | OBSERVE) {
+            let record = self.machine.record(peer.ends.0, peer.ends.1);
+            assert!(
+                record.is_some() || self.configuration.small_tables,
+                "payload was passed before its header was read"
+            );
+        }
+    }
+
+    /// Of what the host knows of its peers.
+    pub(super) fn check_peers(&self) {
+        for peer in &self.peers {
+            self.check_record(peer);
+            self.check_application(peer);
+        }
+    }
+
+    fn check_record(&self, peer: &Peer) {
+        let Some(record) = self.machine.record(peer.ends.0, peer.ends.1) else { return };
+        assert!(
+            peer.trusted && peer.ends.1.port() == GUARDED,
+            "a record of a source that is not trusted"
+        );
+        if !peer.honest {
+            return;
+        }
+        let header = peer.header.expect("a record of a header that is none");
+        let expected = match header.origin {
+            Origin::Proxied => (header.client.0, header.destination.0),
+            Origin::Local | Origin::Unknown => peer.ends,
+        };
+        assert_eq!((record.client.0, record.destination.0), expected);
+        assert_eq!(record.header_length, header.length);
+    }
+
+    /// The application reads what follows the header, and nothing else.
+    fn check_application(&self, peer: &Peer) {
+        let (own, local) = peer.ends;
+        let read = |socket: &Socket| (socket.kind(), socket.received.clone());
+        let Some((Kind::Connected, received)) = self.machine.socket(own, local, read) else {
+            return;
+        };
+        if !self.is_regular(peer) {
+            return;
+        }
+        let Some(left) = self.left_out(peer) else { return };
+        let rest = &peer.stream[left..];
+        assert!(rest.starts_with(&received), "the application reads {}", received.escape_ascii());
+    }
+
+    /// How many bytes of an established connection's stream the application does not see; `None` if the connection
+    /// may be none of the programs'.
+    fn left_out(&self, peer: &Peer) -> Option<usize> {
+        match self.choice() {
+            OBSERVE => Some(0),
+            ACCEPT if self.machine.record(peer.ends.0, peer.ends.1).is_none() => None,
+            _ => Some(peer.header.expect("a connection without a header").length.into()),
+        }
+    }
+
+    /// Of the segments that a peer gets: they acknowledge what the application has read, and the header.
+    pub(super) fn check_acknowledgments(&self, sent: &[Segment]) {
+        for peer in self.peers.iter().filter(|peer| self.is_regular(peer)) {
+            let (own, local) = peer.ends;
+            let read = |socket: &Socket| (socket.kind(), socket.received.len());
+            let Some((Kind::Connected, received)) = self.machine.socket(own, local, read) else {
+                continue;
+            };
+            let mut ours = sent.iter().rev().filter(|segment| {
+                (segment.destination, segment.source) == peer.ends
+                    && segment.flags & KIND == flags::ACK
+            });
+            if let (Some(last), Some(left)) = (ours.next(), self.left_out(peer)) {
+                let acknowledged = peer.offset_of(last.acknowledgment) as usize;
+                assert_eq!(acknowledged, left + received, "what is acknowledged");
+            }
+        }
+    }
+
+    /// Whether nothing has happened to the peer's connection that excuses anything.
+    fn is_regular(&self, peer: &Peer) -> bool {
+        peer.trusted && peer.honest && self.steady && peer.ends.1.port() == GUARDED
+    }
+}
+
+impl Peer {
+    /// Whether a segment's payload is part of the stream.
+    pub(super) fn has_sent(&self, segment: &Segment) -> bool {
+        let at = self.offset_of(segment.sequence) as usize;
+        let end = at.saturating_add(segment.payload.len());
+        segment.payload.is_empty() || self.stream.get(at..end) == Some(&segment.payload[..])
+    }
+}
+
+/// Of a frame that was sent: it is whole, its checksums are right, and it answers one that came.
+pub(super) fn check_sent(frame: &Frame, runs: &[Run]) {
+    let bytes = frame.on_the_wire();
+    let packet = SlicedPacket::from_ethernet(&bytes).expect("a whole packet");
+    let Some(TransportSlice::Tcp(tcp)) = &packet.transport else { panic!("no TCP segment") };
+    let header = tcp.to_header();
+    let checksum = match packet.net.as_ref().expect("an IP packet") {
+        NetSlice::Ipv4(ip) => {
+            let ip = ip.header().to_header();
+            assert_eq!(ip.calc_header_checksum(), ip.header_checksum, "the IP header's checksum");
+            header.calc_checksum_ipv4(&ip, tcp.payload())
+        }
+        NetSlice::Ipv6(ip) => header.calc_checksum_ipv6(&ip.header().to_header(), tcp.payload()),
+        NetSlice::Arp(_) => panic!("not IP"),
+    };
+    assert_eq!(checksum, Ok(tcp.checksum()), "the TCP checksum of an answer");
+    let answered = runs.iter().any(|run| answers(&bytes, run));
+    assert!(answered, "an answer to nobody");
+}
+
+/// Whether the frame goes where the one that came in was from; by their ends alone.
+fn answers(bytes: &[u8], run: &Run) -> bool {
+    let Some(answer) = Segment::read(bytes, true) else { return false };
+    let swapped = bytes[..6] == run.before[6..12] && bytes[6..12] == run.before[..6];
+    // As the simulated stack, which knows no neighbours, makes all its frames.
+    let own = bytes[..12] == [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+    if let Some(before) = Segment::read(&run.before, false) {
+        let ends = (answer.source, answer.destination);
+        return (swapped || own) && ends == (before.destination, before.source);
+    }
+    // What came may be cut off.
+    let before = LaxSlicedPacket::from_ethernet(&run.before);
+    let Ok(Some(TransportSlice::Tcp(tcp))) = before.map(|packet| packet.transport) else {
+        return swapped;
+    };
+    let ports = (tcp.destination_port(), tcp.source_port());
+    (swapped || own) && (answer.source.port(), answer.destination.port()) == ports
+}
