@@ -1,9 +1,11 @@
-//! `cargo xtask`: build, test, lint and demonstrate proxyip on one Linux machine.
+//! `cargo xtask`: build, test, fuzz, lint and demonstrate proxyip on one Linux machine.
 
 mod agent;
 mod build_ebpf;
 mod command;
+mod conformance;
 mod demo;
+mod fuzz;
 mod host;
 mod linker;
 mod lint;
@@ -11,6 +13,7 @@ mod packages;
 mod steps;
 mod test;
 mod toolchain;
+mod tools;
 mod vm;
 
 use std::process::ExitCode;
@@ -34,10 +37,16 @@ enum Verb {
         /// Part of the names of the end-to-end tests to run
         filter: Vec<String>,
     },
+    /// Look for inputs that break a promise, with the fuzz targets
+    ///
+    /// What they learn is kept below target/fuzz, where each target's log is as well.
+    Fuzz(fuzz::Options),
     /// Check formatting, lints, dependencies and spelling
     Lint,
     /// Show proxyip at work between real servers and load balancers (root only)
     Demo,
+    /// Print docs/conformance.md: what proxyip and others make of the same headers (root only)
+    Conformance,
     /// Run end-to-end tests on other kernels, in emulated machines (root only)
     ///
     /// Kernels and programs are Debian's. They are unpacked below target/vm, where each kernel's log is
@@ -49,8 +58,10 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
         Verb::BuildEbpf => build_ebpf::run(),
         Verb::Test { filter } => test::run(&filter),
+        Verb::Fuzz(options) => fuzz::run(&options),
         Verb::Lint => lint::run(),
         Verb::Demo => demo::run(),
+        Verb::Conformance => conformance::run(),
         Verb::Vm(options) => vm::run(&options),
     };
     match result {

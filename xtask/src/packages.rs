@@ -22,6 +22,12 @@ const BUILD: [(&str, &str); 2] = [
     ("libc6-dev",           "start files and headers for gcc"),
 ];
 
+/// What building the fuzz targets needs besides.
+#[rustfmt::skip]
+const FUZZING: [(&str, &str); 1] = [
+    ("g++",                 "compiler of libFuzzer"),
+];
+
 /// What the tests and the demo start.
 #[rustfmt::skip]
 const TESTS: [(&str, &str); 19] = [
@@ -65,6 +71,12 @@ const BASE: [&str; 3] = ["mount", "procps", "util-linux"];
 pub(crate) fn install_all() -> Result<()> {
     let names: Vec<&str> = names(&BUILD).chain(of_tests()).collect();
     install(&names).context("the tests and the demo need real servers, clients and tools")
+}
+
+/// Installs what is missing for building the fuzz targets.
+pub(crate) fn install_for_fuzzing() -> Result<()> {
+    let names: Vec<&str> = names(&BUILD).chain(names(&FUZZING)).collect();
+    install(&names).context("the fuzz targets have libFuzzer in them, which is C++")
 }
 
 /// Installs what is missing for building, and for running the tests in guests that have what the

@@ -39,6 +39,8 @@ fn unit_tests() -> Command {
         "--package",
         "proxyip-common",
         "--package",
+        "proxyip-ebpf",
+        "--package",
         "proxyip-user",
         "--package",
         "xtask",
