@@ -13,6 +13,7 @@ pub struct Guard {
     trusted: Vec<String>,
     interface: String,
     listener: String,
+    log: String,
     agent: String,
 }
 
@@ -21,14 +22,29 @@ impl Guard {
     #[must_use]
     pub fn ports(ports: &[u16]) -> Self {
         let trusted = [format!("{}/32", address::BALANCER), format!("{}/128", address::BALANCER6)];
-        let (interface, listener, agent) = Default::default();
-        Self { ports: ports.to_vec(), trusted: trusted.to_vec(), interface, listener, agent }
+        let (ports, trusted) = (ports.to_vec(), trusted.to_vec());
+        let (interface, listener, log, agent) = Default::default();
+        Self { ports, trusted, interface, listener, log, agent }
+    }
+
+    /// Guards this port too.
+    #[must_use]
+    pub fn also_guarding(mut self, port: u16) -> Self {
+        self.ports.push(port);
+        self
     }
 
     /// Trusts this network instead.
     #[must_use]
     pub fn trusting(mut self, network: &str) -> Self {
         self.trusted = vec![network.to_owned()];
+        self
+    }
+
+    /// Trusts this network too.
+    #[must_use]
+    pub fn also_trusting(mut self, network: &str) -> Self {
+        self.trusted.push(network.to_owned());
         self
     }
 
@@ -52,6 +68,13 @@ impl Guard {
         self
     }
 
+    /// A further line of the `[log]` table.
+    #[must_use]
+    pub fn log_setting(mut self, line: &str) -> Self {
+        writeln!(self.log, "{line}").expect("a String grows");
+        self
+    }
+
     /// A further line of the `[agent]` table.
     #[must_use]
     pub fn agent_setting(mut self, line: &str) -> Self {
@@ -61,14 +84,14 @@ impl Guard {
 
     /// The configuration file.
     pub(crate) fn toml(&self, scratch: &Scratch) -> String {
-        let Self { ports, trusted, interface, listener, agent } = self;
+        let Self { ports, trusted, interface, listener, log, agent } = self;
         let socket = scratch.path("api.sock").display().to_string();
         let pin_path = scratch.pin_path().display().to_string();
         format!(
             "[[interface]]\nname = \"eth0\"\n{interface}\n\
              [[listener]]\nname = \"web\"\nports = {ports:?}\ntrusted = {trusted:?}\n{listener}\n\
              [api]\nsocket = {socket:?}\n\n\
-             [log]\nflows = \"json\"\n\n\
+             [log]\nflows = \"json\"\n{log}\n\
              [agent]\npin_path = {pin_path:?}\n{agent}"
         )
     }

@@ -45,21 +45,19 @@ impl RawPeer {
         };
         segment[16..18].copy_from_slice(&sum.to_be_bytes());
 
-        let (balancer, server) = (&site.net.balancer, &site.net.server);
-        let mut destination = mac_address(server, "eth0");
+        let mut ethernet = ethernet_header(site);
         if frame == Frame::ForAnotherMachine {
-            destination[5] ^= 1;
+            ethernet[5] ^= 1;
         }
         let mut packet = virtual_network_header(frame);
-        packet.extend(destination);
-        packet.extend(mac_address(balancer, "eth1"));
-        packet.extend([0x08, 0x00]);
+        packet.extend(ethernet);
         packet.extend(ipv4_header(self.source.0, self.target.0, segment.len()));
         packet.extend(segment);
         if frame == Frame::Padded {
             packet.extend([0xaa; 6]);
         }
-        balancer.enter(|| send_packet("eth1", &packet)).expect("cannot send a packet");
+        let sent = site.net.balancer.enter(|| send_packet("eth1", &packet));
+        sent.expect("cannot send a packet");
         self.advance(flags, payload.len());
     }
 }
@@ -77,7 +75,7 @@ fn virtual_network_header(frame: Frame) -> Vec<u8> {
     header
 }
 
-fn ipv4_header(source: Ipv4Addr, target: Ipv4Addr, payload: usize) -> Vec<u8> {
+pub(super) fn ipv4_header(source: Ipv4Addr, target: Ipv4Addr, payload: usize) -> Vec<u8> {
     let length = u16::try_from(payload + usize::from(IPV4)).expect("under 64 KB");
     let mut header = vec![0x45, 0];
     header.extend(length.to_be_bytes());
@@ -87,6 +85,14 @@ fn ipv4_header(source: Ipv4Addr, target: Ipv4Addr, payload: usize) -> Vec<u8> {
     header.extend(target.octets());
     let sum = checksum(&header);
     header[10..12].copy_from_slice(&sum.to_be_bytes());
+    header
+}
+
+/// From the load balancer to the server, with an IPv4 packet.
+pub(super) fn ethernet_header(site: &Site) -> Vec<u8> {
+    let mut header = mac_address(&site.net.server, "eth0");
+    header.extend(mac_address(&site.net.balancer, "eth1"));
+    header.extend([0x08, 0x00]);
     header
 }
 
@@ -100,8 +106,15 @@ fn mac_address(namespace: &Namespace, interface: &str) -> Vec<u8> {
 /// Sends a packet that starts with a virtual network header out of an interface of the calling
 /// thread's namespace.
 fn send_packet(interface: &str, packet: &[u8]) -> io::Result<()> {
-    let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0)))?;
+    let socket = packet_socket(interface)?;
     set_option(&socket, libc::SOL_PACKET, PACKET_VNET_HDR, 1)?;
+    socket.send(packet)?;
+    Ok(())
+}
+
+/// A socket that sends whole frames out of an interface of the calling thread's namespace, and receives none.
+pub(super) fn packet_socket(interface: &str) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0)))?;
     let index = nix::net::if_::if_nametoindex(interface)?;
     let mut storage = SockAddrStorage::zeroed();
     // SAFETY: a `sockaddr_ll` is plain data and fits into the storage.
@@ -111,6 +124,6 @@ fn send_packet(interface: &str, packet: &[u8]) -> io::Result<()> {
     let length = libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).expect("it is small");
     // SAFETY: the storage holds a `sockaddr_ll` of that length.
     let address = unsafe { SockAddr::new(storage, length) };
-    socket.send_to(packet, &address)?;
-    Ok(())
+    socket.bind(&address)?;
+    Ok(socket)
 }

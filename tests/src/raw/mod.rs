@@ -1,14 +1,16 @@
 //! A TCP peer made by hand, for segments that the kernel's own TCP would never send.
 
+mod flooder;
 mod frame;
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+pub use flooder::{Flooder, Forged};
 pub use frame::Frame;
 
 use crate::net::address;
@@ -34,7 +36,7 @@ pub struct Segment {
     pub payload: Vec<u8>,
 }
 
-/// The load balancer's trusted address with one port, spoken for by the test instead of the kernel.
+/// An address of the load balancer's with one port, spoken for by the test instead of the kernel.
 #[derive(Debug)]
 pub struct RawPeer {
     socket: Socket,
@@ -63,29 +65,45 @@ impl RawPeer {
     /// The sequence number that it begins with, unless the test sets another.
     pub const INITIAL: u32 = 0x1234_5678;
 
-    /// From this port of the load balancer to this port of the server.
+    /// From this port of the load balancer's trusted address to this port of the server.
     ///
     /// # Panics
     /// When raw sockets are not permitted.
     #[must_use]
     pub fn new(site: &Site, source_port: u16, target_port: u16) -> Self {
+        Self::at(site, address::BALANCER, source_port, target_port)
+    }
+
+    /// The same from another address of the load balancer's.
+    ///
+    /// # Panics
+    /// When raw sockets are not permitted.
+    #[must_use]
+    pub fn at(site: &Site, source: &str, source_port: u16, target_port: u16) -> Self {
         let balancer = &site.net.balancer;
         // The kernel knows nothing of this connection and would reset it; its segments have no mark.
         balancer.run(&format!(
             "iptables -A OUTPUT -p tcp --sport {source_port} --tcp-flags RST RST -m mark --mark 0 -j DROP"
         ));
         let address = |text: &str| text.parse::<Ipv4Addr>().expect("an IPv4 address");
-        let source = (address(address::BALANCER), source_port);
+        let source = (address(source), source_port);
         let target = (address(address::SERVER), target_port);
         let socket = balancer.enter(|| {
             let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::TCP))?;
-            socket.bind(&SockAddr::from(std::net::SocketAddrV4::new(source.0, 0)))?;
+            socket.bind(&SockAddr::from(SocketAddrV4::new(source.0, 0)))?;
             socket.set_mark(1)?;
             Ok::<_, io::Error>(socket)
         });
         let socket = socket.unwrap_or_else(|error| panic!("raw socket: {error}"));
         let (sequence, acknowledgment, window) = (Self::INITIAL, 0, u16::MAX);
         Self { socket, source, target, sequence, acknowledgment, window }
+    }
+
+    /// Its own address and port, and those of the server.
+    #[must_use]
+    pub fn ends(&self) -> (SocketAddrV4, SocketAddrV4) {
+        let end = |(address, port)| SocketAddrV4::new(address, port);
+        (end(self.source), end(self.target))
     }
 
     /// Sends a segment at [`RawPeer::sequence`], which then moves past what was sent.
@@ -114,7 +132,7 @@ impl RawPeer {
     }
 
     fn put(&self, segment: &[u8]) {
-        let target = SockAddr::from(std::net::SocketAddrV4::new(self.target.0, 0));
+        let target = SockAddr::from(SocketAddrV4::new(self.target.0, 0));
         self.socket.send_to(segment, &target).expect("cannot send a raw segment");
     }
 
@@ -127,22 +145,10 @@ impl RawPeer {
 
     /// A segment whose checksum is zero.
     fn segment(&self, flags: u8, options: &[u8], payload: &[u8]) -> Vec<u8> {
-        assert!(options.len().is_multiple_of(4), "options are padded to words of 32 bits");
-        let words =
-            u8::try_from((HEADER + options.len()) / 4).expect("40 bytes of options at most");
-        let mut segment = Vec::new();
-        segment.extend(self.source.1.to_be_bytes());
-        segment.extend(self.target.1.to_be_bytes());
-        segment.extend(self.sequence.to_be_bytes());
         let acknowledgment = if flags & Self::ACK == 0 { 0 } else { self.acknowledgment };
-        segment.extend(acknowledgment.to_be_bytes());
-        segment.extend([words << 4, flags]);
-        segment.extend(self.window.to_be_bytes());
-        // The checksum, and no urgent data.
-        segment.extend([0; 4]);
-        segment.extend(options);
-        segment.extend(payload);
-        segment
+        let ports = (self.source.1, self.target.1);
+        let numbers = (self.sequence, acknowledgment);
+        tcp_segment(ports, numbers, flags, self.window, options, payload)
     }
 
     /// The next segment of this connection, if one comes within `limit`.
@@ -222,14 +228,43 @@ impl RawPeer {
         })
     }
 
-    /// What the checksum covers besides a segment of `length` bytes (RFC 9293 §3.1).
     fn pseudo_header(&self, length: usize) -> Vec<u8> {
-        let mut bytes = self.source.0.octets().to_vec();
-        bytes.extend(self.target.0.octets());
-        bytes.extend([0, 6]);
-        bytes.extend(u16::try_from(length).expect("a segment is short").to_be_bytes());
-        bytes
+        pseudo_header(self.source.0, self.target.0, length)
     }
+}
+
+/// A segment whose checksum is zero, from and to these ports, with these sequence and acknowledgment numbers.
+fn tcp_segment(
+    ports: (u16, u16),
+    numbers: (u32, u32),
+    flags: u8,
+    window: u16,
+    options: &[u8],
+    payload: &[u8],
+) -> Vec<u8> {
+    assert!(options.len().is_multiple_of(4), "options are padded to words of 32 bits");
+    let words = u8::try_from((HEADER + options.len()) / 4).expect("40 bytes of options at most");
+    let mut segment = Vec::new();
+    segment.extend(ports.0.to_be_bytes());
+    segment.extend(ports.1.to_be_bytes());
+    segment.extend(numbers.0.to_be_bytes());
+    segment.extend(numbers.1.to_be_bytes());
+    segment.extend([words << 4, flags]);
+    segment.extend(window.to_be_bytes());
+    // The checksum, and no urgent data.
+    segment.extend([0; 4]);
+    segment.extend(options);
+    segment.extend(payload);
+    segment
+}
+
+/// What the checksum covers besides a segment of `length` bytes (RFC 9293 §3.1).
+fn pseudo_header(source: Ipv4Addr, target: Ipv4Addr, length: usize) -> Vec<u8> {
+    let mut bytes = source.octets().to_vec();
+    bytes.extend(target.octets());
+    bytes.extend([0, 6]);
+    bytes.extend(u16::try_from(length).expect("a segment is short").to_be_bytes());
+    bytes
 }
 
 /// The Internet checksum (RFC 1071) of bytes in which the checksum field is zero.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use tap::Tap;
+pub use tap::Tap;
 
 use crate::namespace::Namespace;
 

@@ -13,7 +13,7 @@ const SET_INTERFACE: libc::Ioctl = 0x4004_54ca;
 /// What the kernel sends out of the interface can be read here, and what is written here it receives:
 /// one frame with each call, with complete checksums, never longer than the MTU allows.
 #[derive(Debug)]
-pub(super) struct Tap {
+pub struct Tap {
     file: File,
 }
 
@@ -22,7 +22,7 @@ impl Tap {
     ///
     /// # Panics
     /// When that is not permitted.
-    pub(super) fn new(namespace: &Namespace, interface: &str) -> Self {
+    pub fn new(namespace: &Namespace, interface: &str) -> Self {
         let file = namespace.enter(|| {
             let file = OpenOptions::new().read(true).write(true).open("/dev/net/tun")?;
             name_interface(&file, interface)?;
@@ -35,7 +35,7 @@ impl Tap {
     }
 
     /// Waits for a frame and reads it; its length, or none after `limit`.
-    pub(super) fn read(&self, buffer: &mut [u8], limit: Duration) -> Option<usize> {
+    pub fn read(&self, buffer: &mut [u8], limit: Duration) -> Option<usize> {
         let milliseconds = limit.as_millis().try_into().expect("a short time");
         let mut descriptor =
             libc::pollfd { fd: self.file.as_raw_fd(), events: libc::POLLIN, revents: 0 };
@@ -45,7 +45,7 @@ impl Tap {
     }
 
     /// Lets the interface receive a frame. One that is down receives none.
-    pub(super) fn write(&self, frame: &[u8]) {
+    pub fn write(&self, frame: &[u8]) {
         let _ = (&self.file).write(frame);
     }
 }

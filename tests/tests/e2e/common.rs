@@ -19,7 +19,20 @@ macro_rules! auto_and_translate {
 }
 pub(crate) use auto_and_translate;
 
-/// The same, and `multipath::NAME` where the servers listen with MPTCP sockets.
+/// Likewise `auto::NAME` and `accept::NAME`.
+macro_rules! auto_and_accept {
+    ($($test:ident),+ $(,)?) => {
+        mod auto {
+            $(#[test] fn $test() { super::$test(proxyip_tests::HandOff::Auto); })+
+        }
+        mod accept {
+            $(#[test] fn $test() { super::$test(proxyip_tests::HandOff::Accept); })+
+        }
+    };
+}
+pub(crate) use auto_and_accept;
+
+/// As [`auto_and_translate`], and `multipath::NAME` where the servers listen with MPTCP sockets.
 macro_rules! auto_translate_and_multipath {
     ($($test:ident),+ $(,)?) => {
         crate::common::auto_and_translate!($($test),+);

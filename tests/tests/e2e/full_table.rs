@@ -11,13 +11,13 @@ use crate::common::{DESTINATION, open_and_send, socket_address, trusted_dial};
 const ROOM: u16 = 1024;
 
 /// One connection, of which the test has both ends.
-struct Connection {
+pub(crate) struct Connection {
     balancer: TcpStream,
     server: TcpStream,
 }
 
 impl Connection {
-    fn exchange(&self) {
+    pub(crate) fn exchange(&self) {
         for (mut from, mut to) in [(&self.balancer, &self.server), (&self.server, &self.balancer)] {
             from.write_all(b"alive").expect("the connection is alive");
             let mut received = [0; 5];
@@ -28,7 +28,7 @@ impl Connection {
 }
 
 /// Opens a connection for a client of its own.
-fn open(site: &Site, listener: &TcpListener, number: u16) -> Connection {
+pub(crate) fn open(site: &Site, listener: &TcpListener, number: u16) -> Connection {
     let balancer = send_header(site, number);
     let (server, client) = listener.accept().expect("a connection");
     assert_eq!(client, client_of(number));

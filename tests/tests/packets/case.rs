@@ -1,0 +1,200 @@
+//! A case of the table.
+
+use proxyip_common::counter::{Counter, DropReason, Reason};
+use proxyip_common::settings::NamespaceSettings;
+
+use crate::bench::SETTINGS;
+use crate::packet::{Packet, RST};
+use crate::state::Entry;
+
+/// A program on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Program {
+    Ingress,
+    IngressBasic,
+    Egress,
+}
+
+impl Program {
+    pub(crate) const ALL: [Self; 3] = [Self::Ingress, Self::IngressBasic, Self::Egress];
+    /// Both that see what comes in.
+    pub(crate) const INGRESS: [Self; 2] = [Self::Ingress, Self::IngressBasic];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ingress => "proxyip_ingress",
+            Self::IngressBasic => "proxyip_ingress_basic",
+            Self::Egress => "proxyip_egress",
+        }
+    }
+}
+
+/// A counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Count {
+    Counter(Counter),
+    Drop(DropReason),
+    Left(Reason),
+    /// Index of the listener, and which of its counters.
+    Listener(u32, u32),
+}
+
+impl From<Counter> for Count {
+    fn from(counter: Counter) -> Self {
+        Self::Counter(counter)
+    }
+}
+
+impl From<DropReason> for Count {
+    fn from(reason: DropReason) -> Self {
+        Self::Drop(reason)
+    }
+}
+
+impl From<Reason> for Count {
+    fn from(reason: Reason) -> Self {
+        Self::Left(reason)
+    }
+}
+
+/// What is to become of a frame.
+#[derive(Clone, Debug)]
+pub(crate) enum Expected {
+    /// It goes on as it is.
+    Passed,
+    /// It goes on as this.
+    PassedAs(Vec<u8>),
+    Dropped,
+    /// It is queued, as it is, to be received again.
+    QueuedAgain,
+    /// It goes back as this. In the options of the answer, a timestamp of now is at this place.
+    Answered(Box<Packet>, Option<usize>),
+}
+
+/// Sockets that the kernel is to have of a flow before its frame comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kernel {
+    /// None but those that listen.
+    Listening,
+    /// A request socket: the flow's SYN has come.
+    Request,
+    /// A connection.
+    Connected,
+    /// A connection in `TIME_WAIT`.
+    TimeWait,
+}
+
+/// A frame, the program that sees it, and what is to become of it. Each counter that is not named stays as it is, and
+/// so do the tables unless they are said to change.
+#[derive(Clone, Debug)]
+pub(crate) struct Case {
+    pub(crate) what: String,
+    pub(crate) program: Program,
+    pub(crate) frame: Vec<u8>,
+    pub(crate) settings: NamespaceSettings,
+    pub(crate) kernel: Option<(Kernel, Packet)>,
+    pub(crate) before: Vec<Entry>,
+    pub(crate) expected: Expected,
+    pub(crate) counts: Vec<Count>,
+    pub(crate) after: Option<Vec<Entry>>,
+    /// A frame that goes out besides.
+    pub(crate) sent: Option<Packet>,
+}
+
+impl Case {
+    /// A frame that passes as it is, and is not even counted.
+    pub(crate) fn new(what: impl Into<String>, program: Program, frame: Vec<u8>) -> Self {
+        Self {
+            what: what.into(),
+            program,
+            frame,
+            settings: SETTINGS,
+            kernel: None,
+            before: Vec::new(),
+            expected: Expected::Passed,
+            counts: Vec::new(),
+            after: None,
+            sent: None,
+        }
+    }
+
+    pub(crate) fn settings(mut self, settings: NamespaceSettings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// The kernel has a socket that this SYN began.
+    pub(crate) fn kernel(mut self, kernel: Kernel, syn: &Packet) -> Self {
+        self.kernel = Some((kernel, syn.clone()));
+        self
+    }
+
+    /// What is in the tables.
+    pub(crate) fn before(mut self, entries: impl Into<Vec<Entry>>) -> Self {
+        self.before = entries.into();
+        self
+    }
+
+    /// What is in the tables then.
+    pub(crate) fn after(mut self, entries: impl Into<Vec<Entry>>) -> Self {
+        self.after = Some(entries.into());
+        self
+    }
+
+    pub(crate) fn counts(mut self, count: impl Into<Count>) -> Self {
+        self.counts.push(count.into());
+        self
+    }
+
+    pub(crate) fn dropped(mut self, count: impl Into<Count>) -> Self {
+        self.expected = Expected::Dropped;
+        self.counts(count)
+    }
+
+    pub(crate) fn passed_as(mut self, frame: Vec<u8>) -> Self {
+        self.expected = Expected::PassedAs(frame);
+        self
+    }
+
+    pub(crate) fn queued_again(mut self) -> Self {
+        self.expected = Expected::QueuedAgain;
+        self
+    }
+
+    /// Its header is good, and the connection given to the kernel's TCP. The function that does so refuses every frame
+    /// that did not come by an interface, as those of this table: here, the connection is reset for that reason. What
+    /// becomes of it by the wire is shown there.
+    pub(crate) fn handed_over(self, first: &Packet) -> Self {
+        self.answered(DropReason::AssignRefused, first.reset())
+    }
+
+    /// Both ends are told that the connection is over.
+    pub(crate) fn reset_both(self, reason: DropReason, packet: &Packet) -> Self {
+        let reset = packet.with(|reset| {
+            (reset.flags, reset.acknowledgment, reset.window, reset.urgent) = (RST, 0, 0, 0);
+            (reset.options, reset.payload, reset.padding) = (Vec::new(), Vec::new(), Vec::new());
+        });
+        self.counts(reason).passed_as(reset.frame()).sends(packet.reset())
+    }
+
+    pub(crate) fn answered(mut self, count: impl Into<Count>, packet: Packet) -> Self {
+        self.expected = Expected::Answered(Box::new(packet), None);
+        self.counts(count)
+    }
+
+    /// Answered; in the options of the answer, a timestamp of now is at this place.
+    pub(crate) fn answered_now(
+        mut self,
+        count: impl Into<Count>,
+        packet: Packet,
+        timestamp_at: Option<usize>,
+    ) -> Self {
+        self.expected = Expected::Answered(Box::new(packet), timestamp_at);
+        self.counts(count)
+    }
+
+    pub(crate) fn sends(mut self, packet: Packet) -> Self {
+        self.sent = Some(packet);
+        self
+    }
+}

@@ -1,0 +1,303 @@
+//! Who the peers are, their cookies, and what the tables hold of them.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::thread::sleep;
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+use proxyip_common::address::{Client, Destination, Endpoint, Local, Peer};
+use proxyip_common::cookie::{self, Check, FlowHash, MSS_V4, MSS_V6, Options, SECRETS, Secret};
+use proxyip_common::counter::Reason;
+use proxyip_common::flow::{FlowKey, FlowRecord, HandOff, Handshake, Origin, Translation};
+
+use crate::bench::{COOKIE, LISTENERS};
+use crate::packet::{ACK, PSH, Packet, SYN};
+
+/// IPv4 and IPv6.
+pub(crate) const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+/// The sources that every listener trusts.
+pub(crate) const TRUSTED: [IpAddr; 4] = [
+    address4(10, 77, 0, 2),
+    address6(2),
+    // The host itself: nothing comes from there by the wire.
+    address4(10, 77, 0, 1),
+    address6(1),
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+const fn address4(a: u8, b: u8, c: u8, d: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+}
+
+const fn address6(last: u16) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, last))
+}
+
+impl Family {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
+
+    fn address(self, last: u8) -> IpAddr {
+        match self {
+            Self::V4 => address4(10, 77, 0, last),
+            Self::V6 => address6(last.into()),
+        }
+    }
+
+    /// This host, at a port.
+    pub(crate) fn host(self, port: u16) -> SocketAddr {
+        (self.address(1), port).into()
+    }
+
+    /// Another host that this one routes to.
+    pub(crate) fn other_host(self, port: u16) -> SocketAddr {
+        match self {
+            Self::V4 => (address4(10, 88, 0, 9), port).into(),
+            Self::V6 => ("fd88::9".parse::<IpAddr>().expect("an address"), port).into(),
+        }
+    }
+
+    /// Addresses of several hosts; TCP answers nobody who sends there. A network's own broadcast address is not
+    /// among them: the programs cannot tell it from one of this host's.
+    pub(crate) fn everybody(self, port: u16) -> Vec<SocketAddr> {
+        let addresses = match self {
+            Self::V4 => ["255.255.255.255", "224.0.0.1"].as_slice(),
+            Self::V6 => &["ff02::1"],
+        };
+        let address = |text: &&str| text.parse::<IpAddr>().expect("an address");
+        addresses.iter().map(|text| (address(text), port).into()).collect()
+    }
+
+    /// The trusted load balancer, at a port that no other case has.
+    pub(crate) fn peer(self) -> SocketAddr {
+        (self.address(2), next_port()).into()
+    }
+
+    /// A source that is not trusted, at a port that no other case has.
+    pub(crate) fn stranger(self) -> SocketAddr {
+        (self.address(3), next_port()).into()
+    }
+
+    /// Bytes of IP and TCP headers.
+    pub(crate) fn headers(self) -> u16 {
+        match self {
+            Self::V4 => 40,
+            Self::V6 => 60,
+        }
+    }
+
+    pub(crate) fn classes(self) -> &'static [u16; 8] {
+        match self {
+            Self::V4 => &MSS_V4,
+            Self::V6 => &MSS_V6,
+        }
+    }
+
+    /// A SYN of the load balancer.
+    pub(crate) fn syn(self, port: u16) -> Packet {
+        Packet::new(self.peer(), self.host(port), SYN)
+    }
+
+    /// The client that headers name.
+    pub(crate) fn client(self) -> SocketAddr {
+        match self {
+            Self::V4 => "198.51.100.7:51234".parse().expect("an address"),
+            Self::V6 => "[2001:db8:5::7]:51234".parse().expect("an address"),
+        }
+    }
+
+    /// Where it connected to.
+    pub(crate) fn destination(self) -> SocketAddr {
+        match self {
+            Self::V4 => "192.0.2.1:443".parse().expect("an address"),
+            Self::V6 => "[2001:db8:2::1]:443".parse().expect("an address"),
+        }
+    }
+
+    /// A version 2 header of that client.
+    pub(crate) fn header(self) -> Vec<u8> {
+        proxyip_tests::header::v2(self.client(), self.destination())
+    }
+}
+
+fn next_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(10_000);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// The MSS option.
+pub(crate) fn mss(bytes: u16) -> Vec<u8> {
+    let [high, low] = bytes.to_be_bytes();
+    vec![2, 4, high, low]
+}
+
+/// The options of Linux's SYNs: MSS 1460, SACK permitted, timestamps, window scale 9.
+pub(crate) fn linux_options() -> Vec<u8> {
+    [mss(1460), vec![4, 2, 8, 10, 1, 2, 3, 4, 0, 0, 0, 0, 1, 3, 3, 9]].concat()
+}
+
+/// The options of Linux's other segments.
+pub(crate) const TIMESTAMPS: [u8; 12] = [1, 1, 8, 10, 1, 2, 3, 5, 5, 4, 3, 2];
+
+/// `CLOCK_MONOTONIC` in nanoseconds.
+pub(crate) fn now_ns() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("the clock");
+    u64::try_from(now.tv_sec() * 1_000_000_000 + now.tv_nsec()).expect("a time since the start")
+}
+
+/// Cookies are made when the cases are: waits if their epoch would end before the cases have run.
+pub(crate) fn await_room_in_epoch() {
+    const ROOM_NS: u64 = 20_000_000_000;
+    let left = cookie::EPOCH_NS - now_ns() % cookie::EPOCH_NS;
+    if left < ROOM_NS {
+        sleep(Duration::from_nanos(left));
+    }
+}
+
+/// The secret of a slot.
+pub(crate) const fn secret(slot: u32) -> Secret {
+    [0x0123_4567_89ab_cdef ^ (slot as u64), 0xfedc_ba98_7654_3210]
+}
+
+/// The hash of the segment's flow so many epochs ago.
+fn hash(packet: &Packet, ago: u64) -> FlowHash {
+    let epoch = cookie::epoch(now_ns(), cookie::EPOCH_NS).wrapping_sub(ago);
+    let slot = u32::try_from(epoch % u64::from(SECRETS)).expect("a slot");
+    FlowHash::new(secret(slot), epoch, &Peer::from(packet.from), &Local::from(packet.to))
+}
+
+/// What a peer without options has agreed to.
+pub(crate) const PLAIN: Options = Options { mss_class: 0, sack: false, window_scale: None };
+/// What a peer with Linux's options has agreed to.
+pub(crate) const LINUX: Options = Options { mss_class: 5, sack: true, window_scale: Some(9) };
+
+/// The cookie that answers this SYN.
+pub(crate) fn cookie_of(syn: &Packet, agreed: Options) -> u32 {
+    hash(syn, 0).cookie(syn.sequence, agreed)
+}
+
+/// The cookie that answered it so many epochs ago; the SYN gets another source port if that cookie would by chance
+/// resemble one that counts now.
+pub(crate) fn cookie_of_old(syn: &mut Packet, agreed: Options, ago: u64) -> u32 {
+    loop {
+        let cookie = hash(syn, ago).cookie(syn.sequence, agreed);
+        if ago < 2 || is_foreign(syn, cookie) {
+            return cookie;
+        }
+        syn.from.set_port(next_port());
+    }
+}
+
+/// Whether this is by chance a good cookie for what follows that number: one in 2^15 is.
+pub(crate) fn is_good(packet: &Packet, cookie: u32, initial: u32) -> bool {
+    matches!(hash(packet, 0).check(cookie, initial), Check::Valid(_))
+}
+
+/// Whether this is no cookie of the segment's flow.
+pub(crate) fn is_foreign(packet: &Packet, cookie: u32) -> bool {
+    (0..2).all(|ago| hash(packet, ago).check(cookie, packet.sequence) == Check::Foreign)
+}
+
+/// What follows a SYN to the host that was answered with this cookie.
+pub(crate) fn after(syn: &Packet, cookie: u32, flags: u8, payload: &[u8]) -> Packet {
+    syn.with(|packet| {
+        packet.flags = flags;
+        packet.sequence = syn.sequence.wrapping_add(1);
+        packet.acknowledgment = cookie.wrapping_add(1);
+        packet.options = Vec::new();
+        packet.payload = payload.to_vec();
+    })
+}
+
+/// The segment that brings the header, and data behind it.
+pub(crate) fn first(syn: &Packet, cookie: u32, payload: &[u8]) -> Packet {
+    after(syn, cookie, ACK | PSH, payload)
+}
+
+/// What a table holds; times are zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    Handshake(FlowKey, Handshake),
+    Translation(FlowKey, Translation),
+    Flow(FlowKey, FlowRecord),
+}
+
+pub(crate) fn endpoint(address: IpAddr) -> Endpoint {
+    SocketAddr::new(address, 0).into()
+}
+
+/// The key of the segment's flow.
+pub(crate) fn key(packet: &Packet) -> FlowKey {
+    FlowKey::new(COOKIE, Peer::from(packet.from), Local::from(packet.to))
+}
+
+/// Whether a window scale is among these options.
+fn offers_scaling(mut options: &[u8]) -> bool {
+    while let [kind, rest @ ..] = options {
+        options = match (kind, rest) {
+            (0, _) => return false,
+            (1, rest) => rest,
+            (3, [3, ..]) => return true,
+            (_, [length, ..]) if *length >= 2 => {
+                options.get(usize::from(*length)..).unwrap_or_default()
+            }
+            _ => return false,
+        };
+    }
+    false
+}
+
+/// What is remembered of a SYN that has passed.
+pub(crate) fn handshake(syn: &Packet, hand_off: HandOff, reason: Reason) -> Entry {
+    let handshake = Handshake {
+        isn: syn.sequence,
+        hand_off: hand_off as u8,
+        reason: reason as u8,
+        unscaled: u8::from(!offers_scaling(&syn.options)),
+        reserved: 0,
+    };
+    Entry::Handshake(key(syn), handshake)
+}
+
+/// A translated connection that begins with this SYN.
+pub(crate) fn translation(syn: &Packet, shift: u16, state: u8) -> Entry {
+    let translation = Translation { seen_ns: 0, isn: syn.sequence, shift, state, superseded: 0 };
+    Entry::Translation(key(syn), translation)
+}
+
+/// The flow of a connection whose version 2 header of `family` has been read.
+pub(crate) fn flow(packet: &Packet, family: Family, hand_off: HandOff) -> Entry {
+    let listener = LISTENERS.iter().position(|(port, ..)| *port == packet.to.port());
+    let record = FlowRecord {
+        client: Client::from(family.client()),
+        destination: Destination::from(family.destination()),
+        listener: listener.expect("a guarded port").try_into().expect("few listeners"),
+        header_length: family.header().len().try_into().expect("a short header"),
+        version: 2,
+        origin: Origin::Proxied as u8,
+        hand_off: hand_off as u8,
+        ..FlowRecord::EMPTY
+    };
+    Entry::Flow(key(packet), record)
+}
+
+/// An acknowledgment number that is no cookie of the segment's flow; the segment gets another source port if it would
+/// by chance resemble one.
+pub(crate) fn no_cookie(packet: &mut Packet) -> u32 {
+    const NUMBER: u32 = 0x0bad_c00c;
+    let before = packet.sequence.wrapping_sub(1);
+    while !is_foreign(&packet.with(|syn| syn.sequence = before), NUMBER.wrapping_sub(1)) {
+        packet.from.set_port(next_port());
+    }
+    NUMBER
+}

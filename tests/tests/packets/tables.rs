@@ -1,0 +1,174 @@
+//! The maps of an instance of the kernel object, private to the test.
+
+use aya::Ebpf;
+use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::util::nr_cpus;
+use proxyip_common::cookie::{SECRETS, Secret};
+use proxyip_common::counter::{Counter, DropReason, Reason, per_listener};
+use proxyip_common::flow::{FlowKey, FlowRecord, Handshake, Translation};
+use proxyip_common::partial::{HeaderBytes, PartialHeader};
+use proxyip_common::settings::{ListenerSettings, NamespaceSettings, RETIRED, ScopedAddress};
+use proxyip_user::kernel::pod::Raw;
+
+use crate::bench::{LISTENERS, OVER};
+use crate::case::Count;
+use crate::state::{Entry, TRUSTED, endpoint, now_ns, secret};
+
+type Table<T> = HashMap<MapData, Raw<FlowKey>, Raw<T>>;
+
+/// What is written for each case, and read after it.
+pub(crate) struct Tables {
+    namespaces: Array<MapData, Raw<NamespaceSettings>>,
+    counters: [PerCpuArray<MapData, u64>; 4],
+    handshakes: Table<Handshake>,
+    translations: Table<Translation>,
+    flows: Table<FlowRecord>,
+    in_use: Array<MapData, u32>,
+    partial: Table<PartialHeader>,
+    bytes: Table<HeaderBytes>,
+}
+
+/// How many of the listeners' counters are looked at.
+const COUNTERS: u32 = 8 * per_listener::COUNT;
+
+fn take<T>(ebpf: &mut Ebpf, name: &str) -> T
+where
+    T: TryFrom<Map, Error = MapError>,
+{
+    T::try_from(ebpf.take_map(name).expect(name)).expect(name)
+}
+
+/// Writes what is the same for all cases: secrets, ports, listeners, trust.
+fn configure(ebpf: &mut Ebpf) {
+    let mut secrets: Array<MapData, Secret> = take(ebpf, "SECRETS");
+    for slot in 0..SECRETS {
+        secrets.set(slot, secret(slot), 0).expect("the secrets");
+    }
+    let mut ports: Array<MapData, u16> = take(ebpf, "PORTS");
+    let mut settings: Array<MapData, Raw<ListenerSettings>> = take(ebpf, "LISTENERS");
+    let mut trusted: LpmTrie<MapData, Raw<ScopedAddress>, u8> = take(ebpf, "TRUSTED");
+    for (index, (port, hand_off, untrusted)) in (0..).zip(LISTENERS) {
+        let listener = ListenerSettings {
+            flags: ListenerSettings::V1 | ListenerSettings::V2,
+            untrusted: untrusted as u8,
+            hand_off: hand_off as u8,
+            reserved: [0; 5],
+            header_timeout_ns: 5_000_000_000,
+        };
+        settings.set(index.into(), Raw(listener), 0).expect("a listener");
+        for source in TRUSTED {
+            let address = ScopedAddress::new(index.into(), &endpoint(source));
+            trusted.insert(&Key::new(ScopedAddress::BITS, Raw(address)), 1, 0).expect("trust");
+        }
+        ports.set(port.into(), index + 1, 0).expect("a port");
+    }
+    ports.set(OVER.into(), RETIRED, 0).expect("a port");
+}
+
+impl Tables {
+    /// Takes the maps out of the object, whose programs are loaded.
+    pub(crate) fn new(ebpf: &mut Ebpf) -> Self {
+        configure(ebpf);
+        Self {
+            namespaces: take(ebpf, "NAMESPACES"),
+            counters: ["COUNTERS", "DROPS", "LEFT_TO_KERNEL", "LISTENER_COUNTERS"]
+                .map(|name| take(ebpf, name)),
+            handshakes: take(ebpf, "HANDSHAKES"),
+            translations: take(ebpf, "TRANSLATIONS"),
+            flows: take(ebpf, "FLOWS"),
+            in_use: take(ebpf, "IN_USE"),
+            partial: take(ebpf, "PARTIAL_HEADERS"),
+            bytes: take(ebpf, "HEADER_BYTES"),
+        }
+    }
+
+    /// Makes settings and tables say this and nothing else, and the counters zero.
+    pub(crate) fn reset(&mut self, settings: NamespaceSettings, entries: &[Entry]) {
+        self.namespaces.set(0, Raw(settings), 0).expect("the settings");
+        let zeros = vec![0; nr_cpus().expect("a number of processors")];
+        for map in &mut self.counters {
+            for index in 0..map.len().min(COUNTERS) {
+                let zeros = PerCpuValues::try_from(zeros.clone()).expect("one for each");
+                map.set(index, zeros, 0).expect("a counter");
+            }
+        }
+        for entry in self.entries() {
+            self.remove(entry);
+        }
+        // What an earlier case has begun.
+        let begun: Vec<_> = self.partial.keys().filter_map(Result::ok).collect();
+        for key in begun {
+            self.partial.remove(&key).expect("it was there a moment ago");
+            let _ = self.bytes.remove(&key);
+        }
+        for entry in entries {
+            self.insert(*entry);
+        }
+        let used = entries.iter().any(|entry| !matches!(entry, Entry::Flow(..)));
+        self.in_use.set(0, u32::from(used), 0).expect("the mark");
+    }
+
+    fn remove(&mut self, entry: Entry) {
+        let removed = match entry {
+            Entry::Handshake(key, _) => self.handshakes.remove(&Raw(key)),
+            Entry::Translation(key, _) => self.translations.remove(&Raw(key)),
+            Entry::Flow(key, _) => self.flows.remove(&Raw(key)),
+        };
+        removed.expect("it was there a moment ago");
+    }
+
+    fn insert(&mut self, entry: Entry) {
+        let inserted = match entry {
+            Entry::Handshake(key, value) => self.handshakes.insert(Raw(key), Raw(value), 0),
+            Entry::Translation(key, value) => self.translations.insert(Raw(key), Raw(value), 0),
+            // Handed over this very moment.
+            Entry::Flow(key, value) => {
+                let value = FlowRecord { handed_over_ns: now_ns(), ..value };
+                self.flows.insert(Raw(key), Raw(value), 0)
+            }
+        };
+        inserted.expect("there is room");
+    }
+
+    /// All entries of the tables, without times.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        let handshakes = all(&self.handshakes).map(|(key, value)| Entry::Handshake(key, value));
+        let translations = all(&self.translations)
+            .map(|(key, value)| Entry::Translation(key, Translation { seen_ns: 0, ..value }));
+        let flows = all(&self.flows).map(|(key, value)| {
+            Entry::Flow(key, FlowRecord { handed_over_ns: 0, established_ns: 0, ..value })
+        });
+        handshakes.chain(translations).chain(flows).collect()
+    }
+
+    /// Every counter that is not zero, with its value.
+    pub(crate) fn counts(&self) -> Vec<(Count, u64)> {
+        let [counters, drops, left, listeners] = &self.counters;
+        let named = [
+            Counter::ALL.iter().map(|one| (counters, *one as u32, (*one).into())).collect(),
+            DropReason::ALL.iter().map(|one| (drops, *one as u32, (*one).into())).collect(),
+            Reason::ALL.iter().map(|one| (left, *one as u32, (*one).into())).collect::<Vec<_>>(),
+        ];
+        let of_listeners = (0..COUNTERS).map(|index| {
+            let count = Count::Listener(index / per_listener::COUNT, index % per_listener::COUNT);
+            (listeners, index, count)
+        });
+        let all = named.into_iter().flatten().chain(of_listeners);
+        let summed = all.map(|(map, index, count)| {
+            (count, map.get(&index, 0).expect("a counter").iter().sum())
+        });
+        summed.filter(|(_, sum)| *sum != 0).collect()
+    }
+}
+
+/// The entries of a table.
+fn all<T: Copy>(table: &Table<T>) -> impl Iterator<Item = (FlowKey, T)>
+where
+    Raw<T>: aya::Pod,
+{
+    table.iter().map(|entry| {
+        let (Raw(key), Raw(value)) = entry.expect("nothing changes while it is read");
+        (key, value)
+    })
+}

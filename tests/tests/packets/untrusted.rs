@@ -1,0 +1,108 @@
+//! Sources that are not trusted, and addresses that only look as if they were.
+
+use proxyip_common::counter::{Counter, DropReason};
+use proxyip_common::flow::HandOff;
+
+use crate::bench::{ACCEPT, AUTO, DROPPING, OBSERVE, RESETTING, TRANSLATE};
+use crate::case::{Case, Kernel, Program};
+use crate::flags::at;
+use crate::layout::DESTINATION;
+use crate::packet::{ACK, FIN, PSH, Packet, RST, SYN, mapped};
+use crate::state::{FAMILIES, Family, PLAIN, cookie_of, first, flow, linux_options};
+use crate::trial::hold;
+
+#[test]
+fn untrusted() {
+    hold("sources that are not trusted", || {
+        let mut cases = Vec::new();
+        for program in Program::INGRESS {
+            for family in FAMILIES {
+                cases.extend(syns(family, program));
+                cases.extend(others(family, program));
+            }
+            cases.extend(disguised(program));
+        }
+        cases
+    });
+}
+
+fn stranger(family: Family, port: u16) -> Packet {
+    Packet::new(family.stranger(), family.host(port), SYN)
+}
+
+fn syns(family: Family, program: Program) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for port in [AUTO, TRANSLATE, OBSERVE, ACCEPT, RESETTING, DROPPING] {
+        for (what, change) in shapes(family) {
+            for payload in [Vec::new(), family.header()] {
+                let mut syn = stranger(family, port).with(change);
+                syn.payload = payload;
+                let case = Case::new(at(what, family, port), program, syn.frame());
+                cases.push(match port {
+                    RESETTING => case.answered(DropReason::UntrustedReset, syn.reset()),
+                    DROPPING => case.dropped(DropReason::UntrustedDropped),
+                    _ => case.counts(Counter::Bypassed),
+                });
+            }
+        }
+    }
+    let syn = stranger(family, AUTO);
+    let what = at("a SYN of a flow that somebody else had", family, AUTO);
+    let case = Case::new(what, program, syn.frame()).counts(Counter::Bypassed);
+    cases.push(case.before([flow(&syn, family, HandOff::Accept)]).after([]));
+    cases
+}
+
+type Change = fn(&mut Packet);
+
+/// How a SYN may be laid out.
+fn shapes(family: Family) -> Vec<(&'static str, Change)> {
+    let between: Change = match family {
+        Family::V4 => |syn| syn.ip_options = vec![1; 4],
+        Family::V6 => |syn| {
+            syn.extensions = vec![(DESTINATION, vec![1, 4, 0, 0, 0, 0])];
+        },
+    };
+    vec![
+        ("a SYN", |_| {}),
+        ("a SYN with options", |syn| syn.options = linux_options()),
+        ("a SYN behind IP options or an extension header", between),
+        ("a padded SYN", |syn| syn.padding = vec![0xaa; 6]),
+    ]
+}
+
+/// Whatever is no SYN is the kernel's, a cookie or none.
+fn others(family: Family, program: Program) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for port in [AUTO, TRANSLATE, OBSERVE, ACCEPT, RESETTING, DROPPING] {
+        let syn = stranger(family, port);
+        let cookie = cookie_of(&syn, PLAIN);
+        for flags in [ACK, ACK | PSH, ACK | FIN, RST, RST | ACK, SYN | ACK, SYN | FIN, FIN, 0] {
+            let packet = first(&syn, cookie, &family.header()).with(|one| one.flags = flags);
+            let what = at(&format!("flags {flags:#x} with a good cookie"), family, port);
+            cases.push(Case::new(what, program, packet.frame()));
+        }
+        if matches!(port, AUTO | TRANSLATE | ACCEPT) {
+            for kernel in [Kernel::Request, Kernel::Connected] {
+                let syn = stranger(family, port);
+                let packet = first(&syn, 1, b"GET / HTTP/1.0\r\n\r\n");
+                let what = format!("{}, {kernel:?}", at("a request", family, port));
+                cases.push(Case::new(what, program, packet.frame()).kernel(kernel, &syn));
+            }
+        }
+    }
+    cases
+}
+
+/// An IPv6 packet from the IPv4-mapped address of a trusted source is not from there: the stack drops such.
+fn disguised(program: Program) -> Vec<Case> {
+    let syn = Family::V4.syn(AUTO);
+    let source = mapped(syn.from);
+    [Family::V6.host(AUTO), mapped(syn.to)]
+        .into_iter()
+        .map(|to| {
+            let packet = Packet::new(source, to, SYN);
+            Case::new(format!("a SYN from {source} to {to}"), program, packet.frame())
+        })
+        .collect()
+}
