@@ -1,6 +1,10 @@
 //! Tools that come from crates.io and are built once, under target/tools.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result};
 
@@ -19,7 +23,7 @@ impl Tool {
         let path = workspace_root().join("target/tools/bin").join(self.binary);
         if !self.is_version(&probe(Command::new(&path).arg("--version")).unwrap_or_default()) {
             eprintln!("building {} {} (once, takes minutes)", self.package, self.version);
-            run(&mut self.install_command()).with_context(|| {
+            install(&mut self.install_command()).with_context(|| {
                 format!("cannot build {}; it needs crates.io or a mirror of it", self.package)
             })?;
         }
@@ -32,23 +36,56 @@ impl Tool {
     }
 
     fn install_command(&self) -> Command {
-        let tools = workspace_root().join("target/tools");
-        let mut command = isolated_cargo(cargo());
+        let mut command = install_command(self.package, self.version);
+        command.args(["--bin", self.binary]);
         command
-            .args(["install", "--quiet", "--force", "--no-track", "--locked"])
-            .arg(format!("{}@{}", self.package, self.version))
-            .args(["--bin", self.binary])
-            .arg("--root")
-            .arg(&tools)
-            .arg("--target-dir")
-            .arg(tools.join("build"));
-        command
+    }
+}
+
+/// The directory of the tools; the programs are in its `bin`.
+pub(crate) fn directory() -> PathBuf {
+    workspace_root().join("target/tools")
+}
+
+/// Where cargo builds a tool.
+fn build_directory() -> PathBuf {
+    directory().join("build")
+}
+
+/// The command that builds a version of a package of crates.io into [`directory`].
+pub(crate) fn install_command(package: &str, version: &str) -> Command {
+    let mut command = isolated_cargo(cargo());
+    command
+        .args(["install", "--quiet", "--force", "--no-track", "--locked"])
+        .arg(format!("{package}@{version}"))
+        .arg("--root")
+        .arg(directory())
+        .arg("--target-dir")
+        .arg(build_directory());
+    command
+}
+
+/// Runs an [`install_command`], and removes what it leaves behind: hundreds of megabytes that are of no use to the next
+/// tool.
+pub(crate) fn install(command: &mut Command) -> Result<()> {
+    let installed = run(command);
+    remove(&build_directory())?;
+    installed
+}
+
+fn remove(directory: &Path) -> Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", directory.display()))
+        }
+        _ => Ok(()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::shell_line;
 
     #[test]
     fn another_version_of_a_tool_is_replaced() {
@@ -56,5 +93,27 @@ mod tests {
         assert!(tool.is_version("typos-cli 1.52.0\n"));
         assert!(!tool.is_version("typos-cli 1.0.0\n"));
         assert!(!tool.is_version(""), "a tool that does not start is not installed");
+    }
+
+    #[test]
+    fn installs_outside_the_home_directory() {
+        let tool = Tool { package: "typos-cli", binary: "typos", version: "1.52.0" };
+        let (line, tools) = (shell_line(&tool.install_command()), directory());
+        let expected = format!(
+            " install --quiet --force --no-track --locked typos-cli@1.52.0 --root {tools} \
+             --target-dir {tools}/build --bin typos",
+            tools = tools.display()
+        );
+        assert!(line.ends_with(&expected), "{line}");
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_build() {
+        let directory = tempfile::tempdir().unwrap();
+        let build = directory.path().join("build");
+        fs::create_dir_all(build.join("release/deps")).unwrap();
+        remove(&build).unwrap();
+        assert!(!build.exists());
+        remove(&build).unwrap();
     }
 }
