@@ -101,6 +101,18 @@ impl Site {
         self.assert_clean();
     }
 
+    /// Asserts that no connection had to wait for its segments to be sent again. A few may be: on a busy machine an
+    /// acknowledgment comes late.
+    ///
+    /// # Panics
+    /// When that is not so.
+    pub fn assert_swift(&self) {
+        for end in [&self.net.balancer, &self.net.server] {
+            let sent_again = end.statistic("Tcp", "RetransSegs");
+            assert!(sent_again < 5, "{} sent {sent_again} segments again", end.name());
+        }
+    }
+
     /// Asserts that no packet had a wrong checksum: neither in the captures nor in the eyes of the
     /// three machines' kernels.
     ///

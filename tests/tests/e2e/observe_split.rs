@@ -43,7 +43,7 @@ fn split_at_every_byte_and_byte_by_byte() {
     }
     let bytes: Vec<_> = header.iter().map(std::slice::from_ref).collect();
     assert_observed(&site, &agent, &trusted_dial(80), &bytes);
-    assert_eq!(site.net.balancer.statistic("Tcp", "RetransSegs"), 0);
+    site.assert_swift();
     site.finish(&mut agent, &[]);
 }
 
