@@ -66,6 +66,9 @@ counters! {
     Closed "closed" "established connection that has ended"
     PayloadRetry "payload_retry" "payload behind the header could not be queued; the peer sends it again"
     PeerNameInexpressible "peer_name_inexpressible" "IPv6 client of an AF_INET socket: accept() and getpeername() return the peer"
+    Marked "marked" "connection whose client the listener denies, let through with a mark"
+    DeniedAgain "denied_again" "segment of a connection that was dropped because its client is denied, dropped again"
+    UntrustedHeader "untrusted_header" "segment that begins like a PROXY header, from a source that is not trusted"
     EventLost "event_lost" "event lost because the agent did not keep up or was not running"
 }
 
@@ -92,6 +95,10 @@ counters! {
     V2Checksum "v2_checksum" "version 2: the CRC32C does not match"
     UntrustedReset "untrusted_reset" "source that is not trusted, reset as configured"
     UntrustedDropped "untrusted_dropped" "source that is not trusted, dropped as configured"
+    DeniedReset "denied_reset" "the listener denies the client, reset as configured"
+    DeniedDropped "denied_dropped" "the listener denies the client, dropped as configured"
+    Unjudged "unjudged" "the listener judges clients, and its hand_off = \"accept\" cannot serve the connection"
+    TrustWithdrawn "trust_withdrawn" "the source was trusted when the handshake began, and is no longer"
     Fragment "fragment" "IP fragment of a segment for a guarded port from a trusted source"
     ExtensionHeader "extension_header" "IP options or IPv6 extension headers on a segment for a guarded port from a trusted source"
     Hidden "hidden" "frame of which it cannot be told what the stack would find in it: two tags of VLAN 0, or too many IPv6 extension headers"
@@ -129,15 +136,23 @@ counters! {
 pub mod per_listener {
     use super::Reason;
 
-    /// Connections handed over by the accept hand-off; a connection that the stack refused counts again
-    /// with each try.
+    /// Connections handed over by the accept hand-off, but for those that are marked; a connection that the stack refused
+    /// counts again with each try.
     pub const ACCEPT: u32 = 0;
     /// Of these, those that were established.
     pub const ACCEPT_ESTABLISHED: u32 = 1;
     /// Connections whose header was read and left in place.
     pub const OBSERVE: u32 = 2;
+    /// Connections whose client is denied: reset, dropped or marked.
+    pub const DENIED: u32 = 3;
+    /// Connections of trusted sources that began without a header.
+    pub const HEADERLESS: u32 = 4;
+    /// Segments of other sources that begin like a header.
+    pub const UNTRUSTED_HEADER: u32 = 5;
+    /// SYNs of other sources that were refused.
+    pub const UNTRUSTED: u32 = 6;
     /// Translated connections, by [`Reason`].
-    pub const TRANSLATE: u32 = 3;
+    pub const TRANSLATE: u32 = 7;
     /// How many counters a listener has.
     pub const COUNT: u32 = TRANSLATE + Reason::COUNT;
 }

@@ -40,10 +40,15 @@ impl EventKind {
 pub struct Event {
     /// Nanoseconds of `CLOCK_MONOTONIC`.
     pub time_ns: u64,
-    /// Payload bytes received from the client, without the header, host order.
+    /// Payload bytes received from the client, without the header, host order; of a refused connection those of the
+    /// segment that was refused.
     pub bytes_received: u64,
     /// Payload bytes sent to the client and acknowledged, host order.
     pub bytes_sent: u64,
+    /// Packets received, host order; without those of a handshake that TCP has not seen.
+    pub packets_received: u32,
+    /// Packets sent, host order; likewise.
+    pub packets_sent: u32,
     /// The flow.
     pub key: FlowKey,
     /// What is known of it.
@@ -64,6 +69,6 @@ mod tests {
 
     #[test]
     fn layout_has_no_hidden_padding() {
-        assert_eq!((size_of::<Event>(), align_of::<Event>()), (24 + 48 + 72 + 8, 8));
+        assert_eq!((size_of::<Event>(), align_of::<Event>()), (32 + 48 + 72 + 8, 8));
     }
 }

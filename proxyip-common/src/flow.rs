@@ -93,13 +93,25 @@ pub struct FlowRecord {
     pub version: u8,
     /// An [`Origin`] as its value.
     pub origin: u8,
-    /// 1 if the header carries TLVs, else 0.
-    pub has_tlvs: u8,
+    /// [`FlowRecord::TLVS`] and [`FlowRecord::DENIED`].
+    pub flags: u8,
     /// A [`HandOff`] as its value.
     pub hand_off: u8,
 }
 
 impl FlowRecord {
+    /// The header carries TLVs.
+    pub const TLVS: u8 = 1;
+    /// The listener denies the client; its packets are marked.
+    pub const DENIED: u8 = 1 << 1;
+
+    /// Whether all of `flags` are set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(&self, flags: u8) -> bool {
+        self.flags & flags == flags
+    }
+
     /// All zero: the value before anything is known.
     pub const EMPTY: Self = Self {
         handed_over_ns: 0,
@@ -111,7 +123,7 @@ impl FlowRecord {
         header_length: 0,
         version: 0,
         origin: 0,
-        has_tlvs: 0,
+        flags: 0,
         hand_off: 0,
     };
 }
@@ -145,11 +157,16 @@ pub struct Translation {
     pub shift: u16,
     /// [`Translation::OPENING`] and its siblings.
     pub state: u8,
-    /// 1 once a SYN has come that may replace the connection, which is in `TIME_WAIT`; else 0.
-    pub superseded: u8,
+    /// [`Translation::SUPERSEDED`] and [`Translation::DENIED`].
+    pub flags: u8,
 }
 
 impl Translation {
+    /// A SYN has come that may replace the connection, which is in `TIME_WAIT`.
+    pub const SUPERSEDED: u8 = 1;
+    /// The listener denies the client: packets are marked.
+    pub const DENIED: u8 = 1 << 1;
+
     /// The header has been read; the socket is not established.
     pub const OPENING: u8 = 0;
     /// The socket is established.

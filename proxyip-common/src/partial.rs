@@ -30,6 +30,8 @@ impl PartialHeader {
     pub const COMPLETE: u8 = 1;
     /// The connection has been reset. Should the peer not have heard, it is reset again.
     pub const REFUSED: u8 = 2;
+    /// The client is denied, and the connection dropped: whatever else comes of it is dropped too.
+    pub const DROPPED: u8 = 3;
 }
 
 /// The bytes of a header that have come.

@@ -54,6 +54,19 @@ pub enum Untrusted {
     Drop = 2,
 }
 
+/// What happens to connections whose client a listener denies; `denied` in the configuration.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Denied {
+    /// They are reset.
+    #[default]
+    Reset = 0,
+    /// Their segments are dropped.
+    Drop = 1,
+    /// They pass, and their packets carry a mark.
+    Mark = 2,
+}
+
 /// Which hand-off a listener's connections get; `hand_off` in the configuration.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,12 +88,10 @@ pub enum HandOffChoice {
 pub struct ListenerSettings {
     /// [`ListenerSettings::V1`] and its siblings.
     pub flags: u8,
-    /// An [`Untrusted`] as its value.
-    pub untrusted: u8,
     /// A [`HandOffChoice`] as its value.
     pub hand_off: u8,
     /// Zero.
-    pub reserved: [u8; 5],
+    pub reserved: [u8; 6],
     /// How long after its first byte a header must be complete, in nanoseconds, host order.
     pub header_timeout_ns: u64,
 }
@@ -94,6 +105,8 @@ impl ListenerSettings {
     pub const REFUSE_UNKNOWN: u8 = 1 << 2;
     /// The stack refuses what the accept hand-off gives it: [`HandOffChoice::Auto`] translates.
     pub const STACK_REFUSES: u8 = 1 << 3;
+    /// Packets of denied connections may carry a mark.
+    pub const MARKS: u8 = 1 << 4;
 
     /// Whether all of `flags` are set.
     #[inline(always)]
@@ -103,13 +116,58 @@ impl ListenerSettings {
     }
 }
 
-/// Data of a longest-prefix-match key: addresses, in a table of their own for each listener or namespace.
+/// Who may connect to a listener: how its lists of networks are to be read, and where they are.
+///
+/// A hash map holds it, so that the kernel programs see a new one whole or not at all. Each new version of a
+/// listener's lists has a scope of its own, and is complete before the policy names it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// The scope of the lists in `TRUSTED` and `CLIENTS`, host order.
+    pub scope: u32,
+    /// The bits that the packets of denied connections carry in their marks, host order; for [`Denied::Mark`].
+    pub mark: u32,
+    /// An [`Untrusted`] as its value.
+    pub untrusted: u8,
+    /// A [`Denied`] as its value.
+    pub denied: u8,
+    /// The [`verdict`] on clients that no network has.
+    pub otherwise: u8,
+    /// 1 if there is a list of clients, else 0: then nobody need look there.
+    pub judges: u8,
+    /// Zero.
+    pub reserved: [u8; 4],
+}
+
+/// What `CLIENTS` says of a network.
+pub mod verdict {
+    /// Its clients are refused; or, in a set, are not its members.
+    pub const DENY: u8 = 0;
+    /// Its clients may connect; or, in a set, are its members.
+    pub const ALLOW: u8 = 1;
+    /// The bit of a verdict above.
+    pub const ALLOWED: u8 = 1;
+    /// Set beside it if the network comes from a command, and not from the configuration.
+    pub const FROM_COMMAND: u8 = 1 << 1;
+}
+
+/// The name of a listener or set, padded with zeros; in the agent's maps, so that an entry keeps its place.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Name(pub [u8; Name::MAX]);
+
+impl Name {
+    /// Bytes of the longest name.
+    pub const MAX: usize = 64;
+}
+
+/// Data of a longest-prefix-match key: addresses, in a table of their own for each namespace, or version of a list.
 ///
 /// The prefix length counts the 32 bits of the scope too: a /24 of IPv4 is `32 + 96 + 24`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ScopedAddress {
-    /// Index of the listener or namespace, network byte order.
+    /// Index of the namespace, or scope of the list, network byte order.
     pub scope: [u8; 4],
     /// The address, IPv4 as IPv4-mapped; in network byte order in memory.
     pub address: [u32; 4],
@@ -132,6 +190,10 @@ pub const RETIRED: u16 = u16::MAX;
 
 /// How many listeners a configuration may have.
 pub const MAX_LISTENERS: u32 = 1024;
+/// How many named sets a configuration may have.
+pub const MAX_SETS: u32 = 256;
+/// Networks that the lists of all listeners and sets may have in all; while lists change, old and new ones count.
+pub const MAX_NETWORKS: u32 = 2_097_152;
 /// How many network namespaces an agent can serve.
 pub const MAX_NAMESPACES: u32 = 256;
 
