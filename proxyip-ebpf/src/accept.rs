@@ -15,10 +15,11 @@ use proxyip_common::{
 use crate::{
     acknowledge::acknowledge,
     event::now,
-    judge::{Verdict, choice, identify, judge_foreign, settings, trusted},
+    judge::{Verdict, choice, identify, judge_foreign, settings},
     kernel::programs::TcContext,
     maps::{FLOWS, LISTENERS, SECRETS, Scratch},
     packet::{Segment, flags},
+    policy::trusted,
     route::is_local,
     split,
 };

@@ -68,7 +68,7 @@ fn find(segment: &Segment, scratch: &mut Egress) -> u32 {
     let Some(entry) = TRANSLATIONS.get_ptr_mut(&scratch.key) else { return 0 };
     // SAFETY: an element of the map; at worst it is another connection's by now, whose time is set.
     let entry = unsafe { &mut *entry };
-    if entry.superseded != 0 && answers_handshake(segment, scratch) {
+    if entry.flags & Translation::SUPERSEDED != 0 && answers_handshake(segment, scratch) {
         return 0;
     }
     let shift = entry.shift.into();

@@ -35,18 +35,28 @@ fn wakeup() -> u64 {
     flag.into()
 }
 
-/// Sends one event of a socket; counts it as lost if the ring buffer is full.
+/// Sends one event of a socket; counts it as lost if the ring buffer is full. Bytes and packets are those received,
+/// then those sent.
 #[inline(always)]
-pub fn send(kind: EventKind, key: &FlowKey, record: &FlowRecord, bytes: [u64; 2]) {
+pub fn send(
+    kind: EventKind,
+    key: &FlowKey,
+    record: &FlowRecord,
+    bytes: [u64; 2],
+    packets: [u32; 2],
+) {
     let Some(mut entry) = EVENTS.reserve_untyped::<Event>(0) else {
         count(Counter::EventLost);
         return;
     };
     let [bytes_received, bytes_sent] = bytes;
+    let [packets_received, packets_sent] = packets;
     entry.write(Event {
         time_ns: now(),
         bytes_received,
         bytes_sent,
+        packets_received,
+        packets_sent,
         key: *key,
         record: *record,
         kind: kind as u8,
@@ -57,7 +67,8 @@ pub fn send(kind: EventKind, key: &FlowKey, record: &FlowRecord, bytes: [u64; 2]
     entry.submit(wakeup());
 }
 
-/// Sends the event whose key and record are in `scratch`; with [`EventKind::Header`], the header's bytes too.
+/// Sends the event whose key and record are in `scratch`, and whose bytes and packets are the caller's to set; with
+/// [`EventKind::Header`], the header's bytes too.
 #[inline(always)]
 pub fn send_scratch(scratch: &mut Scratch, kind: EventKind, reason: u8) {
     let length = match kind {

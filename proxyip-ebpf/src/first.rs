@@ -3,19 +3,20 @@
 use proxyip_common::{
     counter::{Counter, DropReason, per_listener},
     event::EventKind,
-    flow::{FlowKey, HandOff},
+    flow::{FlowKey, FlowRecord, HandOff},
 };
 
 use crate::{
     count::{count, count_listener},
     event, handover, header,
     intact::is_intact,
-    judge::{Refusal, Verdict, identify, settings},
+    judge::{Refusal, Verdict, identify, name, settings},
     kernel::{bindings::BPF_ANY, programs::TcContext},
     maps::{FLOWS, Scratch},
     observe,
     packet::Segment,
     platform::Platform,
+    policy,
     socket::Socket,
     split, translate,
 };
@@ -40,6 +41,14 @@ pub fn run<P: Platform>(
         Err(verdict) => verdict,
     };
     match verdict {
+        Verdict::Refuse(DropReason::DeniedDropped, _) => {
+            name(segment, scratch);
+            policy::drop_denied(scratch)
+        }
+        Verdict::Refuse(reason @ DropReason::DeniedReset, _) => {
+            name(segment, scratch);
+            split::refuse(segment, scratch, reason)
+        }
         Verdict::Refuse(reason, Refusal::Reset) => {
             identify(segment, scratch);
             split::refuse(segment, scratch, reason)
@@ -72,6 +81,11 @@ fn begin<P: Platform>(
 ) -> Verdict {
     const TRANSLATE: u8 = HandOff::Translate as u8;
     const OBSERVE: u8 = HandOff::Observe as u8;
+    let denied = scratch.event.record.has(FlowRecord::DENIED);
+    if denied {
+        // Before it is cloned.
+        policy::mark(ctx, segment);
+    }
     let verdict = match scratch.hand_off {
         TRANSLATE => translate::begin(segment, scratch, socket.state()),
         OBSERVE => Verdict::Pass,
@@ -91,7 +105,11 @@ fn begin<P: Platform>(
         split::forget(&scratch.event.key);
     }
     count(Counter::HandedOver);
-    if scratch.event.record.has_tlvs != 0 {
+    if denied {
+        count(Counter::Marked);
+        count_listener(segment.listener, per_listener::DENIED);
+    }
+    if scratch.event.record.has(FlowRecord::TLVS) {
         event::send_scratch(scratch, EventKind::Header, 0);
     }
     match scratch.hand_off {
@@ -100,6 +118,8 @@ fn begin<P: Platform>(
             count_listener(segment.listener, per_listener::OBSERVE);
             observe::begin(scratch, socket);
         }
+        // Rules of a firewall may refuse those: they are no part of the gap that is watched.
+        _ if denied => {}
         _ => count_listener(segment.listener, per_listener::ACCEPT),
     }
     verdict

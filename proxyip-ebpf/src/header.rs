@@ -15,6 +15,7 @@ use crate::{
     kernel::{helpers::bpf_skb_load_bytes, programs::TcContext},
     maps::{LISTENERS, Scratch, scratch, share},
     packet::{Segment, bounded, raw},
+    policy,
 };
 
 /// What is copied at first: any version 1 header, and nearly every version 2 header, whole.
@@ -180,10 +181,10 @@ fn judge(segment: &Segment, scratch: &mut Scratch) -> Result<(), DropReason> {
         header_length: header.length,
         version: header.version,
         origin: header.origin as u8,
-        has_tlvs: u8::from(header.tlvs < header.length),
+        flags: if header.tlvs < header.length { FlowRecord::TLVS } else { 0 },
         hand_off: scratch.hand_off,
     };
-    Ok(())
+    policy::judge_client(segment, scratch)
 }
 
 /// Copies the next `most` bytes of the payload, or all if there are fewer, behind those that are kept.

@@ -1,12 +1,12 @@
 //! The ingress program: one verdict for each segment, and what it means for the frame.
 
 use proxyip_common::{
-    counter::{Counter, DropReason, Reason},
+    counter::{Counter, DropReason, Reason, per_listener},
     event::EventKind,
 };
 
 use crate::{
-    count::{count, count_drop, count_left},
+    count::{count, count_drop, count_left, count_listener},
     event, handover,
     judge::{self, Refusal, Verdict},
     kernel::{
@@ -92,13 +92,38 @@ fn carry_out(
             reset(ctx, segment, scratch)
         }
         Verdict::Refuse(reason, refusal) => {
-            count_drop(reason);
-            judge::identify(segment, scratch);
-            scratch.event.record.hand_off = scratch.hand_off;
-            event::send_scratch(scratch, EventKind::Refused, reason as u8);
+            report(segment, scratch, reason);
             refuse(ctx, segment, scratch, refusal)
         }
     }
+}
+
+/// Counts a refusal and tells of it.
+#[inline(never)]
+fn report(segment: &Segment, scratch: &mut Scratch, reason: DropReason) {
+    count_drop(reason);
+    match reason {
+        // The record says who it is.
+        DropReason::DeniedReset | DropReason::DeniedDropped => {
+            count_listener(segment.listener, per_listener::DENIED);
+        }
+        _ => {
+            judge::identify(segment, scratch);
+            scratch.event.record.hand_off = scratch.hand_off;
+        }
+    }
+    match reason {
+        DropReason::HeaderMissing => count_listener(segment.listener, per_listener::HEADERLESS),
+        DropReason::UntrustedReset | DropReason::UntrustedDropped => {
+            count_listener(segment.listener, per_listener::UNTRUSTED);
+        }
+        _ => {}
+    }
+    scratch.event.bytes_received = segment.payload as u64;
+    scratch.event.packets_received = 1;
+    event::send_scratch(scratch, EventKind::Refused, reason as u8);
+    scratch.event.bytes_received = 0;
+    scratch.event.packets_received = 0;
 }
 
 #[inline(always)]

@@ -3,17 +3,18 @@
 use proxyip_common::{
     counter::{Counter, DropReason, Reason},
     flow::{FlowKey, FlowRecord, HandOff},
-    settings::{HandOffChoice, ListenerSettings, NamespaceSettings, ScopedAddress, Untrusted},
+    settings::{HandOffChoice, ListenerSettings, NamespaceSettings},
 };
 
 use crate::{
     accept, first,
     handover::take_clone,
-    kernel::{btf_maps::lpm_trie::Key, programs::TcContext},
-    maps::{FLOWS, LISTENERS, NAMESPACE, NAMESPACES, Scratch, TRUSTED},
+    kernel::programs::TcContext,
+    maps::{FLOWS, LISTENERS, NAMESPACE, NAMESPACES, Scratch},
     observe,
     packet::{RETIRED_LISTENER, Segment, Shape, flags},
     platform::Platform,
+    policy::{self, trusted},
     reply::Reply,
     route::is_local,
     socket::{Socket, State},
@@ -84,14 +85,17 @@ impl Verdict {
 #[inline(always)]
 pub fn judge<P: Platform>(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verdict {
     scratch.clone = take_clone(ctx);
-    let known = translate::find(segment, scratch);
+    let known = translate::find(ctx, segment, scratch);
     if let Known::Living(verdict) = known {
         return verdict;
     }
     let syn = match segment.flags & (flags::SYN | flags::ACK | flags::RST | flags::FIN) {
         flags::SYN => true,
         set if set & (flags::SYN | flags::RST) == 0 && set & flags::ACK != 0 => false,
-        set if set & flags::RST != 0 => return split::judge_reset(segment, scratch),
+        set if set & flags::RST != 0 => {
+            policy::mark_reset(ctx, segment);
+            return split::judge_reset(segment, scratch);
+        }
         _ => return Verdict::Pass,
     };
     let Some(socket) = Socket::find(ctx, segment) else {
@@ -137,11 +141,18 @@ fn judge_later<P: Platform>(
         return Verdict::Pass;
     }
     match state {
-        State::Connected => observe::judge(segment, scratch, socket),
+        State::Connected => {
+            policy::notice_header(ctx, segment);
+            policy::mark_later(ctx, segment, socket);
+            observe::judge(segment, scratch, socket)
+        }
+        // A rule has answered the bare ACK before it with a RST, which has ended the translation.
+        State::Request | State::Listening if scratch.clone => {
+            Verdict::drop(DropReason::PayloadWithoutSocket)
+        }
         State::Request => translate::judge_request(ctx, segment, scratch),
-        State::Listening if scratch.clone => Verdict::drop(DropReason::PayloadWithoutSocket),
         State::Listening if translate::is_forgotten(segment, scratch) => {
-            translate::judge_waiting(ctx, segment, scratch)
+            translate::judge_forgotten(ctx, segment, scratch)
         }
         State::Listening if P::ACCEPT && !socket.is_mptcp() => {
             accept::judge_ack(ctx, segment, scratch)
@@ -155,7 +166,7 @@ fn judge_later<P: Platform>(
 /// was forgotten, for which the kernel has sent a SYN cookie.
 #[inline(always)]
 pub fn judge_foreign(ctx: &TcContext, segment: &Segment) -> Verdict {
-    if choice(segment) == HandOffChoice::Accept as u8 || !is_local(ctx, segment) {
+    if policy::may_leave(segment) || !is_local(ctx, segment) {
         return Verdict::PassCounted(Counter::CookieForeign);
     }
     Verdict::Reset(Counter::CookieForeign)
@@ -180,8 +191,12 @@ fn judge_opening<P: Platform>(
         forget(segment, scratch);
         return Verdict::Pass;
     }
-    if !trusted(segment) {
-        return judge_untrusted(segment);
+    // Once for both questions: the answers must be of one version.
+    match policy::of(segment.listener) {
+        // The listener is being removed: the peer sends its SYN again.
+        None => return Verdict::drop(DropReason::SynAckFailed),
+        Some(policy) if policy::trusts(policy, &segment.peer.0) => {}
+        Some(policy) => return policy::judge_untrusted(policy),
     }
     match segment.shape {
         Shape::Plain => {}
@@ -207,7 +222,12 @@ fn judge_opening<P: Platform>(
         Some(reason) => reason,
     };
     if choice == HandOffChoice::Accept as u8 {
-        return Verdict::LeaveToKernel(reason);
+        // The application would get it whoever its client is.
+        return if policy::judges(segment) {
+            Verdict::reset(DropReason::Unjudged)
+        } else {
+            Verdict::LeaveToKernel(reason)
+        };
     }
     scratch.hand_off = HandOff::Translate as u8;
     scratch.reason = reason as u8;
@@ -248,35 +268,23 @@ pub fn choice(segment: &Segment) -> u8 {
     LISTENERS.get(segment.listener.into()).map_or(0, |listener| listener.hand_off)
 }
 
-/// Whether the segment's source is trusted by its listener.
-#[inline(never)]
-pub fn trusted(segment: &Segment) -> bool {
-    let source = ScopedAddress::new(segment.listener.into(), &segment.peer.0);
-    TRUSTED.get(&Key::new(ScopedAddress::BITS, source)).is_some_and(|trusted| *trusted != 0)
-}
-
-#[inline(never)]
-fn judge_untrusted(segment: &Segment) -> Verdict {
-    const RESET: u8 = Untrusted::Reset as u8;
-    const DROP: u8 = Untrusted::Drop as u8;
-    match LISTENERS.get(segment.listener.into()).map(|listener| listener.untrusted) {
-        Some(RESET) => Verdict::reset(DropReason::UntrustedReset),
-        Some(DROP) => Verdict::drop(DropReason::UntrustedDropped),
-        _ => Verdict::PassCounted(Counter::Bypassed),
-    }
-}
-
 /// The settings of the namespace that this instance of the program serves.
 #[inline(always)]
 pub fn settings() -> Option<&'static NamespaceSettings> {
     NAMESPACES.get(NAMESPACE.load())
 }
 
+/// Puts the segment's 4-tuple into `scratch.event`.
+#[inline(always)]
+pub fn name(segment: &Segment, scratch: &mut Scratch) {
+    let namespace = settings().map_or(0, |settings| settings.cookie);
+    scratch.event.key = FlowKey::new(namespace, segment.peer, segment.local);
+}
+
 /// Puts the segment's flow into `scratch.event`, where map operations and events take it from.
 #[inline(always)]
 pub fn identify(segment: &Segment, scratch: &mut Scratch) {
-    let namespace = settings().map_or(0, |settings| settings.cookie);
-    scratch.event.key = FlowKey::new(namespace, segment.peer, segment.local);
+    name(segment, scratch);
     scratch.event.record = FlowRecord { listener: segment.listener, ..FlowRecord::EMPTY };
 }
 

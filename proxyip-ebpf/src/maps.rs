@@ -9,7 +9,10 @@ use proxyip_common::{
     flow::{FlowKey, FlowRecord, Handshake, Translation},
     header::Parser,
     partial::{HeaderBytes, PartialHeader},
-    settings::{ListenerSettings, MAX_LISTENERS, MAX_NAMESPACES, NamespaceSettings, ScopedAddress},
+    settings::{
+        ListenerSettings, MAX_LISTENERS, MAX_NAMESPACES, MAX_NETWORKS, MAX_SETS, Name,
+        NamespaceSettings, Policy, ScopedAddress,
+    },
 };
 
 use crate::{
@@ -35,6 +38,10 @@ pub static HAS_NETNS_COOKIE: Global<u8> = Global::new(1);
 #[unsafe(no_mangle)]
 pub static NAMESPACE: Global<u32> = Global::new(0);
 
+/// Which entry of [`SETS`] the program for rules of iptables looks in; set before loading.
+#[unsafe(no_mangle)]
+pub static SET: Global<u32> = Global::new(0);
+
 /// Settings of each network namespace served.
 #[btf_map]
 pub static NAMESPACES: Array<NamespaceSettings, { MAX_NAMESPACES as usize }> = Array::new();
@@ -47,9 +54,35 @@ pub static PORTS: Array<u16, 65536> = Array::new();
 #[btf_map]
 pub static LISTENERS: Array<ListenerSettings, { MAX_LISTENERS as usize }> = Array::new();
 
-/// Sources by listener: 1 for those it trusts, 0 for exceptions within them.
+/// Who may connect, by listener. An element is replaced as a whole, and freed when nobody can have it.
 #[btf_map]
-pub static TRUSTED: LpmTrie<ScopedAddress, u8, 1_048_576> = LpmTrie::new();
+pub static POLICIES: HashMap<
+    u32,
+    Policy,
+    { MAX_LISTENERS as usize },
+    { BPF_F_NO_PREALLOC as usize },
+> = HashMap::new();
+
+/// Names of the listeners, for the agent.
+#[btf_map]
+pub static LISTENER_NAMES: Array<Name, { MAX_LISTENERS as usize }> = Array::new();
+
+/// Sources by scope: 1 for those that are trusted, 0 for exceptions within them.
+#[btf_map]
+pub static TRUSTED: LpmTrie<ScopedAddress, u8, { MAX_NETWORKS as usize }> = LpmTrie::new();
+
+/// Clients by scope: a [`verdict`](proxyip_common::settings::verdict) on each network.
+#[btf_map]
+pub static CLIENTS: LpmTrie<ScopedAddress, u8, { MAX_NETWORKS as usize }> = LpmTrie::new();
+
+/// The scopes of named sets in [`CLIENTS`], host order; replaced like policies.
+#[btf_map]
+pub static SETS: HashMap<u32, u32, { MAX_SETS as usize }, { BPF_F_NO_PREALLOC as usize }> =
+    HashMap::new();
+
+/// Names of the sets, for the agent.
+#[btf_map]
+pub static SET_NAMES: Array<Name, { MAX_SETS as usize }> = Array::new();
 
 /// Advertised MSS by namespace and destination, host order; 0 for routes that have none of their own.
 #[btf_map]
@@ -82,6 +115,11 @@ pub static PARTIAL_HEADERS: LruHashMap<FlowKey, PartialHeader, 16_384> = LruHash
 /// The bytes of the latest of them.
 #[btf_map]
 pub static HEADER_BYTES: LruHashMap<FlowKey, HeaderBytes, 1024> = LruHashMap::new();
+
+/// Connections whose segments are dropped because their client is denied, by the peer's initial sequence number: of
+/// each the first is told of.
+#[btf_map]
+pub static DROPPED: LruHashMap<FlowKey, u32, 16_384> = LruHashMap::new();
 
 /// Whether tables have ever had an entry, by [`in_use`]; until then nobody need look there.
 #[btf_map]
@@ -211,8 +249,10 @@ pub struct Scratch {
     pub hand_off: u8,
     /// Why, as the index of a [`Reason`].
     pub reason: u8,
-    /// The connection whose header had begun has been reset.
+    /// The connection whose header had begun has been reset, or dropped.
     pub refused: bool,
+    /// It has been dropped.
+    pub dropped: bool,
     /// The two ends do not scale windows.
     pub unscaled: bool,
     /// What kind of socket would get the segment. Here and not an argument: on Linux 6.1 the function that is given it

@@ -54,7 +54,7 @@ pub fn judge(segment: &Segment, scratch: &mut Scratch, socket: &Socket) -> Verdi
 #[inline(never)]
 pub fn judge_part(segment: &Segment, scratch: &mut Scratch) -> Verdict {
     if scratch.refused {
-        return Verdict::Reset(Counter::ResetAgain);
+        return split::judge_refused(scratch);
     }
     match split::locate(segment, scratch) {
         Position::Next => Verdict::First,

@@ -4,13 +4,13 @@
 #![allow(unreachable_pub, reason = "nothing is reachable from outside a program")]
 
 use aya_ebpf::{
-    macros::{cgroup_sock_addr, classifier, sock_ops},
-    programs::{SockAddrContext, SockOpsContext, TcContext},
+    macros::{cgroup_sock_addr, classifier, sock_ops, socket_filter},
+    programs::{SkBuffContext, SockAddrContext, SockOpsContext, TcContext},
 };
 use proxyip_ebpf::{
     egress, ingress, peername,
     platform::{Basic, Modern},
-    sockops,
+    set, sockops,
 };
 
 /// TC ingress, Linux 6.9 and later.
@@ -50,6 +50,12 @@ pub fn proxyip_getpeername4(ctx: SockAddrContext) -> i32 {
 pub fn proxyip_getpeername6(ctx: SockAddrContext) -> i32 {
     peername::v6(&ctx);
     1
+}
+
+/// Whether the client of a packet is in a named set, for rules of iptables (`xt_bpf`).
+#[socket_filter]
+pub fn proxyip_set(ctx: SkBuffContext) -> i64 {
+    i64::from(set::has_client(ctx.skb.skb))
 }
 
 #[unsafe(link_section = "license")]

@@ -7,7 +7,7 @@ use proxyip_common::{
     counter::{Counter, per_listener},
     event::EventKind,
     flow::{FlowKey, FlowRecord, HandOff, Translation},
-    settings::{HandOffChoice, ScopedAddress},
+    settings::HandOffChoice,
 };
 
 use crate::{
@@ -19,13 +19,12 @@ use crate::{
             BPF_SK_STORAGE_GET_F_CREATE, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB,
             BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_TCP_CLOSE,
         },
-        btf_maps::lpm_trie::Key,
         helpers::{bpf_get_netns_cookie, bpf_sk_storage_get},
         programs::SockOpsContext,
     },
-    maps::{FLOWS, HAS_NETNS_COOKIE, LISTENERS, PORTS, SOCKETS, TRANSLATIONS, TRUSTED},
+    maps::{FLOWS, HAS_NETNS_COOKIE, LISTENERS, PORTS, SOCKETS, TRANSLATIONS},
     observe::awaits_header,
-    split,
+    policy, split,
 };
 
 const AF_INET: u32 = 2;
@@ -83,11 +82,11 @@ fn established(ctx: &SockOpsContext) {
         return;
     }
     count(Counter::Established);
-    if record.hand_off == HandOff::Accept as u8 {
+    if record.hand_off == HandOff::Accept as u8 && !record.has(FlowRecord::DENIED) {
         count_listener(record.listener, per_listener::ACCEPT_ESTABLISHED);
     }
     follow(ctx);
-    event::send(EventKind::Established, &key, record, [0; 2]);
+    event::send(EventKind::Established, &key, record, [0; 2], [0; 2]);
 }
 
 /// Notes that a translated connection is established; false if this one is not translated.
@@ -96,7 +95,7 @@ fn begin_translation(ctx: &SockOpsContext, key: &FlowKey) -> bool {
     let Some(translation) = TRANSLATIONS.get_ptr_mut(key) else { return false };
     // SAFETY: an element of the map; at worst it is another connection's by now, which is about to be used.
     let translation = unsafe { &mut *translation };
-    if translation.superseded != 0 {
+    if translation.flags & Translation::SUPERSEDED != 0 {
         // By this connection: the header of one that is translated would have replaced the entry.
         let _ = TRANSLATIONS.remove(key);
         return false;
@@ -121,9 +120,8 @@ fn await_header(ctx: &SockOpsContext, key: &FlowKey) {
     let observed = LISTENERS
         .get(listener.into())
         .is_some_and(|settings| settings.hand_off == HandOffChoice::Observe as u8);
-    let source = ScopedAddress::new(listener.into(), &key.peer.0);
-    let source = Key::new(ScopedAddress::BITS, source);
-    if !observed || TRUSTED.get(&source).is_none_or(|trusted| *trusted == 0) {
+    let trusted = policy::of(listener).is_some_and(|policy| policy::trusts(policy, &key.peer.0));
+    if !observed || !trusted {
         return;
     }
     let mut mark = FlowRecord { listener, hand_off: HandOff::Observe as u8, ..FlowRecord::EMPTY };
@@ -174,7 +172,11 @@ fn closed(ctx: &SockOpsContext) {
     let bytes = unsafe {
         [total.saturating_sub(received), (*ctx.ops).bytes_acked.saturating_sub(acknowledged)]
     };
-    event::send(EventKind::Closed, &key, record, bytes);
+    // Under accept the first segment came twice: as a bare ACK and whole.
+    let twice = u32::from(record.hand_off == HandOff::Accept as u8);
+    // SAFETY: fields of the context.
+    let packets = unsafe { [(*ctx.ops).segs_in.saturating_sub(twice), (*ctx.ops).segs_out] };
+    event::send(EventKind::Closed, &key, record, bytes, packets);
     let _ = FLOWS.remove(&key);
 }
 
@@ -189,7 +191,7 @@ fn end_translation(ctx: &SockOpsContext, key: &FlowKey) {
     let translation = unsafe { &mut *translation };
     let reset = translation.state == Translation::RESET
         && event::now().wrapping_sub(translation.seen_ns) < MOMENT_NS;
-    if translation.superseded == 0 && (ctx.arg(0) == TCP_LAST_ACK || reset) {
+    if translation.flags & Translation::SUPERSEDED == 0 && (ctx.arg(0) == TCP_LAST_ACK || reset) {
         let _ = TRANSLATIONS.remove(key);
     } else {
         translation.seen_ns = event::now();

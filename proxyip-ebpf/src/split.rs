@@ -56,7 +56,9 @@ pub fn find(segment: &Segment, scratch: &mut Scratch) -> bool {
     unsafe {
         scratch.isn = (*header).isn;
         scratch.hand_off = (*header).hand_off;
-        scratch.refused = (*header).state == PartialHeader::REFUSED;
+        let state = (*header).state;
+        scratch.dropped = state == PartialHeader::DROPPED;
+        scratch.refused = scratch.dropped || state == PartialHeader::REFUSED;
     }
     true
 }
@@ -100,7 +102,7 @@ pub fn locate(segment: &Segment, scratch: &mut Scratch) -> Position {
 #[inline(never)]
 pub fn judge(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verdict {
     if scratch.refused {
-        return Verdict::Reset(Counter::ResetAgain);
+        return judge_refused(scratch);
     }
     match locate(segment, scratch) {
         Position::Next => Verdict::First,
@@ -115,6 +117,16 @@ pub fn judge(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verdi
             scratch.acknowledged = scratch.kept as u32;
             acknowledge(ctx, segment, scratch, Counter::HeaderPart)
         }
+    }
+}
+
+/// A segment of a connection that was reset or dropped when a part of its header had come.
+#[inline(always)]
+pub fn judge_refused(scratch: &Scratch) -> Verdict {
+    if scratch.dropped {
+        Verdict::Hold(Counter::DeniedAgain)
+    } else {
+        Verdict::Reset(Counter::ResetAgain)
     }
 }
 
@@ -160,10 +172,10 @@ pub fn complete(scratch: &Scratch) {
     }
 }
 
-/// Notes that the connection is reset: what was acknowledged does not come again, and if the RST is lost, its peer is
-/// told once more.
+/// Notes that the connection is reset or dropped, as [`PartialHeader`] has it: what was acknowledged does not come
+/// again, and if the RST is lost, its peer is told once more.
 #[inline(always)]
-fn end(scratch: &Scratch) {
+pub fn end(scratch: &Scratch, state: u8) {
     if !is_used(in_use::SPLIT) {
         return;
     }
@@ -171,7 +183,7 @@ fn end(scratch: &Scratch) {
         // SAFETY: an element of the map; at worst it is another flow's by now, which is reset when it goes on.
         unsafe {
             if (*header).isn == scratch.isn {
-                (*header).state = PartialHeader::REFUSED;
+                (*header).state = state;
             }
         }
     }
@@ -215,7 +227,7 @@ pub fn judge_reset(segment: &Segment, scratch: &mut Scratch) -> Verdict {
 pub fn refuse(segment: &Segment, scratch: &mut Scratch, reason: DropReason) -> Verdict {
     const ACCEPT: u8 = HandOff::Accept as u8;
     const TRANSLATE: u8 = HandOff::Translate as u8;
-    end(scratch);
+    end(scratch, PartialHeader::REFUSED);
     let expected = match scratch.hand_off {
         ACCEPT => return Verdict::reset(reason),
         TRANSLATE => scratch.isn.wrapping_add(1),

@@ -8,8 +8,8 @@
 
 use proxyip_common::{
     counter::{Counter, DropReason, Reason, per_listener},
-    flow::{HandOff, Handshake, Translation},
-    settings::{HandOffChoice, NamespaceSettings},
+    flow::{FlowRecord, HandOff, Handshake, Translation},
+    settings::NamespaceSettings,
 };
 
 use crate::{
@@ -18,12 +18,13 @@ use crate::{
     egress::replace,
     event::now,
     handover::trim,
-    judge::{Verdict, choice, forget, identify, settings, trusted},
+    judge::{Verdict, forget, identify, settings},
     kernel::{bindings::BPF_ANY, programs::TcContext},
     maps::{HANDSHAKES, Scratch, TRANSLATIONS, in_use, is_used, set_used},
     observe::{self, hides_header},
     options,
     packet::{Segment, Shape, flags, raw},
+    policy::{self, trusted},
     reply::TCP_CHECKSUM,
     socket::State,
     split,
@@ -47,7 +48,7 @@ pub fn is_in_use() -> bool {
 
 /// Looks the segment's connection up.
 #[inline(never)]
-pub fn find(segment: &Segment, scratch: &mut Scratch) -> Known {
+pub fn find(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Known {
     if segment.has(flags::SYN) || !is_in_use() {
         return Known::Nothing;
     }
@@ -57,7 +58,10 @@ pub fn find(segment: &Segment, scratch: &mut Scratch) -> Known {
     };
     // SAFETY: an element of the map; at worst it is another connection's by now, whose time is set.
     let entry = unsafe { &mut *entry };
-    if entry.superseded != 0 {
+    if entry.flags & Translation::DENIED != 0 {
+        policy::mark(ctx, segment);
+    }
+    if entry.flags & Translation::SUPERSEDED != 0 {
         entry.seen_ns = now();
         return Known::Superseded(entry.shift);
     }
@@ -150,7 +154,7 @@ pub fn make_way(segment: &Segment, scratch: &mut Scratch, state: State) {
         let _ = TRANSLATIONS.remove(&scratch.event.key);
     } else if let Some(entry) = TRANSLATIONS.get_ptr_mut(&scratch.event.key) {
         // SAFETY: an element of the map, of a connection that is over.
-        unsafe { (*entry).superseded = 1 };
+        unsafe { (*entry).flags |= Translation::SUPERSEDED };
     }
 }
 
@@ -208,13 +212,11 @@ pub fn judge_repeated_syn(segment: &Segment, scratch: &mut Scratch) -> Verdict {
 /// A segment that finds the request socket of a handshake.
 #[inline(never)]
 pub fn judge_request(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verdict {
-    if !trusted(segment) {
-        return Verdict::Pass;
+    let (trusted, recalled) = (trusted(segment), recall(segment, scratch));
+    if recalled {
+        return judge_remembered(ctx, segment, scratch, trusted);
     }
-    if recall(segment, scratch) {
-        return judge_waiting(ctx, segment, scratch);
-    }
-    if choice(segment) == HandOffChoice::Accept as u8 {
+    if !trusted || policy::may_leave(segment) {
         return Verdict::Pass;
     }
     Verdict::reset_both(DropReason::HandshakeUnknown, scratch, segment.sequence)
@@ -224,7 +226,28 @@ pub fn judge_request(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) 
 /// socket because it sent a SYN cookie, or because it has given the handshake up.
 #[inline(never)]
 pub fn is_forgotten(segment: &Segment, scratch: &mut Scratch) -> bool {
-    is_in_use() && trusted(segment) && recall(segment, scratch)
+    is_in_use() && recall(segment, scratch)
+}
+
+/// A segment of a handshake that is remembered, and that found no request socket.
+#[inline(always)]
+pub fn judge_forgotten(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verdict {
+    judge_remembered(ctx, segment, scratch, trusted(segment))
+}
+
+/// Passed on, the segment of a source that is trusted no longer would bring its header to the application, unjudged.
+#[inline(always)]
+fn judge_remembered(
+    ctx: &TcContext,
+    segment: &Segment,
+    scratch: &mut Scratch,
+    trusted: bool,
+) -> Verdict {
+    if trusted {
+        return judge_waiting(ctx, segment, scratch);
+    }
+    let expected = scratch.isn.wrapping_add(1);
+    Verdict::reset_both(DropReason::TrustWithdrawn, scratch, expected)
 }
 
 /// A segment of a handshake that awaits the header; what was remembered of it is in `scratch`.
@@ -238,23 +261,47 @@ pub fn judge_waiting(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) 
         OBSERVE => match (ahead, segment.payload) {
             (0, 1..) => Verdict::First,
             (1.., 1..) if has_begun(segment, scratch) => observe::judge_part(segment, scratch),
+            // The application must not see a connection whose client is still to be judged.
+            _ if is_silent(segment, ahead) && policy::judges(segment) => {
+                judge_silent(ctx, segment, scratch, ahead)
+            }
+            // Whatever lies ahead acknowledges the handshake too: a FIN, or the answer to a SYN-ACK that is repeated.
+            _ if ahead > 0 && policy::judges(segment) => Verdict::Hold(Counter::OutOfOrder),
             _ if hides_header(segment, ahead) => Verdict::Hold(Counter::OutOfOrder),
             _ => Verdict::Pass,
         },
         TRANSLATE => match (ahead, segment.payload) {
             (0, 0) if has_begun(segment, scratch) => Verdict::Part,
-            (0, 0) if segment.has(flags::FIN) => Verdict::Reset(Counter::FinBeforeHeader),
-            (0, 0) => Verdict::Hold(Counter::AckDeferred),
-            (0, _) => Verdict::First,
-            // RFC 9293 §3.8.4: a keep-alive probe.
-            (-1, 0 | 1) if !segment.has(flags::FIN) => {
-                acknowledge(ctx, segment, scratch, Counter::KeepAliveAnswered)
-            }
+            (0, 1..) => Verdict::First,
+            _ if is_silent(segment, ahead) => judge_silent(ctx, segment, scratch, ahead),
             _ if has_begun(segment, scratch) => Verdict::Part,
             _ => Verdict::Hold(Counter::OutOfOrder),
         },
         _ => Verdict::Pass,
     }
+}
+
+/// Whether a segment that is `ahead` of the payload's beginning brings nothing new: the handshake's bare ACK, the end, or a
+/// keep-alive probe (RFC 9293 §3.8.4), which lies one behind.
+#[inline(always)]
+fn is_silent(segment: &Segment, ahead: i32) -> bool {
+    match ahead {
+        0 => segment.payload == 0,
+        -1 => segment.payload <= 1 && !segment.has(flags::FIN),
+        _ => false,
+    }
+}
+
+/// Judges such a segment before the header has begun.
+#[inline(always)]
+fn judge_silent(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch, ahead: i32) -> Verdict {
+    if ahead < 0 {
+        return acknowledge(ctx, segment, scratch, Counter::KeepAliveAnswered);
+    }
+    if segment.has(flags::FIN) {
+        return Verdict::Reset(Counter::FinBeforeHeader);
+    }
+    Verdict::Hold(Counter::AckDeferred)
 }
 
 /// Whether the handshake that is in `scratch` has begun a header.
@@ -302,7 +349,7 @@ pub fn begin(segment: &Segment, scratch: &mut Scratch, state: State) -> Verdict 
         isn: scratch.isn,
         shift,
         state: Translation::OPENING,
-        superseded: 0,
+        flags: if scratch.event.record.has(FlowRecord::DENIED) { Translation::DENIED } else { 0 },
     };
     if TRANSLATIONS.insert(&scratch.event.key, &entry, BPF_ANY.into()).is_err() {
         let expected = scratch.isn.wrapping_add(1);

@@ -6,11 +6,14 @@ use proxyip_common::{
     address::{Endpoint, Local, Peer},
     cookie::Secret,
     flow::{FlowKey, FlowRecord},
-    settings::{ListenerSettings, NamespaceSettings, RETIRED, ScopedAddress},
+    settings::{ListenerSettings, NamespaceSettings, Policy, RETIRED, ScopedAddress},
 };
 
 use super::{
-    bindings::tcx_action_base::{TCX_DROP, TCX_NEXT, TCX_REDIRECT},
+    bindings::{
+        BPF_ANY,
+        tcx_action_base::{TCX_DROP, TCX_NEXT, TCX_REDIRECT},
+    },
     frame::Frame,
     maps::lpm_trie::Key,
     programs::TcContext,
@@ -21,7 +24,7 @@ use super::{
 };
 use crate::{
     egress, ingress,
-    maps::{FLOWS, LISTENERS, NAMESPACES, PORTS, SECRETS, TRUSTED},
+    maps::{CLIENTS, FLOWS, LISTENERS, NAMESPACES, POLICIES, PORTS, SECRETS, SETS, TRUSTED},
     platform::Platform,
 };
 
@@ -79,6 +82,13 @@ impl Machine {
     pub fn guard(&mut self, port: u16, listener: u16, settings: ListenerSettings) {
         put(PORTS.get_ptr_mut(port.into()), listener + 1);
         put(LISTENERS.get_ptr_mut(listener.into()), settings);
+        self.judge_by(listener, Policy::default());
+    }
+
+    /// Lets a listener judge by a policy, whose scope is set here.
+    pub fn judge_by(&mut self, listener: u16, policy: Policy) {
+        let policy = Policy { scope: listener.into(), ..policy };
+        POLICIES.insert(u32::from(listener), policy, BPF_ANY.into()).expect("room");
     }
 
     /// Takes a port out of the configuration; what is translated goes on.
@@ -90,6 +100,17 @@ impl Machine {
     pub fn trust(&mut self, listener: u16, source: Endpoint, bits: u32, trusted: bool) {
         let source = ScopedAddress::new(listener.into(), &source);
         TRUSTED.insert(&Key::new(32 + bits, source), trusted.into());
+    }
+
+    /// Gives a listener a verdict on the clients of a prefix, likewise.
+    pub fn judge(&mut self, listener: u16, client: Endpoint, bits: u32, verdict: u8) {
+        let client = ScopedAddress::new(listener.into(), &client);
+        CLIENTS.insert(&Key::new(32 + bits, client), verdict);
+    }
+
+    /// Gives a set its members, which are the clients of a listener's scope that are allowed.
+    pub fn make_set(&mut self, set: u32, scope: u32) {
+        SETS.insert(set, scope, BPF_ANY.into()).expect("room");
     }
 
     /// Puts a secret for cookies in place.

@@ -11,6 +11,8 @@ pub mod helpers;
 pub mod machine;
 pub mod maps;
 mod numbers;
+#[cfg(test)]
+mod policy_tests;
 pub mod programs;
 pub mod sockets;
 mod stack;

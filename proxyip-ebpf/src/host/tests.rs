@@ -15,19 +15,19 @@ use super::{
 };
 use crate::platform::{Basic, Modern, Platform};
 
-const LINE: &[u8] = b"PROXY TCP4 203.0.113.9 192.0.2.1 51234 443\r\n";
+pub(super) const LINE: &[u8] = b"PROXY TCP4 203.0.113.9 192.0.2.1 51234 443\r\n";
 const ISN: u32 = 0xffff_fff0;
 
 /// A load balancer that connects to the host.
-struct Peer {
-    machine: Machine,
-    ends: (Endpoint, Endpoint),
+pub(super) struct Peer {
+    pub(super) machine: Machine,
+    pub(super) ends: (Endpoint, Endpoint),
     next: u32,
     acknowledged: u32,
 }
 
 impl Peer {
-    fn new(choice: HandOffChoice) -> Self {
+    pub(super) fn new(choice: HandOffChoice) -> Self {
         let mut machine = Machine::new(NamespaceSettings {
             cookie: 0,
             epoch_ns: EPOCH_NS,
@@ -51,14 +51,14 @@ impl Peer {
         Self { machine, ends, next: ISN, acknowledged: 0 }
     }
 
-    fn segment(&self, flags: u8, payload: &[u8]) -> Segment {
+    pub(super) fn segment(&self, flags: u8, payload: &[u8]) -> Segment {
         let (peer, local) = self.ends;
         let mut segment = Segment::bare(peer, local, self.next, self.acknowledged, flags);
         segment.payload = payload.to_vec();
         segment
     }
 
-    fn send<P: Platform>(&mut self, flags: u8, payload: &[u8]) -> Vec<Run> {
+    pub(super) fn send<P: Platform>(&mut self, flags: u8, payload: &[u8]) -> Vec<Run> {
         self.send_as::<P>(flags, payload, Checksum::Complete)
     }
 
@@ -74,7 +74,7 @@ impl Peer {
         Segment::read(&frame.on_the_wire(), true).expect("a whole segment with right checksums")
     }
 
-    fn shake_hands<P: Platform>(&mut self) {
+    pub(super) fn shake_hands<P: Platform>(&mut self) {
         self.send::<P>(flags::SYN, b"");
         let answer = self.answer();
         assert_eq!(answer.flags, flags::SYN | flags::ACK);
@@ -86,7 +86,13 @@ impl Peer {
         assert_eq!(runs[0].fate, Fate::Dropped, "the bare ACK is held back");
     }
 
-    fn received(&self) -> Option<Vec<u8>> {
+    /// Takes the numbers of the SYN-ACK that has come back.
+    pub(super) fn take_up(&mut self) {
+        let answer = self.answer();
+        (self.next, self.acknowledged) = (answer.acknowledgment, answer.sequence.wrapping_add(1));
+    }
+
+    pub(super) fn received(&self) -> Option<Vec<u8>> {
         let (peer, local) = self.ends;
         self.machine.socket(peer, local, |socket: &Socket| socket.received.clone())
     }
@@ -130,8 +136,7 @@ fn a_connection_that_is_translated() {
 fn a_connection_that_is_observed() {
     let mut peer = Peer::new(HandOffChoice::Observe);
     peer.send::<Modern>(flags::SYN, b"");
-    let answer = peer.answer();
-    (peer.next, peer.acknowledged) = (answer.acknowledgment, answer.sequence.wrapping_add(1));
+    peer.take_up();
     peer.send::<Modern>(flags::ACK, b"");
     peer.send::<Modern>(flags::ACK, LINE);
     assert_eq!(peer.received().as_deref(), Some(LINE), "the header is left in place");
