@@ -1,9 +1,13 @@
 //! Embeds the kernel programs, which `cargo xtask build-ebpf` builds.
 
-use std::path::Path;
+use std::env;
+use std::path::PathBuf;
 
 fn main() {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace member");
+    // Asked for at run time: a script that was built for another checkout may serve this one.
+    println!("cargo::rerun-if-env-changed=CARGO_MANIFEST_DIR");
+    let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo"));
+    let workspace = manifest.parent().expect("a workspace member");
     let object = workspace.join("target/bpf/proxyip.o");
     println!("cargo::rerun-if-changed={}", object.display());
     if !object.exists() {

@@ -5,20 +5,28 @@
 //! need not look for contradictions.
 
 mod file;
+mod listeners;
+mod network_file;
+mod networks;
 mod problem;
 mod table;
 #[cfg(test)]
 mod tests;
 mod value;
+mod warnings;
 
+use std::collections::HashSet;
+use std::hash::Hash;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
 use proxyip_common::cookie::EPOCH_NS;
-pub use proxyip_common::settings::{HandOffChoice, Untrusted};
+pub use proxyip_common::settings::{Denied, HandOffChoice, Untrusted};
 
-pub use self::problem::{ConfigError, Fault, Problem};
+pub use self::network_file::read_networks;
+pub use self::networks::{NetworkFile, Networks};
+pub use self::problem::{ConfigError, Fault, NetworkFileError, Problem};
 pub use self::value::{PortRange, interface_name, network};
 
 /// Where kernel programs, maps and links are pinned.
@@ -33,6 +41,8 @@ const DEFAULT_LISTENER: &str = "default";
 const DEFAULT_MAX_FLOWS: u32 = 262_144;
 /// Entries of the table of translated connections.
 const DEFAULT_MAX_TRANSLATED: u32 = 262_144;
+/// The mark of denied connections.
+const DEFAULT_MARK: u32 = 0x50;
 /// How long a header that has begun may take.
 const DEFAULT_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -43,6 +53,8 @@ pub struct Config {
     pub interfaces: Vec<Interface>,
     /// The listeners; at least one, names and ports are unique. A flow's record holds the index.
     pub listeners: Vec<Listener>,
+    /// The named sets; names are unique.
+    pub sets: Vec<Set>,
     /// `[api]`
     pub api: Api,
     /// `[log]`
@@ -77,7 +89,7 @@ pub struct Listener {
     /// The guarded ports, ascending, each once.
     pub ports: Vec<u16>,
     /// Sources whose connections start with a PROXY header. An IPv6 network never includes IPv4 sources.
-    pub trusted: Vec<IpNet>,
+    pub trusted: Networks,
     /// What happens to other sources.
     pub untrusted: Untrusted,
     /// PROXY protocol versions that are allowed.
@@ -88,6 +100,23 @@ pub struct Listener {
     pub hand_off: HandOffChoice,
     /// How long after its first byte a header must be complete, 1 to 300 s.
     pub header_timeout: Duration,
+    /// Clients that may connect; if it is given, all others may not.
+    pub allow: Networks,
+    /// Clients that may not connect. Of two networks that have a client the smaller one counts.
+    pub deny: Networks,
+    /// What happens to clients that may not connect.
+    pub denied: Denied,
+    /// The bits that the packets of denied connections carry in their marks; not 0.
+    pub mark: u32,
+}
+
+/// `[[set]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Set {
+    /// Its name, which is that of a pin.
+    pub name: String,
+    /// Its members.
+    pub networks: Networks,
 }
 
 /// `versions` of a listener; at least one is allowed.
@@ -109,6 +138,16 @@ pub enum Unknown {
 }
 
 impl Listener {
+    /// `denied` as the configuration and the API name it.
+    #[must_use]
+    pub const fn denied_label(&self) -> &'static str {
+        match self.denied {
+            Denied::Reset => "reset",
+            Denied::Drop => "drop",
+            Denied::Mark => "mark",
+        }
+    }
+
     /// `hand_off` as the configuration and the API name it.
     #[must_use]
     pub const fn hand_off_label(&self) -> &'static str {
@@ -142,6 +181,8 @@ pub struct Log {
 pub enum FlowFormat {
     /// A JSON object per line.
     Json,
+    /// A record in the default format of AWS VPC flow logs per line.
+    Vpc,
     /// No flow log.
     Off,
 }
@@ -172,7 +213,7 @@ pub enum KernelLog {
 }
 
 impl Config {
-    /// Reads a TOML file.
+    /// Reads a TOML file, and the files of networks that it names.
     ///
     /// # Errors
     /// Everything that is wrong with it.
@@ -183,7 +224,7 @@ impl Config {
             .map_err(|problems| ConfigError::Wrong { path: path.to_owned(), problems })
     }
 
-    /// Reads the text of a TOML file.
+    /// Reads the text of a TOML file, and the files of networks that it names.
     ///
     /// # Errors
     /// Everything that is wrong with it, in the order of the lines.
@@ -203,30 +244,24 @@ impl Config {
             interfaces: distinct(interfaces),
             listeners: vec![Listener {
                 ports: value::expand(ports),
-                trusted: distinct(trusted),
+                trusted: distinct(trusted).into(),
                 ..Listener::default()
             }],
+            sets: Vec::new(),
             api: Api::default(),
             log: Log::default(),
             agent: Agent::default(),
         }
     }
 
-    /// Settings that are allowed but probably a mistake; a sentence each.
-    #[must_use]
-    pub fn warnings(&self) -> Vec<String> {
-        let everyone = |network: &&IpNet| network.prefix_len() == 0;
-        let mut warnings = Vec::new();
-        for listener in &self.listeners {
-            for network in listener.trusted.iter().filter(everyone) {
-                warnings.push(format!(
-                    "listener {:?} trusts {network}: anyone who reaches its ports can claim any client \
-                     address",
-                    listener.name
-                ));
-            }
-        }
-        warnings
+    /// The paths of all files of networks; one that several lists name comes several times.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let of_listeners = self
+            .listeners
+            .iter()
+            .flat_map(|listener| [&listener.trusted, &listener.allow, &listener.deny]);
+        let of_sets = self.sets.iter().map(|set| &set.networks);
+        of_listeners.chain(of_sets).filter_map(|list| Some(list.file.as_ref()?.path.as_path()))
     }
 }
 
@@ -236,12 +271,16 @@ impl Default for Listener {
         Self {
             name: DEFAULT_LISTENER.into(),
             ports: Vec::new(),
-            trusted: Vec::new(),
+            trusted: Networks::default(),
             untrusted: Untrusted::Bypass,
             versions: Versions { v1: true, v2: true },
             unknown: Unknown::Accept,
             hand_off: HandOffChoice::Auto,
             header_timeout: DEFAULT_HEADER_TIMEOUT,
+            allow: Networks::default(),
+            deny: Networks::default(),
+            denied: Denied::default(),
+            mark: DEFAULT_MARK,
         }
     }
 }
@@ -276,12 +315,7 @@ impl Default for Agent {
 }
 
 /// The items in their order, without repetitions.
-pub(crate) fn distinct<T: PartialEq>(items: impl IntoIterator<Item = T>) -> Vec<T> {
-    let mut kept = Vec::new();
-    for item in items {
-        if !kept.contains(&item) {
-            kept.push(item);
-        }
-    }
-    kept
+pub(crate) fn distinct<T: Clone + Eq + Hash>(items: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut seen = HashSet::new();
+    items.into_iter().filter(|item| seen.insert(item.clone())).collect()
 }

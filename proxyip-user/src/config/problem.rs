@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
@@ -27,7 +27,7 @@ pub enum ConfigError {
     },
 }
 
-fn lines(path: &std::path::Path, problems: &[Problem]) -> String {
+fn lines(path: &Path, problems: &[Problem]) -> String {
     let lines: Vec<_> =
         problems.iter().map(|problem| format!("{}:{problem}", path.display())).collect();
     lines.join("\n")
@@ -60,8 +60,6 @@ pub enum Fault {
     UnknownKey { known: Vec<&'static str> },
     #[error("not supported by this version")]
     KeyNotSupported,
-    #[error("{0:?} is not supported by this version")]
-    ValueNotSupported(String),
     #[error("globs such as {0:?} are not supported by this version; name each one")]
     GlobNotSupported(String),
     #[error("must be {expected}, not {found}")]
@@ -90,7 +88,7 @@ pub enum Fault {
     PortTaken { port: u16, other: String },
     #[error("{0:?} is not a network, such as \"10.0.0.0/16\" or \"fd00::/8\"")]
     NotANetwork(String),
-    #[error("{address:?} is an address; write \"{address}/{bits}\" to trust that one alone")]
+    #[error("{address:?} is an address; write \"{address}/{bits}\" to mean that one alone")]
     AddressWithoutPrefix { address: String, bits: u8 },
     #[error("{value:?} has bits set behind its prefix; the network is \"{network}\"")]
     HostBits { value: String, network: IpNet },
@@ -108,6 +106,47 @@ pub enum Fault {
     NotANamespace(String),
     #[error("{0:?} is not an absolute path")]
     NotAbsolute(String),
-    #[error("another listener is named {0:?}; names must differ")]
-    NameTaken(String),
+    #[error("another {what} is named {name:?}; names must differ")]
+    NameTaken { what: &'static str, name: String },
+    #[error("must have at most {0} bytes")]
+    NameTooLong(usize),
+    #[error("must not have a zero byte in it")]
+    ZeroInName,
+    #[error(
+        "{0:?} is not a set's name, which has 1 to 32 of the characters A-Z, a-z, 0-9, _ and -"
+    )]
+    NotASetName(String),
+    #[error("missing; write it or {0}")]
+    NoList(&'static str),
+    #[error(
+        "{0:?} has a comma in it; give each network a string of its own, or write one string instead \
+         of the list"
+    )]
+    CommaInItem(String),
+    #[error("{0} is allowed too; remove it from one of the lists")]
+    AllowedAndDenied(IpNet),
+    #[error("and {0} more like these")]
+    More(usize),
+    #[error("only denied = \"mark\" uses it; write that too, or remove this")]
+    MarkUnused,
+    #[error("{} names no network, so nobody would be trusted", .0.display())]
+    NobodyTrusted(PathBuf),
+    #[error("{}: {fault}", place(path, *line))]
+    InFile { path: PathBuf, line: Option<usize>, fault: Box<Fault> },
+    #[error("cannot be read: {0}")]
+    Unreadable(String),
+    #[error("must have at most {0} MiB")]
+    TooLarge(u32),
+    #[error("must have at most {0} networks")]
+    TooManyNetworks(usize),
 }
+
+fn place(path: &Path, line: Option<usize>) -> String {
+    let line = line.map(|line| format!(":{line}")).unwrap_or_default();
+    format!("{}{line}", path.display())
+}
+
+/// Why a file of networks was not taken: each a [`Fault::InFile`]; displays as one line per fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct NetworkFileError(pub Vec<Fault>);

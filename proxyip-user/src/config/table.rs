@@ -16,18 +16,20 @@ pub(super) type Node<'a, 'i> = &'a Spanned<DeValue<'i>>;
 /// Collects problems.
 pub(super) struct Report<'t> {
     text: &'t str,
+    /// Offsets of the line feeds.
+    line_ends: Vec<usize>,
     problems: Vec<Problem>,
 }
 
 impl<'t> Report<'t> {
-    pub(super) const fn new(text: &'t str) -> Self {
-        Self { text, problems: Vec::new() }
+    pub(super) fn new(text: &'t str) -> Self {
+        let line_ends = text.match_indices('\n').map(|(offset, _)| offset).collect();
+        Self { text, line_ends, problems: Vec::new() }
     }
 
     /// The line of a byte offset, counted from 1.
     pub(super) fn line(&self, offset: usize) -> usize {
-        let before = &self.text.as_bytes()[..offset.min(self.text.len())];
-        before.iter().fold(1, |line, byte| line + usize::from(*byte == b'\n'))
+        self.line_ends.partition_point(|end| *end < offset) + 1
     }
 
     pub(super) fn add(&mut self, offset: usize, key: impl Into<String>, fault: Fault) {
@@ -84,7 +86,8 @@ impl<'a, 'i> Table<'a, 'i> {
         self.node(key).map_or(self.offset, |node| node.span().start)
     }
 
-    fn node(self, key: &str) -> Option<Node<'a, 'i>> {
+    /// The value of `key` where it stands.
+    pub(super) fn node(self, key: &str) -> Option<Node<'a, 'i>> {
         self.entries.get(key)
     }
 
@@ -128,12 +131,12 @@ impl<'a, 'i> Table<'a, 'i> {
         parse(text).map_err(|fault| report.add(offset, self.path(key), fault)).ok()
     }
 
-    /// The value that the string of `key` chooses, `None` in `choices` being for a later version.
+    /// The value that the string of `key` chooses; `None` if absent or reported.
     pub(super) fn choice<T: Copy>(
         self,
         report: &mut Report,
         key: &str,
-        choices: &[(&'static str, Option<T>)],
+        choices: &[(&'static str, T)],
     ) -> Option<T> {
         self.parsed(report, key, |text| choose(text, choices))
     }
@@ -213,20 +216,12 @@ pub(super) fn integer(node: Node) -> Option<i64> {
     Some(i64::from_str_radix(number.as_str(), number.radix()).unwrap_or(i64::MAX))
 }
 
-pub(super) fn choose<T: Copy>(
-    text: &str,
-    choices: &[(&'static str, Option<T>)],
-) -> Result<T, Fault> {
+pub(super) fn choose<T: Copy>(text: &str, choices: &[(&'static str, T)]) -> Result<T, Fault> {
     match choices.iter().find(|(name, _)| *name == text) {
-        Some((_, Some(value))) => Ok(*value),
-        Some((_, None)) => Err(Fault::ValueNotSupported(text.into())),
+        Some((_, value)) => Ok(*value),
         None => Err(Fault::NotOneOf {
             value: text.into(),
-            choices: choices
-                .iter()
-                .filter(|choice| choice.1.is_some())
-                .map(|(name, _)| *name)
-                .collect(),
+            choices: choices.iter().map(|(name, _)| *name).collect(),
         }),
     }
 }

@@ -1,5 +1,7 @@
-use std::path::Path;
+mod lists;
+mod warnings;
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::*;
@@ -18,6 +20,10 @@ name = "gitea"
 ports = [3000, "8000-8002", 8001]
 trusted = ["10.0.0.0/16", "fd00::/8", "10.0.0.0/16"]
 untrusted = "reset"
+allow = "203.0.113.0/24, 2001:db8::/32,203.0.113.0/24"
+deny = ["203.0.113.66/32"]
+denied = "mark"
+mark = 0xffffffff
 versions = ["v2"]
 hand_off = "accept"
 unknown = "reset"
@@ -28,6 +34,10 @@ name = "web"
 ports = [443]
 trusted = ["192.0.2.1/32"]
 hand_off = "observe"
+
+[[set]]
+name = "office_net-1"
+cidrs = ["198.51.100.0/24"]
 
 [api]
 socket = "/run/a.sock"
@@ -64,21 +74,29 @@ fn every_key_is_read() {
             Listener {
                 name: "gitea".into(),
                 ports: vec![3000, 8000, 8001, 8002],
-                trusted: vec![network("10.0.0.0/16"), network("fd00::/8")],
+                trusted: vec![network("10.0.0.0/16"), network("fd00::/8")].into(),
                 untrusted: Untrusted::Reset,
                 versions: Versions { v1: false, v2: true },
                 unknown: Unknown::Reset,
                 hand_off: HandOffChoice::Accept,
                 header_timeout: Duration::from_secs(20),
+                allow: vec![network("203.0.113.0/24"), network("2001:db8::/32")].into(),
+                deny: vec![network("203.0.113.66/32")].into(),
+                denied: Denied::Mark,
+                mark: u32::MAX,
             },
             Listener {
                 name: "web".into(),
                 ports: vec![443],
-                trusted: vec![network("192.0.2.1/32")],
+                trusted: vec![network("192.0.2.1/32")].into(),
                 hand_off: HandOffChoice::Observe,
                 ..Listener::default()
             },
         ],
+        sets: vec![Set {
+            name: "office_net-1".into(),
+            networks: vec![network("198.51.100.0/24")].into(),
+        }],
         api: Api { socket: "/run/a.sock".into() },
         log: Log { flows: FlowFormat::Off, path: Some("/var/log/flows".into()) },
         agent: Agent {
@@ -99,6 +117,7 @@ fn flags_and_the_least_file_mean_the_same() {
         vec![network("10.0.0.0/8").unwrap()],
     );
     assert_eq!(Config::from_toml(LEAST), Ok(from_arguments));
+    assert!(Path::new(DEFAULT_PIN_PATH).is_absolute());
 }
 
 #[test]
@@ -106,12 +125,11 @@ fn each_mistake_has_its_line_key_and_sentence() {
     for (text, expected) in [
         ("", "1: listener: at least one [[listener]] is needed"),
         ("listener = 1", "1: listener: must be a list, not an integer"),
-        ("x = 1", "1: x: no such key; there are interface, listener, api, log, agent"),
-        ("[[set]]", "1: set: not supported by this version"),
+        ("x = 1", "1: x: no such key; there are interface, listener, set, api, log, agent"),
         ("[api]\nhttp = '127.0.0.1:1'", "2: api.http: not supported by this version"),
+        ("[api]\nlookup_socket = '/a'", "2: api.lookup_socket: not supported by this version"),
         ("[api]\nsocket = 'a'", "2: api.socket: \"a\" is not an absolute path"),
-        ("[log]\nflows = 'vpc'", "2: log.flows: \"vpc\" is not supported by this version"),
-        ("[log]\nflows = 'xml'", "2: log.flows: \"xml\" is not one of json, off"),
+        ("[log]\nflows = 'xml'", "2: log.flows: \"xml\" is not one of json, vpc, off"),
         ("[log]\nflows = true", "2: log.flows: must be a string, not a boolean"),
         ("[agent]\nmax_flows = 1023", "2: agent.max_flows: must be a number from 1024 to 16777216"),
         (
@@ -182,10 +200,11 @@ fn each_mistake_in_a_listener() {
         ("unknown = 'drop'", "unknown: \"drop\" is not one of accept, reset"),
         ("header_timeout = 301", "header_timeout: must be a number from 1 to 300"),
         ("hand_off = 'x'", "hand_off: \"x\" is not one of auto, accept, translate, observe"),
-        ("allow = []", "allow: not supported by this version"),
-        ("denied = 'mark'", "denied: not supported by this version"),
+        ("denied = 'x'", "denied: \"x\" is not one of reset, drop, mark"),
+        ("mark = 1", "mark: only denied = \"mark\" uses it; write that too, or remove this"),
         ("port = 3", "port: no such key; there are name, ports, trusted"),
         ("name = ' '", "name: must name at least one character"),
+        ("name = \"a\\u0000\"", "name: must not have a zero byte in it"),
     ] {
         let key = line.split_once(' ').unwrap().0;
         let rest = LEAST.lines().skip(1).filter(|line| !line.starts_with(&format!("{key} ")));
@@ -272,11 +291,42 @@ fn every_line_names_the_file() {
 }
 
 #[test]
-fn trusting_everyone_is_warned_of() {
-    let text = LEAST.replace("'10.0.0.0/8'", "'0.0.0.0/0', '10.0.0.0/8', '::/0'");
-    let warnings = Config::from_toml(&text).unwrap().warnings();
-    assert_eq!(warnings.len(), 2);
-    assert!(warnings[0].contains("0.0.0.0/0") && warnings[1].contains("::/0"), "{warnings:?}");
-    assert_eq!(Config::from_toml(GOOD).unwrap().warnings(), Vec::<String>::new());
-    assert!(Path::new(DEFAULT_PIN_PATH).is_absolute());
+fn a_mark_has_32_bits_of_which_one_is_set() {
+    let with = |lines: &str| format!("{LEAST}{lines}\n");
+    for (mark, expected) in [("1", 1), ("0x50", 0x50), ("0xffff_ffff", u32::MAX)] {
+        let config = Config::from_toml(&with(&format!("denied = 'mark'\nmark = {mark}"))).unwrap();
+        assert_eq!(config.listeners[0].mark, expected);
+    }
+    for mark in ["0", "-1", "0x1_0000_0000"] {
+        assert_eq!(
+            problems(&with(&format!("denied = 'mark'\nmark = {mark}"))),
+            ["5: listener.mark: must be a number from 1 to 4294967295"]
+        );
+    }
+    assert_eq!(Config::from_toml(&with("denied = 'mark'")).unwrap().listeners[0].mark, 0x50);
+    for denied in ["reset", "drop"] {
+        let seen = problems(&with(&format!("mark = 1\ndenied = '{denied}'")));
+        assert_eq!(seen.len(), 1, "{seen:#?}");
+        assert!(seen[0].starts_with("4: listener.mark: only denied = "), "{seen:#?}");
+    }
+    let seen = problems(&with("mark = 1\ndenied = 'marked'"));
+    assert_eq!(seen.len(), 1, "one mistake is not two: {seen:#?}");
+}
+
+#[test]
+fn the_longest_name_has_63_bytes() {
+    let named = |name: &str| format!("{LEAST}name = '{name}'\n");
+    let longest = "é".repeat(31) + "e";
+    assert_eq!(Config::from_toml(&named(&longest)).unwrap().listeners[0].name, longest);
+    assert_eq!(problems(&named(&"é".repeat(32))), ["4: listener.name: must have at most 63 bytes"]);
+}
+
+#[test]
+fn each_flow_log_format_is_read() {
+    for (text, format) in
+        [("json", FlowFormat::Json), ("vpc", FlowFormat::Vpc), ("off", FlowFormat::Off)]
+    {
+        let config = Config::from_toml(&format!("{LEAST}[log]\nflows = '{text}'\n")).unwrap();
+        assert_eq!(config.log.flows, format);
+    }
 }

@@ -94,6 +94,16 @@ pub fn interface_name(text: &str) -> Result<String, Fault> {
     Ok(text.into())
 }
 
+/// Checks a set's name, which becomes that of a pin.
+pub(super) fn set_name(text: &str) -> Result<String, Fault> {
+    let right = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if (1..=32).contains(&text.len()) && text.bytes().all(right) {
+        Ok(text.into())
+    } else {
+        Err(Fault::NotASetName(text.into()))
+    }
+}
+
 pub(super) fn is_glob(text: &str) -> bool {
     text.contains(['*', '?', '['])
 }

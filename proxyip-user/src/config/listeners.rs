@@ -1,0 +1,165 @@
+//! `[[listener]]`
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proxyip_common::settings::{MAX_LISTENERS, Name};
+use toml::de::DeValue;
+
+use super::networks::{self, ALLOW, DENY};
+use super::problem::Fault;
+use super::table::{Node, Report, Table, choose, integer};
+use super::value::{self, PortRange};
+use super::{Denied, HandOffChoice, Listener, Unknown, Untrusted, Versions};
+
+/// In seconds.
+const MAX_HEADER_TIMEOUT: u32 = 300;
+/// In bytes: a map of the agent holds it, and a zero behind it.
+const MAX_NAME: usize = Name::MAX - 1;
+const KEYS: &[&str] = &[
+    "name",
+    "ports",
+    "trusted",
+    "trusted_file",
+    "untrusted",
+    "allow",
+    "allow_file",
+    "deny",
+    "deny_file",
+    "denied",
+    "mark",
+    "versions",
+    "hand_off",
+    "unknown",
+    "header_timeout",
+];
+
+pub(super) fn listeners(report: &mut Report, root: Table) -> Vec<Listener> {
+    if !root.entries.contains_key("listener") {
+        report.add(0, "listener", Fault::NoListener);
+    }
+    let mut listeners: Vec<Listener> = Vec::new();
+    let mut owners: BTreeMap<u16, usize> = BTreeMap::new();
+    for table in root.tables(report, "listener") {
+        let listener = listener(report, table);
+        if listeners.iter().any(|other| other.name == listener.name) {
+            let fault = Fault::NameTaken { what: "listener", name: listener.name.clone() };
+            report.add(table.offset_of("name"), table.path("name"), fault);
+        }
+        // Of two ranges that overlap, one port is enough to show it.
+        let mut reported = BTreeSet::new();
+        for port in &listener.ports {
+            let owner = *owners.entry(*port).or_insert(listeners.len());
+            if owner != listeners.len() && reported.insert(owner) {
+                let fault = Fault::PortTaken { port: *port, other: listeners[owner].name.clone() };
+                report.add(table.offset_of("ports"), table.path("ports"), fault);
+            }
+        }
+        listeners.push(listener);
+    }
+    if listeners.len() > MAX_LISTENERS as usize {
+        report.add(0, "listener", Fault::TooMany(MAX_LISTENERS));
+    }
+    listeners
+}
+
+fn listener(report: &mut Report, table: Table) -> Listener {
+    table.check_keys(report, KEYS, &[]);
+    let default = Listener::default();
+    let untrusted =
+        [("bypass", Untrusted::Bypass), ("reset", Untrusted::Reset), ("drop", Untrusted::Drop)];
+    let unknown = [("accept", Unknown::Accept), ("reset", Unknown::Reset)];
+    let hand_off = [
+        ("auto", HandOffChoice::Auto),
+        ("accept", HandOffChoice::Accept),
+        ("translate", HandOffChoice::Translate),
+        ("observe", HandOffChoice::Observe),
+    ];
+    let allow = networks::optional(report, table, ALLOW);
+    let deny = networks::optional(report, table, DENY);
+    networks::check_contradictions(report, table, &allow, &deny);
+    let (denied, mark) = denied(report, table);
+    Listener {
+        name: table.parsed(report, "name", name).unwrap_or(default.name),
+        ports: ports(report, table),
+        trusted: networks::trusted(report, table),
+        untrusted: table.choice(report, "untrusted", &untrusted).unwrap_or(default.untrusted),
+        versions: versions(report, table).unwrap_or(default.versions),
+        unknown: table.choice(report, "unknown", &unknown).unwrap_or(default.unknown),
+        hand_off: table.choice(report, "hand_off", &hand_off).unwrap_or(default.hand_off),
+        header_timeout: table
+            .seconds(report, "header_timeout", MAX_HEADER_TIMEOUT)
+            .unwrap_or(default.header_timeout),
+        allow,
+        deny,
+        denied: denied.unwrap_or(default.denied),
+        mark: mark.unwrap_or(default.mark),
+    }
+}
+
+fn name(text: &str) -> Result<String, Fault> {
+    match text {
+        _ if text.trim().is_empty() => Err(Fault::Empty("character")),
+        _ if text.len() > MAX_NAME => Err(Fault::NameTooLong(MAX_NAME)),
+        _ if text.contains('\0') => Err(Fault::ZeroInName),
+        _ => Ok(text.into()),
+    }
+}
+
+fn ports(report: &mut Report, table: Table) -> Vec<u16> {
+    if !table.entries.contains_key("ports") {
+        report.add(table.offset, table.path("ports"), Fault::Missing);
+    }
+    let Some((offset, list)) = table.list(report, "ports") else { return Vec::new() };
+    if list.is_empty() {
+        report.add(offset, table.path("ports"), Fault::Empty("port"));
+    }
+    let ranges: Vec<_> = list.iter().filter_map(|node| port_range(report, table, node)).collect();
+    value::expand(&ranges)
+}
+
+fn port_range(report: &mut Report, table: Table, node: Node) -> Option<PortRange> {
+    let range = match (node.get_ref(), integer(node)) {
+        (_, Some(port)) => PortRange::single(port).ok_or_else(|| Fault::NotAPort(port.to_string())),
+        (DeValue::String(text), None) => text.parse(),
+        _ => {
+            table.wrong_type(report, "ports", node, "ports or ranges such as \"8000-8010\"");
+            return None;
+        }
+    };
+    range.map_err(|fault| report.add(node.span().start, table.path("ports"), fault)).ok()
+}
+
+fn versions(report: &mut Report, table: Table) -> Option<Versions> {
+    let (offset, list) = table.list(report, "versions")?;
+    if list.is_empty() {
+        report.add(offset, table.path("versions"), Fault::Empty("version"));
+    }
+    let mut versions = Versions { v1: false, v2: false };
+    for node in list {
+        let DeValue::String(text) = node.get_ref() else {
+            table.wrong_type(report, "versions", node, "\"v1\" or \"v2\"");
+            continue;
+        };
+        match choose(text, &[("v1", 1), ("v2", 2)]) {
+            Ok(1) => versions.v1 = true,
+            Ok(_) => versions.v2 = true,
+            Err(fault) => report.add(node.span().start, table.path("versions"), fault),
+        }
+    }
+    Some(versions)
+}
+
+/// `denied` and `mark`; `None` if absent or reported.
+fn denied(report: &mut Report, table: Table) -> (Option<Denied>, Option<u32>) {
+    let choices = [("reset", Denied::Reset), ("drop", Denied::Drop), ("mark", Denied::Mark)];
+    let denied = table.choice(report, "denied", &choices);
+    let mark = table.number(report, "mark", 1, u32::MAX);
+    let otherwise = match denied {
+        Some(denied) => denied != Denied::Mark,
+        None => !table.entries.contains_key("denied"),
+    };
+    if otherwise && table.entries.contains_key("mark") {
+        report.add(table.offset_of("mark"), table.path("mark"), Fault::MarkUnused);
+    }
+    (denied, mark)
+}

@@ -1,0 +1,58 @@
+//! What is allowed but probably a mistake.
+
+use ipnet::IpNet;
+
+use super::{Config, HandOffChoice, Listener, Untrusted};
+
+impl Config {
+    /// Settings that are allowed but probably a mistake; a sentence each.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        self.listeners
+            .iter()
+            .flat_map(|listener| {
+                let of_lists = [lets_past(listener), cannot_judge(listener)];
+                trusts_everyone(listener).into_iter().chain(of_lists.into_iter().flatten())
+            })
+            .collect()
+    }
+}
+
+fn trusts_everyone(listener: &Listener) -> Vec<String> {
+    // Several networks that are everyone together become one.
+    let networks = IpNet::aggregate(&listener.trusted.iter().copied().collect());
+    let everyone = networks.iter().filter(|network| network.prefix_len() == 0);
+    let sentence = |network| {
+        format!(
+            "listener {:?} trusts {network}, whole or in parts: anyone who reaches its ports can claim \
+             any client address",
+            listener.name
+        )
+    };
+    everyone.map(sentence).collect()
+}
+
+fn cannot_judge(listener: &Listener) -> Option<String> {
+    (judges(listener) && listener.hand_off == HandOffChoice::Accept).then(|| {
+        format!(
+            "listener {:?} has hand_off = \"accept\" and lists of clients: connections that this hand-off \
+             cannot serve are reset, since nobody would judge them; \"auto\" translates them",
+            listener.name
+        )
+    })
+}
+
+fn judges(listener: &Listener) -> bool {
+    listener.allow.is_given() || listener.deny.is_given()
+}
+
+fn lets_past(listener: &Listener) -> Option<String> {
+    (judges(listener) && listener.untrusted == Untrusted::Bypass).then(|| {
+        format!(
+            "the allow and deny lists of listener {:?} judge what comes through the load balancer; other \
+             sources pass unjudged: unless they are meant to, write untrusted = \"reset\" or keep them out \
+             with a firewall rule",
+            listener.name
+        )
+    })
+}
