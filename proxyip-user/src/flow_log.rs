@@ -1,14 +1,15 @@
 //! Writes the flow log's lines without ever holding up who hands them in.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::config::{FlowFormat, Log};
 
@@ -26,9 +27,22 @@ pub struct FlowLog(Option<Queue>);
 
 #[derive(Debug)]
 struct Queue {
-    lines: SyncSender<Vec<u8>>,
+    format: FlowFormat,
+    /// The file that lines are appended to; `None` is standard output.
+    path: Option<PathBuf>,
+    items: SyncSender<Item>,
     lost: Arc<AtomicU64>,
     ended: Receiver<()>,
+}
+
+type Output = Box<dyn Write + Send>;
+
+/// What waits for the writer.
+enum Item {
+    /// With its line feed.
+    Line(Vec<u8>),
+    /// Where the lines behind it go.
+    Output(Output),
 }
 
 impl FlowLog {
@@ -37,19 +51,19 @@ impl FlowLog {
     /// # Errors
     /// If the file cannot be opened for appending.
     pub fn open(log: &Log) -> Result<Self> {
-        match (log.flows, &log.path) {
-            (FlowFormat::Off, _) => Ok(Self(None)),
-            (FlowFormat::Json, None) => Self::start(io::stdout()),
-            (FlowFormat::Json, Some(path)) => {
-                let file = OpenOptions::new().append(true).create(true).open(path);
-                Self::start(file.with_context(|| format!("flow log {}", path.display()))?)
-            }
+        if log.flows == FlowFormat::Off {
+            return Ok(Self(None));
         }
+        let output: Output = match &log.path {
+            None => Box::new(io::stdout()),
+            Some(path) => Box::new(append_to(path)?),
+        };
+        Self::start(log, output)
     }
 
     /// Starts the writer's thread.
-    fn start(output: impl Write + Send + 'static) -> Result<Self> {
-        let (lines, waiting) = sync_channel(QUEUE);
+    fn start(log: &Log, output: Output) -> Result<Self> {
+        let (items, waiting) = sync_channel(QUEUE);
         let (end, ended) = sync_channel(1);
         let lost = Arc::new(AtomicU64::new(0));
         let writer = Writer {
@@ -66,20 +80,39 @@ impl FlowLog {
                 end.send(()).ok();
             })
             .context("the flow log's thread")?;
-        Ok(Self(Some(Queue { lines, lost, ended })))
+        Ok(Self(Some(Queue { format: log.flows, path: log.path.clone(), items, lost, ended })))
     }
 
-    /// Whether lines are wanted at all.
+    /// The format of the lines that are wanted.
     #[must_use]
-    pub const fn is_on(&self) -> bool {
-        self.0.is_some()
+    pub fn format(&self) -> FlowFormat {
+        self.0.as_ref().map_or(FlowFormat::Off, |queue| queue.format)
+    }
+
+    /// Opens the file anew, as it may have been renamed: lines that are handed in from now on go to the file that then
+    /// has its name. Standard output stays as it is.
+    ///
+    /// # Errors
+    /// If the file cannot be opened for appending, or the writer does not keep up; lines go to the old file then.
+    pub fn reopen(&self) -> Result<()> {
+        let Some(Queue { path: Some(path), items, .. }) = &self.0 else { return Ok(()) };
+        let file = append_to(path)?;
+        match items.try_send(Item::Output(Box::new(file))) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(_)) => {
+                bail!("flow log {}: too many lines are waiting; try again", path.display())
+            }
+            Err(TrySendError::Disconnected(_)) => {
+                bail!("flow log {}: its writer has ended", path.display())
+            }
+        }
     }
 
     /// Hands in a line without its line feed; counts it as lost if the writer does not keep up.
     pub fn write(&self, mut line: Vec<u8>) {
         let Some(queue) = &self.0 else { return };
         line.push(b'\n');
-        if queue.lines.try_send(line).is_err() {
+        if queue.items.try_send(Item::Line(line)).is_err() {
             queue.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -92,8 +125,8 @@ impl FlowLog {
 
     /// Ends the log; waits a moment for the last lines, but not for ever: whoever reads them may hang.
     pub fn close(mut self) {
-        if let Some(Queue { lines, ended, .. }) = self.0.take() {
-            drop(lines);
+        if let Some(Queue { items, ended, .. }) = self.0.take() {
+            drop(items);
             if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
                 tracing::warn!("the flow log's last lines could not be written in time");
             }
@@ -101,8 +134,13 @@ impl FlowLog {
     }
 }
 
-struct Writer<W> {
-    output: W,
+fn append_to(path: &Path) -> Result<File> {
+    let file = OpenOptions::new().append(true).create(true).open(path);
+    file.with_context(|| format!("flow log {}", path.display()))
+}
+
+struct Writer {
+    output: Output,
     buffer: Vec<u8>,
     /// Lines in the buffer.
     buffered: u64,
@@ -111,14 +149,24 @@ struct Writer<W> {
     failing: bool,
 }
 
-impl<W: Write> Writer<W> {
-    fn run(mut self, lines: &Receiver<Vec<u8>>) {
-        while let Ok(line) = lines.recv() {
-            self.add(&line);
-            while let Ok(line) = lines.try_recv() {
-                self.add(&line);
+impl Writer {
+    fn run(mut self, items: &Receiver<Item>) {
+        while let Ok(item) = items.recv() {
+            self.take(item);
+            while let Ok(item) = items.try_recv() {
+                self.take(item);
             }
             self.flush();
+        }
+    }
+
+    fn take(&mut self, item: Item) {
+        match item {
+            Item::Line(line) => self.add(&line),
+            Item::Output(output) => {
+                self.flush();
+                self.output = output;
+            }
         }
     }
 
@@ -133,6 +181,9 @@ impl<W: Write> Writer<W> {
     /// Writes the buffer. A failure, such as a reader that is gone or a disk that is full, loses the lines
     /// and is said once; the next lines are tried again.
     fn flush(&mut self) {
+        if self.buffer.is_empty() {
+            return;
+        }
         let written = self.output.write_all(&self.buffer).and_then(|()| self.output.flush());
         match written {
             Ok(()) => self.failing = false,
@@ -171,7 +222,11 @@ mod tests {
 
     fn gated() -> (Sender<io::Result<()>>, FlowLog) {
         let (go, gate) = channel();
-        (go, FlowLog::start(Gate(gate)).unwrap())
+        (go, FlowLog::start(&Log::default(), Box::new(Gate(gate))).unwrap())
+    }
+
+    fn appending_to(path: &Path) -> FlowLog {
+        FlowLog::open(&Log { flows: FlowFormat::Json, path: Some(path.into()) }).unwrap()
     }
 
     #[test]
@@ -179,13 +234,50 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("flows.log");
         std::fs::write(&path, "before\n").unwrap();
-        let log =
-            FlowLog::open(&Log { flows: FlowFormat::Json, path: Some(path.clone()) }).unwrap();
+        let log = appending_to(&path);
         for line in ["one", "two"] {
             log.write(line.into());
         }
         log.close();
         assert_eq!(std::fs::read_to_string(path).unwrap(), "before\none\ntwo\n");
+    }
+
+    #[test]
+    fn a_file_that_was_renamed_is_opened_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let [path, old] = ["flows.log", "flows.log.1"].map(|name| directory.path().join(name));
+        let log = appending_to(&path);
+        log.write(b"one".to_vec());
+        std::fs::rename(&path, &old).unwrap();
+        log.write(b"two".to_vec());
+        log.reopen().unwrap();
+        log.write(b"three".to_vec());
+        log.close();
+        assert_eq!(std::fs::read_to_string(old).unwrap(), "one\ntwo\n");
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "three\n");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_anew_leaves_the_old_one_in_use() {
+        let directory = tempfile::tempdir().unwrap();
+        let [path, old] = ["flows.log", "flows.log.1"].map(|name| directory.path().join(name));
+        let log = appending_to(&path);
+        std::fs::rename(&path, &old).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        let error = log.reopen().unwrap_err().to_string();
+        assert_eq!(error, format!("flow log {}", path.display()));
+        log.write(b"line".to_vec());
+        log.close();
+        assert_eq!(std::fs::read_to_string(old).unwrap(), "line\n");
+    }
+
+    #[test]
+    fn a_log_without_a_file_has_nothing_to_open_anew() {
+        let (_go, log) = gated();
+        log.reopen().unwrap();
+        let off = FlowLog::open(&Log { flows: FlowFormat::Off, path: None }).unwrap();
+        off.reopen().unwrap();
+        assert_eq!((log.format(), off.format()), (FlowFormat::Json, FlowFormat::Off));
     }
 
     #[test]

@@ -1,14 +1,14 @@
-//! A line of the flow log.
+//! A line of the flow log as JSON.
 
 use std::net::SocketAddr;
 
-use jiff::{SignedDuration, Timestamp};
-use nix::time::{ClockId, clock_gettime};
 use proxyip_common::counter::DropReason;
 use proxyip_common::event::Event;
+use proxyip_common::flow::FlowRecord;
 use serde::Serialize;
 
 use crate::flow::Flow;
+use crate::period::{Period, lifetime};
 
 /// A line of the flow log; its fields are described in [`Flow`] and below.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -17,7 +17,7 @@ pub struct Line {
     pub event: &'static str,
     /// When it happened, RFC 3339 in UTC with milliseconds.
     pub time: String,
-    /// `accept`, `reset` or `drop`.
+    /// `accept`, `mark`, `reset` or `drop`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<&'static str>,
     /// The label of a [`DropReason`] or [`Reason`](proxyip_common::counter::Reason).
@@ -26,7 +26,7 @@ pub struct Line {
     /// Which connection.
     #[serde(flatten)]
     pub connection: Connection,
-    /// What it was in all.
+    /// What it was in all, once it is over.
     #[serde(flatten)]
     pub totals: Option<Totals>,
 }
@@ -35,9 +35,9 @@ pub struct Line {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Connection {
-    /// A connection whose header was consumed.
+    /// A connection whose client is known.
     Flow(Box<Flow>),
-    /// A connection that was refused or left to the kernel, so that no client is known.
+    /// A connection that was refused or left to the kernel before its client was known.
     Attempt {
         /// The listener's name.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,37 +52,120 @@ pub enum Connection {
     },
 }
 
-/// Sums over a connection's life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// A connection's life, and sums over it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Totals {
-    /// Payload from the client, without the header.
-    pub bytes_received: u64,
-    /// Payload to the client, as far as it was acknowledged.
-    pub bytes_sent: u64,
+    /// When it was established, or refused; like `time`.
+    pub start: String,
+    /// When it was closed, or refused; the same as `time`.
+    pub end: String,
+    /// What came in.
+    #[serde(flatten)]
+    pub received: Option<Received>,
+    /// What went out.
+    #[serde(flatten)]
+    pub sent: Option<Sent>,
     /// From established to closed.
-    pub duration_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
+}
+
+/// What came from the client; of a refused connection the segment that was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Received {
+    /// As TCP counts them, modulo 2^32; without those of a handshake that it has not seen.
+    pub packets_received: u32,
+    /// Payload, without the header that was consumed.
+    pub bytes_received: u64,
+}
+
+/// What went to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Sent {
+    /// Like the packets received.
+    pub packets_sent: u32,
+    /// Payload, as far as it was acknowledged.
+    pub bytes_sent: u64,
 }
 
 impl Line {
-    /// A line without verdict, reason and totals.
+    /// A connection was established.
     #[must_use]
-    pub fn new(event: &'static str, from: &Event, connection: Connection) -> Self {
-        let time = format!("{:.3}", wall_clock(from.time_ns));
+    pub fn accepted(event: &Event, connection: Connection) -> Self {
+        let verdict = Some(verdict_on_flow(&event.record));
+        Self { verdict, ..Self::new("accept", &Period::of(event), connection) }
+    }
+
+    /// A connection has ended.
+    #[must_use]
+    pub fn closed(event: &Event, connection: Connection) -> Self {
+        let period = Period::of(event);
+        let milliseconds = u64::try_from(lifetime(event).as_millis());
+        let totals = Totals {
+            received: Some(event.into()),
+            sent: Some(event.into()),
+            duration_ms: Some(milliseconds.unwrap_or(u64::MAX)),
+            ..Totals::new(&period)
+        };
+        Self {
+            verdict: Some(verdict_on_flow(&event.record)),
+            totals: Some(totals),
+            ..Self::new("close", &period, connection)
+        }
+    }
+
+    /// A connection was refused, with this verdict and for this reason.
+    #[must_use]
+    pub fn refused(
+        event: &Event,
+        connection: Connection,
+        verdict: &'static str,
+        reason: &'static str,
+    ) -> Self {
+        let period = Period::of(event);
+        let received = (event.packets_received != 0).then(|| event.into());
+        Self {
+            verdict: Some(verdict),
+            reason: Some(reason),
+            totals: Some(Totals { received, ..Totals::new(&period) }),
+            ..Self::new("refuse", &period, connection)
+        }
+    }
+
+    /// A connection was left to the kernel for this reason.
+    #[must_use]
+    pub fn left_to_kernel(event: &Event, connection: Connection, reason: &'static str) -> Self {
+        let reason = Some(reason);
+        Self { reason, ..Self::new("left_to_kernel", &Period::of(event), connection) }
+    }
+
+    fn new(event: &'static str, period: &Period, connection: Connection) -> Self {
+        let time = format!("{:.3}", period.end);
         Self { event, time, verdict: None, reason: None, connection, totals: None }
     }
 }
 
-impl From<&Event> for Totals {
-    fn from(event: &Event) -> Self {
-        let record = &event.record;
-        let began =
-            if record.established_ns == 0 { record.handed_over_ns } else { record.established_ns };
-        Self {
-            bytes_received: event.bytes_received,
-            bytes_sent: event.bytes_sent,
-            duration_ms: event.time_ns.saturating_sub(began) / 1_000_000,
-        }
+impl Totals {
+    fn new(period: &Period) -> Self {
+        let [start, end] = [period.start, period.end].map(|time| format!("{time:.3}"));
+        Self { start, end, received: None, sent: None, duration_ms: None }
     }
+}
+
+impl From<&Event> for Received {
+    fn from(event: &Event) -> Self {
+        Self { packets_received: event.packets_received, bytes_received: event.bytes_received }
+    }
+}
+
+impl From<&Event> for Sent {
+    fn from(event: &Event) -> Self {
+        Self { packets_sent: event.packets_sent, bytes_sent: event.bytes_sent }
+    }
+}
+
+const fn verdict_on_flow(record: &FlowRecord) -> &'static str {
+    if record.has(FlowRecord::DENIED) { "mark" } else { "accept" }
 }
 
 /// What the kernel programs do with a segment or connection that they refuse for this reason.
@@ -109,6 +192,9 @@ pub const fn verdict(reason: DropReason) -> &'static str {
         | R::V2Tlv
         | R::V2Checksum
         | R::UntrustedReset
+        | R::DeniedReset
+        | R::Unjudged
+        | R::TrustWithdrawn
         | R::FlowTable
         | R::AssignRefused
         | R::TranslationTable
@@ -116,6 +202,7 @@ pub const fn verdict(reason: DropReason) -> &'static str {
         | R::Signed
         | R::StackRefuses => "reset",
         R::UntrustedDropped
+        | R::DeniedDropped
         | R::Checksum
         | R::Fragment
         | R::ExtensionHeader
@@ -128,36 +215,41 @@ pub const fn verdict(reason: DropReason) -> &'static str {
     }
 }
 
-/// The wall-clock time of a `CLOCK_MONOTONIC` time, by how long ago it was: so a stepped clock is
-/// followed at once.
-fn wall_clock(event_ns: u64) -> Timestamp {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC)
-        .map_or(0, |now| i128::from(now.tv_sec()) * 1_000_000_000 + i128::from(now.tv_nsec()));
-    before(Timestamp::now(), now - i128::from(event_ns))
-}
-
-fn before(now: Timestamp, ago_ns: i128) -> Timestamp {
-    let ago = i64::try_from(ago_ns).map_or(SignedDuration::ZERO, SignedDuration::from_nanos);
-    now.checked_sub(ago).unwrap_or(now)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use proxyip_common::event::EventKind;
 
-    #[test]
-    fn times_are_rfc_3339_with_milliseconds() {
-        let now: Timestamp = "2026-11-20T08:00:01.1239Z".parse().unwrap();
-        assert_eq!(format!("{:.3}", before(now, 1_000_000_000)), "2026-11-20T08:00:00.123Z");
-        assert_eq!(format!("{:.3}", before(now, 123_900_000)), "2026-11-20T08:00:01.000Z");
-        assert_eq!(before(now, i128::MAX), now);
+    use super::*;
+    use crate::flows::tests::event;
+
+    /// The line's text behind its event and time.
+    fn text(line: &Line) -> String {
+        let text = serde_json::to_string(line).unwrap();
+        let time = format!(r#""time":"{}","#, line.time);
+        text.split_once(&time).unwrap().1.replace(&line.time, "TIME")
     }
 
     #[test]
-    fn an_event_of_now_has_the_time_of_now() {
-        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap();
-        let now_ns = u64::try_from(now.tv_sec() * 1_000_000_000 + now.tv_nsec()).unwrap();
-        let difference = Timestamp::now().duration_since(wall_clock(now_ns));
-        assert!(difference.abs() < SignedDuration::from_secs(1), "{difference}");
+    fn a_refusal_has_the_packets_of_a_segment_and_else_none() {
+        let attempt = |event: &Event| Connection::Attempt {
+            listener: None,
+            hand_off: None,
+            peer: event.key.peer.0.to_socket_addr(),
+            local: event.key.local.0.to_socket_addr(),
+        };
+        let mut event = event(EventKind::Refused, 0);
+        let line = Line::refused(&event, attempt(&event), "reset", "v2_tlv");
+        let common = r#""verdict":"reset","reason":"v2_tlv","peer":"10.0.0.2:41000","local":"10.0.1.2:443","start":"TIME","end":"TIME""#;
+        assert_eq!(text(&line), format!(r#"{common},"packets_received":3,"bytes_received":100}}"#));
+        event.packets_received = 0;
+        let line = Line::refused(&event, attempt(&event), "reset", "v2_tlv");
+        assert_eq!(text(&line), format!("{common}}}"));
+    }
+
+    #[test]
+    fn a_mark_is_a_verdict() {
+        assert_eq!(verdict_on_flow(&FlowRecord::EMPTY), "accept");
+        let marked = FlowRecord { flags: FlowRecord::DENIED, ..FlowRecord::EMPTY };
+        assert_eq!(verdict_on_flow(&marked), "mark");
     }
 }
