@@ -11,25 +11,23 @@ use proxyip_common::counter::DropReason;
 use proxyip_common::flow::{FlowKey, FlowRecord};
 use proxyip_common::header;
 
-use crate::config::Config;
+use crate::active::Current;
 use crate::flow::Flow;
 use crate::tlvs::TlvsJson;
 
 /// Joins entries of the flow table with what the agent remembers.
 #[derive(Debug)]
 pub struct Flows {
-    listeners: Vec<String>,
+    current: Current,
     memory: Mutex<Memory>,
 }
 
 impl Flows {
     /// Remembers the TLVs of at most `max_flows` flows.
     #[must_use]
-    pub fn new(config: &Config) -> Self {
-        Self {
-            listeners: config.listeners.iter().map(|listener| listener.name.clone()).collect(),
-            memory: Mutex::new(Memory::new(config.agent.max_flows as usize)),
-        }
+    pub fn new(current: Current) -> Self {
+        let limit = current.borrow().config.agent.max_flows as usize;
+        Self { current, memory: Mutex::new(Memory::new(limit)) }
     }
 
     /// Remembers the TLVs of the header that `record` was made from.
@@ -62,7 +60,7 @@ impl Flows {
             let established = Duration::from_nanos(record.established_ns);
             Duration::from(now).saturating_sub(established) < Duration::from_secs(1)
         });
-        new && record.has_tlvs != 0 && self.memory().get(key, record).is_none()
+        new && record.has(FlowRecord::TLVS) && self.memory().get(key, record).is_none()
     }
 
     /// All that is known of an entry of the flow table.
@@ -72,10 +70,10 @@ impl Flows {
         Flow::new(key, record, self.listener(record.listener), tlvs)
     }
 
-    /// The name of the listener with this index.
+    /// The name of the listener at this place.
     #[must_use]
-    pub fn listener(&self, index: u16) -> Option<String> {
-        self.listeners.get(usize::from(index)).cloned()
+    pub fn listener(&self, place: u16) -> Option<String> {
+        self.current.borrow().at(place).map(|listener| listener.name.clone())
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -145,7 +143,11 @@ impl Memory {
 pub(crate) mod tests {
     use std::net::SocketAddr;
 
+    use proxyip_common::event::{Event, EventKind};
+
     use super::*;
+    use crate::active::Active;
+    use crate::config::Config;
 
     /// A header from 203.0.113.9:51234 to 192.0.2.1:443 with the ALPN `h2`.
     pub(crate) const HEADER: &[u8] =
@@ -168,9 +170,26 @@ pub(crate) mod tests {
             header_length: u16::try_from(HEADER.len()).unwrap(),
             version: 2,
             origin: 1,
-            has_tlvs: 1,
+            flags: FlowRecord::TLVS,
             hand_off: 2,
             ..FlowRecord::EMPTY
+        }
+    }
+
+    /// Of a connection from 203.0.113.9:51234 by way of 10.0.0.2:41000 to 10.0.1.2:443.
+    pub(crate) fn event(kind: EventKind, reason: u8) -> Event {
+        Event {
+            time_ns: 1_005_999_999,
+            bytes_received: 100,
+            bytes_sent: 2000,
+            packets_received: 3,
+            packets_sent: 4,
+            key: key("10.0.0.2:41000"),
+            record: record(),
+            kind: kind as u8,
+            reason,
+            header_length: 0,
+            reserved: [0; 4],
         }
     }
 
@@ -179,7 +198,7 @@ pub(crate) mod tests {
             Config::from_toml("[[listener]]\nname='web'\nports=[443]\ntrusted=['10.0.0.0/8']\n")
                 .unwrap();
         config.agent.max_flows = 2;
-        Flows::new(&config)
+        Flows::new(Active::constant(config))
     }
 
     #[test]

@@ -12,12 +12,12 @@ use proxyip_common::flow::{FlowKey, FlowRecord};
 
 use super::destroy::destroy;
 use super::filters::Place;
-use super::guard;
 use super::maps::open;
 use super::namespace::Namespace;
 use super::partial_headers::end_begun;
 use super::pins::{self, link_directory, map_directory};
 use super::pod::Raw;
+use super::ports;
 use super::translations::TranslationMap;
 
 /// How often to look whether connections have ended.
@@ -45,7 +45,7 @@ pub fn detach(pin_path: &Path, patience: Duration, mut tell: impl FnMut(String))
 /// Comes back when no connection is translated any more.
 fn drain(pin_path: &Path, patience: Duration, tell: &mut impl FnMut(String)) -> Result<()> {
     // No new ones from here on.
-    guard::retire_all(&mut open(pin_path, "PORTS")?)?;
+    ports::retire_all(&mut open(pin_path, "PORTS")?)?;
     // The kernel would take the rest of a header for the payload.
     end_begun(pin_path)?;
     let translations = TranslationMap::open(pin_path)?;

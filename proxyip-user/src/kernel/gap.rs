@@ -7,7 +7,8 @@ use anyhow::Result;
 
 use super::listeners::{ListenerMap, set_stack_refuses};
 use super::watcher::Seen;
-use crate::config::{Config, HandOffChoice};
+use crate::active::Active;
+use crate::config::{HandOffChoice, Listener};
 
 /// How many looks in a row a gap must last. Call [`Gap::check`] once a second: a connection that is handed
 /// over is established within microseconds, so it cannot be in the gap this often unless it was refused.
@@ -33,6 +34,7 @@ pub(super) struct Gap {
 
 /// One listener.
 struct Watched {
+    place: u16,
     name: String,
     hand_off: HandOffChoice,
     looks: Looks,
@@ -49,25 +51,30 @@ struct Watched {
 
 impl Gap {
     pub(super) fn new(
-        config: &Config,
+        active: &Active,
         map: ListenerMap,
         namespaces: Vec<Arc<Seen>>,
     ) -> Result<Self> {
-        let listeners = (0u16..).zip(&config.listeners).map(|(index, listener)| {
-            Ok(Watched {
-                name: listener.name.clone(),
-                hand_off: listener.hand_off,
-                looks: Looks::new(map.gap(index)?),
-                established: map.established(index)?,
-                fruitless: 0,
-                unsaid: 0,
-                quiet: 0,
-                translated: false,
-            })
-        });
-        let listeners = listeners.collect::<Result<_>>()?;
         let overflows = [overflows(&namespaces); _];
-        Ok(Self { pin_path: config.agent.pin_path.clone(), map, listeners, namespaces, overflows })
+        let pin_path = active.config.agent.pin_path.clone();
+        let mut gap = Self { pin_path, map, listeners: Vec::new(), namespaces, overflows };
+        gap.follow(active)?;
+        Ok(gap)
+    }
+
+    /// Watches the listeners that are in force now.
+    pub(super) fn follow(&mut self, active: &Active) -> Result<()> {
+        let mut before = std::mem::take(&mut self.listeners);
+        for (place, listener) in active.listeners() {
+            let same =
+                |one: &Watched| one.name == listener.name && one.hand_off == listener.hand_off;
+            let watched = match before.iter().position(same) {
+                Some(index) => before.swap_remove(index),
+                None => Watched::new(place, listener, &self.map)?,
+            };
+            self.listeners.push(watched);
+        }
+        Ok(())
     }
 
     /// Says so if connections were handed over and have still not been established; has the listener's new
@@ -77,7 +84,8 @@ impl Gap {
         let overflowed = now > self.overflows[0];
         self.overflows.rotate_left(1);
         self.overflows[LOOKS] = now;
-        for (index, listener) in (0u16..).zip(&mut self.listeners) {
+        for listener in &mut self.listeners {
+            let index = listener.place;
             listener.quiet = listener.quiet.saturating_sub(1);
             listener.see_established(self.map.established(index)?);
             let more = listener.looks.see(self.map.gap(index)?);
@@ -96,6 +104,20 @@ impl Gap {
 }
 
 impl Watched {
+    fn new(place: u16, listener: &Listener, map: &ListenerMap) -> Result<Self> {
+        Ok(Self {
+            place,
+            name: listener.name.clone(),
+            hand_off: listener.hand_off,
+            looks: Looks::new(map.gap(place)?),
+            established: map.established(place)?,
+            fruitless: 0,
+            unsaid: 0,
+            quiet: 0,
+            translated: false,
+        })
+    }
+
     fn see_established(&mut self, established: u64) {
         self.fruitless =
             if established == self.established { self.fruitless.saturating_add(1) } else { 0 };

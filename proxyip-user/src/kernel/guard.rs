@@ -1,153 +1,369 @@
-//! What is guarded: ports, listeners and trusted sources, written to the kernel's maps.
+//! What is guarded: ports, listeners and their lists of networks, written to the kernel's maps.
+//!
+//! A change is prepared where no program looks, and then put in force in one step for each listener: every connection
+//! is judged by what was or by what is, and never by a mixture.
 
-use std::collections::{BTreeSet, HashMap};
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
-use aya::Ebpf;
-use aya::maps::lpm_trie::Key;
-use aya::maps::{Array, LpmTrie, MapData};
-use ipnet::{IpNet, Ipv6Net};
-use proxyip_common::address::Endpoint;
-use proxyip_common::settings::{ListenerSettings, MAX_LISTENERS, RETIRED, ScopedAddress};
+use anyhow::{Context, Result};
+use aya::maps::{Array, HashMap, MapData, MapError};
+use ipnet::IpNet;
+use proxyip_common::settings::{Denied, ListenerSettings, Policy, verdict};
 
-use super::clock::nanoseconds;
-use super::maps::take;
+use super::listeners::settings_of;
+use super::maps::{open, remove};
+use super::networks::{
+    Commands, Entries, clients, covers_ipv4, members, otherwise, sources, value, value_of,
+    verdict_of,
+};
+use super::places::Places;
 use super::pod::Raw;
-use crate::config::{Listener, Unknown};
+use super::ports::{self, Ports, Retired, Wanted};
+use super::scopes::Scopes;
+use crate::acl::Verdict;
+use crate::config::{Config, Listener, Set};
 
-/// Makes the maps say what `listeners` say. What an agent before this one wrote is replaced: what a port
-/// needs is written before the port, and what no port needs any more is removed after it.
-///
-/// Returns the ports that are guarded no longer. They are retired first: connections to them may be
-/// translated.
-pub(super) fn write(ebpf: &mut Ebpf, listeners: &[Listener]) -> Result<BTreeSet<u16>> {
-    ensure!(
-        u32::try_from(listeners.len()).is_ok_and(|count| count <= MAX_LISTENERS),
-        "there are more than {MAX_LISTENERS} listeners"
-    );
-    let mut settings: Array<MapData, Raw<ListenerSettings>> = take(ebpf, "LISTENERS")?;
-    let mut table: LpmTrie<MapData, Raw<ScopedAddress>, u8> = take(ebpf, "TRUSTED")?;
-    let mut ports: Array<MapData, u16> = take(ebpf, "PORTS")?;
-
-    let mut wanted_ports = vec![0u16; usize::from(u16::MAX) + 1];
-    let mut wanted_sources = HashMap::new();
-    for (index, listener) in (0u16..).zip(listeners) {
-        settings
-            .set(index.into(), Raw(listener_settings(listener)), 0)
-            .context("the listeners cannot be written")?;
-        wanted_sources.extend(sources(index, &listener.trusted));
-        for port in &listener.ports {
-            wanted_ports[usize::from(*port)] = index + 1;
-        }
-    }
-    for ((address, bits), trusted) in &wanted_sources {
-        let key = Key::new(*bits, Raw(*address));
-        table.insert(&key, trusted, 0).context("the trusted sources cannot be written")?;
-    }
-    let retired = write_ports(&mut ports, &wanted_ports)?;
-    let stale: Vec<_> = table
-        .keys()
-        .filter_map(Result::ok)
-        .filter(|key| !wanted_sources.contains_key(&(key.data().0, key.prefix_len())))
-        .collect();
-    for key in stale {
-        table.remove(&key).context("the trusted sources cannot be written")?;
-    }
-    Ok(retired)
+/// Writes what is guarded.
+pub(super) struct Guard {
+    settings: Array<MapData, Raw<ListenerSettings>>,
+    policies: HashMap<MapData, u32, Raw<Policy>>,
+    sets: HashMap<MapData, u32, u32>,
+    ports: Ports,
+    scopes: Scopes,
+    listener_places: Places,
+    set_places: Places,
+    retired: Retired,
+    /// The lists of each listener in force, by place.
+    in_force: BTreeMap<u16, Lists>,
+    /// Likewise of sets.
+    sets_in_force: BTreeMap<u16, Members>,
+    /// What commands have changed, by place.
+    commands: BTreeMap<u16, Commands>,
+    /// A configuration of this agent's is in force.
+    started: bool,
 }
 
-/// Returns the retired ports.
-fn write_ports(ports: &mut Array<MapData, u16>, wanted: &[u16]) -> Result<BTreeSet<u16>> {
-    let mut retired = BTreeSet::new();
-    for (port, listener) in (0u16..=u16::MAX).zip(wanted) {
-        let old = ports.get(&port.into(), 0).context("the guarded ports cannot be read")?;
-        let new = if *listener == 0 && old != 0 { RETIRED } else { *listener };
-        if new == RETIRED {
-            retired.insert(port);
+/// The lists of a listener, and the policy that names them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Lists {
+    policy: Policy,
+    sources: Entries,
+    clients: Entries,
+}
+
+/// The members of a set, and their scope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Members {
+    scope: u32,
+    entries: Entries,
+}
+
+impl Guard {
+    /// Opens the maps. What an agent before this one has put in force stays so, until something else is; what commands
+    /// have changed stays.
+    pub(super) fn open(pin_path: &Path, retired: Retired) -> Result<Self> {
+        let policies: HashMap<MapData, u32, Raw<Policy>> = open(pin_path, "POLICIES")?;
+        let sets: HashMap<MapData, u32, u32> = open(pin_path, "SETS")?;
+        let there: Vec<(u16, Raw<Policy>)> = by_place(policies.iter())?;
+        let there: Vec<_> = there.into_iter().map(|(place, Raw(policy))| (place, policy)).collect();
+        let of_sets: Vec<(u16, u32)> = by_place(sets.iter())?;
+        let scopes = there.iter().map(|(_, policy)| policy.scope);
+        let scopes = scopes.chain(of_sets.iter().map(|(_, scope)| *scope)).collect();
+        let mut guard = Self {
+            settings: open(pin_path, "LISTENERS")?,
+            policies,
+            sets,
+            ports: open(pin_path, "PORTS")?,
+            scopes: Scopes::open(pin_path, &scopes)?,
+            listener_places: Places::open(pin_path, "LISTENER_NAMES")?,
+            set_places: Places::open(pin_path, "SET_NAMES")?,
+            retired,
+            in_force: BTreeMap::new(),
+            sets_in_force: BTreeMap::new(),
+            commands: BTreeMap::new(),
+            started: false,
+        };
+        guard.adopt(&scopes, there, of_sets);
+        Ok(guard)
+    }
+
+    /// Takes over the lists that are in force.
+    fn adopt(
+        &mut self,
+        scopes: &BTreeSet<u32>,
+        policies: Vec<(u16, Policy)>,
+        sets: Vec<(u16, u32)>,
+    ) {
+        let mut sources = self.scopes.trusted.entries(scopes);
+        let mut clients = self.scopes.clients.entries(scopes);
+        for (place, policy) in policies {
+            let sources = sources.remove(&policy.scope).unwrap_or_default();
+            let clients = clients.remove(&policy.scope).unwrap_or_default();
+            let by_command =
+                clients.iter().filter(|(_, value)| *value & verdict::FROM_COMMAND != 0);
+            let commands = by_command.map(|(network, value)| (*network, verdict_of(*value)));
+            self.commands.insert(place, commands.collect());
+            self.in_force.insert(place, Lists { policy, sources, clients });
+        }
+        for (place, scope) in sets {
+            let entries = clients.remove(&scope).unwrap_or_default();
+            self.sets_in_force.insert(place, Members { scope, entries });
+        }
+    }
+
+    /// The places of a configuration's sets, in their order.
+    pub(super) fn set_places(&self, config: &Config) -> Result<Vec<u16>> {
+        let names: Vec<_> = config.sets.iter().map(|set| &*set.name).collect();
+        // Rules of iptables may still look at the places of sets that have left.
+        self.set_places.find_unused(&names)
+    }
+
+    /// Puts a configuration in force; returns the places of its listeners, in their order.
+    ///
+    /// # Errors
+    /// If the maps do not take it; then what was in force is.
+    pub(super) fn apply(&mut self, config: &Config) -> Result<Vec<u16>> {
+        let names: Vec<_> = config.listeners.iter().map(|listener| &*listener.name).collect();
+        let places = self.listener_places.find(&names)?;
+        let set_places = self.set_places(config)?;
+        let (lists, sets) = self.prepare(config, &places, &set_places)?;
+        for ((place, listener), lists) in places.iter().zip(&config.listeners).zip(lists) {
+            if !self.listener_places.is_of(*place, &listener.name) {
+                self.commands.remove(place);
+                self.listener_places.take(*place, &listener.name)?;
+            }
+            self.write_settings(*place, listener)?;
+            self.enforce(*place, lists)?;
+        }
+        for ((place, set), members) in set_places.iter().zip(&config.sets).zip(sets) {
+            self.set_places.take(*place, &set.name)?;
+            self.enforce_set(*place, members)?;
+        }
+        let ports = config.listeners.iter().map(|listener| listener.ports.iter().copied());
+        let wanted = Wanted::new(places.iter().copied().zip(ports));
+        ports::write(&mut self.ports, &wanted, &self.retired)?;
+        self.leave(&places)?;
+        self.leave_sets(&set_places)?;
+        self.started = true;
+        Ok(places)
+    }
+
+    /// Writes all lists that are new where nobody looks.
+    fn prepare(
+        &mut self,
+        config: &Config,
+        places: &[u16],
+        set_places: &[u16],
+    ) -> Result<(Vec<Lists>, Vec<Members>)> {
+        let (mut lists, mut sets) = (Vec::new(), Vec::new());
+        let mut prepare = || {
+            for (place, listener) in places.iter().zip(&config.listeners) {
+                lists.push(self.prepare_listener(*place, listener)?);
+            }
+            for (place, set) in set_places.iter().zip(&config.sets) {
+                sets.push(self.prepare_set(*place, set)?);
+            }
+            Ok(())
+        };
+        if let Err(error) = prepare() {
+            // What is new has come to nothing.
+            let made =
+                lists.iter().map(|one| one.policy.scope).chain(sets.iter().map(|one| one.scope));
+            let made: Vec<_> = made.filter(|scope| !self.is_in_force(*scope)).collect();
+            for scope in made {
+                self.scopes.replaced(scope);
+            }
+            return Err(error);
+        }
+        Ok((lists, sets))
+    }
+
+    fn is_in_force(&self, scope: u32) -> bool {
+        self.in_force.values().any(|lists| lists.policy.scope == scope)
+            || self.sets_in_force.values().any(|members| members.scope == scope)
+    }
+
+    fn prepare_listener(&mut self, place: u16, listener: &Listener) -> Result<Lists> {
+        let none = Commands::new();
+        // Not those of a listener that has left.
+        let stays = self.listener_places.is_of(place, &listener.name);
+        let commands = self.commands.get(&place).filter(|_| stays);
+        let sources = sources(&listener.trusted);
+        let clients = clients(listener, commands.unwrap_or(&none));
+        let there = self.in_force.get(&place);
+        let there = there.filter(|there| there.sources == sources && there.clients == clients);
+        let scope = match there {
+            Some(there) => there.policy.scope,
+            None => self.scopes.write(&sources, &clients)?,
+        };
+        let before = self.in_force.get(&place).map(|there| there.policy);
+        // Connections that were marked go on to be.
+        let mark = before.filter(|_| listener.denied != Denied::Mark).map(|policy| policy.mark);
+        let policy = Policy {
+            scope,
+            mark: mark.unwrap_or(listener.mark),
+            untrusted: listener.untrusted as u8,
+            denied: listener.denied as u8,
+            otherwise: value(otherwise(listener)),
+            judges: u8::from(!clients.is_empty() || listener.allow.is_given()),
+            reserved: [0; 4],
+        };
+        Ok(Lists { policy, sources, clients })
+    }
+
+    fn prepare_set(&mut self, place: u16, set: &Set) -> Result<Members> {
+        let entries = members(set);
+        let there = self.sets_in_force.get(&place).filter(|there| there.entries == entries);
+        let scope = match there {
+            Some(there) => there.scope,
+            None => self.scopes.write(&Entries::new(), &entries)?,
+        };
+        Ok(Members { scope, entries })
+    }
+
+    /// Lets the kernel programs judge by these lists from now on.
+    fn enforce(&mut self, place: u16, lists: Lists) -> Result<()> {
+        let policy = lists.policy;
+        let old = self.in_force.get(&place).map(|old| old.policy);
+        if old != Some(policy) {
+            self.policies
+                .insert(u32::from(place), Raw(policy), 0)
+                .context("the policies cannot be written")?;
+        }
+        self.in_force.insert(place, lists);
+        if let Some(old) = old.filter(|old| old.scope != policy.scope) {
+            self.scopes.replaced(old.scope);
+        }
+        Ok(())
+    }
+
+    fn enforce_set(&mut self, place: u16, members: Members) -> Result<()> {
+        let old = self.sets_in_force.get(&place).map(|old| old.scope);
+        if old != Some(members.scope) {
+            let context = "the sets cannot be written";
+            self.sets.insert(u32::from(place), members.scope, 0).context(context)?;
+            if let Some(old) = old {
+                self.scopes.replaced(old);
+            }
+        }
+        self.sets_in_force.insert(place, members);
+        Ok(())
+    }
+
+    fn write_settings(&mut self, place: u16, listener: &Listener) -> Result<()> {
+        let Raw(old) =
+            self.settings.get(&place.into(), 0).context("the listeners cannot be read")?;
+        let mut new = settings_of(listener);
+        // Connections that are marked go on to be.
+        new.flags |= old.flags & ListenerSettings::MARKS;
+        // What has been learnt lasts until the agent is started again.
+        if self.started && old.hand_off == new.hand_off {
+            new.flags |= old.flags & ListenerSettings::STACK_REFUSES;
         }
         if new != old {
-            ports.set(port.into(), new, 0).context("the guarded ports cannot be written")?;
+            self.settings
+                .set(place.into(), Raw(new), 0)
+                .context("the listeners cannot be written")?;
         }
+        Ok(())
     }
-    Ok(retired)
-}
 
-/// Retires every port that is guarded.
-pub(super) fn retire_all(ports: &mut Array<MapData, u16>) -> Result<()> {
-    write_ports(ports, &vec![0; usize::from(u16::MAX) + 1]).map(|_| ())
-}
-
-fn listener_settings(listener: &Listener) -> ListenerSettings {
-    let mut flags = 0;
-    for (flag, set) in [
-        (ListenerSettings::V1, listener.versions.v1),
-        (ListenerSettings::V2, listener.versions.v2),
-        (ListenerSettings::REFUSE_UNKNOWN, listener.unknown == Unknown::Reset),
-    ] {
-        if set {
-            flags |= flag;
+    /// Forgets the listeners that are at none of these places; no port is theirs any more.
+    fn leave(&mut self, places: &[u16]) -> Result<()> {
+        let taken = by_place(self.policies.iter())?;
+        for (place, _) in taken.into_iter().filter(|(place, _)| !places.contains(place)) {
+            remove(&mut self.policies, &place.into()).context("the policies cannot be written")?;
+            self.commands.remove(&place);
+            if let Some(lists) = self.in_force.remove(&place) {
+                self.scopes.replaced(lists.policy.scope);
+            }
         }
+        Ok(())
     }
-    ListenerSettings {
-        flags,
-        untrusted: listener.untrusted as u8,
-        hand_off: listener.hand_off as u8,
-        reserved: [0; 5],
-        header_timeout_ns: nanoseconds(listener.header_timeout),
+
+    fn leave_sets(&mut self, places: &[u16]) -> Result<()> {
+        let taken = by_place(self.sets.iter())?;
+        for (place, _) in taken.into_iter().filter(|(place, _)| !places.contains(place)) {
+            remove(&mut self.sets, &place.into()).context("the sets cannot be written")?;
+            if let Some(members) = self.sets_in_force.remove(&place) {
+                self.scopes.replaced(members.scope);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes, changes or, with `None`, removes a rule of a command.
+    pub(super) fn command(
+        &mut self,
+        place: u16,
+        listener: &Listener,
+        network: IpNet,
+        verdict: Option<Verdict>,
+    ) -> Result<()> {
+        let before = self.commands.get(&place).cloned();
+        let commands = self.commands.entry(place).or_default();
+        match verdict {
+            Some(verdict) => commands.insert(network, verdict),
+            None => commands.remove(&network),
+        };
+        let done = self.renew(place, listener, network);
+        if done.is_err() {
+            self.commands.insert(place, before.unwrap_or_default());
+        }
+        done
+    }
+
+    /// Brings the lists in line with what commands say of one network. Mostly that is one element of a trie; a large list
+    /// need not be looked through.
+    fn renew(&mut self, place: u16, listener: &Listener, network: IpNet) -> Result<()> {
+        let judges = self.in_force.get(&place).is_some_and(|there| there.policy.judges != 0);
+        // Of these, others depend.
+        if !judges || network.prefix_len() == 0 || covers_ipv4(&network) {
+            let lists = self.prepare_listener(place, listener)?;
+            return self.enforce(place, lists);
+        }
+        let Some(there) = self.in_force.get_mut(&place) else { return Ok(()) };
+        let scope = there.policy.scope;
+        match value_of(listener, &self.commands[&place], &network) {
+            Some(value) => {
+                self.scopes.clients.set(scope, &network, value)?;
+                there.clients.insert(network, value);
+            }
+            None if there.clients.contains_key(&network) => {
+                self.scopes.clients.unset(scope, &network)?;
+                there.clients.remove(&network);
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// What commands say of a listener's clients.
+    pub(super) fn commands(&self, place: u16) -> Commands {
+        self.commands.get(&place).cloned().unwrap_or_default()
+    }
+
+    /// The verdict of the kernel's maps on a client.
+    pub(super) fn judge(&self, place: u16, client: IpAddr) -> Result<Verdict> {
+        let Raw(policy) =
+            self.policies.get(&place.into(), 0).context("the policies cannot be read")?;
+        let found = self.scopes.clients.get(policy.scope, client)?;
+        Ok(verdict_of(found.unwrap_or(policy.otherwise)))
+    }
+
+    /// Removes lists that were replaced.
+    pub(super) fn sweep(&mut self) -> Result<()> {
+        self.scopes.sweep()
     }
 }
 
-/// Keys, prefix lengths in bits and values (1 trusted, 0 not) of a listener's trusted sources.
-///
-/// IPv4 addresses are looked up IPv4-mapped, so an IPv6 network that covers `::ffff:0:0/96` would trust
-/// all of IPv4; an exception keeps it from that.
-fn sources(listener: u16, trusted: &[IpNet]) -> Vec<((ScopedAddress, u32), u8)> {
-    let mapped: Ipv6Net = "::ffff:0:0/96".parse().expect("a network");
-    let covered = trusted.iter().any(|net| matches!(net, IpNet::V6(v6) if v6.contains(&mapped)));
-    let exception = covered.then_some((key(listener, &mapped.into()), 0));
-    exception.into_iter().chain(trusted.iter().map(|net| (key(listener, net), 1))).collect()
-}
-
-fn key(listener: u16, net: &IpNet) -> (ScopedAddress, u32) {
-    let endpoint = Endpoint::from(SocketAddr::new(net.network(), 0));
-    let family = match net {
-        IpNet::V4(_) => 96,
-        IpNet::V6(_) => 0,
-    };
-    let bits = 32 + family + u32::from(net.prefix_len());
-    (ScopedAddress::new(listener.into(), &endpoint), bits)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn nets(texts: &[&str]) -> Vec<IpNet> {
-        texts.iter().map(|text| text.parse().unwrap()).collect()
-    }
-
-    #[test]
-    fn prefix_lengths_count_scope_and_mapping() {
-        let bits: Vec<_> = sources(0, &nets(&["10.0.0.0/8", "fd00::/8", "192.0.2.1/32"]))
-            .into_iter()
-            .map(|((_, bits), trusted)| (bits, trusted))
-            .collect();
-        assert_eq!(bits, [(136, 1), (40, 1), (160, 1)]);
-    }
-
-    #[test]
-    fn all_of_ipv6_is_not_ipv4() {
-        let sources: HashMap<_, _> = sources(0, &nets(&["::/0"])).into_iter().collect();
-        let all_v4 = key(0, &"0.0.0.0/0".parse().unwrap());
-        assert_eq!(sources.get(&all_v4), Some(&0));
-        assert_eq!(sources.len(), 2);
-    }
-
-    #[test]
-    fn all_of_ipv6_and_ipv4_is_both() {
-        let sources: HashMap<_, _> =
-            sources(0, &nets(&["::/0", "0.0.0.0/0"])).into_iter().collect();
-        assert_eq!(sources.get(&key(0, &"0.0.0.0/0".parse().unwrap())), Some(&1));
-    }
+/// What a map has, by place.
+fn by_place<V>(entries: impl Iterator<Item = Result<(u32, V), MapError>>) -> Result<Vec<(u16, V)>> {
+    let entries = entries.map(|entry| {
+        let (place, value) = entry.context("what is in force cannot be read")?;
+        Ok((u16::try_from(place)?, value))
+    });
+    entries.collect()
 }

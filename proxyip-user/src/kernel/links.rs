@@ -132,7 +132,7 @@ fn link(
             program.take_link(id)?;
             return Ok(());
         }
-        remove(pin)?;
+        pins::discard(pin)?;
     }
     // First, because a program before this one could end the chain; this one passes on what it lets pass.
     let options = TcAttachOptions::TcxOrder(LinkOrder::first());
@@ -148,9 +148,9 @@ fn link(
 /// programs may run twice for the same socket, but must not miss one.
 fn replace(link: FdLink, pin: &Path) -> Result<()> {
     let new = pins::successor(pin);
-    remove(&new)?;
+    pins::discard(&new)?;
     link.pin(&new).with_context(|| format!("{} cannot be pinned", new.display()))?;
-    remove(pin)?;
+    pins::discard(pin)?;
     fs::rename(&new, pin).with_context(|| format!("{} cannot be pinned", pin.display()))
 }
 
@@ -163,15 +163,6 @@ fn pinned(pin: &Path) -> Result<Option<PinnedLink>> {
             Ok(None)
         }
         Err(error) => Err(error).with_context(|| format!("{} cannot be opened", pin.display())),
-    }
-}
-
-fn remove(pin: &Path) -> Result<()> {
-    match fs::remove_file(pin) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("{} cannot be removed", pin.display()))
-        }
-        _ => Ok(()),
     }
 }
 

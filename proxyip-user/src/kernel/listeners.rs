@@ -6,10 +6,12 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use aya::maps::{Array, MapData};
 use proxyip_common::counter::{Reason, per_listener};
-use proxyip_common::settings::ListenerSettings;
+use proxyip_common::settings::{Denied, ListenerSettings};
 
+use super::clock::nanoseconds;
 use super::maps::{PerCpu, open, sum};
 use super::pod::Raw;
+use crate::config::{Listener, Unknown};
 
 type Settings = Array<MapData, Raw<ListenerSettings>>;
 
@@ -85,8 +87,40 @@ impl ListenerMap {
         Ok(settings.context("the listeners cannot be read")?.0)
     }
 
-    fn counter(&self, listener: u16, counter: u32) -> Result<u64> {
+    /// Connections whose header was good.
+    pub(super) fn headers(&self, listener: u16) -> Result<u64> {
+        let counts = self.counts(listener)?;
+        let translate: u64 = counts.translate.iter().map(|(_, count)| count).sum();
+        Ok(counts.accept
+            + counts.observe
+            + translate
+            + self.counter(listener, per_listener::DENIED)?)
+    }
+
+    /// One of [`per_listener`].
+    pub(super) fn counter(&self, listener: u16, counter: u32) -> Result<u64> {
         sum(&self.counters, u32::from(listener) * per_listener::COUNT + counter)
+    }
+}
+
+/// What the kernel programs are told of a listener, apart from its policy.
+pub(super) fn settings_of(listener: &Listener) -> ListenerSettings {
+    let mut flags = 0;
+    for (flag, set) in [
+        (ListenerSettings::V1, listener.versions.v1),
+        (ListenerSettings::V2, listener.versions.v2),
+        (ListenerSettings::REFUSE_UNKNOWN, listener.unknown == Unknown::Reset),
+        (ListenerSettings::MARKS, listener.denied == Denied::Mark),
+    ] {
+        if set {
+            flags |= flag;
+        }
+    }
+    ListenerSettings {
+        flags,
+        hand_off: listener.hand_off as u8,
+        reserved: [0; 6],
+        header_timeout_ns: nanoseconds(listener.header_timeout),
     }
 }
 

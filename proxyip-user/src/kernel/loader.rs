@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 use aya::maps::{Array, MapData, MapInfo};
-use aya::programs::{CgroupSockAddr, SchedClassifier, SockOps};
+use aya::programs::{CgroupSockAddr, SchedClassifier, SockOps, SocketFilter};
 use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
@@ -15,15 +15,20 @@ use super::links::{Direction, Links};
 use super::pins::map_directory;
 use super::pod::Raw;
 use super::watcher::Watcher;
-use super::{EGRESS, GETPEERNAME, INGRESS, INGRESS_BASIC, SOCK_OPS, object};
-use crate::config::{Config, KernelLog};
+use super::{EGRESS, GETPEERNAME, INGRESS, INGRESS_BASIC, SET, SOCK_OPS, object};
+use crate::config::{Agent, KernelLog};
 
 /// The maps that outlive the agent.
 const PINNED: &[&str] = &[
     "NAMESPACES",
     "PORTS",
     "LISTENERS",
+    "LISTENER_NAMES",
+    "POLICIES",
     "TRUSTED",
+    "CLIENTS",
+    "SETS",
+    "SET_NAMES",
     "ROUTES",
     "SECRETS",
     "FLOWS",
@@ -31,6 +36,7 @@ const PINNED: &[&str] = &[
     "TRANSLATIONS",
     "PARTIAL_HEADERS",
     "HEADER_BYTES",
+    "DROPPED",
     "IN_USE",
     "SOCKETS",
     "EVENTS",
@@ -42,25 +48,22 @@ const PINNED: &[&str] = &[
 ];
 
 /// Loads instances of the kernel object.
-pub(super) struct Loader<'a> {
-    config: &'a Config,
-    capability: &'a Capability,
+pub(super) struct Loader {
+    agent: Agent,
+    capability: Capability,
     object: Vec<u8>,
     log: KernelLog,
 }
 
-impl<'a> Loader<'a> {
-    pub(super) fn new(
-        config: &'a Config,
-        capability: &'a Capability,
-        log: KernelLog,
-    ) -> Result<Self> {
-        Ok(Self { config, capability, object: object::object(capability.assign)?, log })
+impl Loader {
+    pub(super) fn new(agent: &Agent, capability: &Capability, log: KernelLog) -> Result<Self> {
+        let object = object::object(capability.assign)?;
+        Ok(Self { agent: agent.clone(), capability: capability.clone(), object, log })
     }
 
     /// An instance whose programs on sockets are loaded.
     pub(super) fn sockets(&self) -> Result<Ebpf> {
-        let mut ebpf = self.load(0)?;
+        let mut ebpf = self.load(0, 0)?;
         self.compare_sizes();
         // All programs are loaded before any map is taken out of the object: they need its descriptors.
         let program: &mut SockOps = program_of(&mut ebpf, SOCK_OPS)?;
@@ -81,7 +84,7 @@ impl<'a> Loader<'a> {
         configured: &[u64],
     ) -> Result<Instance> {
         let index = place(shared, cookie, configured)?;
-        let mut ebpf = self.load(index)?;
+        let mut ebpf = self.load(index, 0)?;
         let ingress = if self.capability.assign.is_some() { INGRESS } else { INGRESS_BASIC };
         // Egress first: no connection may be translated on its way in alone.
         let programs = [(EGRESS, Direction::Egress), (ingress, Direction::Ingress)];
@@ -91,19 +94,28 @@ impl<'a> Loader<'a> {
                 format!("the {} program is refused by the kernel", direction.label())
             })?;
         }
-        let watcher = Watcher::new(&mut ebpf, index, cookie, self.config.agent.handshake_timeout)?;
+        let watcher = Watcher::new(&mut ebpf, index, cookie, self.agent.handshake_timeout)?;
         let logger = match self.log {
             KernelLog::Off => None,
             _ => {
                 Some(EbpfLogger::init(&mut ebpf).context("the programs' messages cannot be read")?)
             }
         };
-        Ok(Instance { ebpf, programs, cookie, watcher, logger })
+        Ok(Instance { ebpf, programs, cookie, index, watcher, logger })
     }
 
-    /// An instance whose programs on interfaces use entry `namespace` of `NAMESPACES`.
-    fn load(&self, namespace: u32) -> Result<Ebpf> {
-        let directory = map_directory(&self.config.agent.pin_path);
+    /// An instance whose program for rules of iptables is loaded, for the set at this place and the namespace at this
+    /// entry of `NAMESPACES`.
+    pub(super) fn set(&self, namespace: u32, place: u16) -> Result<Ebpf> {
+        let mut ebpf = self.load(namespace, place.into())?;
+        let program: &mut SocketFilter = program_of(&mut ebpf, SET)?;
+        program.load().context("the program for named sets is refused by the kernel")?;
+        Ok(ebpf)
+    }
+
+    /// An instance whose programs use entry `namespace` of `NAMESPACES` and entry `set` of `SETS`.
+    fn load(&self, namespace: u32, set: u32) -> Result<Ebpf> {
+        let directory = map_directory(&self.agent.pin_path);
         fs::create_dir_all(&directory).with_context(|| {
             format!("{} cannot be made: is a BPF file system mounted there?", directory.display())
         })?;
@@ -115,6 +127,7 @@ impl<'a> Loader<'a> {
             loader.map_max_entries(map, size);
         }
         loader.override_global("NAMESPACE", &namespace, true);
+        loader.override_global("SET", &set, true);
         let netns_cookie = u8::from(self.capability.netns_cookie);
         loader.override_global("HAS_NETNS_COOKIE", &netns_cookie, true);
         let level = self.log as u8;
@@ -125,8 +138,7 @@ impl<'a> Loader<'a> {
 
     /// The maps whose size can be chosen.
     fn sizes(&self) -> [(&'static str, u32); 2] {
-        let agent = &self.config.agent;
-        [("FLOWS", agent.max_flows), ("TRANSLATIONS", agent.max_translated)]
+        [("FLOWS", self.agent.max_flows), ("TRANSLATIONS", self.agent.max_translated)]
     }
 
     /// Says so if a table that was adopted has another size than the configuration wants.
@@ -134,7 +146,7 @@ impl<'a> Loader<'a> {
         for ((map, wanted), table) in
             self.sizes().into_iter().zip(["flow table", "table of translated connections"])
         {
-            let pin = map_directory(&self.config.agent.pin_path).join(map);
+            let pin = map_directory(&self.agent.pin_path).join(map);
             if let Ok(size) = MapInfo::from_pin(pin).map(|info| info.max_entries())
                 && size != wanted
             {
@@ -162,6 +174,8 @@ pub(super) struct Instance {
     /// In the order in which they are to be attached.
     programs: [(&'static str, Direction); 2],
     cookie: u64,
+    /// Its entry of `NAMESPACES`.
+    pub(super) index: u32,
     pub(super) watcher: Watcher,
     pub(super) logger: Option<EbpfLogger<&'static dyn log::Log>>,
 }

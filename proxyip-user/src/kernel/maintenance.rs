@@ -1,6 +1,7 @@
 //! What the agent does all the time, apart from reading events and answering questions.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -9,20 +10,35 @@ use tokio::sync::mpsc::Receiver;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::gap::Gap;
+use super::mistakes::Mistakes;
 use super::partial_headers::PartialHeaders;
 use super::reasons::Reasons;
 use super::secrets::Secrets;
+use crate::active::Current;
 
 /// Secrets, and what must be noticed.
 pub struct Maintenance {
+    pub(super) current: Current,
     pub(super) secrets: Secrets,
     pub(super) gap: Gap,
     pub(super) reasons: Reasons,
     pub(super) partial_headers: PartialHeaders,
+    pub(super) mistakes: Mistakes,
     pub(super) failures: Receiver<anyhow::Error>,
 }
 
 impl Maintenance {
+    /// Takes notice of listeners that have changed.
+    fn follow(&mut self) -> Result<()> {
+        if self.current.has_changed().unwrap_or(false) {
+            let active = Arc::clone(&self.current.borrow_and_update());
+            self.gap.follow(&active)?;
+            self.reasons.follow(&active)?;
+            self.mistakes.follow(&active)?;
+        }
+        Ok(())
+    }
+
     /// Keeps the secrets current and watches what becomes of connections, until dropped; `tell` gets those that are
     /// refused.
     ///
@@ -35,10 +51,12 @@ impl Maintenance {
         loop {
             tokio::select! {
                 _ = ticks.tick() => {
+                    self.follow()?;
                     self.secrets.rotate()?;
                     self.gap.check()?;
                     self.reasons.check()?;
                     self.partial_headers.check(&tell)?;
+                    self.mistakes.check()?;
                 }
                 Some(error) = self.failures.recv() => return Err(error),
             }

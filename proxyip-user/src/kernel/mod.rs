@@ -6,6 +6,7 @@
 
 mod capability;
 mod clock;
+mod control;
 mod destroy;
 mod drain;
 mod events;
@@ -17,18 +18,26 @@ mod listeners;
 mod loader;
 mod maintenance;
 mod maps;
+mod mistakes;
 mod namespace;
 mod netstat;
+mod networks;
 pub mod object;
 mod partial_headers;
 mod pins;
+mod places;
 pub mod pod;
+mod ports;
 mod reasons;
 mod reset;
 mod routes;
+mod rules;
+mod scopes;
 mod secrets;
+mod sets;
 mod sysctl;
 mod translations;
+mod trie;
 mod view;
 mod watcher;
 
@@ -42,18 +51,23 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::{Sender, channel};
 
 use self::capability::Capability;
+pub use self::control::Control;
 pub use self::drain::detach;
 pub use self::events::Events;
 use self::gap::Gap;
+use self::guard::Guard;
 use self::links::{Direction, Links, root_cgroup};
 pub use self::listeners::{ListenerCounts, ListenerMap};
 use self::loader::{Instance, Loader, program_of};
 pub use self::maintenance::Maintenance;
 pub use self::maps::{CounterMap, FlowMap};
+use self::mistakes::Mistakes;
 use self::namespace::Namespace;
 use self::partial_headers::PartialHeaders;
+use self::ports::Retired;
 use self::reasons::Reasons;
 use self::secrets::Secrets;
+use self::sets::Sets;
 use self::translations::Collector;
 pub use self::translations::TranslationMap;
 pub use self::view::{Environment, Obstacle, View};
@@ -64,6 +78,8 @@ const INGRESS: &str = "proxyip_ingress";
 /// Where the kernel lacks the function that the other calls.
 const INGRESS_BASIC: &str = "proxyip_ingress_basic";
 const EGRESS: &str = "proxyip_egress";
+/// For rules of iptables.
+const SET: &str = "proxyip_set";
 const SOCK_OPS: &str = "proxyip_sockops";
 const GETPEERNAME: [&str; 2] = ["proxyip_getpeername4", "proxyip_getpeername6"];
 
@@ -72,6 +88,7 @@ pub struct Kernel {
     events: Events,
     maintenance: Maintenance,
     view: View,
+    control: Control,
 }
 
 impl Kernel {
@@ -89,7 +106,7 @@ impl Kernel {
         let namespaces = open_namespaces(&config.interfaces, &capability)?;
         let cookies: Vec<_> = namespaces.iter().map(|one| one.cookie).collect();
         let cgroup = root_cgroup()?;
-        let loader = Loader::new(config, &capability, log)?;
+        let loader = Loader::new(&config.agent, &capability, log)?;
         let mut sockets = loader.sockets()?;
         let load = |one: &Served| {
             one.namespace.run(|| loader.interfaces(&mut sockets, one.cookie, &cookies))
@@ -99,7 +116,19 @@ impl Kernel {
         // From here on, what an agent before this one left is changed.
         let pin_path = &config.agent.pin_path;
         let mut links = Links::new(pin_path, capability.tcx)?;
-        let retired = guard::write(&mut sockets, &config.listeners)?;
+        let retired = Retired::default();
+        let indexes = namespaces.iter().zip(&instances);
+        let indexes = indexes.map(|(one, instance)| (one.netns.clone(), instance.index)).collect();
+        let flows = FlowMap::new(&mut sockets, cookies)?;
+        let control = Control::start(
+            Guard::open(pin_path, retired.clone())?,
+            config,
+            Sets::new(loader, pin_path, indexes),
+            flows.clone(),
+            entrances(&namespaces)?,
+        )?;
+        let current = control.current();
+        let active = Arc::clone(&current.borrow());
         let secrets = Secrets::new(&mut sockets, config.agent.handshake_timeout)?;
         // Sockets first: a connection that is handed over must be seen when it is established.
         links.sock_ops(program_of(&mut sockets, SOCK_OPS)?, &cgroup)?;
@@ -112,33 +141,39 @@ impl Kernel {
         let translations = TranslationMap::open(pin_path)?;
         detach_others(&links, &translations)?;
 
-        let partial_headers = PartialHeaders::open(pin_path, &config.listeners, entrances)?;
+        let partial_headers = PartialHeaders::open(pin_path, current.clone(), entrances)?;
         let listeners = ListenerMap::open(pin_path)?;
         let watched: Vec<_> = seen.iter().map(|(_, seen)| seen.clone()).collect();
         Collector::new(pin_path, retired, watched.clone())?.spawn(failed)?;
+        let mistakes = Mistakes::new(&active, listeners.clone())?;
+        let findings = mistakes.findings();
         Ok(Self {
+            control,
             events: Events::new(&mut sockets)?,
             maintenance: Maintenance {
+                current,
                 secrets,
-                gap: Gap::new(config, listeners.clone(), watched)?,
-                reasons: Reasons::new(config, listeners.clone())?,
+                gap: Gap::new(&active, listeners.clone(), watched)?,
+                reasons: Reasons::new(&active, listeners.clone())?,
                 partial_headers,
+                mistakes,
                 failures,
             },
             view: View {
-                flows: FlowMap::new(&mut sockets, cookies)?,
+                flows,
                 counters: CounterMap::new(&mut sockets)?,
                 listeners,
                 translations,
                 environment: Environment::new(&capability, seen),
+                findings,
             },
         })
     }
 
     /// The parts, each with its own owner.
     #[must_use]
-    pub fn split(self) -> (Events, Maintenance, View) {
-        (self.events, self.maintenance, self.view)
+    pub fn split(self) -> (Events, Maintenance, View, Control) {
+        (self.events, self.maintenance, self.view, self.control)
     }
 }
 

@@ -2,13 +2,14 @@
 //!
 //! The kernel programs refuse such a connection when its next segment comes; here is for those that send nothing more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use aya::maps::{Array, HashMap, MapData, MapError};
+use aya::maps::{Array, MapData, MapError};
 use proxyip_common::counter::DropReason;
 use proxyip_common::event::{Event, EventKind};
 use proxyip_common::flow::{FlowKey, FlowRecord, HandOff};
@@ -21,7 +22,7 @@ use super::maps::{open, remove};
 use super::namespace::Namespace;
 use super::pod::Raw;
 use super::reset::Resets;
-use crate::config::Listener;
+use crate::active::Current;
 
 /// How long the peer of a connection whose header is complete may try to get it into a full accept queue, and that of
 /// one that is reset may not have heard of it.
@@ -30,15 +31,17 @@ const OVER: Duration = Duration::from_mins(2);
 const UNREADABLE: &str = "the headers begun cannot be read";
 const UNWRITABLE: &str = "the headers begun cannot be written";
 
+/// Something of each flow.
+type Table<V> = aya::maps::HashMap<MapData, Raw<FlowKey>, Raw<V>>;
+
 /// Looks for headers that are late.
 pub(super) struct PartialHeaders {
     in_use: Array<MapData, u32>,
-    table: HashMap<MapData, Raw<FlowKey>, Raw<PartialHeader>>,
-    bytes: HashMap<MapData, Raw<FlowKey>, Raw<HeaderBytes>>,
-    flows: HashMap<MapData, Raw<FlowKey>, Raw<FlowRecord>>,
+    table: Table<PartialHeader>,
+    bytes: Table<HeaderBytes>,
+    flows: Table<FlowRecord>,
     refused: Array<MapData, u64>,
-    /// By listener.
-    timeouts: Vec<Duration>,
+    current: Current,
     /// With their cookies.
     namespaces: Vec<(u64, Namespace)>,
 }
@@ -46,7 +49,7 @@ pub(super) struct PartialHeaders {
 impl PartialHeaders {
     pub(super) fn open(
         pin_path: &Path,
-        listeners: &[Listener],
+        current: Current,
         namespaces: Vec<(u64, Namespace)>,
     ) -> Result<Self> {
         Ok(Self {
@@ -55,7 +58,7 @@ impl PartialHeaders {
             bytes: open(pin_path, "HEADER_BYTES")?,
             flows: open(pin_path, "FLOWS")?,
             refused: open(pin_path, "DROPS_BY_AGENT")?,
-            timeouts: listeners.iter().map(|listener| listener.header_timeout).collect(),
+            current,
             namespaces,
         })
     }
@@ -68,11 +71,14 @@ impl PartialHeaders {
             return Ok(());
         }
         let now_ns = now_ns()?;
+        let active = Arc::clone(&self.current.borrow());
+        let timeouts: HashMap<_, _> =
+            active.listeners().map(|(place, listener)| (place, listener.header_timeout)).collect();
         let late: Vec<_> = self
             .table
             .iter()
             .filter_map(Result::ok)
-            .filter(|(_, Raw(header))| is_late(header, &self.timeouts, now_ns))
+            .filter(|(_, Raw(header))| is_late(header, &timeouts, now_ns))
             .collect();
         let mut ended = Vec::new();
         for (Raw(key), Raw(header)) in late {
@@ -152,8 +158,7 @@ fn end_all(namespaces: &[(u64, Namespace)], connections: &[(FlowKey, PartialHead
 
 /// Ends the connections that have begun a header and that the kernel would go on with by itself.
 pub(super) fn end_begun(pin_path: &Path) -> Result<()> {
-    let table: HashMap<MapData, Raw<FlowKey>, Raw<PartialHeader>> =
-        open(pin_path, "PARTIAL_HEADERS")?;
+    let table: Table<PartialHeader> = open(pin_path, "PARTIAL_HEADERS")?;
     let begun: Vec<_> = table
         .iter()
         .filter_map(Result::ok)
@@ -179,9 +184,9 @@ fn end(resets: &mut Resets, key: &FlowKey, header: &PartialHeader) -> io::Result
     resets.send(key, header.expected)
 }
 
-fn is_late(header: &PartialHeader, timeouts: &[Duration], now_ns: u64) -> bool {
+fn is_late(header: &PartialHeader, timeouts: &HashMap<u16, Duration>, now_ns: u64) -> bool {
     let age = Duration::from_nanos(now_ns.saturating_sub(header.since_ns));
-    let timeout = match timeouts.get(usize::from(header.listener)) {
+    let timeout = match timeouts.get(&header.listener) {
         _ if header.state != PartialHeader::OPEN => OVER,
         Some(timeout) => *timeout,
         None => Duration::ZERO,
@@ -196,6 +201,8 @@ fn refusal(key: FlowKey, header: &PartialHeader, time_ns: u64) -> Event {
         time_ns,
         bytes_received: 0,
         bytes_sent: 0,
+        packets_received: 0,
+        packets_sent: 0,
         key,
         record,
         kind: EventKind::Refused as u8,
@@ -223,7 +230,9 @@ mod tests {
 
     #[test]
     fn headers_are_late_by_their_listeners_timeouts() {
-        let timeouts = [Duration::from_secs(5), Duration::from_secs(20)];
+        let timeouts = HashMap::from(
+            [(0, 5), (1, 20)].map(|(place, seconds)| (place, Duration::from_secs(seconds))),
+        );
         for (listener, state, seconds, late) in [
             (0, 0, 4, false),
             (0, 0, 6, true),
@@ -242,6 +251,6 @@ mod tests {
 
     #[test]
     fn a_header_newer_than_the_look_at_the_clock_is_not_late() {
-        assert!(!is_late(&header(0, 0), &[Duration::from_secs(5)], 1));
+        assert!(!is_late(&header(0, 0), &HashMap::from([(0, Duration::from_secs(5))]), 1));
     }
 }

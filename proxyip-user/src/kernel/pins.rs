@@ -11,7 +11,7 @@ use super::filters::{self, Place};
 use super::links::Direction;
 
 /// Maps of another layout are not adopted: raise this whenever a type in them changes.
-const LAYOUT: u32 = 3;
+const LAYOUT: u32 = 4;
 
 /// What the directories of maps are called, before the number of their layout.
 const MAPS: &str = "maps-";
@@ -24,6 +24,11 @@ pub(super) fn map_directory(pin_path: &Path) -> PathBuf {
 /// Where links are pinned.
 pub(super) fn link_directory(pin_path: &Path) -> PathBuf {
     pin_path.join("links")
+}
+
+/// Where the programs of named sets are pinned.
+pub(super) fn match_directory(pin_path: &Path) -> PathBuf {
+    pin_path.join("match")
 }
 
 /// Makes sure that the directory holds nothing but what is ours; `false` if there is no such directory.
@@ -43,7 +48,8 @@ pub(super) fn check(pin_path: &Path) -> Result<bool> {
     );
     let links = link_directory(pin_path);
     for entry in entries {
-        let ours = entry == links || name(&entry).starts_with(MAPS);
+        let ours =
+            entry == links || entry == match_directory(pin_path) || name(&entry).starts_with(MAPS);
         ensure!(ours, "{} is not proxyip's: nothing is removed", entry.display());
     }
     Ok(true)
@@ -94,10 +100,20 @@ pub(super) fn detach(pin: &Path) -> Result<()> {
 
 /// Where something is pinned before it takes the place of `pin`.
 pub(super) fn successor(pin: &Path) -> PathBuf {
-    // Names on a BPF file system have no dots.
+    // Names on a BPF file system have no dots, and those of sets and interfaces no plus.
     let mut new = pin.as_os_str().to_owned();
-    new.push("-new");
+    new.push("+new");
     new.into()
+}
+
+/// Removes a pin, if it is there.
+pub(super) fn discard(pin: &Path) -> Result<()> {
+    match fs::remove_file(pin) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("{} cannot be removed", pin.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The name of a pin.

@@ -3,7 +3,7 @@
 use aya::Pod;
 use proxyip_common::flow::{FlowKey, FlowRecord, Handshake, Translation};
 use proxyip_common::partial::{HeaderBytes, PartialHeader};
-use proxyip_common::settings::{ListenerSettings, NamespaceSettings, ScopedAddress};
+use proxyip_common::settings::{ListenerSettings, Name, NamespaceSettings, Policy, ScopedAddress};
 
 /// A shared type, readable from and writable to a map as it is.
 #[repr(transparent)]
@@ -18,6 +18,6 @@ macro_rules! pod {
 }
 
 pod! {
-    FlowKey FlowRecord Handshake HeaderBytes ListenerSettings NamespaceSettings PartialHeader ScopedAddress
+    FlowKey FlowRecord Handshake HeaderBytes ListenerSettings NamespaceSettings Name PartialHeader Policy ScopedAddress
     Translation
 }

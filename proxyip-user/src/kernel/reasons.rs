@@ -1,14 +1,19 @@
 //! Says why a listener's connections are translated and not accepted, once for each reason.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 use proxyip_common::counter::Reason;
 
 use super::listeners::ListenerMap;
-use crate::config::{Config, HandOffChoice};
+use crate::active::Active;
+use crate::config::HandOffChoice;
 
 /// Watches the listeners whose hand-off is decided for each connection.
 pub(super) struct Reasons {
     map: ListenerMap,
+    /// The listeners that are, or were, watched.
+    names: BTreeSet<String>,
     unsaid: Vec<Unsaid>,
 }
 
@@ -22,18 +27,25 @@ struct Unsaid {
 }
 
 impl Reasons {
-    pub(super) fn new(config: &Config, map: ListenerMap) -> Result<Self> {
-        let mut unsaid = Vec::new();
-        for (listener, settings) in (0u16..).zip(&config.listeners) {
-            if settings.hand_off != HandOffChoice::Auto {
+    pub(super) fn new(active: &Active, map: ListenerMap) -> Result<Self> {
+        let mut reasons = Self { map, names: BTreeSet::new(), unsaid: Vec::new() };
+        reasons.follow(active)?;
+        Ok(reasons)
+    }
+
+    /// Watches the listeners that are new.
+    pub(super) fn follow(&mut self, active: &Active) -> Result<()> {
+        for (listener, settings) in active.listeners() {
+            let is_auto = settings.hand_off == HandOffChoice::Auto;
+            if !is_auto || !self.names.insert(settings.name.clone()) {
                 continue;
             }
             for reason in Reason::ALL.iter().copied() {
-                let before = map.translated(listener, reason)?;
-                unsaid.push(Unsaid { listener, name: settings.name.clone(), reason, before });
+                let before = self.map.translated(listener, reason)?;
+                self.unsaid.push(Unsaid { listener, name: settings.name.clone(), reason, before });
             }
         }
-        Ok(Self { map, unsaid })
+        Ok(())
     }
 
     /// Says what has occurred for the first time.

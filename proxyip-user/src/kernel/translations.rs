@@ -10,13 +10,14 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use aya::maps::{Array, HashMap, MapData, MapError};
+use aya::maps::{HashMap, MapData, MapError};
 use proxyip_common::flow::{FlowKey, Translation};
 use tokio::sync::mpsc::Sender;
 
 use super::clock::now_ns;
 use super::maps::{open, remove};
 use super::pod::Raw;
+use super::ports::{Ports, Retired};
 use super::watcher::Seen;
 
 type Table = HashMap<MapData, Raw<FlowKey>, Raw<Translation>>;
@@ -68,16 +69,15 @@ fn entries(table: &Table) -> impl Iterator<Item = Result<(FlowKey, Translation)>
 /// Removes entries that are over, and lets go of retired ports.
 pub(super) struct Collector {
     table: Table,
-    ports: Array<MapData, u16>,
-    /// Ports that are guarded no longer, but may have connections that are translated.
-    retired: BTreeSet<u16>,
+    ports: Ports,
+    retired: Retired,
     namespaces: Vec<Arc<Seen>>,
 }
 
 impl Collector {
     pub(super) fn new(
         pin_path: &Path,
-        retired: BTreeSet<u16>,
+        retired: Retired,
         namespaces: Vec<Arc<Seen>>,
     ) -> Result<Self> {
         let (table, ports) = (open(pin_path, "TRANSLATIONS")?, open(pin_path, "PORTS")?);
@@ -104,6 +104,8 @@ impl Collector {
     }
 
     fn pass(&mut self) -> Result<()> {
+        // Those retired meanwhile may have had connections that are not seen now.
+        let retired = self.retired.lock().clone();
         // What is left of a socket in FIN_WAIT2 waits for the peer's FIN, and then another TIME_WAIT.
         let fin_timeout = self.namespaces.iter().map(|seen| seen.fin_timeout()).max();
         let closed = TIME_WAIT + fin_timeout.unwrap_or_default() + MARGIN;
@@ -121,11 +123,11 @@ impl Collector {
         for key in over {
             self.remove(&key, &ages)?;
         }
-        for port in self.retired.difference(&kept) {
+        let mut still = self.retired.lock();
+        for port in retired.difference(&kept).filter(|port| still.remove(port)) {
             self.ports.set((*port).into(), 0, 0).context("the guarded ports cannot be written")?;
             tracing::debug!("the last translated connection to port {port} has ended");
         }
-        self.retired.retain(|port| kept.contains(port));
         Ok(())
     }
 
@@ -176,7 +178,7 @@ mod tests {
             (Translation::ESTABLISHED, 9_999, false),
         ] {
             let seen_ns = ages.now_ns - age * SECOND;
-            let translation = Translation { seen_ns, isn: 0, shift: 28, state, superseded: 0 };
+            let translation = Translation { seen_ns, isn: 0, shift: 28, state, flags: 0 };
             assert_eq!(ages.is_over(&translation), over, "state {state} after {age} s");
         }
     }
@@ -189,7 +191,7 @@ mod tests {
             isn: 0,
             shift: 0,
             state: Translation::CLOSED,
-            superseded: 0,
+            flags: 0,
         };
         assert!(!ages.is_over(&translation));
     }

@@ -9,6 +9,7 @@ use proxyip_common::settings::NamespaceSettings;
 use super::capability::Capability;
 use super::listeners::ListenerMap;
 use super::maps::{CounterMap, FlowMap};
+use super::mistakes::Findings;
 use super::translations::TranslationMap;
 use super::watcher::Seen;
 use crate::config::Netns;
@@ -26,6 +27,8 @@ pub struct View {
     pub translations: TranslationMap,
     /// The kernel, and the namespaces' sysctls.
     pub environment: Environment,
+    /// What traffic tells of mistakes.
+    pub findings: Findings,
 }
 
 /// What decides about the hand-off of connections, beside the configuration and themselves.

@@ -1,0 +1,59 @@
+//! The configuration that is in force, and the places of its listeners in the kernel's maps.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::config::{Config, Listener};
+
+/// A configuration in force.
+///
+/// A listener keeps its place as long as its name is in the configuration, whatever else changes: records of flows and
+/// counters go by it.
+#[derive(Clone, Debug)]
+pub struct Active {
+    /// The configuration.
+    pub config: Config,
+    /// Its [`Config::warnings`].
+    pub warnings: Vec<String>,
+    /// The place of each listener, in the order of the configuration.
+    places: Vec<u16>,
+}
+
+/// The configuration in force now, and a word when it changes.
+pub type Current = watch::Receiver<Arc<Active>>;
+
+impl Active {
+    /// `places` are those of the configuration's listeners, in their order.
+    #[must_use]
+    pub fn new(config: Config, places: Vec<u16>) -> Self {
+        assert_eq!(config.listeners.len(), places.len(), "each listener has a place");
+        Self { warnings: config.warnings(), config, places }
+    }
+
+    /// Listeners with their places, in the order of the configuration.
+    pub fn listeners(&self) -> impl Iterator<Item = (u16, &Listener)> {
+        self.places.iter().copied().zip(&self.config.listeners)
+    }
+
+    /// The listener at a place.
+    #[must_use]
+    pub fn at(&self, place: u16) -> Option<&Listener> {
+        self.listeners().find_map(|(at, listener)| (at == place).then_some(listener))
+    }
+
+    /// The listener with a name, and its place.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<(u16, &Listener)> {
+        self.listeners().find(|(_, listener)| listener.name == name)
+    }
+}
+
+#[cfg(test)]
+impl Active {
+    /// In force for ever, the listeners in their order.
+    pub(crate) fn constant(config: Config) -> Current {
+        let places = (0u16..).zip(&config.listeners).map(|(place, _)| place).collect();
+        watch::channel(Arc::new(Self::new(config, places))).1
+    }
+}
