@@ -1,13 +1,15 @@
 //! Asks a running agent.
 
+use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
-use hyper::{Request, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
@@ -58,15 +60,35 @@ pub async fn get<T: DeserializeOwned>(
     socket: &Path,
     path: &str,
 ) -> Result<(T, Bytes), ClientError> {
+    request(socket, Method::GET, path).await
+}
+
+/// A text, such as a listener's name, as a part of a path or query.
+#[must_use]
+pub fn escaped(text: &str) -> impl Display {
+    utf8_percent_encode(text, NON_ALPHANUMERIC)
+}
+
+/// The JSON that the agent on `socket` answers a request without a body with, decoded and as it came.
+///
+/// # Errors
+/// Any answer but 200 is one.
+pub async fn request<T: DeserializeOwned>(
+    socket: &Path,
+    method: Method,
+    path: &str,
+) -> Result<(T, Bytes), ClientError> {
     let stream = UnixStream::connect(socket)
         .await
         .map_err(|cause| ClientError::Unreachable { path: socket.into(), cause })?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    let request = Request::get(path)
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
         .header("host", "proxyip")
         .body(Empty::<Bytes>::new())
-        .expect("paths are made of addresses and constants");
+        .expect("paths are made of addresses, constants and what is escaped");
     let response = sender.send_request(request).await?;
     let status = response.status();
     let body = response.into_body().collect().await?.to_bytes();

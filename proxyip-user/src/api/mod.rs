@@ -1,5 +1,6 @@
 //! HTTP/1.1 with JSON over a Unix socket.
 
+mod acl;
 mod flow_stream;
 pub mod hand_offs;
 mod socket;
@@ -10,6 +11,7 @@ mod tests;
 
 use std::convert::Infallible;
 use std::fmt::Display;
+use std::future::{Ready, ready};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,7 +29,8 @@ use tokio::time::sleep;
 
 pub use self::socket::Socket;
 pub use self::source::Source;
-use crate::config::Config;
+use crate::acl::Acl;
+use crate::active::Current;
 use crate::flows::Flows;
 
 /// How long a lookup waits for a new flow's TLVs, and how often it looks.
@@ -38,8 +41,9 @@ const TLV_PERIOD: Duration = Duration::from_millis(5);
 #[derive(Clone)]
 pub struct Shared {
     source: Arc<dyn Source>,
+    acl: Arc<dyn Acl>,
     flows: Arc<Flows>,
-    config: Arc<Config>,
+    current: Current,
 }
 
 /// Every answer that is not the one asked for.
@@ -50,10 +54,10 @@ pub struct ErrorJson {
 }
 
 impl Shared {
-    /// Reads from `source` and `flows`; tells of `config`.
+    /// Reads from `source` and `flows`, asks and changes `acl`; tells of `current`.
     #[must_use]
-    pub fn new(source: impl Source, flows: Arc<Flows>, config: Arc<Config>) -> Self {
-        Self { source: Arc::new(source), flows, config }
+    pub fn new(source: impl Source, acl: impl Acl, flows: Arc<Flows>, current: Current) -> Self {
+        Self { source: Arc::new(source), acl: Arc::new(acl), flows, current }
     }
 
     /// Runs `read` where it may block: maps are read by system calls, one per entry.
@@ -81,14 +85,13 @@ pub async fn serve(socket: &Socket, shared: Shared) -> Result<Infallible> {
 
 fn router(shared: Shared) -> Router {
     Router::new()
-        .route("/readyz", get(ready))
+        .route("/readyz", get(is_ready))
         .route("/v1/flows", get(flow_stream::flows))
         .route("/v1/flows/lookup", get(lookup))
         .route("/v1/status", get(status))
+        .merge(acl::routes())
         .fallback(|| async { fail(StatusCode::NOT_FOUND, "there is no such resource") })
-        .method_not_allowed_fallback(|| async {
-            fail(StatusCode::METHOD_NOT_ALLOWED, "only GET is supported")
-        })
+        .method_not_allowed_fallback(unsupported("only GET is supported"))
         .with_state(shared)
 }
 
@@ -96,8 +99,15 @@ fn fail(status: StatusCode, error: impl Display) -> Response {
     (status, Json(ErrorJson { error: error.to_string() })).into_response()
 }
 
+/// The answer to a resource's other methods.
+fn unsupported(
+    sentence: &'static str,
+) -> impl Fn() -> Ready<Response> + Clone + Send + Sync + 'static {
+    move || ready(fail(StatusCode::METHOD_NOT_ALLOWED, sentence))
+}
+
 /// The socket answers only once everything is attached.
-async fn ready() -> Response {
+async fn is_ready() -> Response {
     Json(json!({"ready": true})).into_response()
 }
 
@@ -151,6 +161,9 @@ fn endpoint(name: &'static str, text: Option<&str>) -> Result<SocketAddr, NotAnE
 }
 
 async fn status(State(shared): State<Shared>) -> Result<Response, Response> {
-    let read = |shared: &Shared| status::read(&*shared.source, &shared.config);
+    let read = |shared: &Shared| {
+        let active = Arc::clone(&shared.current.borrow());
+        status::read(&*shared.source, &active)
+    };
     Ok(Json(shared.blocking(read).await?).into_response())
 }

@@ -34,6 +34,8 @@ pub trait Source: Send + Sync + 'static {
     fn obstacle(&self, listener: u16) -> Result<Option<Obstacle>>;
     /// What the kernel cannot do; a line each.
     fn limits(&self) -> Vec<String>;
+    /// What traffic tells of mistakes in the configuration, here or at the load balancer; a sentence each.
+    fn findings(&self) -> Vec<String>;
 }
 
 impl Source for View {
@@ -75,5 +77,9 @@ impl Source for View {
 
     fn limits(&self) -> Vec<String> {
         self.environment.limits().to_vec()
+    }
+
+    fn findings(&self) -> Vec<String> {
+        self.findings.sentences()
     }
 }

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Source;
 use super::hand_offs::{Connections, NewConnections};
-use crate::config::{Config, Listener, Netns};
+use crate::active::Active;
+use crate::config::{Listener, Netns, Networks};
 
 /// Numbers by label.
 pub type Numbers = BTreeMap<String, u64>;
@@ -37,6 +38,12 @@ pub struct Status {
     pub translated: u64,
     /// What the kernel cannot do, and the fallback that is taken; a line each.
     pub kernel: Vec<String>,
+    /// What is allowed in the configuration but probably a mistake; a sentence each.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+    /// What traffic tells of mistakes in the configuration, here or at the load balancer; a sentence each.
+    #[serde(default)]
+    pub findings: Vec<String>,
 }
 
 /// An interface.
@@ -55,8 +62,19 @@ pub struct ListenerJson {
     pub name: String,
     /// The guarded ports, ascending.
     pub ports: Vec<u16>,
-    /// Sources whose connections start with a PROXY header.
+    /// Sources whose connections start with a PROXY header, as far as the configuration itself has them.
     pub trusted: Vec<IpNet>,
+    /// How many more a file has.
+    #[serde(default)]
+    pub trusted_by_file: usize,
+    /// How many networks of clients are allowed by configuration and file; absent without such a list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow: Option<usize>,
+    /// Likewise, how many are denied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deny: Option<usize>,
+    /// What happens to denied clients: `reset`, `drop` or `mark`.
+    pub denied: String,
     /// The hand-off as configured.
     pub hand_off: String,
     /// The hand-off of new connections.
@@ -65,16 +83,15 @@ pub struct ListenerJson {
     pub connections: Vec<Connections>,
 }
 
-pub(super) fn read(source: &dyn Source, config: &Config) -> Result<Status> {
-    let interfaces = config.interfaces.iter().map(|interface| InterfaceJson {
+pub(super) fn read(source: &dyn Source, active: &Active) -> Result<Status> {
+    let interfaces = active.config.interfaces.iter().map(|interface| InterfaceJson {
         name: interface.name.clone(),
         netns: match &interface.netns {
             Netns::Host => "host".into(),
             Netns::Path(path) => path.display().to_string(),
         },
     });
-    let listeners =
-        (0u16..).zip(&config.listeners).map(|(index, one)| listener(source, index, one));
+    let listeners = active.listeners().map(|(place, one)| listener(source, place, one));
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
@@ -86,19 +103,29 @@ pub(super) fn read(source: &dyn Source, config: &Config) -> Result<Status> {
         flows: source.flow_count()?,
         translated: source.translated()?,
         kernel: source.limits(),
+        warnings: active.warnings.clone(),
+        findings: source.findings(),
     })
 }
 
-fn listener(source: &dyn Source, index: u16, listener: &Listener) -> Result<ListenerJson> {
-    let obstacle = source.obstacle(index)?;
+fn listener(source: &dyn Source, place: u16, listener: &Listener) -> Result<ListenerJson> {
+    let obstacle = source.obstacle(place)?;
     Ok(ListenerJson {
         name: listener.name.clone(),
         ports: listener.ports.clone(),
-        trusted: listener.trusted.clone(),
+        trusted: listener.trusted.written.clone(),
+        trusted_by_file: listener.trusted.file.as_ref().map_or(0, |file| file.networks.len()),
+        allow: count(&listener.allow),
+        deny: count(&listener.deny),
+        denied: listener.denied_label().into(),
         hand_off: listener.hand_off_label().into(),
         new_connections: NewConnections::new(listener.hand_off, obstacle.as_ref()),
-        connections: Connections::of(&source.listener_counts(index)?),
+        connections: Connections::of(&source.listener_counts(place)?),
     })
+}
+
+fn count(networks: &Networks) -> Option<usize> {
+    networks.is_given().then(|| networks.iter().count())
 }
 
 fn labelled<T: Copy>(numbers: Vec<(T, u64)>, label: impl Fn(T) -> &'static str) -> Numbers {

@@ -1,15 +1,19 @@
 //! The API over a real socket, asked by the command line's client, with maps made by hand.
 
+mod acl;
+
 use std::path::Path;
 
+use hyper::Method;
 use proxyip_common::counter::{Counter, DropReason, Reason};
 use proxyip_common::flow::{FlowKey, FlowRecord};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
 
+use self::acl::Rulebook;
 use super::*;
+use crate::active::Active;
 use crate::client::{self, ClientError};
+use crate::config::Config;
 use crate::flow::Flow;
 use crate::flows::tests::{HEADER, flows, key, record};
 use crate::kernel::{ListenerCounts, Obstacle};
@@ -77,6 +81,10 @@ impl Source for Maps {
     fn limits(&self) -> Vec<String> {
         vec!["Linux is old".into()]
     }
+
+    fn findings(&self) -> Vec<String> {
+        vec!["nobody sends a header".into()]
+    }
 }
 
 /// Serves `maps` in a new directory while `test` runs with the socket's path.
@@ -89,15 +97,15 @@ async fn with_api(maps: Maps, test: impl AsyncFnOnce(&Path)) {
     let flows = flows();
     flows.remember(Maps::entry(1).0, &record(), HEADER).unwrap();
     let socket = Socket::bind(&path).unwrap();
-    let shared = Shared::new(maps, Arc::new(flows), Arc::new(config));
+    let shared = Shared::new(maps, Rulebook::default(), Arc::new(flows), Active::constant(config));
     tokio::select! {
         ended = serve(&socket, shared) => panic!("{ended:?}"),
         () = test(&path) => {}
     }
 }
 
-async fn refusal(path: &Path, request: &str) -> (u16, String) {
-    match client::get::<Value>(path, request).await {
+async fn refusal(path: &Path, method: Method, request: &str) -> (u16, String) {
+    match client::request::<Value>(path, method, request).await {
         Err(ClientError::Refused { status, sentence }) => (status.as_u16(), sentence),
         other => panic!("{request}: {other:?}"),
     }
@@ -130,17 +138,12 @@ async fn other_requests_are_refused_with_a_sentence() {
             ("/v1/status", 500, "broken"),
             ("/v2", 404, "no such resource"),
         ] {
-            let (seen, sentence) = refusal(path, request).await;
+            let (seen, sentence) = refusal(path, Method::GET, request).await;
             assert_eq!(seen, status, "{request}: {sentence}");
             assert!(sentence.contains(part), "{request}: {sentence}");
         }
-        let mut stream = UnixStream::connect(path).await.unwrap();
-        let request = b"POST /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-        stream.write_all(request).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
-        assert!(answer.ends_with(r#"{"error":"only GET is supported"}"#), "{answer}");
+        let (status, sentence) = refusal(path, Method::POST, "/readyz").await;
+        assert_eq!((status, &*sentence), (405, "only GET is supported"));
     })
     .await;
 }
@@ -157,7 +160,8 @@ async fn readiness_and_status() {
             "interfaces": [{"name": "eth0", "netns": "host"}],
             "listeners": [
                 {
-                    "name": "web", "ports": [443], "trusted": ["10.0.0.0/8"], "hand_off": "auto",
+                    "name": "web", "ports": [443], "trusted": ["10.0.0.0/8"], "trusted_by_file": 0,
+                    "denied": "reset", "hand_off": "auto",
                     "new_connections":
                         {"hand_off": "translate", "why": Reason::NoKfunc.sentence()},
                     "connections": [
@@ -168,6 +172,7 @@ async fn readiness_and_status() {
                 },
             ],
             "flows": 3, "translated": 2, "kernel": ["Linux is old"],
+            "warnings": [], "findings": ["nobody sends a header"],
         });
         assert_eq!(status, expected);
     })

@@ -1,10 +1,13 @@
 //! The command line; one file per verb.
 
+mod acl;
+mod check;
 mod detach;
 mod flows;
 mod lookup;
 mod run;
 mod status;
+mod table;
 
 use std::future::Future;
 use std::io::{self, Write};
@@ -36,6 +39,8 @@ enum Verb {
     Lookup(lookup::Arguments),
     Flows(flows::Arguments),
     Status(status::Arguments),
+    Acl(acl::Arguments),
+    Check(check::Arguments),
     Detach(detach::Arguments),
 }
 
@@ -58,6 +63,8 @@ pub fn main() -> ExitCode {
         Verb::Lookup(arguments) => lookup::run(&arguments),
         Verb::Flows(arguments) => finish(ask(flows::run(&arguments)), 1),
         Verb::Status(arguments) => finish(ask(status::run(&arguments)), 1),
+        Verb::Acl(arguments) => acl::run(&arguments),
+        Verb::Check(arguments) => check::run(&arguments),
         Verb::Detach(arguments) => finish(detach::run(&arguments), 1),
     }
 }

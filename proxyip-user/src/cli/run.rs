@@ -10,18 +10,20 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ipnet::IpNet;
+use proxyip_common::counter::Counter;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing_subscriber::EnvFilter;
 
 use super::USAGE;
-use crate::api::{self, Shared, Socket};
+use crate::api::{self, Shared, Socket, Source};
 use crate::config::{Config, ConfigError, KernelLog, PortRange, interface_name, network};
 use crate::flow_log::FlowLog;
 use crate::flows::Flows;
 use crate::kernel::Kernel;
 use crate::lock::AgentLock;
 use crate::recorder::Recorder;
+use crate::reload::Reload;
 
 /// Attach the kernel programs, and serve their events and the API until SIGINT or SIGTERM.
 ///
@@ -77,16 +79,18 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    fn config(self) -> Result<Config, ConfigError> {
+    fn config(&self) -> Result<Config, ConfigError> {
         let mut config = match &self.config {
             Some(path) => Config::from_file(path)?,
-            None => Config::from_arguments(self.interfaces, &self.ports, self.trusted),
+            None => {
+                Config::from_arguments(self.interfaces.clone(), &self.ports, self.trusted.clone())
+            }
         };
-        if let Some(socket) = self.socket {
-            config.api.socket = socket;
+        if let Some(socket) = &self.socket {
+            config.api.socket.clone_from(socket);
         }
-        if let Some(pin_path) = self.pin_path {
-            config.agent.pin_path = pin_path;
+        if let Some(pin_path) = &self.pin_path {
+            config.agent.pin_path.clone_from(pin_path);
         }
         Ok(config)
     }
@@ -107,7 +111,8 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let result = runtime.context("the runtime cannot be started").and_then(|runtime| {
-        let result = runtime.block_on(agent(config, kernel_log));
+        let read = move || arguments.config();
+        let result = runtime.block_on(agent(config, kernel_log, read));
         // Whoever is in the middle of a long list of flows does not keep the agent from ending.
         runtime.shutdown_timeout(Duration::from_secs(1));
         result
@@ -129,7 +134,12 @@ fn start_log() {
         .init();
 }
 
-async fn agent(config: Config, kernel_log: KernelLog) -> Result<()> {
+async fn agent(
+    config: Config,
+    kernel_log: KernelLog,
+    read: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
+) -> Result<()> {
+    let hangup = signal(SignalKind::hangup())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     for warning in config.warnings() {
@@ -138,13 +148,18 @@ async fn agent(config: Config, kernel_log: KernelLog) -> Result<()> {
     let _lock = AgentLock::take(&config.agent.pin_path)?;
     let socket = Socket::bind(&config.api.socket)?;
     let log = FlowLog::open(&config.log)?;
-    let flows = Arc::new(Flows::new(&config));
+    let (events, maintenance, view, control) = Kernel::start(&config, kernel_log)?.split();
+    let flows = Arc::new(Flows::new(control.current()));
     let recorder = RefCell::new(Recorder::new(Arc::clone(&flows), log));
-
-    let (events, maintenance, view) = Kernel::start(&config, kernel_log)?.split();
-    let path = config.api.socket.clone();
-    let shared = Shared::new(view, flows, Arc::new(config));
-    tracing::info!("ready; the API answers on {}", path.display());
+    let counters = view.clone();
+    let shared = Shared::new(view, control.clone(), flows, control.current());
+    let reopen = || {
+        if let Err(error) = recorder.borrow().reopen() {
+            tracing::error!("the flow log goes on in the old file: {error:#}");
+        }
+    };
+    let reload = Reload::new(control, read);
+    tracing::info!("ready; the API answers on {}", config.api.socket.display());
 
     let result = tokio::select! {
         _ = interrupt.recv() => Ok("SIGINT"),
@@ -155,8 +170,11 @@ async fn agent(config: Config, kernel_log: KernelLog) -> Result<()> {
         result = maintenance.run(|event| recorder.borrow_mut().handle(event, &[])) => {
             result.context("the kernel programs' settings cannot be kept current").map(never)
         }
+        result = reload.run(hangup, reopen) => {
+            result.context("the configuration cannot be followed").map(never)
+        }
         result = api::serve(&socket, shared) => result.context("the API cannot go on").map(never),
-        ended = tick(&recorder) => never(ended),
+        ended = tick(&recorder, &counters) => never(ended),
     };
     recorder.into_inner().close();
     let signal = result?;
@@ -164,13 +182,20 @@ async fn agent(config: Config, kernel_log: KernelLog) -> Result<()> {
     Ok(())
 }
 
-async fn tick(recorder: &RefCell<Recorder>) -> Infallible {
+async fn tick(recorder: &RefCell<Recorder>, counters: &impl Source) -> Infallible {
     let mut seconds = interval(Duration::from_secs(1));
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         seconds.tick().await;
-        recorder.borrow_mut().tick();
+        recorder.borrow_mut().tick(events_lost(counters));
     }
+}
+
+/// How many events were lost in all; 0 if that cannot be read. It does not block for long: a few system calls.
+fn events_lost(counters: &impl Source) -> u64 {
+    let counters = counters.counters().unwrap_or_default();
+    let lost = counters.into_iter().find(|(counter, _)| *counter == Counter::EventLost);
+    lost.map_or(0, |(_, count)| count)
 }
 
 fn never<T>(infallible: Infallible) -> T {

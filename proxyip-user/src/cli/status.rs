@@ -30,10 +30,8 @@ pub(super) async fn run(arguments: &Arguments) -> Result<()> {
 fn render(text: &mut String, status: &Status) -> fmt::Result {
     let Status { version, pid, flows, translated, .. } = status;
     writeln!(text, "proxyip {version}, process {pid}, {flows} flows, {translated} translated")?;
-    if !status.kernel.is_empty() {
-        writeln!(text, "\nLimits of the kernel")?;
-        status.kernel.iter().try_for_each(|limit| writeln!(text, "  {limit}"))?;
-    }
+    remarks(text, "Look at", &[&status.warnings[..], &status.findings[..]].concat())?;
+    remarks(text, "Limits of the kernel", &status.kernel)?;
     writeln!(text, "\nAttached to")?;
     for interface in &status.interfaces {
         match interface.netns.as_str() {
@@ -51,8 +49,19 @@ fn render(text: &mut String, status: &Status) -> fmt::Result {
     numbers(text, "Left to the kernel, header in place", &status.left_to_kernel, &left)
 }
 
+/// Nothing at all if there are none.
+fn remarks(text: &mut String, title: &str, all: &[String]) -> fmt::Result {
+    if !all.is_empty() {
+        writeln!(text, "\n{title}")?;
+    }
+    all.iter().try_for_each(|sentence| writeln!(text, "  {sentence}"))
+}
+
 fn listener(text: &mut String, listener: &ListenerJson) -> fmt::Result {
-    let trusted: Vec<_> = listener.trusted.iter().map(ToString::to_string).collect();
+    let mut trusted: Vec<_> = listener.trusted.iter().map(ToString::to_string).collect();
+    if listener.trusted_by_file > 0 {
+        trusted.push(format!("{} networks of a file", listener.trusted_by_file));
+    }
     writeln!(
         text,
         "  {}: ports {}, hand-off {}, trusts {}",
@@ -61,6 +70,9 @@ fn listener(text: &mut String, listener: &ListenerJson) -> fmt::Result {
         listener.hand_off,
         trusted.join(", ")
     )?;
+    if let Some(lists) = lists(listener) {
+        writeln!(text, "    {lists}")?;
+    }
     let NewConnections { hand_off, why } = &listener.new_connections;
     writeln!(text, "    {:>10}  {hand_off:<9}  {why}", "new")?;
     for Connections { hand_off, sentence, count, .. } in &listener.connections {
@@ -68,6 +80,15 @@ fn listener(text: &mut String, listener: &ListenerJson) -> fmt::Result {
         writeln!(text, "{}", format!("    {count:>10}  {hand_off:<9}  {why}").trim_end())?;
     }
     Ok(())
+}
+
+/// The lists of clients that the configuration has.
+fn lists(listener: &ListenerJson) -> Option<String> {
+    let list = |verdict, count: Option<usize>| Some(format!("{verdict} {} networks", count?));
+    let lists = [list("allows", listener.allow), list("denies", listener.deny)];
+    let lists: Vec<_> = lists.into_iter().flatten().collect();
+    let denied = &listener.denied;
+    (!lists.is_empty()).then(|| format!("{}; denied clients: {denied}", lists.join(", ")))
 }
 
 /// A label and its sentence.
@@ -134,6 +155,10 @@ mod tests {
             name: "web".into(),
             ports: vec![443],
             trusted: vec!["10.0.0.0/8".parse().unwrap()],
+            trusted_by_file: 2,
+            allow: Some(3),
+            deny: None,
+            denied: "drop".into(),
             hand_off: "auto".into(),
             new_connections: NewConnections { hand_off: "accept".into(), why: "it may".into() },
             connections: vec![
@@ -142,12 +167,21 @@ mod tests {
             ],
         };
         listener(&mut text, &web).unwrap();
-        let expected = "  web: ports 443, hand-off auto, trusts 10.0.0.0/8
+        let expected = "  web: ports 443, hand-off auto, trusts 10.0.0.0/8, 2 networks of a file
+    allows 3 networks; denied clients: drop
            new  accept     it may
             10  accept
              5  translate  MPTCP
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn remarks_are_shown_if_there_are_any() {
+        let mut text = String::new();
+        remarks(&mut text, "Look at", &["nobody sends a header".into()]).unwrap();
+        remarks(&mut text, "Limits of the kernel", &[]).unwrap();
+        assert_eq!(text, "\nLook at\n  nobody sends a header\n");
     }
 
     #[test]

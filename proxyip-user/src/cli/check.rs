@@ -1,0 +1,204 @@
+//! `proxyip check`
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use super::{USAGE, ask, fail, print};
+use crate::api::status::Status;
+use crate::client;
+use crate::config::{Config, ConfigError, DEFAULT_SOCKET};
+
+/// Look for mistakes in a configuration file, and in what a running agent sees.
+///
+/// What the agent has learnt from traffic is about the configuration that it runs with, and about the load
+/// balancer. At least one of the two must be there: a file, or an agent that answers.
+///
+/// Exit code: 0 nothing found, 1 warnings or findings, 2 wrong configuration or usage.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Configuration file (TOML) to read. It is not put into force.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Unix socket of the agent, instead of the configuration's.
+    #[arg(long, value_name = "PATH", env = "PROXYIP_SOCKET")]
+    socket: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was found.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    /// What is wrong with the file.
+    problems: Vec<String>,
+    /// What is allowed in it, but probably a mistake.
+    warnings: Vec<String>,
+    /// What traffic tells of mistakes.
+    findings: Vec<String>,
+    /// What the kernel cannot do.
+    limits: Vec<String>,
+    /// Whether an agent has answered.
+    agent: bool,
+    /// Why none has.
+    #[serde(skip)]
+    silence: Option<String>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    match check(arguments) {
+        Ok(code) => code.into(),
+        Err(error) => fail(format_args!("{error:#}"), USAGE),
+    }
+}
+
+/// Prints the report; the exit code.
+fn check(arguments: &Arguments) -> Result<u8> {
+    let mut report = Report::default();
+    let configured = arguments.config.as_deref().and_then(|path| report.read(path));
+    let socket = arguments.socket.clone().or(configured).unwrap_or_else(|| DEFAULT_SOCKET.into());
+    match ask(async { Ok(client::get::<Status>(&socket, "/v1/status").await?) }) {
+        Ok((status, _)) => report.hear(status),
+        Err(error) if arguments.config.is_some() => report.silence = Some(format!("{error:#}")),
+        Err(error) => return Err(error).context("there is nothing to check without --config"),
+    }
+    if arguments.json {
+        print(serde_json::to_string(&report)? + "\n")?;
+    } else {
+        print(report.text())?;
+    }
+    Ok(report.code())
+}
+
+impl Report {
+    /// Takes what is to be said of a file; the socket that it names.
+    fn read(&mut self, path: &Path) -> Option<PathBuf> {
+        match Config::from_file(path) {
+            Ok(config) => {
+                self.warnings = config.warnings();
+                Some(config.api.socket)
+            }
+            Err(ConfigError::Wrong { path, problems }) => {
+                let place = path.display();
+                self.problems =
+                    problems.iter().map(|problem| format!("{place}:{problem}")).collect();
+                None
+            }
+            Err(error) => {
+                self.problems = vec![error.to_string()];
+                None
+            }
+        }
+    }
+
+    /// Takes what an agent says.
+    fn hear(&mut self, status: Status) {
+        self.agent = true;
+        // The file may have the same.
+        let new = status.warnings.into_iter().filter(|warning| !self.warnings.contains(warning));
+        self.warnings.extend(new.collect::<Vec<_>>());
+        self.findings = status.findings;
+        self.limits = status.kernel;
+    }
+
+    /// A line each; problems without a word before them, so that editors can follow them to
+    /// their lines.
+    fn text(&self) -> String {
+        let mut lines = Vec::new();
+        for (kind, sentences) in [
+            ("", &self.problems),
+            ("warning: ", &self.warnings),
+            ("traffic: ", &self.findings),
+            ("kernel: ", &self.limits),
+        ] {
+            lines.extend(sentences.iter().map(|sentence| format!("{kind}{sentence}\n")));
+        }
+        if self.code() == 0 {
+            lines.push("no mistakes found\n".into());
+        }
+        if let Some(why) = &self.silence {
+            lines.push(format!("nothing could be learnt from traffic: {why}\n"));
+        }
+        lines.concat()
+    }
+
+    /// Limits of the kernel are nobody's mistake.
+    const fn code(&self) -> u8 {
+        if !self.problems.is_empty() {
+            USAGE
+        } else if self.warnings.is_empty() && self.findings.is_empty() {
+            0
+        } else {
+            1
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use serde_json::json;
+
+    use super::*;
+
+    /// Reads a file with `text`.
+    fn read(text: &str) -> (Report, Option<PathBuf>) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("proxyip.toml");
+        fs::write(&path, text).unwrap();
+        let mut report = Report::default();
+        let socket = report.read(&path);
+        (report, socket)
+    }
+
+    #[test]
+    fn files_are_right_questionable_or_wrong() {
+        for (text, code, part) in [
+            ("[[listener]]\nports=[443]\ntrusted=['10.0.0.0/8']\n", 0, "no mistakes found"),
+            ("[[listener]]\nports=[443]\ntrusted=['0.0.0.0/0']\n", 1, "warning: listener"),
+            ("[[listener]]\nports=[0]\n", 2, "/proxyip.toml:2: listener.ports: "),
+            ("[[listener]]\nports=[0]\n", 2, "/proxyip.toml:1: listener.trusted: missing"),
+        ] {
+            let (report, _) = read(text);
+            assert_eq!(report.code(), code, "{report:?}");
+            assert!(report.text().contains(part), "{}", report.text());
+        }
+        let mut report = Report::default();
+        report.read(Path::new("/nonexistent/proxyip.toml"));
+        assert_eq!((report.code(), report.problems.len()), (2, 1), "{report:?}");
+    }
+
+    #[test]
+    fn the_agent_is_asked_where_the_file_says() {
+        let file = "[[listener]]\nports=[443]\ntrusted=['10.0.0.0/8']\n[api]\nsocket='/x/api.sock'";
+        assert_eq!(read(file).1.unwrap(), Path::new("/x/api.sock"));
+    }
+
+    #[test]
+    fn each_sentence_has_its_line() {
+        let mut report = Report {
+            warnings: vec!["w".into()],
+            findings: vec!["f".into(), "g".into()],
+            limits: vec!["l".into()],
+            silence: Some("no agent".into()),
+            ..Report::default()
+        };
+        assert_eq!(
+            report.text(),
+            "warning: w\ntraffic: f\ntraffic: g\nkernel: l\n\
+             nothing could be learnt from traffic: no agent\n"
+        );
+        assert_eq!(report.code(), 1);
+        report.warnings.clear();
+        report.findings.clear();
+        assert_eq!((report.code(), report.text().contains("no mistakes found")), (0, true));
+        assert_eq!(
+            serde_json::to_value(&report).unwrap(),
+            json!({"problems": [], "warnings": [], "findings": [], "limits": ["l"], "agent": false})
+        );
+    }
+}
