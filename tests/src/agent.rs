@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use crate::api::Api;
 use crate::command::attempt;
 use crate::guard::Guard;
 use crate::namespace::Namespace;
@@ -100,6 +101,30 @@ impl<'a> Agent<'a> {
     /// Changes the configuration file, which the agent reads when it is started again.
     pub fn configure(&mut self, guard: &Guard) {
         self.config = configure(self.site, guard);
+    }
+
+    /// Changes the configuration file and lets the running agent read it. Returns what it says of that, once it does.
+    pub fn reload(&mut self, guard: &Guard) -> String {
+        self.configure(guard);
+        self.hang_up()
+    }
+
+    /// Sends SIGHUP. Returns what the agent says of it, once it does.
+    pub fn hang_up(&mut self) -> String {
+        let said = |process: &Process| {
+            let text = process.stderr();
+            let lines = text.lines().filter(|line| line.contains("SIGHUP: "));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let before = said(&self.process).len();
+        self.process.signal(Signal::SIGHUP);
+        self.process.ready("an answer to SIGHUP", |process| said(process).into_iter().nth(before))
+    }
+
+    /// A connection to its socket.
+    #[must_use]
+    pub fn api(&self) -> Api {
+        Api::connect(&self.site.scratch.path("api.sock"))
     }
 
     fn wait_ready(&mut self) {

@@ -135,6 +135,22 @@ pub fn read_line(mut stream: &TcpStream) -> String {
     }
 }
 
+/// Likewise, for those who know what to do if none comes.
+///
+/// # Errors
+/// Those of `recv(2)`; an orderly end of the stream is one, too.
+pub fn read_line_or_error(mut stream: &TcpStream) -> io::Result<String> {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    loop {
+        stream.read_exact(&mut byte)?;
+        if byte[0] == b'\n' {
+            return Ok(String::from_utf8_lossy(&line).into_owned());
+        }
+        line.push(byte[0]);
+    }
+}
+
 /// Everything up to the peer's end of the stream.
 ///
 /// # Panics

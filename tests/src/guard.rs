@@ -6,15 +6,20 @@ use crate::hand_off::HandOff;
 use crate::net::address;
 use crate::scratch::Scratch;
 
-/// One listener named `web` on the server's `eth0`.
+/// One listener on the server's `eth0`, named `web` unless said, and others after it if they are added.
 #[derive(Clone, Debug)]
 pub struct Guard {
+    name: String,
     ports: Vec<u16>,
     trusted: Vec<String>,
     interface: String,
     listener: String,
+    sets: String,
     log: String,
     agent: String,
+    flows: &'static str,
+    api: String,
+    others: String,
 }
 
 impl Guard {
@@ -23,8 +28,35 @@ impl Guard {
     pub fn ports(ports: &[u16]) -> Self {
         let trusted = [format!("{}/32", address::BALANCER), format!("{}/128", address::BALANCER6)];
         let (ports, trusted) = (ports.to_vec(), trusted.to_vec());
-        let (interface, listener, log, agent) = Default::default();
-        Self { ports, trusted, interface, listener, log, agent }
+        let name = "web".to_owned();
+        let (interface, listener, sets, log, agent, api, others) = Default::default();
+        Self {
+            name,
+            ports,
+            trusted,
+            interface,
+            listener,
+            sets,
+            log,
+            agent,
+            flows: "json",
+            api,
+            others,
+        }
+    }
+
+    /// Gives the listener this name.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+
+    /// Adds the listeners of another one after this one's; its other tables do not count.
+    #[must_use]
+    pub fn with(mut self, other: &Self) -> Self {
+        self.others += &other.listeners();
+        self
     }
 
     /// Guards this port too.
@@ -54,10 +86,42 @@ impl Guard {
         self.setting(&format!("hand_off = \"{}\"", hand_off.setting()))
     }
 
+    /// Allows the clients of these networks, which have commas between them.
+    #[must_use]
+    pub fn allow(self, networks: &str) -> Self {
+        self.setting(&format!("allow = {networks:?}"))
+    }
+
+    /// Denies the clients of these networks, which have commas between them.
+    #[must_use]
+    pub fn deny(self, networks: &str) -> Self {
+        self.setting(&format!("deny = {networks:?}"))
+    }
+
+    /// What becomes of denied clients: `reset`, `drop` or `mark`.
+    #[must_use]
+    pub fn denied(self, what: &str) -> Self {
+        self.setting(&format!("denied = {what:?}"))
+    }
+
+    /// Has the flow log in the format of VPC flow logs.
+    #[must_use]
+    pub fn vpc_log(mut self) -> Self {
+        self.flows = "vpc";
+        self
+    }
+
     /// A further line of the `[[listener]]` table.
     #[must_use]
     pub fn setting(mut self, line: &str) -> Self {
         writeln!(self.listener, "{line}").expect("a String grows");
+        self
+    }
+
+    /// A named set with this line, `cidrs` or `file`.
+    #[must_use]
+    pub fn set(mut self, name: &str, line: &str) -> Self {
+        writeln!(self.sets, "[[set]]\nname = {name:?}\n{line}\n").expect("a String grows");
         self
     }
 
@@ -82,16 +146,31 @@ impl Guard {
         self
     }
 
+    /// A further line of the `[api]` table.
+    #[must_use]
+    pub fn api_setting(mut self, line: &str) -> Self {
+        writeln!(self.api, "{line}").expect("a String grows");
+        self
+    }
+
+    fn listeners(&self) -> String {
+        let Self { name, ports, trusted, listener, others, .. } = self;
+        format!(
+            "[[listener]]\nname = {name:?}\nports = {ports:?}\ntrusted = {trusted:?}\n{listener}\n{others}"
+        )
+    }
+
     /// The configuration file.
     pub(crate) fn toml(&self, scratch: &Scratch) -> String {
-        let Self { ports, trusted, interface, listener, log, agent } = self;
+        let Self { interface, sets, log, agent, api, flows, .. } = self;
+        let listeners = self.listeners();
         let socket = scratch.path("api.sock").display().to_string();
         let pin_path = scratch.pin_path().display().to_string();
         format!(
             "[[interface]]\nname = \"eth0\"\n{interface}\n\
-             [[listener]]\nname = \"web\"\nports = {ports:?}\ntrusted = {trusted:?}\n{listener}\n\
-             [api]\nsocket = {socket:?}\n\n\
-             [log]\nflows = \"json\"\n{log}\n\
+             {listeners}{sets}\
+             [api]\nsocket = {socket:?}\n{api}\n\
+             [log]\nflows = {flows:?}\n{log}\n\
              [agent]\npin_path = {pin_path:?}\n{agent}"
         )
     }

@@ -9,6 +9,7 @@
 
 mod acknowledgments;
 mod agent;
+mod api;
 pub mod balancers;
 mod capture;
 mod client;
@@ -36,11 +37,12 @@ mod wire;
 
 pub use acknowledgments::Acknowledgments;
 pub use agent::{Agent, Answer, agent_binary, use_agent_binary};
+pub use api::Api;
 pub use capture::{Capture, Directions};
 pub use client::{Fetched, curl};
 pub use command::{attempt, run};
 pub use cookies::Cookies;
-pub use dial::{Dial, forget, is_reset, read_line, read_rest, reset};
+pub use dial::{Dial, forget, is_reset, read_line, read_line_or_error, read_rest, reset};
 pub use guard::Guard;
 pub use hand_off::HandOff;
 pub use memory::Memory;

@@ -12,6 +12,8 @@ pub mod address {
     pub const CLIENT_OTHER: &str = "203.0.113.10";
     /// The client.
     pub const CLIENT6: &str = "2001:db8:c::9";
+    /// A second address of the client; connections have this source only if they ask for it.
+    pub const CLIENT6_OTHER: &str = "2001:db8:c::10";
     /// The load balancer as clients see it.
     pub const FRONT: &str = "203.0.113.1";
     /// A second address of the load balancer as clients see it.
@@ -100,12 +102,12 @@ impl Net {
 
     fn give_addresses(&self) {
         use address::{
-            BALANCER, BALANCER6, CLIENT, CLIENT_OTHER, CLIENT6, FRONT, FRONT_OTHER, FRONT6, SERVER,
-            SERVER6, STRANGER, STRANGER6,
+            BALANCER, BALANCER6, CLIENT, CLIENT_OTHER, CLIENT6, CLIENT6_OTHER, FRONT, FRONT_OTHER,
+            FRONT6, SERVER, SERVER6, STRANGER, STRANGER6,
         };
         let Self { client, balancer, server, .. } = self;
         for (namespace, interface, addresses) in [
-            (client, "eth0", [CLIENT, CLIENT_OTHER, CLIENT6].as_slice()),
+            (client, "eth0", [CLIENT, CLIENT_OTHER, CLIENT6, CLIENT6_OTHER].as_slice()),
             (balancer, "eth0", &[FRONT, FRONT_OTHER, FRONT6]),
             (balancer, "eth1", &[BALANCER, STRANGER, BALANCER6, STRANGER6]),
             (server, "eth0", &[SERVER, SERVER6]),
@@ -114,7 +116,8 @@ impl Net {
                 // Without nodad an IPv6 address could not be used for the first second or two.
                 let (bits, nodad) = if address.contains(':') { (64, "nodad") } else { (24, "") };
                 // Never chosen by the kernel: a connection has this source only if it asks for it.
-                let deprecated = if *address == STRANGER6 { "preferred_lft 0" } else { "" };
+                let chosen = ![STRANGER6, CLIENT6_OTHER].contains(address);
+                let deprecated = if chosen { "" } else { "preferred_lft 0" };
                 namespace
                     .ip(&format!("addr add {address}/{bits} dev {interface} {nodad} {deprecated}"));
             }

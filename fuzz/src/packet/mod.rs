@@ -13,7 +13,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use proxyip_common::{
     cookie::EPOCH_NS,
-    settings::{HandOffChoice, ListenerSettings, NamespaceSettings},
+    settings::{HandOffChoice, ListenerSettings, NamespaceSettings, Policy},
 };
 use proxyip_ebpf::{
     host::{
@@ -62,7 +62,7 @@ impl Site {
             window_scale: 7,
             flags: 0x1f & !configuration.off,
         });
-        machine.guard(GUARDED, 0, settings(configuration));
+        guard(&mut machine, configuration);
         let prefix = |ip: Ipv4Addr| SocketAddr::new(ip.to_ipv6_mapped().into(), 0);
         machine.trust(0, prefix([10, 0, 0, 0].into()).into(), 96 + 8, true);
         machine.trust(
@@ -143,7 +143,7 @@ impl Site {
                 if retired {
                     self.machine.retire(GUARDED);
                 } else {
-                    self.machine.guard(GUARDED, 0, settings(self.configuration));
+                    guard(&mut self.machine, self.configuration);
                 }
             }
         }
@@ -204,13 +204,17 @@ impl Site {
 
 type Ends = (proxyip_common::address::Endpoint, proxyip_common::address::Endpoint);
 
+fn guard(machine: &mut Machine, configuration: Configuration) {
+    machine.guard(GUARDED, 0, settings(configuration));
+    machine.judge_by(0, Policy { untrusted: configuration.untrusted % 3, ..Policy::default() });
+}
+
 fn settings(configuration: Configuration) -> ListenerSettings {
     let flags = !configuration.refuses & (ListenerSettings::V1 | ListenerSettings::V2)
         | configuration.refuses
             & (ListenerSettings::REFUSE_UNKNOWN | ListenerSettings::STACK_REFUSES);
     ListenerSettings {
         flags,
-        untrusted: configuration.untrusted % 3,
         hand_off: configuration.hand_off & 3,
         header_timeout_ns: 5_000_000_000,
         ..ListenerSettings::default()

@@ -1,5 +1,6 @@
 //! Servers: most have never heard of the PROXY protocol.
 
+mod accept_queue;
 mod echo;
 mod haproxy;
 mod nginx;
@@ -7,6 +8,7 @@ mod postgres;
 mod ruby;
 mod sshd;
 
+pub use accept_queue::AcceptQueue;
 pub use echo::{AcceptCall, EchoServer, PeerNames};
 pub use haproxy::AcceptProxy;
 pub use nginx::{Authority, Nginx};

@@ -1,7 +1,7 @@
 //! nginx as a web server, and the certificates that it needs for TLS.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::command::run;
 use crate::process::Process;
@@ -13,6 +13,7 @@ use crate::wait::eventually;
 pub struct Nginx {
     _process: Process,
     access_log: PathBuf,
+    error_log: PathBuf,
 }
 
 impl Nginx {
@@ -91,15 +92,20 @@ http {{
         command.args(["-c", &config, "-p", &home.to_string(), "-e"]);
         command.arg(directory.join("error.log"));
         let process = Process::start("nginx", site.scratch.directory(), &mut command);
-        let access_log = directory.join("access.log");
-        Self { _process: process.listening(&site.net.server, port), access_log }
+        let [access_log, error_log] = ["access.log", "error.log"].map(|file| directory.join(file));
+        Self { _process: process.listening(&site.net.server, port), access_log, error_log }
     }
 
     /// The access log so far.
     #[must_use]
     pub fn access_log(&self) -> Vec<String> {
-        let text = fs::read_to_string(&self.access_log).unwrap_or_default();
-        text.lines().map(str::to_owned).collect()
+        lines(&self.access_log)
+    }
+
+    /// The error log so far, which tells of each connection that ends out of order or without a request.
+    #[must_use]
+    pub fn error_log(&self) -> Vec<String> {
+        lines(&self.error_log)
     }
 
     /// Waits for the access log's line number `number`, counted from 1.
@@ -109,6 +115,11 @@ http {{
             self.access_log().into_iter().nth(number - 1)
         })
     }
+}
+
+fn lines(file: &Path) -> Vec<String> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
 }
 
 /// A certificate authority and a certificate of it for `www.example.com`.

@@ -93,7 +93,7 @@ fn a_wrong_configuration_names_file_line_and_key() {
         (4, "versions", format!("{LISTENER}versions = [\"v3\"]\n")),
         (4, "colour", format!("{LISTENER}colour = 1\n")),
         (4, "hand_off", format!("{LISTENER}hand_off = \"guess\"\n")),
-        (4, "allow", format!("{LISTENER}allow = [\"203.0.113.0/24\"]\n")),
+        (4, "allow", format!("{LISTENER}allow = [\"203.0.113.0/33\"]\n")),
         (5, "flows", format!("{LISTENER}[log]\nflows = \"xml\"\n")),
     ] {
         let scratch = Scratch::new();

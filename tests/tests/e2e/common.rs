@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use proxyip_tests::servers::PeerNames;
 use proxyip_tests::{Agent, Dial, HandOff, Site, address, eventually, header, read_rest};
@@ -31,6 +32,17 @@ macro_rules! auto_and_accept {
     };
 }
 pub(crate) use auto_and_accept;
+
+/// As [`auto_and_translate`], and `observe::NAME`.
+macro_rules! auto_translate_and_observe {
+    ($($test:ident),+ $(,)?) => {
+        crate::common::auto_and_translate!($($test),+);
+        mod observe {
+            $(#[test] fn $test() { super::$test(proxyip_tests::HandOff::Observe); })+
+        }
+    };
+}
+pub(crate) use auto_translate_and_observe;
 
 /// As [`auto_and_translate`], and `multipath::NAME` where the servers listen with MPTCP sockets.
 macro_rules! auto_translate_and_multipath {
@@ -161,4 +173,13 @@ pub(crate) fn pattern(length: usize) -> Vec<u8> {
         state.to_le_bytes()[1]
     };
     std::iter::repeat_with(next).take(length).collect()
+}
+
+/// Sets a flag in any case: a panic on one thread must not leave the others running for ever.
+pub(crate) struct StopOnDrop<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

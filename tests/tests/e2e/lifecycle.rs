@@ -11,8 +11,8 @@ use proxyip_tests::{
 };
 
 use crate::common::{
-    CLIENT, DESTINATION, ask_names, assert_both, assert_echoed, auto_and_translate, exchange,
-    header_of_client, open_and_send, open_for, pattern, socket_address, trusted_dial,
+    CLIENT, DESTINATION, StopOnDrop, ask_names, assert_both, assert_echoed, auto_and_translate,
+    exchange, header_of_client, open_and_send, open_for, pattern, socket_address, trusted_dial,
 };
 
 auto_and_translate!(
@@ -68,14 +68,6 @@ fn kill_9_under_load_loses_no_connection(hand_off: HandOff) {
         assert_echoed(stream, &pattern(100_000));
     }
     site.finish(&mut agent, &[]);
-}
-
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 fn a_restarted_agent_knows_connections_opened_before_and_meanwhile(hand_off: HandOff) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use aya::programs::{SchedClassifier, TcAttachType, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
 use proxyip_common::cookie::EPOCH_NS;
-use proxyip_common::settings::{HandOffChoice, NamespaceSettings, Untrusted};
+use proxyip_common::settings::{Denied, HandOffChoice, NamespaceSettings, Untrusted};
 use proxyip_tests::{Namespace, Scratch, Tap};
 use proxyip_user::kernel::object;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -33,7 +33,7 @@ pub(crate) struct Outcome {
 }
 
 /// The listeners, by index: port, hand-off, and what becomes of sources that are not trusted.
-pub(crate) const LISTENERS: [(u16, HandOffChoice, Untrusted); 8] = [
+pub(crate) const LISTENERS: [(u16, HandOffChoice, Untrusted); 10] = [
     (AUTO, HandOffChoice::Auto, Untrusted::Bypass),
     (TRANSLATE, HandOffChoice::Translate, Untrusted::Bypass),
     (OBSERVE, HandOffChoice::Observe, Untrusted::Bypass),
@@ -42,7 +42,11 @@ pub(crate) const LISTENERS: [(u16, HandOffChoice, Untrusted); 8] = [
     (DROPPING, HandOffChoice::Auto, Untrusted::Drop),
     (SILENT, HandOffChoice::Auto, Untrusted::Bypass),
     (MULTIPATH, HandOffChoice::Auto, Untrusted::Bypass),
+    (REFUSING, HandOffChoice::Auto, Untrusted::Bypass),
+    (MUTE, HandOffChoice::Auto, Untrusted::Bypass),
 ];
+/// The listeners that deny the clients of [`Family::client`](crate::state::Family::client), and what becomes of these.
+pub(crate) const DENYING: [(u16, Denied); 2] = [(REFUSING, Denied::Reset), (MUTE, Denied::Drop)];
 pub(crate) const AUTO: u16 = 80;
 pub(crate) const TRANSLATE: u16 = 81;
 pub(crate) const OBSERVE: u16 = 82;
@@ -53,6 +57,9 @@ pub(crate) const DROPPING: u16 = 85;
 pub(crate) const SILENT: u16 = 86;
 /// An MPTCP socket listens.
 pub(crate) const MULTIPATH: u16 = 87;
+/// These deny clients.
+pub(crate) const REFUSING: u16 = 90;
+pub(crate) const MUTE: u16 = 91;
 /// Guarded no longer.
 pub(crate) const OVER: u16 = 88;
 /// Not guarded.

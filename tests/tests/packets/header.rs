@@ -1,7 +1,7 @@
 //! Headers that are refused, and some that are not, as the first segment brings them. The grammar has its own tests;
 //! here is what becomes of the segment.
 
-use proxyip_common::counter::{Counter, DropReason, Reason};
+use proxyip_common::counter::{Counter, DropReason, Reason, per_listener};
 use proxyip_common::flow::HandOff;
 use proxyip_tests::header::{LOCAL, PROXY, TCP4, v1, v2_raw};
 
@@ -9,7 +9,7 @@ use crate::bench::{AUTO, SETTINGS, TRANSLATE};
 use crate::case::{Case, Kernel, Program};
 use crate::flags::at;
 use crate::packet::{ACK, FIN, Packet};
-use crate::state::{FAMILIES, Family, PLAIN, cookie_of, first, handshake};
+use crate::state::{FAMILIES, Family, PLAIN, cookie_of, first, handshake, of_listener};
 use crate::trial::hold;
 
 #[test]
@@ -82,7 +82,7 @@ fn accepting(family: Family, what: &str, bytes: &[u8], reason: Option<DropReason
     let packet = first(&syn, cookie_of(&syn, PLAIN), bytes);
     let case = Case::new(at(what, family, AUTO), Program::Ingress, packet.frame());
     match reason {
-        Some(reason) => case.answered(reason, packet.reset()),
+        Some(reason) => noticed(case, AUTO, reason).answered(reason, packet.reset()),
         None => case.handed_over(&packet),
     }
 }
@@ -97,10 +97,19 @@ fn translating(
     let syn = family.syn(TRANSLATE);
     let packet = first(&syn, 1, bytes);
     let entry = handshake(&syn, HandOff::Translate, Reason::Configured);
-    Case::new(at(what, family, TRANSLATE), program, packet.frame())
+    let case = Case::new(at(what, family, TRANSLATE), program, packet.frame())
         .kernel(Kernel::Request, &syn)
         .before([entry])
-        .reset_both(reason, &packet)
+        .reset_both(reason, &packet);
+    noticed(case, TRANSLATE, reason)
+}
+
+/// That there was no header at all is counted for the listener, too.
+fn noticed(case: Case, port: u16, reason: DropReason) -> Case {
+    match reason {
+        DropReason::HeaderMissing => case.counts(of_listener(port, per_listener::HEADERLESS)),
+        _ => case,
+    }
 }
 
 /// What has come is acknowledged; with the end of the stream behind it, it is refused.

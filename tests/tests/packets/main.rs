@@ -12,6 +12,7 @@ mod handshake;
 mod header;
 mod layout;
 mod packet;
+mod policy;
 mod sockets;
 mod state;
 mod tables;

@@ -12,6 +12,7 @@ use proxyip_common::counter::Reason;
 use proxyip_common::flow::{FlowKey, FlowRecord, HandOff, Handshake, Origin, Translation};
 
 use crate::bench::{COOKIE, LISTENERS};
+use crate::case::Count;
 use crate::packet::{ACK, PSH, Packet, SYN};
 
 /// IPv4 and IPv6.
@@ -271,17 +272,27 @@ pub(crate) fn handshake(syn: &Packet, hand_off: HandOff, reason: Reason) -> Entr
 
 /// A translated connection that begins with this SYN.
 pub(crate) fn translation(syn: &Packet, shift: u16, state: u8) -> Entry {
-    let translation = Translation { seen_ns: 0, isn: syn.sequence, shift, state, superseded: 0 };
+    let translation = Translation { seen_ns: 0, isn: syn.sequence, shift, state, flags: 0 };
     Entry::Translation(key(syn), translation)
+}
+
+/// The place of the listener that guards a port.
+fn listener(port: u16) -> u16 {
+    let place = LISTENERS.iter().position(|(guarded, ..)| *guarded == port);
+    place.expect("a guarded port").try_into().expect("few listeners")
+}
+
+/// One of the counters of the listener that guards a port.
+pub(crate) fn of_listener(port: u16, counter: u32) -> Count {
+    Count::Listener(listener(port).into(), counter)
 }
 
 /// The flow of a connection whose version 2 header of `family` has been read.
 pub(crate) fn flow(packet: &Packet, family: Family, hand_off: HandOff) -> Entry {
-    let listener = LISTENERS.iter().position(|(port, ..)| *port == packet.to.port());
     let record = FlowRecord {
         client: Client::from(family.client()),
         destination: Destination::from(family.destination()),
-        listener: listener.expect("a guarded port").try_into().expect("few listeners"),
+        listener: listener(packet.to.port()),
         header_length: family.header().len().try_into().expect("a short header"),
         version: 2,
         origin: Origin::Proxied as u8,

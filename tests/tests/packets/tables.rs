@@ -8,12 +8,14 @@ use proxyip_common::cookie::{SECRETS, Secret};
 use proxyip_common::counter::{Counter, DropReason, Reason, per_listener};
 use proxyip_common::flow::{FlowKey, FlowRecord, Handshake, Translation};
 use proxyip_common::partial::{HeaderBytes, PartialHeader};
-use proxyip_common::settings::{ListenerSettings, NamespaceSettings, RETIRED, ScopedAddress};
+use proxyip_common::settings::{
+    ListenerSettings, NamespaceSettings, Policy, RETIRED, ScopedAddress, verdict,
+};
 use proxyip_user::kernel::pod::Raw;
 
-use crate::bench::{LISTENERS, OVER};
+use crate::bench::{DENYING, LISTENERS, OVER};
 use crate::case::Count;
-use crate::state::{Entry, TRUSTED, endpoint, now_ns, secret};
+use crate::state::{Entry, FAMILIES, TRUSTED, endpoint, now_ns, secret};
 
 type Table<T> = HashMap<MapData, Raw<FlowKey>, Raw<T>>;
 
@@ -30,7 +32,8 @@ pub(crate) struct Tables {
 }
 
 /// How many of the listeners' counters are looked at.
-const COUNTERS: u32 = 8 * per_listener::COUNT;
+#[expect(clippy::cast_possible_truncation, reason = "there are a few")]
+const COUNTERS: u32 = LISTENERS.len() as u32 * per_listener::COUNT;
 
 fn take<T>(ebpf: &mut Ebpf, name: &str) -> T
 where
@@ -47,16 +50,33 @@ fn configure(ebpf: &mut Ebpf) {
     }
     let mut ports: Array<MapData, u16> = take(ebpf, "PORTS");
     let mut settings: Array<MapData, Raw<ListenerSettings>> = take(ebpf, "LISTENERS");
+    let mut policies: HashMap<MapData, u32, Raw<Policy>> = take(ebpf, "POLICIES");
+    let mut clients: LpmTrie<MapData, Raw<ScopedAddress>, u8> = take(ebpf, "CLIENTS");
     let mut trusted: LpmTrie<MapData, Raw<ScopedAddress>, u8> = take(ebpf, "TRUSTED");
     for (index, (port, hand_off, untrusted)) in (0..).zip(LISTENERS) {
         let listener = ListenerSettings {
             flags: ListenerSettings::V1 | ListenerSettings::V2,
-            untrusted: untrusted as u8,
             hand_off: hand_off as u8,
-            reserved: [0; 5],
+            reserved: [0; 6],
             header_timeout_ns: 5_000_000_000,
         };
         settings.set(index.into(), Raw(listener), 0).expect("a listener");
+        let scope = u32::from(index);
+        let denied = DENYING.iter().find(|(denying, _)| *denying == port);
+        let policy = Policy {
+            scope,
+            untrusted: untrusted as u8,
+            denied: denied.map_or(0, |(_, denied)| *denied as u8),
+            otherwise: verdict::ALLOW,
+            judges: u8::from(denied.is_some()),
+            ..Policy::default()
+        };
+        for family in FAMILIES {
+            let client = ScopedAddress::new(scope, &endpoint(family.client().ip()));
+            let key = Key::new(ScopedAddress::BITS, Raw(client));
+            clients.insert(&key, verdict::DENY, 0).expect("a verdict");
+        }
+        policies.insert(scope, Raw(policy), 0).expect("a policy");
         for source in TRUSTED {
             let address = ScopedAddress::new(index.into(), &endpoint(source));
             trusted.insert(&Key::new(ScopedAddress::BITS, Raw(address)), 1, 0).expect("trust");

@@ -235,7 +235,7 @@ fn peculiar(family: Family, program: Program, syn: &Packet, entry: Entry) -> Vec
 fn replaced(family: Family, program: Program) -> Vec<Case> {
     let superseded = |syn: &Packet| match translation(syn, shift(family), Translation::CLOSED) {
         Entry::Translation(key, entry) => {
-            Entry::Translation(key, Translation { superseded: 1, ..entry })
+            Entry::Translation(key, Translation { flags: Translation::SUPERSEDED, ..entry })
         }
         other => other,
     };

@@ -1,0 +1,126 @@
+//! Mistakes in the configuration, here or at the load balancer: who tells of them, and when.
+
+use proxyip_tests::servers::EchoServer;
+use proxyip_tests::{
+    Agent, Answer, Dial, Guard, Site, address, agent_binary, attempt, eventually, is_reset,
+};
+
+use crate::common::{
+    CLIENT, ask_names, assert_both, header_of_client, open_and_send, socket_address, trusted_dial,
+};
+
+/// `proxyip check`, where no agent is unless these arguments say so.
+fn check(arguments: &[&str]) -> Answer {
+    let mut command = std::process::Command::new(agent_binary());
+    attempt(command.arg("check").args(arguments)).into()
+}
+
+fn wait_finding(agent: &Agent, parts: &[&str]) {
+    let answer = eventually("a finding", || {
+        let answer = agent.ask(&["check"]);
+        answer.stdout.contains("traffic: ").then_some(answer)
+    });
+    assert_eq!(answer.code, 1, "{answer:?}");
+    let status = agent.json(&["status"]);
+    let findings = status["findings"].as_array().expect("an array").iter();
+    let findings: String = findings.map(|one| one.as_str().expect("a sentence")).collect();
+    for part in parts {
+        assert!(answer.stdout.contains(part), "{part}: {answer:?}");
+        assert!(findings.contains(part), "{part}: {findings}");
+        agent.wait_diagnostic(part);
+    }
+}
+
+#[test]
+fn trust_in_everybody_is_warned_of() {
+    let site = Site::without_captures();
+    let guard = Guard::ports(&[80]).trusting("0.0.0.0/0");
+    let mut agent = Agent::start(&site, &guard);
+    let answer = agent.ask(&["check", "--config", agent.config()]);
+    assert_eq!(answer.code, 1, "{answer:?}");
+    let warning = answer.stdout.lines().find_map(|line| line.strip_prefix("warning: "));
+    let warning = warning.unwrap_or_else(|| panic!("{answer:?}"));
+    assert!(warning.contains("0.0.0.0/0"), "{warning}");
+    agent.wait_diagnostic(warning);
+    // The agent says so by itself.
+    let answer = agent.ask(&["check"]);
+    assert_eq!(answer.code, 1, "{answer:?}");
+    assert!(answer.stdout.contains(&format!("warning: {warning}")), "{answer:?}");
+    site.finish(&mut agent, &[]);
+}
+
+#[test]
+fn a_load_balancer_whose_addresses_are_refused_is_found() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let guard = Guard::ports(&[80]).trusting("192.0.2.0/24").setting("untrusted = \"reset\"");
+    let mut agent = Agent::start(&site, &guard);
+    for _ in 0..3 {
+        assert!(trusted_dial(80).attempt(&site.net.balancer).is_err());
+    }
+    wait_finding(&agent, &["listener \"web\"", "preserve_client_ip.enabled", "`trusted`"]);
+    site.finish(&mut agent, &[("untrusted_reset", 3)]);
+}
+
+#[test]
+fn trusted_sources_without_headers_are_found_until_headers_come() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    for _ in 0..3 {
+        assert!(is_reset(&open_and_send(&site, &trusted_dial(80), b"GET / HTTP/1.1\r\n\r\n")));
+    }
+    wait_finding(&agent, &["listener \"web\"", "proxy_protocol_v2.enabled"]);
+    let stream = open_and_send(&site, &trusted_dial(80), &header_of_client());
+    assert_both(ask_names(&stream), socket_address(CLIENT));
+    eventually("no finding", || (agent.ask(&["check"]).code == 0).then_some(()));
+    assert_eq!(agent.json(&["status"])["findings"], serde_json::json!([]));
+    site.finish(&mut agent, &[("header_missing", 3)]);
+}
+
+/// Traffic without headers from such sources is nobody's mistake.
+#[test]
+fn headers_of_untrusted_sources_are_found_and_other_traffic_is_not() {
+    let site = Site::new();
+    let _echoes = [80, 81].map(|port| EchoServer::start(&site.net.server, address::SERVER, port));
+    let other = Guard::ports(&[81]).named("ordinary");
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).with(&other));
+    let stranger = |port| Dial::to(address::SERVER, port).from(address::STRANGER, 0);
+    for _ in 0..5 {
+        let stream = stranger(81).open(&site.net.balancer);
+        assert_both(ask_names(&stream), stream.local_addr().expect("a bound socket"));
+    }
+    let mut with_header = header_of_client();
+    with_header.push(b'\n');
+    let stream = open_and_send(&site, &stranger(80), &with_header);
+    assert!(!is_reset(&stream));
+    wait_finding(&agent, &["listener \"web\"", "preserve_client_ip.enabled", "`trusted`"]);
+    // The counters of both listeners are looked at in one go, and the ordinary ones came first.
+    let findings = agent.json(&["status"])["findings"].to_string();
+    assert!(!findings.contains("ordinary"), "{findings}");
+    site.finish(&mut agent, &[]);
+}
+
+#[test]
+fn a_file_is_checked_without_an_agent() {
+    const RIGHT: &str = "[[listener]]\nports = [80]\ntrusted = [\"10.0.0.0/8\"]\n";
+    let site = Site::new();
+    let socket = site.scratch.path("nobody.sock").display().to_string();
+    for (text, code, parts) in [
+        (RIGHT.to_owned(), 0, ["no mistakes found", "nothing could be learnt from traffic"]),
+        (RIGHT.replace("10.0.0.0/8", "0.0.0.0/0"), 1, ["warning: ", "0.0.0.0/0"]),
+        (
+            format!("{RIGHT}colour = 1\nhand_off = \"guess\"\n"),
+            2,
+            ["check.toml:4: listener.colour: ", "check.toml:5: listener.hand_off: "],
+        ),
+    ] {
+        let file = site.scratch.write("check.toml", &text);
+        let answer = check(&["--config", &file, "--socket", &socket]);
+        assert_eq!(answer.code, code, "{text}{answer:?}");
+        assert!(parts.iter().all(|part| answer.stdout.contains(part)), "{text}{answer:?}");
+    }
+    let answer = check(&["--socket", &socket]);
+    assert_eq!(answer.code, 2, "neither a file nor an agent: {answer:?}");
+    assert!(answer.stderr.contains("there is nothing to check without --config"), "{answer:?}");
+}

@@ -1,0 +1,278 @@
+//! The configuration file and the files of networks change while the agent runs.
+
+use std::fs;
+
+use proxyip_tests::servers::{EchoServer, PeerNames};
+use proxyip_tests::{Agent, Guard, HandOff, Site, address, eventually, header, is_reset};
+
+use crate::common::{
+    CLIENT, DESTINATION, ask_names, assert_both, auto_and_translate, exchange, header_of_client,
+    open_and_send, socket_address, trusted_dial,
+};
+
+auto_and_translate!(
+    a_changed_allow_list_counts_from_the_next_connection_on,
+    listeners_come_and_go_and_keep_their_names_and_counters,
+);
+
+const CLIENT_NET: &str = "198.51.100.0/24";
+
+/// Asserts that the client of the usual header gets through to the server on this port.
+fn assert_accepted(site: &Site, port: u16) -> std::net::TcpStream {
+    let stream = open_and_send(site, &trusted_dial(port), &header_of_client());
+    assert_both(ask_names(&stream), socket_address(CLIENT));
+    stream
+}
+
+fn assert_refused(site: &Site, port: u16) {
+    assert!(is_reset(&open_and_send(site, &trusted_dial(port), &header_of_client())));
+}
+
+/// Asserts that the header reaches the application on this port.
+fn assert_left_alone(site: &Site, port: u16) {
+    let header = header::v1(socket_address(CLIENT), socket_address(DESTINATION));
+    let stream = open_and_send(site, &trusted_dial(port), &header);
+    let (names, line) = PeerNames::read(&stream);
+    assert_both(names, stream.local_addr().expect("a bound socket"));
+    assert!(line.starts_with("\"PROXY TCP4 "), "{line}");
+}
+
+#[track_caller]
+fn assert_taken(said: &str) {
+    assert!(said.contains("the configuration is in force as it is now"), "{said}");
+}
+
+#[track_caller]
+fn assert_not_taken(said: &str) {
+    assert!(said.contains("the old configuration stays in force"), "{said}");
+}
+
+fn a_changed_allow_list_counts_from_the_next_connection_on(hand_off: HandOff) {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let guard = Guard::ports(&[80]).hand_off(hand_off);
+    let mut agent = Agent::start(&site, &guard);
+    let before = assert_accepted(&site, 80);
+    assert_taken(&agent.reload(&guard.clone().setting("allow = [\"203.0.113.0/24\"]")));
+    assert_refused(&site, 80);
+    exchange(&before);
+    assert_taken(&agent.reload(&guard.clone().setting(&format!("allow = [{CLIENT_NET:?}]"))));
+    assert_accepted(&site, 80);
+    assert_taken(&agent.reload(&guard.clone().setting(&format!("deny = [{CLIENT_NET:?}]"))));
+    assert_refused(&site, 80);
+    assert_taken(&agent.reload(&guard));
+    assert_accepted(&site, 80);
+    exchange(&before);
+    site.finish(&mut agent, &[("denied_reset", 2)]);
+}
+
+/// How many connections a listener has had, whatever their hand-off.
+fn connections(agent: &Agent, name: &str) -> u64 {
+    let status = agent.json(&["status"]);
+    let listeners = status["listeners"].as_array().expect("an array").iter();
+    let listener = listeners.clone().find(|one| one["name"] == name);
+    let rows = listener.unwrap_or_else(|| panic!("no {name}: {status}"))["connections"].as_array();
+    rows.expect("an array").iter().map(|row| row["count"].as_u64().expect("a count")).sum()
+}
+
+fn listeners_come_and_go_and_keep_their_names_and_counters(hand_off: HandOff) {
+    let site = Site::new();
+    let _echoes =
+        [80, 81, 82].map(|port| EchoServer::start(&site.net.server, address::SERVER, port));
+    let guard = |name, ports: &[u16]| Guard::ports(ports).named(name).hand_off(hand_off);
+    let mut agent = Agent::start(&site, &guard("web", &[80]).with(&guard("api", &[81])));
+    let listener_of = |agent: &Agent, stream: &std::net::TcpStream| {
+        let peer = stream.local_addr().expect("a bound socket").to_string();
+        let flows = agent.json(&["flows"]);
+        let flow = flows.as_array().expect("an array").iter().find(|flow| flow["peer"] == peer);
+        flow.unwrap_or_else(|| panic!("no {peer}: {flows}"))["listener"].clone()
+    };
+    let (web, api) = (assert_accepted(&site, 80), assert_accepted(&site, 81));
+    assert_accepted(&site, 81);
+    assert_left_alone(&site, 82);
+
+    // Another one before them, in another order, and a port more.
+    let more = guard("new", &[82]).with(&guard("api", &[81])).with(&guard("web", &[80, 8080]));
+    assert_taken(&agent.reload(&more));
+    let new = assert_accepted(&site, 82);
+    for (stream, name) in [(&web, "web"), (&api, "api"), (&new, "new")] {
+        assert_eq!(listener_of(&agent, stream), name);
+        exchange(stream);
+    }
+    assert_eq!(["web", "api", "new"].map(|name| connections(&agent, name)), [1, 2, 1]);
+
+    // One is gone, and its port is another's.
+    assert_taken(&agent.reload(&guard("api", &[80]).with(&guard("new", &[82]))));
+    let moved = assert_accepted(&site, 80);
+    assert_left_alone(&site, 81);
+    for (stream, name) in [(&moved, "api"), (&api, "api"), (&new, "new")] {
+        assert_eq!(listener_of(&agent, stream), name);
+    }
+    assert_eq!(["api", "new"].map(|name| connections(&agent, name)), [3, 1]);
+    for stream in [&web, &api, &new, &moved] {
+        exchange(stream);
+    }
+    let peer = new.local_addr().expect("a bound socket").to_string();
+    drop(new);
+    assert_eq!(agent.wait_event("close", &peer)["listener"], "new");
+    site.finish(&mut agent, &[]);
+}
+
+#[test]
+fn another_hand_off_and_another_header_timeout_count_from_the_next_connection_on() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let guard = |hand_off| Guard::ports(&[80]).hand_off(hand_off);
+    let mut agent = Agent::start(&site, &guard(HandOff::Auto));
+    let before = assert_accepted(&site, 80);
+    for hand_off in [HandOff::Translate, HandOff::Auto] {
+        let slow = guard(hand_off).setting("header_timeout = 300");
+        assert_taken(&agent.reload(&slow));
+        let stream = assert_accepted(&site, 80);
+        let peer = stream.local_addr().expect("a bound socket").to_string();
+        assert_eq!(agent.wait_event("accept", &peer)["hand_off"], hand_off.label());
+    }
+    exchange(&before);
+    // With 300 seconds this would last longer than anybody waits.
+    assert_taken(&agent.reload(&guard(HandOff::Auto).setting("header_timeout = 1")));
+    let part = &header_of_client()[..20];
+    assert!(is_reset(&open_and_send(&site, &trusted_dial(80), part)));
+    site.finish(&mut agent, &[("header_timeout", 1)]);
+}
+
+#[test]
+fn a_wrong_file_changes_nothing_and_is_named_with_line_and_key() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let guard = Guard::ports(&[80]).setting("deny = [\"203.0.113.0/24\"]");
+    let mut agent = Agent::start(&site, &guard);
+    for (line, key) in [
+        ("colour = 1", "listener.colour"),
+        ("hand_off = \"guess\"", "listener.hand_off"),
+        ("allow = [\"10.0.0.0/33\"]", "listener.allow"),
+        ("allow_file = \"/nonexistent/list\"", "listener.allow_file"),
+    ] {
+        let denied = Guard::ports(&[80]).setting(&format!("deny = [{CLIENT_NET:?}]"));
+        assert_not_taken(&agent.reload(&denied.setting(line)));
+        let text = fs::read_to_string(agent.config()).expect("the configuration");
+        let number = text.lines().position(|one| one == line).expect("the line") + 1;
+        agent.wait_diagnostic(&format!("{}:{number}: {key}: ", agent.config()));
+        assert_accepted(&site, 80);
+    }
+    // It is read again as if nothing had been.
+    assert_taken(&agent.reload(&guard));
+    assert_accepted(&site, 80);
+    site.finish(&mut agent, &[]);
+}
+
+#[test]
+fn what_only_a_restart_can_change_is_refused_with_a_sentence() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let guard = Guard::ports(&[80]);
+    let mut agent = Agent::start(&site, &guard);
+    let denying = guard.clone().setting(&format!("deny = [{CLIENT_NET:?}]"));
+    let log = format!("path = {:?}", site.scratch.path("other.log"));
+    for (key, changed) in [
+        ("[agent]", denying.clone().agent_setting("max_flows = 2048")),
+        ("[[interface]]", denying.clone().interface_setting("netns = \"/run/netns/other\"")),
+        ("[log]", denying.clone().log_setting(&log)),
+    ] {
+        let said = agent.reload(&changed);
+        assert_not_taken(&said);
+        let sentence = format!(
+            "{key} has changed, which takes effect when the agent is restarted: nothing was changed"
+        );
+        assert!(said.contains(&sentence), "{said}");
+        assert_accepted(&site, 80);
+    }
+    let text = fs::read_to_string(agent.config()).expect("the configuration");
+    fs::write(agent.config(), text.replace("api.sock", "other.sock")).expect("written");
+    // The file still has another log; [api] is spoken of first.
+    let said = agent.hang_up();
+    assert_not_taken(&said);
+    assert!(said.contains("[api] has changed"), "{said}");
+    assert_accepted(&site, 80);
+    assert_taken(&agent.reload(&guard));
+    site.finish(&mut agent, &[]);
+}
+
+/// Waits until connections of the usual client have this fate.
+fn wait_fate(site: &Site, accepted: bool) {
+    eventually("another fate of connections", || {
+        let stream = open_and_send(site, &trusted_dial(80), &header_of_client());
+        let mut writing = &stream;
+        std::io::Write::write_all(&mut writing, b"who am I?\n").ok();
+        (proxyip_tests::read_line_or_error(&stream).is_ok() == accepted).then_some(())
+    });
+}
+
+/// By rename and by writing into it; wrong lines and a missing file leave things as they are.
+#[test]
+fn a_changed_file_of_networks_takes_effect_without_a_signal() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let list = site.scratch.write("allow", "203.0.113.0/24\n");
+    let mut agent =
+        Agent::start(&site, &Guard::ports(&[80]).setting(&format!("allow_file = {list:?}")));
+    assert_refused(&site, 80);
+    let other = site.scratch.write("allow.new", &format!("203.0.113.0/24\n{CLIENT_NET}\n"));
+    fs::rename(&other, &list).expect("renamed");
+    wait_fate(&site, true);
+    fs::write(&list, "# nobody\n").expect("written");
+    wait_fate(&site, false);
+    fs::write(&list, format!("{CLIENT_NET}\n")).expect("written");
+    wait_fate(&site, true);
+
+    fs::write(&list, "203.0.113.0/24\n198.51.100.0/33\n").expect("written");
+    agent.wait_diagnostic(&format!("{list}:2: "));
+    assert_accepted(&site, 80);
+    fs::remove_file(&list).expect("removed");
+    let complaints = || {
+        let text = agent_log(&site);
+        text.lines().filter(|line| line.contains("stays in force")).count()
+    };
+    eventually("a second complaint", || (complaints() >= 2).then_some(()));
+    assert_accepted(&site, 80);
+    // The sentence would be said each second: in order of the log, before that of the next change.
+    let looks = || agent_log(&site).lines().filter(|line| line.contains("is in force")).count();
+    for round in 0..2 {
+        let before = looks();
+        let network = ["203.0.113.0/24", CLIENT_NET][round];
+        fs::write(&list, format!("{network}\n")).expect("written");
+        eventually("the file is read", || (looks() > before).then_some(()));
+    }
+    assert_eq!(complaints(), 2, "each is said once");
+    assert_accepted(&site, 80);
+    assert!(agent.process().is_alive());
+    site.assert_clean();
+}
+
+fn agent_log(site: &Site) -> String {
+    fs::read_to_string(site.scratch.path("proxyip.err")).expect("the agent's diagnostics")
+}
+
+#[test]
+fn the_flow_log_is_reopened_for_whoever_has_renamed_it() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let (log, renamed) = (site.scratch.path("flows.log"), site.scratch.path("flows.log.1"));
+    let guard = Guard::ports(&[80]).log_setting(&format!("path = {log:?}"));
+    let mut agent = Agent::start(&site, &guard);
+    let wait_line = |path: &std::path::Path, peer: &str| {
+        eventually("a line of the flow log", || {
+            let text = fs::read_to_string(path).unwrap_or_default();
+            text.lines().any(|line| line.contains(peer)).then_some(())
+        });
+    };
+    let before = assert_accepted(&site, 80);
+    let before = before.local_addr().expect("a bound socket").to_string();
+    wait_line(&log, &before);
+    fs::rename(&log, &renamed).expect("renamed");
+    assert_taken(&agent.hang_up());
+    let after = assert_accepted(&site, 80).local_addr().expect("a bound socket").to_string();
+    wait_line(&log, &after);
+    wait_line(&renamed, &before);
+    assert!(!fs::read_to_string(&renamed).expect("it is there").contains(&after));
+    site.finish(&mut agent, &[]);
+}
