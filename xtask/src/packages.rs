@@ -30,7 +30,7 @@ const FUZZING: [(&str, &str); 1] = [
 
 /// What the tests and the demo start.
 #[rustfmt::skip]
-const TESTS: [(&str, &str); 19] = [
+const TESTS: [(&str, &str); 20] = [
     ("nginx",               "server, and load balancer that sends PROXY v1"),
     ("libnginx-mod-stream", "nginx as a TCP load balancer"),
     ("haproxy",             "load balancer that sends PROXY v1 and v2 with TLVs"),
@@ -45,7 +45,8 @@ const TESTS: [(&str, &str); 19] = [
     ("openssl",             "certificates, and a TLS client"),
     ("iproute2",            "network namespaces, links, routes and socket tables"),
     ("ethtool",             "switching checksum and segmentation offloads"),
-    ("iptables",            "NAT before and behind proxyip"),
+    ("iptables",            "NAT before and behind proxyip, and rules with named sets"),
+    ("nftables",            "rules with marks"),
     ("conntrack",           "what NAT remembers of a connection"),
     ("tcpdump",             "captures of what is on the wire"),
     ("tshark",              "reading captures"),

@@ -35,8 +35,11 @@ use self::{
 use crate::{build_ebpf, host, packages};
 
 /// The tests that tell one kernel from another, each of which takes ten seconds under emulation: the scenarios with real
-/// servers and load balancers, each pair of address families, and the application that reads the header itself.
-const CORE: [&str; 9] = [
+/// servers and load balancers, each pair of address families, the application that reads the header itself, and lists and
+/// named sets of clients.
+const CORE: [&str; 11] = [
+    "a_block_list_refuses_its_members",
+    "clients_on_a_list_get_to_nginx",
     "closing::translate",
     "families::",
     "observe::haproxy",
