@@ -121,7 +121,11 @@ impl Recorder {
     /// The connection as warnings name it.
     fn name(&self, event: &Event) -> String {
         let listener = self.flows.listener(event.record.listener).unwrap_or_default();
-        format!("connection from {} to {} ({listener:?})", event.key.peer, event.key.local)
+        let (peer, local) = (event.key.peer, event.key.local);
+        if event.record.version == 0 {
+            return format!("connection from {peer} to {local} ({listener:?})");
+        }
+        format!("connection of {} from {peer} to {local} ({listener:?})", event.record.client)
     }
 
     fn flow(&self, event: &Event) -> Connection {

@@ -37,7 +37,7 @@ struct Report {
     problems: Vec<String>,
     /// What is allowed in it, but probably a mistake.
     warnings: Vec<String>,
-    /// What traffic tells of mistakes.
+    /// What the agent has found: in traffic, and in files that change.
     findings: Vec<String>,
     /// What the kernel cannot do.
     limits: Vec<String>,
@@ -111,7 +111,7 @@ impl Report {
         for (kind, sentences) in [
             ("", &self.problems),
             ("warning: ", &self.warnings),
-            ("traffic: ", &self.findings),
+            ("found: ", &self.findings),
             ("kernel: ", &self.limits),
         ] {
             lines.extend(sentences.iter().map(|sentence| format!("{kind}{sentence}\n")));
@@ -189,7 +189,7 @@ mod tests {
         };
         assert_eq!(
             report.text(),
-            "warning: w\ntraffic: f\ntraffic: g\nkernel: l\n\
+            "warning: w\nfound: f\nfound: g\nkernel: l\n\
              nothing could be learnt from traffic: no agent\n"
         );
         assert_eq!(report.code(), 1);

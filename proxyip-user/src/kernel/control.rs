@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use super::destroy::destroy;
 use super::guard::Guard;
 use super::maps::FlowMap;
+use super::mistakes::Findings;
 use super::namespace::Namespace;
 use super::networks::otherwise;
 use super::rules::{rule_for, rules};
@@ -33,6 +34,7 @@ struct Inner {
     flows: FlowMap,
     /// With their cookies.
     namespaces: Vec<(u64, Namespace)>,
+    findings: Findings,
 }
 
 impl Control {
@@ -49,13 +51,19 @@ impl Control {
         sets.unpin_others(config)?;
         let (publish, _) = watch::channel(Arc::new(Active::new(config.clone(), places)));
         let guard = Mutex::new(guard);
-        Ok(Self(Arc::new(Inner { guard, publish, sets, flows, namespaces })))
+        let findings = Findings::default();
+        Ok(Self(Arc::new(Inner { guard, publish, sets, flows, namespaces, findings })))
     }
 
     /// The configuration in force.
     #[must_use]
     pub fn current(&self) -> Current {
         self.0.publish.subscribe()
+    }
+
+    /// What is found of mistakes.
+    pub(super) fn findings(&self) -> Findings {
+        self.0.findings.clone()
     }
 
     /// Puts another configuration in force. May block.
@@ -77,6 +85,7 @@ impl Control {
             tracing::error!("a set that is not in force stays pinned: {error:#}");
         }
         self.0.publish.send_replace(Arc::new(Active::new(config.clone(), applied?)));
+        self.0.findings.set_files(None);
         Ok(())
     }
 
@@ -85,8 +94,13 @@ impl Control {
     /// # Errors
     /// If they are wrong. Then what was in them stays in force.
     pub fn read_files_again(&self) -> Result<()> {
-        let config = self.active().config.with_files_read_again()?;
-        self.reload(&config)
+        let read = self.active().config.with_files_read_again();
+        let done = read.map_err(Into::into).and_then(|config| self.reload(&config));
+        if let Err(error) = &done {
+            let sentence = "files of networks are not in force as they are now, but as they were";
+            self.0.findings.set_files(Some(format!("{sentence}: {error:#}")));
+        }
+        done
     }
 
     /// Removes lists that were replaced. May block.

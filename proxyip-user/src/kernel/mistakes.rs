@@ -17,7 +17,11 @@ const ACCIDENTS: u64 = 3;
 
 /// What was seen lately; a sentence each.
 #[derive(Clone, Debug, Default)]
-pub struct Findings(Arc<Mutex<BTreeMap<Mistake, Found>>>);
+pub struct Findings {
+    mistakes: Arc<Mutex<BTreeMap<Mistake, Found>>>,
+    /// That files of networks are not in force as they are now.
+    files: Arc<Mutex<Option<String>>>,
+}
 
 /// A mistake, and whose it is.
 type Mistake = (String, Kind);
@@ -39,14 +43,21 @@ impl Findings {
     /// The sentences.
     #[must_use]
     pub fn sentences(&self) -> Vec<String> {
-        let found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let found = self.mistakes.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = found.iter().filter(|(_, found)| found.last.elapsed() < MEMORY);
-        fresh.map(|((listener, kind), found)| kind.sentence(listener, found.count)).collect()
+        let sentences = fresh.map(|((listener, kind), found)| kind.sentence(listener, found.count));
+        files.into_iter().chain(sentences).collect()
+    }
+
+    /// Notes what is wrong with files of networks, or that nothing is.
+    pub(crate) fn set_files(&self, wrong: Option<String>) {
+        *self.files.lock().unwrap_or_else(PoisonError::into_inner) = wrong;
     }
 
     /// Notes that a mistake was seen so often; whether it is new.
     fn add(&self, mistake: Mistake, count: u64) -> bool {
-        let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = self.mistakes.lock().unwrap_or_else(PoisonError::into_inner);
         let known = found.get(&mistake).is_some_and(|found| found.last.elapsed() < MEMORY);
         let before = if known { found[&mistake].count } else { 0 };
         found.insert(mistake, Found { count: before + count, last: Instant::now() });
@@ -55,7 +66,7 @@ impl Findings {
 
     /// Forgets what has proved to be none.
     fn remove(&self, mistake: &Mistake) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(mistake);
+        self.mistakes.lock().unwrap_or_else(PoisonError::into_inner).remove(mistake);
     }
 }
 
@@ -108,14 +119,10 @@ struct Counts {
 }
 
 impl Mistakes {
-    pub(super) fn new(active: &Active, map: ListenerMap) -> Result<Self> {
-        let mut mistakes = Self { map, listeners: Vec::new(), findings: Findings::default() };
+    pub(super) fn new(active: &Active, map: ListenerMap, findings: Findings) -> Result<Self> {
+        let mut mistakes = Self { map, listeners: Vec::new(), findings };
         mistakes.follow(active)?;
         Ok(mistakes)
-    }
-
-    pub(super) fn findings(&self) -> Findings {
-        self.findings.clone()
     }
 
     /// Watches the listeners that are in force now, from now on: what was wrong may be right.

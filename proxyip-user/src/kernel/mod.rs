@@ -145,8 +145,8 @@ impl Kernel {
         let listeners = ListenerMap::open(pin_path)?;
         let watched: Vec<_> = seen.iter().map(|(_, seen)| seen.clone()).collect();
         Collector::new(pin_path, retired, watched.clone())?.spawn(failed)?;
-        let mistakes = Mistakes::new(&active, listeners.clone())?;
-        let findings = mistakes.findings();
+        let findings = control.findings();
+        let mistakes = Mistakes::new(&active, listeners.clone(), findings.clone())?;
         Ok(Self {
             control,
             events: Events::new(&mut sockets)?,

@@ -18,7 +18,7 @@ fn check(arguments: &[&str]) -> Answer {
 fn wait_finding(agent: &Agent, parts: &[&str]) {
     let answer = eventually("a finding", || {
         let answer = agent.ask(&["check"]);
-        answer.stdout.contains("traffic: ").then_some(answer)
+        answer.stdout.contains("found: ").then_some(answer)
     });
     assert_eq!(answer.code, 1, "{answer:?}");
     let status = agent.json(&["status"]);

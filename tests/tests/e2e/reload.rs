@@ -226,6 +226,9 @@ fn a_changed_file_of_networks_takes_effect_without_a_signal() {
 
     fs::write(&list, "203.0.113.0/24\n198.51.100.0/33\n").expect("written");
     agent.wait_diagnostic(&format!("{list}:2: "));
+    let is_found =
+        |agent: &Agent| agent.ask(&["check"]).stdout.contains("not in force as they are");
+    assert!(is_found(&agent));
     assert_accepted(&site, 80);
     fs::remove_file(&list).expect("removed");
     let complaints = || {
@@ -243,6 +246,7 @@ fn a_changed_file_of_networks_takes_effect_without_a_signal() {
         eventually("the file is read", || (looks() > before).then_some(()));
     }
     assert_eq!(complaints(), 2, "each is said once");
+    assert!(!is_found(&agent));
     assert_accepted(&site, 80);
     assert!(agent.process().is_alive());
     site.assert_clean();

@@ -173,7 +173,7 @@ async fn what_cannot_be_is_refused_with_a_sentence() {
             (Method::POST, "/v1/acl/web", 405, "only GET, PUT and DELETE are supported"),
             (Method::PUT, "/v1/acl/web/test", 405, "only GET is supported"),
             (Method::GET, "/v1/disconnect", 405, "only POST is supported"),
-            (Method::POST, "/v1/disconnect?listner=web", 400, "listner"),
+            (Method::POST, "/v1/disconnect?listeners=web", 400, "listeners"),
             (Method::POST, "/v1/disconnect?listener=", 404, "no listener"),
             (Method::POST, "/v1/disconnect?listener=broken", 500, "no memory"),
         ] {
