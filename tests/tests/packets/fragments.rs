@@ -11,6 +11,7 @@ use crate::layout::{DESTINATION, ROUTING};
 use crate::packet::{ACK, Packet, SYN};
 use crate::state::{FAMILIES, Family, after, first, handshake, linux_options};
 use crate::trial::hold;
+use crate::untrusted::stranger_refused;
 
 #[test]
 fn fragments() {
@@ -142,8 +143,10 @@ fn strangers(family: Family, program: Program) -> Vec<Case> {
         );
         let seen = whole.with(|syn| syn.payload.truncate(4));
         cases.push(match port {
-            RESETTING => case.answered(DropReason::UntrustedReset, seen.reset()),
-            DROPPING => case.dropped(DropReason::UntrustedDropped),
+            RESETTING => {
+                stranger_refused(case, port).answered(DropReason::UntrustedReset, seen.reset())
+            }
+            DROPPING => stranger_refused(case, port).dropped(DropReason::UntrustedDropped),
             _ => case.counts(Counter::Bypassed),
         });
         if family == Family::V4 {
@@ -154,8 +157,10 @@ fn strangers(family: Family, program: Program) -> Vec<Case> {
             );
             let blank = syn.with(|syn| syn.sequence = 0);
             cases.push(match port {
-                RESETTING => case.answered(DropReason::UntrustedReset, blank.reset()),
-                DROPPING => case.dropped(DropReason::UntrustedDropped),
+                RESETTING => {
+                    stranger_refused(case, port).answered(DropReason::UntrustedReset, blank.reset())
+                }
+                DROPPING => stranger_refused(case, port).dropped(DropReason::UntrustedDropped),
                 _ => case.counts(Counter::Bypassed),
             });
         }

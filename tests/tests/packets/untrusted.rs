@@ -1,6 +1,6 @@
 //! Sources that are not trusted, and addresses that only look as if they were.
 
-use proxyip_common::counter::{Counter, DropReason};
+use proxyip_common::counter::{Counter, DropReason, per_listener};
 use proxyip_common::flow::HandOff;
 
 use crate::bench::{ACCEPT, AUTO, DROPPING, OBSERVE, RESETTING, TRANSLATE};
@@ -8,7 +8,7 @@ use crate::case::{Case, Kernel, Program};
 use crate::flags::at;
 use crate::layout::DESTINATION;
 use crate::packet::{ACK, FIN, PSH, Packet, RST, SYN, mapped};
-use crate::state::{FAMILIES, Family, PLAIN, cookie_of, first, flow, linux_options};
+use crate::state::{FAMILIES, Family, PLAIN, cookie_of, first, flow, linux_options, of_listener};
 use crate::trial::hold;
 
 #[test]
@@ -39,8 +39,9 @@ fn syns(family: Family, program: Program) -> Vec<Case> {
                 syn.payload = payload;
                 let case = Case::new(at(what, family, port), program, syn.frame());
                 cases.push(match port {
-                    RESETTING => case.answered(DropReason::UntrustedReset, syn.reset()),
-                    DROPPING => case.dropped(DropReason::UntrustedDropped),
+                    RESETTING => stranger_refused(case, port)
+                        .answered(DropReason::UntrustedReset, syn.reset()),
+                    DROPPING => stranger_refused(case, port).dropped(DropReason::UntrustedDropped),
                     _ => case.counts(Counter::Bypassed),
                 });
             }
@@ -51,6 +52,11 @@ fn syns(family: Family, program: Program) -> Vec<Case> {
     let case = Case::new(what, program, syn.frame()).counts(Counter::Bypassed);
     cases.push(case.before([flow(&syn, family, HandOff::Accept)]).after([]));
     cases
+}
+
+/// Counted for the listener, too.
+pub(crate) fn stranger_refused(case: Case, port: u16) -> Case {
+    case.counts(of_listener(port, per_listener::UNTRUSTED))
 }
 
 type Change = fn(&mut Packet);
