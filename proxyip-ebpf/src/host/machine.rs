@@ -1,6 +1,6 @@
 //! The host around the programs: it gives them frames, and does what they say.
 
-use core::net::SocketAddr;
+use core::{mem::take, net::SocketAddr};
 
 use proxyip_common::{
     address::{Endpoint, Local, Peer},
@@ -88,7 +88,7 @@ impl Machine {
     /// Lets a listener judge by a policy, whose scope is set here.
     pub fn judge_by(&mut self, listener: u16, policy: Policy) {
         let policy = Policy { scope: listener.into(), ..policy };
-        POLICIES.insert(u32::from(listener), policy, BPF_ANY.into()).expect("room");
+        self.undisturbed(|| POLICIES.insert(u32::from(listener), policy, BPF_ANY.into()));
     }
 
     /// Takes a port out of the configuration; what is translated goes on.
@@ -110,7 +110,14 @@ impl Machine {
 
     /// Gives a set its members, which are the clients of a listener's scope that are allowed.
     pub fn make_set(&mut self, set: u32, scope: u32) {
-        SETS.insert(set, scope, BPF_ANY.into()).expect("room");
+        self.undisturbed(|| SETS.insert(set, scope, BPF_ANY.into()));
+    }
+
+    /// Does what the agent does: the failure that is ahead is one of the programs' helpers.
+    fn undisturbed(&mut self, change: impl FnOnce() -> Result<(), i32>) {
+        let failure = self.adjust(|state| take(&mut state.failure));
+        change().expect("room");
+        self.adjust(|state| state.failure = failure);
     }
 
     /// Puts a secret for cookies in place.
