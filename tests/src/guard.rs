@@ -18,7 +18,6 @@ pub struct Guard {
     log: String,
     agent: String,
     flows: &'static str,
-    api: String,
     others: String,
 }
 
@@ -29,20 +28,8 @@ impl Guard {
         let trusted = [format!("{}/32", address::BALANCER), format!("{}/128", address::BALANCER6)];
         let (ports, trusted) = (ports.to_vec(), trusted.to_vec());
         let name = "web".to_owned();
-        let (interface, listener, sets, log, agent, api, others) = Default::default();
-        Self {
-            name,
-            ports,
-            trusted,
-            interface,
-            listener,
-            sets,
-            log,
-            agent,
-            flows: "json",
-            api,
-            others,
-        }
+        let (interface, listener, sets, log, agent, others) = Default::default();
+        Self { name, ports, trusted, interface, listener, sets, log, agent, flows: "json", others }
     }
 
     /// Gives the listener this name.
@@ -146,13 +133,6 @@ impl Guard {
         self
     }
 
-    /// A further line of the `[api]` table.
-    #[must_use]
-    pub fn api_setting(mut self, line: &str) -> Self {
-        writeln!(self.api, "{line}").expect("a String grows");
-        self
-    }
-
     fn listeners(&self) -> String {
         let Self { name, ports, trusted, listener, others, .. } = self;
         format!(
@@ -162,14 +142,14 @@ impl Guard {
 
     /// The configuration file.
     pub(crate) fn toml(&self, scratch: &Scratch) -> String {
-        let Self { interface, sets, log, agent, api, flows, .. } = self;
+        let Self { interface, sets, log, agent, flows, .. } = self;
         let listeners = self.listeners();
         let socket = scratch.path("api.sock").display().to_string();
         let pin_path = scratch.pin_path().display().to_string();
         format!(
             "[[interface]]\nname = \"eth0\"\n{interface}\n\
              {listeners}{sets}\
-             [api]\nsocket = {socket:?}\n{api}\n\
+             [api]\nsocket = {socket:?}\n\n\
              [log]\nflows = {flows:?}\n{log}\n\
              [agent]\npin_path = {pin_path:?}\n{agent}"
         )

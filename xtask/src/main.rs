@@ -5,6 +5,7 @@ mod build_ebpf;
 mod command;
 mod conformance;
 mod demo;
+mod directory;
 mod fuzz;
 mod host;
 mod linker;

@@ -1,14 +1,11 @@
 //! Tools that come from crates.io and are built once, under target/tools.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result};
 
 use crate::command::{cargo, isolated_cargo, probe, run, workspace_root};
+use crate::directory::remove;
 
 /// A tool of the form `cargo install` takes.
 pub(crate) struct Tool {
@@ -73,17 +70,10 @@ pub(crate) fn install(command: &mut Command) -> Result<()> {
     installed
 }
 
-fn remove(directory: &Path) -> Result<()> {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", directory.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::command::shell_line;
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use proxyip_tests::servers::PeerNames;
 use proxyip_tests::{Agent, Dial, HandOff, Site, address, eventually, header, read_rest};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 /// Makes tests of these functions, which take a `HandOff`: `auto::NAME` and `translate::NAME`.
 macro_rules! auto_and_translate {
@@ -182,4 +183,15 @@ impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
+}
+
+/// A socket of the server's that listens on port 80, and has room for one connection that is not accepted yet.
+pub(crate) fn listen_with_room_for_one(site: &Site) -> Socket {
+    let listener = site.net.server.enter(|| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+        socket.bind(&SockAddr::from(socket_address("10.77.1.1:80")))?;
+        socket.listen(0)?;
+        Ok::<_, std::io::Error>(socket)
+    });
+    listener.expect("cannot listen")
 }

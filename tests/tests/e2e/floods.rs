@@ -20,6 +20,7 @@ use crate::common::{
 };
 use crate::crowd::{Crowd, guard, own_addresses, passed_syns, settle};
 use crate::diagnostics::assert_all_said;
+use crate::load::connect_through_haproxy;
 use crate::malformed;
 use crate::raw::DATA;
 
@@ -237,15 +238,6 @@ fn connect(number: u64) {
     let header = header::v2(client, socket_address(DESTINATION));
     stream.write_all(&header).expect("cannot send");
     assert_both(ask_names(&stream), client);
-}
-
-fn connect_through_haproxy(number: u64) {
-    let client = format!("198.18.{}.{}", number / 250, number % 250 + 1);
-    let dial = Dial::to(address::FRONT, 80).from(&client, 0);
-    let stream = dial.attempt_here().unwrap_or_else(|error| panic!("{client}: {error}"));
-    let own = stream.local_addr().expect("a bound socket");
-    assert_eq!(own.ip().to_string(), client);
-    assert_both(ask_names(&stream), own);
 }
 
 /// Asserts that the server has seen the floods.

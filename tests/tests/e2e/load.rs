@@ -60,11 +60,16 @@ fn work(next: &AtomicUsize) {
         if number >= CONNECTIONS {
             return;
         }
-        let client = format!("198.18.{}.{}", number / 250, number % 250 + 1);
-        let dial = Dial::to(address::FRONT, 80).from(&client, 0);
-        let stream = dial.attempt_here().unwrap_or_else(|error| panic!("{client}: {error}"));
-        let own = stream.local_addr().expect("a bound socket");
-        assert_eq!(own.ip().to_string(), client);
-        assert_both(ask_names(&stream), own);
+        connect_through_haproxy(u64::try_from(number).expect("a count"));
     }
+}
+
+/// One of many clients, each with an address of its own, which it is answered with.
+pub(crate) fn connect_through_haproxy(number: u64) {
+    let client = format!("198.18.{}.{}", number / 250, number % 250 + 1);
+    let dial = Dial::to(address::FRONT, 80).from(&client, 0);
+    let stream = dial.attempt_here().unwrap_or_else(|error| panic!("{client}: {error}"));
+    let own = stream.local_addr().expect("a bound socket");
+    assert_eq!(own.ip().to_string(), client);
+    assert_both(ask_names(&stream), own);
 }

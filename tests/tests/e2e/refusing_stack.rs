@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use proxyip_tests::servers::EchoServer;
 use proxyip_tests::{Agent, Guard, HandOff, Site, address, eventually, is_reset, read_line, until};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::common::{
     CLIENT, ask_names, assert_both, assert_echoed, auto_and_translate, expect_names,
-    header_of_client, open_and_send, pattern, socket_address, trusted_dial,
+    header_of_client, listen_with_room_for_one, open_and_send, pattern, socket_address,
+    trusted_dial,
 };
 
 auto_and_translate!(
@@ -138,14 +138,7 @@ fn an_ordinary_stateful_firewall_lets_connections_through(hand_off: HandOff) {
 fn connections_that_find_the_accept_queue_full_come_later(hand_off: HandOff) {
     const CONNECTIONS: usize = 4;
     let site = Site::new();
-    let listener = site.net.server.enter(|| {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-        socket.bind(&SockAddr::from(socket_address("10.77.1.1:80")))?;
-        // Room for one.
-        socket.listen(0)?;
-        Ok::<_, std::io::Error>(socket)
-    });
-    let listener = listener.expect("cannot listen");
+    let listener = listen_with_room_for_one(&site);
     let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     let open = || trusted_dial(80).open(&site.net.balancer);
     let streams: [TcpStream; CONNECTIONS] = std::array::from_fn(|_| open());

@@ -48,6 +48,14 @@ fn with_server(guard: &Guard, drops: &[(&str, u64)], test: impl FnOnce(&Site, &A
     site.finish(&mut agent, drops);
 }
 
+/// By when what is answered at all is answered.
+pub(crate) const SOON: Duration = Duration::from_secs(2);
+
+/// A header, and the first words behind it.
+pub(crate) fn first_segment() -> Vec<u8> {
+    [header_of_client(), QUESTION.to_vec()].concat()
+}
+
 /// Sends each part in a segment of its own.
 pub(crate) fn send_parts(mut stream: &TcpStream, parts: &[&[u8]]) {
     for part in parts {

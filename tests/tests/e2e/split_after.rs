@@ -7,15 +7,14 @@ use std::time::Duration;
 use proxyip_tests::header::{NOOP, tlv, v2_with};
 use proxyip_tests::servers::{EchoServer, RubyEcho};
 use proxyip_tests::{Agent, Guard, HandOff, RawPeer, Site, address, eventually, is_reset};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::common::{
-    CLIENT, DESTINATION, auto_and_translate, expect_names, header_of_client, socket_address,
-    trusted_dial,
+    CLIENT, DESTINATION, auto_and_translate, expect_names, header_of_client,
+    listen_with_room_for_one, socket_address, trusted_dial,
 };
 use crate::raw::{DATA, QUESTION, expect_answer};
 use crate::segments::answer_all;
-use crate::split::send_parts;
+use crate::split::{SOON, first_segment, send_parts};
 
 auto_and_translate!(
     a_reset_that_was_lost_is_sent_again,
@@ -25,12 +24,6 @@ auto_and_translate!(
     windows_need_not_be_scaled,
     a_header_completed_too_late_is_reset
 );
-
-const SOON: Duration = Duration::from_secs(2);
-
-fn first_segment() -> Vec<u8> {
-    [header_of_client(), QUESTION.to_vec()].concat()
-}
 
 fn guard(hand_off: HandOff, header_timeout: u32) -> Guard {
     let setting = format!("header_timeout = {header_timeout}");
@@ -246,13 +239,7 @@ fn detach_ends_what_has_begun() {
 #[test]
 fn an_observed_connection_lives_on() {
     let site = Site::new();
-    let listener = site.net.server.enter(|| {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-        socket.bind(&SockAddr::from(socket_address("10.77.1.1:80")))?;
-        socket.listen(0)?;
-        Ok::<_, std::io::Error>(socket)
-    });
-    let listener = listener.expect("cannot listen");
+    let listener = listen_with_room_for_one(&site);
     let mut agent = Agent::start(&site, &guard(HandOff::Observe, 2));
     let bytes = first_segment();
     let mut peer = RawPeer::new(&site, 4000, 80);

@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use proxyip_tests::servers::EchoServer;
 use proxyip_tests::{Agent, Guard, HandOff, RawPeer, Segment, Site, eventually, is_reset};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::common::{
     CLIENT, ask_names, assert_both, auto_and_translate, expect_names, header_of_client,
-    socket_address, trusted_dial,
+    listen_with_room_for_one, socket_address, trusted_dial,
 };
-use crate::raw::{DATA, QUESTION, close, expect_answer, with_echo};
+use crate::raw::{DATA, close, expect_answer, with_echo};
 use crate::segments::answer_all;
-use crate::split::send_parts;
+use crate::split::{SOON, first_segment, send_parts};
 
 auto_and_translate!(
     parts_that_overlap,
@@ -27,12 +26,6 @@ auto_and_translate!(
     headers_in_parts_that_find_the_accept_queue_full_come_later,
     those_that_make_room_are_reset
 );
-
-const SOON: Duration = Duration::from_secs(2);
-
-fn first_segment() -> Vec<u8> {
-    [header_of_client(), QUESTION.to_vec()].concat()
-}
 
 /// Sends bytes `range` of the stream.
 fn send_range(peer: &mut RawPeer, start: u32, bytes: &[u8], range: std::ops::Range<usize>) {
@@ -200,14 +193,7 @@ fn a_new_connection_from_the_same_port_begins_anew(hand_off: HandOff) {
 
 fn headers_in_parts_that_find_the_accept_queue_full_come_later(hand_off: HandOff) {
     let site = Site::new();
-    let listener = site.net.server.enter(|| {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-        socket.bind(&SockAddr::from(socket_address("10.77.1.1:80")))?;
-        // Room for one.
-        socket.listen(0)?;
-        Ok::<_, std::io::Error>(socket)
-    });
-    let listener = listener.expect("cannot listen");
+    let listener = listen_with_room_for_one(&site);
     let agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     let streams: [TcpStream; 4] =
         std::array::from_fn(|_| trusted_dial(80).open(&site.net.balancer));

@@ -2,13 +2,13 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::command::workspace_root;
+use crate::directory::remove;
 
 /// Where everything about guests is; removing it brings the archive's newest packages.
 pub(super) fn directory() -> PathBuf {
@@ -64,16 +64,6 @@ fn made_once_in(
     // Last, so that something half made is made again.
     fs::write(&stamp, recipe).with_context(|| format!("cannot write {}", stamp.display()))?;
     Ok(directory)
-}
-
-/// Removes a directory with all that is in it, if it exists.
-pub(super) fn remove(directory: &Path) -> Result<()> {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", directory.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -111,7 +111,7 @@ fn make(tree: &Tree, directory: &Path) -> Result<()> {
     stage_initramfs(&staging, existing(&busybox)?, &modules)?;
     image::make_initramfs(&staging, &files.initramfs)?;
     for done in [unpacked, directory.join("lib"), staging] {
-        cache::remove(&done)?;
+        crate::directory::remove(&done)?;
     }
     Ok(())
 }

@@ -29,7 +29,7 @@ pub(super) fn system() -> Result<PathBuf> {
         let unpacked = directory.join("tree");
         tree.make(&unpacked)?;
         image::make(&unpacked, &directory.join("root.ext4"), 4)?;
-        cache::remove(&unpacked)
+        crate::directory::remove(&unpacked)
     })
     .context("cannot prepare the guests' file system")?;
     Ok(directory.join("root.ext4"))
@@ -39,7 +39,7 @@ pub(super) fn system() -> Result<PathBuf> {
 /// the guest is to run beside them.
 pub(super) fn pack(script: &str) -> Result<PathBuf> {
     let directory = cache::directory().join("payload");
-    cache::remove(&directory)?;
+    crate::directory::remove(&directory)?;
     fs::create_dir_all(&directory)?;
     for (from, name) in [(agent::build()?, "proxyip"), (end_to_end_tests()?, "e2e")] {
         fs::copy(&from, directory.join(name))
