@@ -135,6 +135,8 @@ counters! {
 /// Indexes of the counters that each listener has: those of listener *n* begin at `n * COUNT`.
 pub mod per_listener {
     use super::Reason;
+    use crate::latency::BUCKETS;
+    use crate::verdict::Verdict;
 
     /// Connections handed over by the accept hand-off, but for those that are marked; a connection that the stack refused
     /// counts again with each try.
@@ -153,13 +155,57 @@ pub mod per_listener {
     pub const UNTRUSTED: u32 = 6;
     /// Translated connections, by [`Reason`].
     pub const TRANSLATE: u32 = 7;
+    /// What became of connections, by [`outcome`]: one for each event of
+    /// [`Established`](crate::event::EventKind::Established) (accept, mark) and of
+    /// [`Refused`](crate::event::EventKind::Refused) (reset, drop), whether or not the ring had room for it. A refused peer
+    /// that tries again, by a new SYN or by sending a segment again that was dropped, counts again; one whose client is
+    /// denied with `drop` does not. Those that the agent refuses are in `REFUSED_BY_AGENT`.
+    pub const OUTCOMES: u32 = TRANSLATE + Reason::COUNT;
+    /// Values of a hand-off; 0 if it was not decided yet.
+    pub const HAND_OFFS: u8 = 4;
+    /// Values of a header's version; 0 if none was read, or no good one.
+    pub const VERSIONS: u8 = 3;
+    /// Headers by the time from the handshake's SYN, when it was answered or passed on, to the segment that completed the
+    /// header; by [`bucket`](crate::latency::bucket). Headers that were good and whose connections were let through: under
+    /// accept each time that one is handed over, and only if the two ends use TCP timestamps, since nothing else is
+    /// remembered of its SYN; under translate and observe if the handshake is still remembered.
+    pub const LATENCY: u32 = OUTCOMES + (HAND_OFFS * VERSIONS) as u32 * Verdict::COUNT;
+    /// The sum of these times in milliseconds.
+    pub const LATENCY_SUM: u32 = LATENCY + BUCKETS;
     /// How many counters a listener has.
-    pub const COUNT: u32 = TRANSLATE + Reason::COUNT;
+    pub const COUNT: u32 = LATENCY_SUM + 1;
+
+    /// The counter of connections with this hand-off (a [`HandOff`](crate::flow::HandOff) as its value, or 0), version of
+    /// the header (1, 2 or 0) and verdict. Other values count as 0.
+    #[inline(always)]
+    #[must_use]
+    pub const fn outcome(hand_off: u8, version: u8, verdict: Verdict) -> u32 {
+        let hand_off = if hand_off < HAND_OFFS { hand_off } else { 0 };
+        let version = if version < VERSIONS { version } else { 0 };
+        OUTCOMES + (hand_off * VERSIONS + version) as u32 * Verdict::COUNT + verdict as u32
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_outcome_has_a_counter_of_its_own() {
+        use crate::verdict::Verdict;
+        let mut indexes = Vec::new();
+        for hand_off in 0..4 {
+            for version in 0..3 {
+                indexes.extend(
+                    Verdict::ALL.map(|verdict| per_listener::outcome(hand_off, version, verdict)),
+                );
+            }
+        }
+        let expected: Vec<_> = (per_listener::OUTCOMES..per_listener::LATENCY).collect();
+        assert_eq!(indexes, expected);
+        let undecided = per_listener::outcome(0, 0, Verdict::Reset);
+        assert_eq!(per_listener::outcome(9, 9, Verdict::Reset), undecided);
+    }
 
     #[test]
     fn indexes_and_labels_are_unique() {

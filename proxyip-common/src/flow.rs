@@ -132,6 +132,8 @@ impl FlowRecord {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handshake {
+    /// When its SYN came, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub since_ns: u64,
     /// Initial sequence number of the peer, host order.
     pub isn: u32,
     /// A [`HandOff`] as its value.
@@ -193,6 +195,6 @@ mod tests {
         assert_eq!(offset_of!(FlowRecord, destination), 44);
         assert_eq!(offset_of!(FlowRecord, listener), 64);
         assert_eq!(offset_of!(FlowRecord, version), 68);
-        assert_eq!((size_of::<Handshake>(), size_of::<Translation>()), (8, 16));
+        assert_eq!((size_of::<Handshake>(), size_of::<Translation>()), (16, 16));
     }
 }

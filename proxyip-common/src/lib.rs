@@ -4,7 +4,9 @@
 //! - [`address`], [`flow`] and [`partial`]: map keys and values, laid out for both sides of the kernel border.
 //! - [`cookie`]: the stateless SYN cookie.
 //! - [`counter`]: every counter, drop reason and reason for leaving a connection to the kernel.
+//! - [`verdict`] and [`latency`]: what becomes of connections, and how long their headers take.
 //! - [`event`] and [`settings`]: what the kernel tells the agent and what the agent tells the kernel.
+//! - [`socket_option`]: what applications are told of a connection.
 //!
 //! Nothing here allocates, does I/O or contains `unsafe`; everything is a pure function or a plain type.
 #![cfg_attr(not(test), no_std)]
@@ -25,5 +27,9 @@ pub mod counter;
 pub mod event;
 pub mod flow;
 pub mod header;
+pub mod latency;
+pub mod lookup;
 pub mod partial;
 pub mod settings;
+pub mod socket_option;
+pub mod verdict;

@@ -1,6 +1,11 @@
 //! Per-CPU counters.
 
-use proxyip_common::counter::{Counter, DropReason, Reason, per_listener};
+use proxyip_common::{
+    counter::{Counter, DropReason, Reason, per_listener},
+    flow::FlowRecord,
+    latency,
+    verdict::Verdict,
+};
 
 use crate::{
     kernel::btf_maps::PerCpuArray,
@@ -9,10 +14,15 @@ use crate::{
 
 #[inline(always)]
 fn increment<const N: usize>(map: &PerCpuArray<u64, N>, index: u32) {
+    add(map, index, 1);
+}
+
+#[inline(always)]
+fn add<const N: usize>(map: &PerCpuArray<u64, N>, index: u32, number: u64) {
     if let Some(value) = map.get_ptr_mut(index) {
         // SAFETY: the slot is this CPU's own; a lost update between softirq and process context costs one
         // count, never memory.
-        unsafe { *value += 1 };
+        unsafe { *value += number };
     }
 }
 
@@ -38,4 +48,31 @@ pub fn count_left(reason: Reason) {
 #[inline(always)]
 pub fn count_listener(listener: u16, counter: u32) {
     increment(&LISTENER_COUNTERS, u32::from(listener) * per_listener::COUNT + counter);
+}
+
+/// Counts a connection that is established; to be called where that is told of.
+#[inline(always)]
+pub fn count_established(record: &FlowRecord) {
+    count(Counter::Established);
+    count_outcome(record, Verdict::on_flow(record));
+}
+
+/// Counts a connection that is refused; to be called where that is told of. The record has what was known of it.
+#[inline(always)]
+pub fn count_refused(record: &FlowRecord, reason: DropReason) {
+    count_outcome(record, Verdict::on_refusal(reason));
+}
+
+#[inline(always)]
+fn count_outcome(record: &FlowRecord, verdict: Verdict) {
+    let counter = per_listener::outcome(record.hand_off, record.version, verdict);
+    count_listener(record.listener, counter);
+}
+
+/// Counts a header that took so long.
+#[inline(always)]
+pub fn count_latency(listener: u16, time_ns: u64) {
+    count_listener(listener, per_listener::LATENCY + latency::bucket(time_ns));
+    let sum = u32::from(listener) * per_listener::COUNT + per_listener::LATENCY_SUM;
+    add(&LISTENER_COUNTERS, sum, latency::milliseconds(time_ns));
 }

@@ -12,6 +12,7 @@ use crate::{
     intact::is_intact,
     judge::{Refusal, Verdict, identify, name, settings},
     kernel::{bindings::BPF_ANY, programs::TcContext},
+    latency,
     maps::{FLOWS, Scratch},
     observe,
     packet::Segment,
@@ -86,6 +87,7 @@ fn begin<P: Platform>(
         // Before it is cloned.
         policy::mark(ctx, segment);
     }
+    latency::recall(scratch);
     let verdict = match scratch.hand_off {
         TRANSLATE => translate::begin(segment, scratch, socket.state()),
         OBSERVE => Verdict::Pass,
@@ -105,6 +107,7 @@ fn begin<P: Platform>(
         split::forget(&scratch.event.key);
     }
     count(Counter::HandedOver);
+    latency::count(segment, scratch);
     if denied {
         count(Counter::Marked);
         count_listener(segment.listener, per_listener::DENIED);

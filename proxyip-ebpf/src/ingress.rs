@@ -6,7 +6,7 @@ use proxyip_common::{
 };
 
 use crate::{
-    count::{count, count_drop, count_left, count_listener},
+    count::{count, count_drop, count_left, count_listener, count_refused},
     event, handover,
     judge::{self, Refusal, Verdict},
     kernel::{
@@ -119,6 +119,7 @@ fn report(segment: &Segment, scratch: &mut Scratch, reason: DropReason) {
         }
         _ => {}
     }
+    count_refused(&scratch.event.record, reason);
     scratch.event.bytes_received = segment.payload as u64;
     scratch.event.packets_received = 1;
     event::send_scratch(scratch, EventKind::Refused, reason as u8);

@@ -85,6 +85,7 @@ impl Verdict {
 #[inline(always)]
 pub fn judge<P: Platform>(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verdict {
     scratch.clone = take_clone(ctx);
+    scratch.hand_off = 0;
     let known = translate::find(ctx, segment, scratch);
     if let Known::Living(verdict) = known {
         return verdict;

@@ -186,6 +186,14 @@ pub static LEFT_TO_KERNEL: PerCpuArray<u64, { Reason::COUNT as usize }> = PerCpu
 pub static LISTENER_COUNTERS: PerCpuArray<u64, { (MAX_LISTENERS * per_listener::COUNT) as usize }> =
     PerCpuArray::new();
 
+/// Connections that the agent has refused, because their headers were late: by listener and hand-off; written by it
+/// alone.
+#[btf_map]
+pub static REFUSED_BY_AGENT: Array<
+    u64,
+    { (MAX_LISTENERS * per_listener::HAND_OFFS as u32) as usize },
+> = Array::new();
+
 /// The segments being read by the ingress and by the egress program. On the stack, the verifier would walk the
 /// programs once for each combination of values that it can tell apart.
 #[btf_map]
@@ -245,7 +253,9 @@ pub struct Scratch {
     pub isn: u32,
     /// How many bytes of the stream to acknowledge.
     pub acknowledged: u32,
-    /// The [`HandOff`](proxyip_common::flow::HandOff) that the connection gets, as its value.
+    /// When the SYN came of a handshake that the kernel does; 0 if that is not known.
+    pub since_ns: u64,
+    /// The [`HandOff`](proxyip_common::flow::HandOff) that the connection gets, as its value; 0 before that is decided.
     pub hand_off: u8,
     /// Why, as the index of a [`Reason`].
     pub reason: u8,

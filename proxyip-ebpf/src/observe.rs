@@ -11,7 +11,7 @@ use proxyip_common::{
 };
 
 use crate::{
-    count::count,
+    count::count_established,
     event,
     judge::{Verdict, choice},
     maps::{FLOWS, Scratch},
@@ -95,6 +95,6 @@ pub fn begin(scratch: &mut Scratch, socket: &Socket) {
         // SAFETY: an element of the map, put there a moment ago.
         unsafe { (*flow).established_ns = scratch.event.record.established_ns };
     }
-    count(Counter::Established);
+    count_established(record);
     event::send_scratch(scratch, EventKind::Established, 0);
 }

@@ -4,13 +4,13 @@
 #![allow(unreachable_pub, reason = "nothing is reachable from outside a program")]
 
 use aya_ebpf::{
-    macros::{cgroup_sock_addr, classifier, sock_ops, socket_filter},
-    programs::{SkBuffContext, SockAddrContext, SockOpsContext, TcContext},
+    macros::{cgroup_sock_addr, cgroup_sockopt, classifier, sock_ops, socket_filter},
+    programs::{SkBuffContext, SockAddrContext, SockOpsContext, SockoptContext, TcContext},
 };
 use proxyip_ebpf::{
-    egress, ingress, peername,
+    egress, ingress, lookup, peername,
     platform::{Basic, Modern},
-    set, sockops,
+    set, sockops, sockopt,
 };
 
 /// TC ingress, Linux 6.9 and later.
@@ -31,6 +31,13 @@ pub fn proxyip_egress(ctx: TcContext) -> i32 {
     egress::run(&ctx)
 }
 
+/// Attached to nothing: the agent runs it to look up many flows at once.
+#[classifier]
+pub fn proxyip_lookup(ctx: TcContext) -> i32 {
+    lookup::answer(&ctx);
+    0
+}
+
 /// Follows connections handed over through their life.
 #[sock_ops]
 pub fn proxyip_sockops(ctx: SockOpsContext) -> u32 {
@@ -49,6 +56,13 @@ pub fn proxyip_getpeername4(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(getpeername6)]
 pub fn proxyip_getpeername6(ctx: SockAddrContext) -> i32 {
     peername::v6(&ctx);
+    1
+}
+
+/// `getsockopt()` on any socket.
+#[cgroup_sockopt(getsockopt)]
+pub fn proxyip_getsockopt(ctx: SockoptContext) -> i32 {
+    sockopt::run(&ctx);
     1
 }
 

@@ -11,7 +11,7 @@ use proxyip_common::{
 };
 
 use crate::{
-    count::{count, count_listener},
+    count::{count, count_established, count_listener},
     event,
     kernel::{
         EbpfContext,
@@ -81,11 +81,11 @@ fn established(ctx: &SockOpsContext) {
         count(Counter::RecordLost);
         return;
     }
-    count(Counter::Established);
     if record.hand_off == HandOff::Accept as u8 && !record.has(FlowRecord::DENIED) {
         count_listener(record.listener, per_listener::ACCEPT_ESTABLISHED);
     }
     follow(ctx);
+    count_established(record);
     event::send(EventKind::Established, &key, record, [0; 2], [0; 2]);
 }
 

@@ -171,6 +171,7 @@ pub fn expect(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verd
         return Verdict::reset(DropReason::Signed);
     }
     let handshake = Handshake {
+        since_ns: now(),
         isn: segment.sequence,
         hand_off: scratch.hand_off,
         reason: scratch.reason,

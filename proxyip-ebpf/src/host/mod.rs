@@ -15,6 +15,8 @@ mod numbers;
 mod policy_tests;
 pub mod programs;
 pub mod sockets;
+#[cfg(test)]
+mod sockopt_tests;
 mod stack;
 pub mod state;
 #[cfg(test)]

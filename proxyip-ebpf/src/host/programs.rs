@@ -4,7 +4,7 @@ use core::{ffi::c_void, marker::PhantomData, mem::MaybeUninit};
 
 use super::{
     EbpfContext,
-    bindings::{__sk_buff, bpf_sock_addr, bpf_sock_ops},
+    bindings::{__sk_buff, bpf_sock_addr, bpf_sock_ops, bpf_sockopt},
     frame::Frame,
     helpers::bpf_skb_load_bytes,
     sockets,
@@ -140,6 +140,18 @@ pub struct SockAddrContext {
 impl EbpfContext for SockAddrContext {
     fn as_ptr(&self) -> *mut c_void {
         self.sock_addr.cast()
+    }
+}
+
+/// The context of a program that answers for a socket's options.
+pub struct SockoptContext {
+    /// The question.
+    pub sockopt: *mut bpf_sockopt,
+}
+
+impl EbpfContext for SockoptContext {
+    fn as_ptr(&self) -> *mut c_void {
+        self.sockopt.cast()
     }
 }
 
