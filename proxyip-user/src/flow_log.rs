@@ -2,7 +2,8 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -10,8 +11,11 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use memchr::memchr_iter;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-use crate::config::{FlowFormat, Log};
+use crate::config::{Destination, FlowFormat, Log};
+use crate::journal::Journal;
 
 /// Lines that may wait for the writer; about 16 MB of memory at worst, and half a second of the highest
 /// rate of connections that was measured.
@@ -23,15 +27,23 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The flow log; lines go to a thread of its own.
 #[derive(Debug)]
-pub struct FlowLog(Option<Queue>);
+pub struct FlowLog {
+    /// `None` if there is none.
+    queue: Option<Queue>,
+    lost: LostLines,
+    /// Of those, how many [`FlowLog::take_lost`] has told of.
+    told: AtomicU64,
+}
+
+/// How many lines were lost since the agent was started.
+#[derive(Clone, Debug, Default)]
+pub struct LostLines(Arc<AtomicU64>);
 
 #[derive(Debug)]
 struct Queue {
     format: FlowFormat,
-    /// The file that lines are appended to; `None` is standard output.
-    path: Option<PathBuf>,
+    to: Destination,
     items: SyncSender<Item>,
-    lost: Arc<AtomicU64>,
     ended: Receiver<()>,
 }
 
@@ -45,18 +57,31 @@ enum Item {
     Output(Output),
 }
 
+impl LostLines {
+    /// All until now.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn add(&self, lines: u64) {
+        self.0.fetch_add(lines, Ordering::Relaxed);
+    }
+}
+
 impl FlowLog {
     /// Opens what the configuration names.
     ///
     /// # Errors
-    /// If the file cannot be opened for appending.
+    /// If the file cannot be opened for appending, or there is no journal.
     pub fn open(log: &Log) -> Result<Self> {
         if log.flows == FlowFormat::Off {
-            return Ok(Self(None));
+            return Ok(Self { queue: None, lost: LostLines::default(), told: AtomicU64::new(0) });
         }
-        let output: Output = match &log.path {
-            None => Box::new(io::stdout()),
-            Some(path) => Box::new(append_to(path)?),
+        let output: Output = match &log.to {
+            Destination::Stdout => Box::new(io::stdout()),
+            Destination::File(path) => Box::new(append_to(path)?),
+            Destination::Journald => Box::new(Journal::open()?),
         };
         Self::start(log, output)
     }
@@ -65,13 +90,14 @@ impl FlowLog {
     fn start(log: &Log, output: Output) -> Result<Self> {
         let (items, waiting) = sync_channel(QUEUE);
         let (end, ended) = sync_channel(1);
-        let lost = Arc::new(AtomicU64::new(0));
+        let lost = LostLines::default();
         let writer = Writer {
             output,
             buffer: Vec::new(),
             buffered: 0,
-            lost: Arc::clone(&lost),
+            lost: lost.clone(),
             failing: false,
+            torn: false,
         };
         thread::Builder::new()
             .name("flow-log".into())
@@ -80,22 +106,25 @@ impl FlowLog {
                 end.send(()).ok();
             })
             .context("the flow log's thread")?;
-        Ok(Self(Some(Queue { format: log.flows, path: log.path.clone(), items, lost, ended })))
+        let queue = Queue { format: log.flows, to: log.to.clone(), items, ended };
+        Ok(Self { queue: Some(queue), lost, told: AtomicU64::new(0) })
     }
 
     /// The format of the lines that are wanted.
     #[must_use]
     pub fn format(&self) -> FlowFormat {
-        self.0.as_ref().map_or(FlowFormat::Off, |queue| queue.format)
+        self.queue.as_ref().map_or(FlowFormat::Off, |queue| queue.format)
     }
 
     /// Opens the file anew, as it may have been renamed: lines that are handed in from now on go to the file that then
-    /// has its name. Standard output stays as it is.
+    /// has its name. Standard output and the journal stay as they are.
     ///
     /// # Errors
     /// If the file cannot be opened for appending, or the writer does not keep up; lines go to the old file then.
     pub fn reopen(&self) -> Result<()> {
-        let Some(Queue { path: Some(path), items, .. }) = &self.0 else { return Ok(()) };
+        let Some(Queue { to: Destination::File(path), items, .. }) = &self.queue else {
+            return Ok(());
+        };
         let file = append_to(path)?;
         match items.try_send(Item::Output(Box::new(file))) {
             Ok(()) => Ok(()),
@@ -110,22 +139,29 @@ impl FlowLog {
 
     /// Hands in a line without its line feed; counts it as lost if the writer does not keep up.
     pub fn write(&self, mut line: Vec<u8>) {
-        let Some(queue) = &self.0 else { return };
+        let Some(queue) = &self.queue else { return };
         line.push(b'\n');
         if queue.items.try_send(Item::Line(line)).is_err() {
-            queue.lost.fetch_add(1, Ordering::Relaxed);
+            self.lost.add(1);
         }
     }
 
     /// How many lines were lost since the last call.
     #[must_use]
     pub fn take_lost(&self) -> u64 {
-        self.0.as_ref().map_or(0, |queue| queue.lost.swap(0, Ordering::Relaxed))
+        let lost = self.lost.count();
+        lost - self.told.swap(lost, Ordering::Relaxed)
+    }
+
+    /// Tells how many lines were lost in all.
+    #[must_use]
+    pub fn lost(&self) -> LostLines {
+        self.lost.clone()
     }
 
     /// Ends the log; waits a moment for the last lines, but not for ever: whoever reads them may hang.
     pub fn close(mut self) {
-        if let Some(Queue { items, ended, .. }) = self.0.take() {
+        if let Some(Queue { items, ended, .. }) = self.queue.take() {
             drop(items);
             if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
                 tracing::warn!("the flow log's last lines could not be written in time");
@@ -135,8 +171,13 @@ impl FlowLog {
 }
 
 fn append_to(path: &Path) -> Result<File> {
-    let file = OpenOptions::new().append(true).create(true).open(path);
-    file.with_context(|| format!("flow log {}", path.display()))
+    let context = || format!("flow log {}", path.display());
+    // A FIFO that nobody reads must not hold up whoever opens it; the writer may wait for its reader.
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).custom_flags(libc::O_NONBLOCK);
+    let file = options.open(path).with_context(context)?;
+    fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND)).with_context(context)?;
+    Ok(file)
 }
 
 struct Writer {
@@ -144,9 +185,11 @@ struct Writer {
     buffer: Vec<u8>,
     /// Lines in the buffer.
     buffered: u64,
-    lost: Arc<AtomicU64>,
+    lost: LostLines,
     /// The last write failed.
     failing: bool,
+    /// The last write ended within a line.
+    torn: bool,
 }
 
 impl Writer {
@@ -166,6 +209,7 @@ impl Writer {
             Item::Output(output) => {
                 self.flush();
                 self.output = output;
+                self.torn = false;
             }
         }
     }
@@ -184,11 +228,19 @@ impl Writer {
         if self.buffer.is_empty() {
             return;
         }
-        let written = self.output.write_all(&self.buffer).and_then(|()| self.output.flush());
-        match written {
+        if self.torn {
+            self.buffer.insert(0, b'\n');
+        }
+        let mut written = 0;
+        let result = write(&mut *self.output, &self.buffer, &mut written);
+        let written = &self.buffer[..written];
+        let ends =
+            memchr_iter(b'\n', written).count() - usize::from(self.torn && !written.is_empty());
+        self.torn = written.last().map_or(self.torn, |last| *last != b'\n');
+        match result {
             Ok(()) => self.failing = false,
             Err(error) => {
-                self.lost.fetch_add(self.buffered, Ordering::Relaxed);
+                self.lost.add(self.buffered.saturating_sub(ends as u64));
                 if !self.failing {
                     tracing::error!("the flow log cannot be written: {error}");
                 }
@@ -198,6 +250,19 @@ impl Writer {
         self.buffer.clear();
         self.buffered = 0;
     }
+}
+
+/// Writes all bytes; counts those that are written, also if others are not.
+fn write(output: &mut dyn Write, bytes: &[u8], written: &mut usize) -> io::Result<()> {
+    while *written < bytes.len() {
+        match output.write(&bytes[*written..]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(length) => *written += length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    output.flush()
 }
 
 #[cfg(test)]
@@ -226,7 +291,7 @@ mod tests {
     }
 
     fn appending_to(path: &Path) -> FlowLog {
-        FlowLog::open(&Log { flows: FlowFormat::Json, path: Some(path.into()) }).unwrap()
+        FlowLog::open(&Log { flows: FlowFormat::Json, to: Destination::File(path.into()) }).unwrap()
     }
 
     #[test]
@@ -275,9 +340,53 @@ mod tests {
     fn a_log_without_a_file_has_nothing_to_open_anew() {
         let (_go, log) = gated();
         log.reopen().unwrap();
-        let off = FlowLog::open(&Log { flows: FlowFormat::Off, path: None }).unwrap();
+        let off = FlowLog::open(&Log { flows: FlowFormat::Off, to: Destination::Stdout }).unwrap();
         off.reopen().unwrap();
         assert_eq!((log.format(), off.format()), (FlowFormat::Json, FlowFormat::Off));
+    }
+
+    /// Takes so many bytes, and then none.
+    struct Full(usize, SyncSender<Vec<u8>>);
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let length = bytes.len().min(self.0);
+            if length == 0 {
+                self.0 = usize::MAX;
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.0 -= length;
+            self.1.send(bytes[..length].to_vec()).unwrap();
+            Ok(length)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_disk_that_was_full_spoils_no_later_line() {
+        let (sender, written) = sync_channel(9);
+        let lost = LostLines::default();
+        let output = Box::new(Full(6, sender));
+        let mut writer = Writer {
+            output,
+            buffer: Vec::new(),
+            buffered: 0,
+            lost: lost.clone(),
+            failing: false,
+            torn: false,
+        };
+        writer.add(b"one\n");
+        writer.add(b"two\n");
+        writer.flush();
+        assert_eq!(lost.count(), 1);
+        writer.add(b"three\n");
+        writer.flush();
+        drop(writer);
+        assert_eq!(written.iter().flatten().collect::<Vec<_>>(), b"one\ntw\nthree\n");
+        assert_eq!(lost.count(), 1);
     }
 
     #[test]

@@ -9,7 +9,8 @@ use super::networks::{self, MEMBERS};
 use super::problem::{Fault, Problem};
 use super::table::{Report, Table};
 use super::{
-    Agent, Api, Config, FlowFormat, Interface, Log, Netns, Set, distinct, listeners, value,
+    Agent, Config, Destination, FlowFormat, Interface, Log, Netns, Set, api, distinct, listeners,
+    value,
 };
 
 /// Of the tables whose size can be chosen.
@@ -35,7 +36,7 @@ pub(super) fn read(text: &str) -> Result<Config, Vec<Problem>> {
         sets: sets(&mut report, root),
         api: root
             .table(&mut report, "api")
-            .map(|table| api(&mut report, table))
+            .map(|table| api::read(&mut report, table))
             .unwrap_or_default(),
         log: root
             .table(&mut report, "log")
@@ -119,17 +120,25 @@ fn sets(report: &mut Report, root: Table) -> Vec<Set> {
     sets
 }
 
-fn api(report: &mut Report, table: Table) -> Api {
-    table.check_keys(report, &["socket"], &["lookup_socket", "http"]);
-    Api { socket: table.absolute_path(report, "socket").unwrap_or(Api::default().socket) }
-}
-
 fn log(report: &mut Report, table: Table) -> Log {
-    table.check_keys(report, &["flows", "path"], &[]);
+    table.check_keys(report, &["flows", "path", "to"], &[]);
     let formats = [("json", FlowFormat::Json), ("vpc", FlowFormat::Vpc), ("off", FlowFormat::Off)];
     Log {
         flows: table.choice(report, "flows", &formats).unwrap_or(Log::default().flows),
-        path: table.absolute_path(report, "path"),
+        to: destination(report, table),
+    }
+}
+
+fn destination(report: &mut Report, table: Table) -> Destination {
+    let journald = table.choice(report, "to", &[("stdout", false), ("journald", true)]);
+    let path = table.absolute_path(report, "path");
+    if path.is_some() && journald.is_some() {
+        report.add(table.offset_of("to"), table.path("to"), Fault::PathAndTo);
+    }
+    match path {
+        Some(path) => Destination::File(path),
+        None if journald == Some(true) => Destination::Journald,
+        None => Destination::Stdout,
     }
 }
 

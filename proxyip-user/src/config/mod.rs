@@ -4,6 +4,7 @@
 //! ([`Config::from_arguments`]). Either way the result is complete and checked: the rest of the agent
 //! need not look for contradictions.
 
+mod api;
 mod file;
 mod listeners;
 mod network_file;
@@ -24,10 +25,11 @@ use ipnet::IpNet;
 use proxyip_common::cookie::EPOCH_NS;
 pub use proxyip_common::settings::{Denied, HandOffChoice, Untrusted};
 
+pub use self::api::{Access, Api};
 pub use self::network_file::read_networks;
 pub use self::networks::{NetworkFile, Networks};
 pub use self::problem::{ConfigError, Fault, NetworkFileError, Problem};
-pub use self::value::{PortRange, interface_name, network};
+pub use self::value::{PortRange, interface_name, network, port_ranges};
 
 /// Where kernel programs, maps and links are pinned.
 pub const DEFAULT_PIN_PATH: &str = "/sys/fs/bpf/proxyip";
@@ -160,20 +162,24 @@ impl Listener {
     }
 }
 
-/// `[api]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Api {
-    /// Path of the Unix socket.
-    pub socket: PathBuf,
-}
-
 /// `[log]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// The flow log's format.
     pub flows: FlowFormat,
-    /// The file that the flow log is appended to; `None` is standard output.
-    pub path: Option<PathBuf>,
+    /// Where its lines go.
+    pub to: Destination,
+}
+
+/// Where the flow log's lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// Standard output.
+    Stdout,
+    /// The end of this file.
+    File(PathBuf),
+    /// The systemd journal.
+    Journald,
 }
 
 /// Format of the flow log.
@@ -291,15 +297,9 @@ impl Default for Interface {
     }
 }
 
-impl Default for Api {
-    fn default() -> Self {
-        Self { socket: DEFAULT_SOCKET.into() }
-    }
-}
-
 impl Default for Log {
     fn default() -> Self {
-        Self { flows: FlowFormat::Json, path: None }
+        Self { flows: FlowFormat::Json, to: Destination::Stdout }
     }
 }
 

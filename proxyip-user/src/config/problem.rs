@@ -106,6 +106,21 @@ pub enum Fault {
     NotANamespace(String),
     #[error("{0:?} is not an absolute path")]
     NotAbsolute(String),
+    #[error("{0:?} is not a mode, which has three octal digits, such as \"0660\"")]
+    NotAMode(String),
+    #[error("there is no group {0:?}")]
+    NoSuchGroup(String),
+    #[error("{0:?} is not IP:PORT such as \"127.0.0.1:9811\" or \"[::1]:9811\"")]
+    NotAnEndpoint(String),
+    #[error(
+        "not a loopback address: whoever can reach it could ask for every client; if that is meant, write \
+         http_remote = true"
+    )]
+    NotLoopback,
+    #[error("remove it, or path: the flow log goes to one of the two")]
+    PathAndTo,
+    #[error("must be another path than socket")]
+    SameSocket,
     #[error("another {what} is named {name:?}; names must differ")]
     NameTaken { what: &'static str, name: String },
     #[error("must have at most {0} bytes")]

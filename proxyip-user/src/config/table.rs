@@ -149,6 +149,16 @@ impl<'a, 'i> Table<'a, 'i> {
         })
     }
 
+    /// The boolean of `key`; `None` if absent or reported.
+    pub(super) fn flag(self, report: &mut Report, key: &str) -> Option<bool> {
+        let node = self.node(key)?;
+        let DeValue::Boolean(flag) = node.get_ref() else {
+            self.wrong_type(report, key, node, "a boolean");
+            return None;
+        };
+        Some(*flag)
+    }
+
     /// The integer of `key` if it lies between `least` and `most`; `None` if absent or reported.
     pub(super) fn number(
         self,

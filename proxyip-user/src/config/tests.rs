@@ -41,6 +41,7 @@ cidrs = ["198.51.100.0/24"]
 
 [api]
 socket = "/run/a.sock"
+getsockopt = true
 
 [log]
 flows = "off"
@@ -97,8 +98,8 @@ fn every_key_is_read() {
             name: "office_net-1".into(),
             networks: vec![network("198.51.100.0/24")].into(),
         }],
-        api: Api { socket: "/run/a.sock".into() },
-        log: Log { flows: FlowFormat::Off, path: Some("/var/log/flows".into()) },
+        api: Api { socket: "/run/a.sock".into(), getsockopt: true, ..Api::default() },
+        log: Log { flows: FlowFormat::Off, to: Destination::File("/var/log/flows".into()) },
         agent: Agent {
             pin_path: "/sys/fs/bpf/a".into(),
             max_flows: 1024,
@@ -126,9 +127,40 @@ fn each_mistake_has_its_line_key_and_sentence() {
         ("", "1: listener: at least one [[listener]] is needed"),
         ("listener = 1", "1: listener: must be a list, not an integer"),
         ("x = 1", "1: x: no such key; there are interface, listener, set, api, log, agent"),
-        ("[api]\nhttp = '127.0.0.1:1'", "2: api.http: not supported by this version"),
-        ("[api]\nlookup_socket = '/a'", "2: api.lookup_socket: not supported by this version"),
+        (
+            "[api]\nhttp = 'localhost:1'",
+            "2: api.http: \"localhost:1\" is not IP:PORT such as \"127.0.0.1:9811\" or \"[::1]:9811\"",
+        ),
+        (
+            "[api]\nhttp = '0.0.0.0:1'",
+            "2: api.http: not a loopback address: whoever can reach it could ask for every client; if that is meant, write http_remote = true",
+        ),
+        ("[api]\nhttp_remote = 'yes'", "2: api.http_remote: must be a boolean, not a string"),
+        (
+            "[api]\nsocket_mode = '0888'",
+            "2: api.socket_mode: \"0888\" is not a mode, which has three octal digits, such as \"0660\"",
+        ),
+        (
+            "[api]\nsocket_mode = '1777'",
+            "2: api.socket_mode: \"1777\" is not a mode, which has three octal digits, such as \"0660\"",
+        ),
+        ("[api]\nsocket_mode = 0o660", "2: api.socket_mode: must be a string, not an integer"),
+        (
+            "[api]\nlookup_socket_group = 'no such'",
+            "2: api.lookup_socket_group: there is no group \"no such\"",
+        ),
+        ("[api]\nlookup_socket = 'a'", "2: api.lookup_socket: \"a\" is not an absolute path"),
+        (
+            "[api]\nlookup_socket = '/run/proxyip/api.sock'",
+            "2: api.lookup_socket: must be another path than socket",
+        ),
+        ("[log]\nto = 'syslog'", "2: log.to: \"syslog\" is not one of stdout, journald"),
+        (
+            "[log]\npath = '/a'\nto = 'journald'",
+            "3: log.to: remove it, or path: the flow log goes to one of the two",
+        ),
         ("[api]\nsocket = 'a'", "2: api.socket: \"a\" is not an absolute path"),
+        ("[api]\ngetsockopt = 1", "2: api.getsockopt: must be a boolean, not an integer"),
         ("[log]\nflows = 'xml'", "2: log.flows: \"xml\" is not one of json, vpc, off"),
         ("[log]\nflows = true", "2: log.flows: must be a string, not a boolean"),
         ("[agent]\nmax_flows = 1023", "2: agent.max_flows: must be a number from 1024 to 16777216"),

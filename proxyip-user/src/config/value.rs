@@ -21,6 +21,19 @@ impl PortRange {
     }
 }
 
+/// Ascending ports, neighbours as ranges: `22, 80-82`.
+#[must_use]
+pub fn port_ranges(ports: &[u16]) -> String {
+    let chunks = ports.chunk_by(|a, b| a.checked_add(1) == Some(*b));
+    let ranges: Vec<_> = chunks
+        .map(|chunk| match chunk {
+            [first, .., last] => format!("{first}-{last}"),
+            other => other.iter().map(ToString::to_string).collect(),
+        })
+        .collect();
+    ranges.join(", ")
+}
+
 impl FromStr for PortRange {
     type Err = Fault;
 
@@ -106,4 +119,20 @@ pub(super) fn set_name(text: &str) -> Result<String, Fault> {
 
 pub(super) fn is_glob(text: &str) -> bool {
     text.contains(['*', '?', '['])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbouring_ports_are_ranges() {
+        for (ports, text) in [
+            (&[][..], ""),
+            (&[443], "443"),
+            (&[22, 80, 81, 82, 443, 65534, 65535], "22, 80-82, 443, 65534-65535"),
+        ] {
+            assert_eq!(port_ranges(ports), text);
+        }
+    }
 }

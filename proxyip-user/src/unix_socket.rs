@@ -1,0 +1,120 @@
+//! A Unix socket to answer on.
+
+use std::fs::{self, Permissions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::unistd::chown;
+
+use crate::config::Access;
+
+/// A bound socket; its file goes with it.
+#[derive(Debug)]
+pub(crate) struct UnixSocket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl UnixSocket {
+    /// Binds `path`, whose directory is made if it does not exist, for those who have `access`. A socket that nobody
+    /// answers on, as a killed agent leaves it, is replaced.
+    ///
+    /// # Errors
+    /// If somebody answers there, something else is there, or it cannot be bound.
+    pub(crate) fn bind(path: &Path, access: Access) -> Result<Self> {
+        let context = || format!("cannot bind the socket {}", path.display());
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory).with_context(context)?;
+        }
+        remove_stale(path).with_context(context)?;
+        let listener = UnixListener::bind(path).with_context(context)?;
+        let socket = Self { listener, path: path.into() };
+        chown(path, None, access.group).with_context(context)?;
+        fs::set_permissions(path, Permissions::from_mode(access.mode)).with_context(context)?;
+        socket.listener.set_nonblocking(true).with_context(context)?;
+        Ok(socket)
+    }
+
+    /// The socket for tokio, in whose runtime this must be called.
+    pub(crate) fn listener(&self) -> Result<tokio::net::UnixListener> {
+        Ok(tokio::net::UnixListener::from_std(self.try_clone()?)?)
+    }
+
+    /// The socket once more; it does not block.
+    pub(crate) fn try_clone(&self) -> Result<UnixListener> {
+        Ok(self.listener.try_clone()?)
+    }
+}
+
+impl Drop for UnixSocket {
+    fn drop(&mut self) {
+        // Best effort: a file that stays is replaced by the next agent.
+        fs::remove_file(&self.path).ok();
+    }
+}
+
+fn remove_stale(path: &Path) -> Result<()> {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
+    if !metadata.file_type().is_socket() {
+        bail!("there is a file that is no socket");
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => bail!("another agent answers on it"),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).context("a stale socket is in the way")
+        }
+        Err(error) => Err(error).context("a socket is in the way"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bind(path: &Path) -> Result<UnixSocket> {
+        UnixSocket::bind(path, Access::default())
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("made/api.sock");
+        let socket = bind(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+        // As a killed agent leaves it: the descriptor closed, the file in place.
+        fs::rename(&path, directory.path().join("kept")).unwrap();
+        drop(socket);
+        fs::rename(directory.path().join("kept"), &path).unwrap();
+        drop(bind(&path).unwrap());
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn mode_and_group_are_as_asked_for() {
+        use std::os::unix::fs::MetadataExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lookup.sock");
+        let group = Some(nix::unistd::getegid());
+        let _socket = UnixSocket::bind(&path, Access { mode: 0o606, group }).unwrap();
+        let metadata = fs::metadata(&path).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o606);
+        assert_eq!(Some(metadata.gid()), group.map(nix::unistd::Gid::as_raw));
+    }
+
+    #[test]
+    fn a_living_socket_or_another_file_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("api.sock");
+        let living = bind(&path).unwrap();
+        let error = bind(&path).unwrap_err();
+        assert!(format!("{error:#}").ends_with("another agent answers on it"), "{error:#}");
+        drop(living);
+        fs::write(&path, "precious").unwrap();
+        let error = bind(&path).unwrap_err();
+        assert!(format!("{error:#}").contains(path.to_str().unwrap()), "{error:#}");
+        assert_eq!(fs::read(&path).unwrap(), b"precious");
+    }
+}
