@@ -75,6 +75,12 @@ impl AgentLock {
     }
 }
 
+/// The process that has the lock of `pin_path`, as far as it can be seen from here. Takes and makes nothing.
+#[must_use]
+pub fn holder_of(pin_path: &Path) -> Option<u32> {
+    find_holder(&File::open(pin_path).ok()?)
+}
+
 /// Whether an open directory is the one that `path` leads to.
 fn is_still(directory: &File, path: &Path) -> bool {
     let identity = |metadata: Metadata| (metadata.dev(), metadata.ino());
@@ -112,7 +118,9 @@ mod tests {
             panic!("taken twice")
         };
         assert_eq!(pid, Some(std::process::id()));
+        assert_eq!(holder_of(&path), pid);
         drop(first);
+        assert_eq!(holder_of(&path), None);
         AgentLock::take(&path).unwrap();
         assert!(!path.exists());
     }

@@ -9,10 +9,12 @@ use anyhow::{Context, Result, bail};
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::tc::TcAttachOptions;
 use aya::programs::{
-    CgroupAttachMode, CgroupSockAddr, LinkOrder, SchedClassifier, SockOps, TcAttachType,
+    CgroupAttachMode, CgroupSockAddr, CgroupSockopt, LinkOrder, SchedClassifier, SockOps,
+    TcAttachType,
 };
 use aya::sys::SyscallError;
 
+use super::cgroup_link;
 use super::filters::Place;
 use super::pins::{self, link_directory};
 
@@ -102,6 +104,14 @@ impl Links {
         replace(program.take_link(id)?.try_into()?, &pin)
     }
 
+    /// Attaches to the root of the cgroup hierarchy.
+    pub(super) fn getsockopt(&mut self, program: &mut CgroupSockopt, cgroup: &File) -> Result<()> {
+        let pin = self.want("getsockopt");
+        let link = cgroup_link::attach_getsockopt(program.fd()?, cgroup)
+            .context("the getsockopt program cannot be attached")?;
+        put_in_place(&pin, |new| Ok(cgroup_link::pin(&link, new)?))
+    }
+
     /// What an agent before this one attached and this one does not want.
     pub(super) fn others(&self) -> Result<Vec<PathBuf>> {
         let mut pins = pins::list(&self.directory)?;
@@ -147,9 +157,14 @@ fn link(
 /// Pins a new link in the place of an old one. For a moment both are attached, and none never: these
 /// programs may run twice for the same socket, but must not miss one.
 fn replace(link: FdLink, pin: &Path) -> Result<()> {
+    put_in_place(pin, |new| Ok(link.pin(new).map(|_| ())?))
+}
+
+/// Likewise; `pin_new` pins the new link.
+fn put_in_place(pin: &Path, pin_new: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let new = pins::successor(pin);
     pins::discard(&new)?;
-    link.pin(&new).with_context(|| format!("{} cannot be pinned", new.display()))?;
+    pin_new(&new).with_context(|| format!("{} cannot be pinned", new.display()))?;
     pins::discard(pin)?;
     fs::rename(&new, pin).with_context(|| format!("{} cannot be pinned", pin.display()))
 }

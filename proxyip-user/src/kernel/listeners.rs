@@ -10,6 +10,7 @@ use proxyip_common::settings::{Denied, ListenerSettings};
 
 use super::clock::nanoseconds;
 use super::maps::{PerCpu, open, sum};
+use super::partial_headers::refused_by_agent;
 use super::pod::Raw;
 use crate::config::{Listener, Unknown};
 
@@ -20,6 +21,8 @@ type Settings = Array<MapData, Raw<ListenerSettings>>;
 pub struct ListenerMap {
     settings: Arc<Settings>,
     counters: Arc<PerCpu>,
+    /// By listener and hand-off.
+    refused_by_agent: Arc<Array<MapData, u64>>,
 }
 
 /// Connections of one listener, by hand-off; each was counted when its header had been read.
@@ -31,13 +34,22 @@ pub struct ListenerCounts {
     pub observe: u64,
     /// Translate, by reason.
     pub translate: Vec<(Reason, u64)>,
+    /// Those whose client is denied: reset, dropped or marked.
+    pub denied: u64,
+    /// Those of trusted sources that began without a header.
+    pub headerless: u64,
 }
 
 impl ListenerMap {
-    pub(super) fn open(pin_path: &Path) -> Result<Self> {
+    /// Opens the maps that an agent has pinned there.
+    ///
+    /// # Errors
+    /// If there are none.
+    pub fn open(pin_path: &Path) -> Result<Self> {
         Ok(Self {
             settings: Arc::new(open(pin_path, "LISTENERS")?),
             counters: Arc::new(open(pin_path, "LISTENER_COUNTERS")?),
+            refused_by_agent: Arc::new(open(pin_path, "REFUSED_BY_AGENT")?),
         })
     }
 
@@ -54,6 +66,8 @@ impl ListenerMap {
             accept: self.counter(listener, per_listener::ACCEPT)?,
             observe: self.counter(listener, per_listener::OBSERVE)?,
             translate: translate.collect::<Result<_>>()?,
+            denied: self.counter(listener, per_listener::DENIED)?,
+            headerless: self.counter(listener, per_listener::HEADERLESS)?,
         })
     }
 
@@ -91,10 +105,13 @@ impl ListenerMap {
     pub(super) fn headers(&self, listener: u16) -> Result<u64> {
         let counts = self.counts(listener)?;
         let translate: u64 = counts.translate.iter().map(|(_, count)| count).sum();
-        Ok(counts.accept
-            + counts.observe
-            + translate
-            + self.counter(listener, per_listener::DENIED)?)
+        Ok(counts.accept + counts.observe + translate + counts.denied)
+    }
+
+    /// Connections with this hand-off that the agent has refused.
+    pub(super) fn refused_by_agent(&self, listener: u16, hand_off: u8) -> Result<u64> {
+        let count = self.refused_by_agent.get(&refused_by_agent(listener, hand_off), 0);
+        count.context("the counters cannot be read")
     }
 
     /// One of [`per_listener`].

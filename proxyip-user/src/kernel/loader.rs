@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 use aya::maps::{Array, MapData, MapInfo};
-use aya::programs::{CgroupSockAddr, SchedClassifier, SockOps, SocketFilter};
+use aya::programs::{CgroupSockAddr, CgroupSockopt, SchedClassifier, SockOps, SocketFilter};
 use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
@@ -12,10 +12,13 @@ use proxyip_common::settings::{MAX_NAMESPACES, NamespaceSettings};
 
 use super::capability::Capability;
 use super::links::{Direction, Links};
+use super::lookups::Lookups;
 use super::pins::map_directory;
 use super::pod::Raw;
 use super::watcher::Watcher;
-use super::{EGRESS, GETPEERNAME, INGRESS, INGRESS_BASIC, SET, SOCK_OPS, object};
+use super::{
+    EGRESS, GETPEERNAME, GETSOCKOPT, INGRESS, INGRESS_BASIC, LOOKUP, SET, SOCK_OPS, object,
+};
 use crate::config::{Agent, KernelLog};
 
 /// The maps that outlive the agent.
@@ -45,6 +48,7 @@ const PINNED: &[&str] = &[
     "DROPS_BY_AGENT",
     "LEFT_TO_KERNEL",
     "LISTENER_COUNTERS",
+    "REFUSED_BY_AGENT",
 ];
 
 /// Loads instances of the kernel object.
@@ -61,8 +65,8 @@ impl Loader {
         Ok(Self { agent: agent.clone(), capability: capability.clone(), object, log })
     }
 
-    /// An instance whose programs on sockets are loaded.
-    pub(super) fn sockets(&self) -> Result<Ebpf> {
+    /// An instance whose programs on sockets are loaded, with that for `getsockopt()` if it is wanted.
+    pub(super) fn sockets(&self, getsockopt: bool) -> Result<Ebpf> {
         let mut ebpf = self.load(0, 0)?;
         self.compare_sizes();
         // All programs are loaded before any map is taken out of the object: they need its descriptors.
@@ -71,6 +75,10 @@ impl Loader {
         for name in GETPEERNAME {
             let program: &mut CgroupSockAddr = program_of(&mut ebpf, name)?;
             program.load().context("the getpeername program is refused by the kernel")?;
+        }
+        if getsockopt {
+            let program: &mut CgroupSockopt = program_of(&mut ebpf, GETSOCKOPT)?;
+            program.load().context("the getsockopt program is refused by the kernel")?;
         }
         Ok(ebpf)
     }
@@ -111,6 +119,14 @@ impl Loader {
         let program: &mut SocketFilter = program_of(&mut ebpf, SET)?;
         program.load().context("the program for named sets is refused by the kernel")?;
         Ok(ebpf)
+    }
+
+    /// The program for many lookups at once.
+    pub(super) fn lookups(&self) -> Result<Lookups> {
+        let mut ebpf = self.load(0, 0)?;
+        let program: &mut SchedClassifier = program_of(&mut ebpf, LOOKUP)?;
+        program.load().context("the program for lookups is refused by the kernel")?;
+        Ok(Lookups::new(ebpf))
     }
 
     /// An instance whose programs use entry `namespace` of `NAMESPACES` and entry `set` of `SETS`.

@@ -1,16 +1,20 @@
 //! Reading the flow table and the counters.
 
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use aya::{Ebpf, Pod};
 use proxyip_common::address::{Local, Peer};
 use proxyip_common::counter::{Counter, DropReason, Reason};
 use proxyip_common::flow::{FlowKey, FlowRecord};
+use proxyip_common::lookup::SLOTS;
 
+use super::buckets::{Buckets, Chunk, Cursor};
+use super::lookups::{Lookups, WORTH};
 use super::pins::map_directory;
 use super::pod::Raw;
 
@@ -18,13 +22,41 @@ use super::pod::Raw;
 #[derive(Clone, Debug)]
 pub struct FlowMap {
     map: Arc<HashMap<MapData, Raw<FlowKey>, Raw<FlowRecord>>>,
+    buckets: Arc<Buckets<Raw<FlowKey>, Raw<FlowRecord>>>,
+    capacity: u32,
     /// Cookies of the namespaces that the agent serves.
     namespaces: Arc<[u64]>,
+    lookups: Lookups,
+}
+
+/// A part of the flow table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowChunk {
+    /// Established flows.
+    pub flows: Vec<(FlowKey, FlowRecord)>,
+    /// Where to go on; `None` at the table's end.
+    pub next: Option<Cursor>,
 }
 
 impl FlowMap {
-    pub(super) fn new(ebpf: &mut Ebpf, namespaces: Vec<u64>) -> Result<Self> {
-        Ok(Self { map: Arc::new(take(ebpf, "FLOWS")?), namespaces: namespaces.into() })
+    pub(super) fn new(ebpf: &mut Ebpf, namespaces: Vec<u64>, lookups: Lookups) -> Result<Self> {
+        let map = ebpf.map("FLOWS").context("the kernel object has no map FLOWS")?;
+        let Map::LruHashMap(data) = map else { bail!("map FLOWS is of another kind") };
+        let buckets = Buckets::new(data.fd().as_fd())?;
+        let capacity = data.info()?.max_entries();
+        Ok(Self {
+            buckets: Arc::new(buckets),
+            capacity,
+            map: Arc::new(take(ebpf, "FLOWS")?),
+            namespaces: namespaces.into(),
+            lookups,
+        })
+    }
+
+    /// How many entries it can have.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        self.capacity.into()
     }
 
     /// The established flow of this 4-tuple, in whichever namespace has it.
@@ -47,13 +79,48 @@ impl FlowMap {
         Ok(None)
     }
 
+    /// The clients of these peers' and local ends, as [`FlowMap::get`] finds them.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn clients(&self, ends: &[(SocketAddr, SocketAddr)]) -> Result<Vec<Option<SocketAddr>>> {
+        if ends.len() < WORTH {
+            let client = |record: FlowRecord| record.client.0.to_socket_addr();
+            let get = |(peer, local): &(SocketAddr, SocketAddr)| {
+                Ok(self.get(*peer, *local)?.map(|(_, record)| client(record)))
+            };
+            return ends.iter().map(get).collect();
+        }
+        let mut clients = vec![None; ends.len()];
+        for namespace in self.namespaces.iter() {
+            for (ends, clients) in ends.chunks(SLOTS).zip(clients.chunks_mut(SLOTS)) {
+                let found = self.lookups.clients(*namespace, ends)?;
+                for (client, found) in clients.iter_mut().zip(found) {
+                    *client = client.or(found);
+                }
+            }
+        }
+        Ok(clients)
+    }
+
+    /// The established flows among about `about` entries from `from` on. Flows that stay in the table come once,
+    /// whatever else comes and goes.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn chunk(&self, from: Cursor, about: usize) -> Result<FlowChunk> {
+        let Chunk { keys, values, next } =
+            self.buckets.read(from, about).context("the flow table cannot be read")?;
+        let entries = keys.into_iter().zip(values).map(|(Raw(key), Raw(record))| (key, record));
+        let flows = entries.filter(|(_, record)| record.established_ns != 0).collect();
+        Ok(FlowChunk { flows, next })
+    }
+
     /// All established flows.
-    pub fn all(&self) -> impl Iterator<Item = Result<(FlowKey, FlowRecord)>> {
-        self.map.iter().filter_map(|entry| match entry {
+    pub(super) fn all(&self) -> impl Iterator<Item = Result<(FlowKey, FlowRecord)>> {
+        self.buckets.entries().filter_map(|entry| match entry {
             Ok((_, Raw(record))) if record.established_ns == 0 => None,
             Ok((Raw(key), Raw(record))) => Some(Ok((key, record))),
-            // Closed between finding the key and reading the value.
-            Err(MapError::KeyNotFound) => None,
             Err(error) => Some(Err(error).context("the flow table cannot be read")),
         })
     }

@@ -4,7 +4,9 @@
 //! One instance of the programs on interfaces is loaded for each network namespace, because their settings
 //! are those of the namespace; the programs on sockets are loaded once. All instances share the pinned maps.
 
+mod buckets;
 mod capability;
+mod cgroup_link;
 mod clock;
 mod control;
 mod destroy;
@@ -16,6 +18,7 @@ mod guard;
 mod links;
 mod listeners;
 mod loader;
+mod lookups;
 mod maintenance;
 mod maps;
 mod mistakes;
@@ -23,11 +26,13 @@ mod namespace;
 mod netstat;
 mod networks;
 pub mod object;
+mod outcomes;
 mod partial_headers;
 mod pins;
 mod places;
 pub mod pod;
 mod ports;
+pub mod preflight;
 mod reasons;
 mod reset;
 mod routes;
@@ -50,6 +55,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::{Sender, channel};
 
+pub use self::buckets::Cursor;
 use self::capability::Capability;
 pub use self::control::Control;
 pub use self::drain::detach;
@@ -60,9 +66,10 @@ use self::links::{Direction, Links, root_cgroup};
 pub use self::listeners::{ListenerCounts, ListenerMap};
 use self::loader::{Instance, Loader, program_of};
 pub use self::maintenance::Maintenance;
-pub use self::maps::{CounterMap, FlowMap};
+pub use self::maps::{CounterMap, FlowChunk, FlowMap};
 use self::mistakes::Mistakes;
 use self::namespace::Namespace;
+pub use self::outcomes::{Latency, Outcome};
 use self::partial_headers::PartialHeaders;
 use self::ports::Retired;
 use self::reasons::Reasons;
@@ -80,8 +87,12 @@ const INGRESS_BASIC: &str = "proxyip_ingress_basic";
 const EGRESS: &str = "proxyip_egress";
 /// For rules of iptables.
 const SET: &str = "proxyip_set";
+/// For many lookups at once.
+const LOOKUP: &str = "proxyip_lookup";
 const SOCK_OPS: &str = "proxyip_sockops";
 const GETPEERNAME: [&str; 2] = ["proxyip_getpeername4", "proxyip_getpeername6"];
+/// Runs for every `getsockopt()` of the host, so that it is loaded only if it is wanted.
+const GETSOCKOPT: &str = "proxyip_getsockopt";
 
 /// Everything loaded, attached and pinned.
 pub struct Kernel {
@@ -107,7 +118,8 @@ impl Kernel {
         let cookies: Vec<_> = namespaces.iter().map(|one| one.cookie).collect();
         let cgroup = root_cgroup()?;
         let loader = Loader::new(&config.agent, &capability, log)?;
-        let mut sockets = loader.sockets()?;
+        let lookups = loader.lookups()?;
+        let mut sockets = loader.sockets(config.api.getsockopt)?;
         let load = |one: &Served| {
             one.namespace.run(|| loader.interfaces(&mut sockets, one.cookie, &cookies))
         };
@@ -119,7 +131,7 @@ impl Kernel {
         let retired = Retired::default();
         let indexes = namespaces.iter().zip(&instances);
         let indexes = indexes.map(|(one, instance)| (one.netns.clone(), instance.index)).collect();
-        let flows = FlowMap::new(&mut sockets, cookies)?;
+        let flows = FlowMap::new(&mut sockets, cookies, lookups)?;
         let control = Control::start(
             Guard::open(pin_path, retired.clone())?,
             config,
@@ -134,6 +146,9 @@ impl Kernel {
         links.sock_ops(program_of(&mut sockets, SOCK_OPS)?, &cgroup)?;
         for name in GETPEERNAME {
             links.getpeername(program_of(&mut sockets, name)?, name, &cgroup)?;
+        }
+        if config.api.getsockopt {
+            links.getsockopt(program_of(&mut sockets, GETSOCKOPT)?, &cgroup)?;
         }
         let entrances = entrances(&namespaces)?;
         let (failed, failures) = channel(1);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use aya::maps::{Array, MapData, MapError};
-use proxyip_common::counter::DropReason;
+use proxyip_common::counter::{DropReason, per_listener};
 use proxyip_common::event::{Event, EventKind};
 use proxyip_common::flow::{FlowKey, FlowRecord, HandOff};
 use proxyip_common::partial::{HeaderBytes, PartialHeader};
@@ -40,6 +40,8 @@ pub(super) struct PartialHeaders {
     table: Table<PartialHeader>,
     bytes: Table<HeaderBytes>,
     flows: Table<FlowRecord>,
+    /// By reason, and by listener and hand-off.
+    drops: Array<MapData, u64>,
     refused: Array<MapData, u64>,
     current: Current,
     /// With their cookies.
@@ -57,7 +59,8 @@ impl PartialHeaders {
             table: open(pin_path, "PARTIAL_HEADERS")?,
             bytes: open(pin_path, "HEADER_BYTES")?,
             flows: open(pin_path, "FLOWS")?,
-            refused: open(pin_path, "DROPS_BY_AGENT")?,
+            drops: open(pin_path, "DROPS_BY_AGENT")?,
+            refused: open(pin_path, "REFUSED_BY_AGENT")?,
             current,
             namespaces,
         })
@@ -85,7 +88,7 @@ impl PartialHeaders {
             if self.is_over(&key, &header) {
                 self.remove(&key, &header)?;
             } else if self.refuse(&key, &header)? {
-                self.count()?;
+                self.count(&header)?;
                 tell(&refusal(key, &header, now_ns));
                 ended.push((key, header));
             }
@@ -131,11 +134,21 @@ impl PartialHeaders {
         }
     }
 
-    fn count(&mut self) -> Result<()> {
-        let reason = DropReason::HeaderTimeout as u32;
-        let count = self.refused.get(&reason, 0).context("the counters cannot be read")?;
-        self.refused.set(reason, count + 1, 0).context("the counters cannot be written")
+    fn count(&mut self, header: &PartialHeader) -> Result<()> {
+        increment(&mut self.drops, DropReason::HeaderTimeout as u32)?;
+        increment(&mut self.refused, refused_by_agent(header.listener, header.hand_off))
     }
+}
+
+/// The counter of connections of this listener and hand-off that the agent has refused.
+pub(super) fn refused_by_agent(listener: u16, hand_off: u8) -> u32 {
+    let hand_off = hand_off.min(per_listener::HAND_OFFS - 1);
+    u32::from(listener) * u32::from(per_listener::HAND_OFFS) + u32::from(hand_off)
+}
+
+fn increment(counters: &mut Array<MapData, u64>, index: u32) -> Result<()> {
+    let count = counters.get(&index, 0).context("the counters cannot be read")?;
+    counters.set(index, count + 1, 0).context("the counters cannot be written")
 }
 
 /// Ends connections whose headers have begun, at their peers' ends and in the kernel.

@@ -11,7 +11,7 @@ use super::filters::{self, Place};
 use super::links::Direction;
 
 /// Maps of another layout are not adopted: raise this whenever a type in them changes.
-const LAYOUT: u32 = 4;
+const LAYOUT: u32 = 5;
 
 /// What the directories of maps are called, before the number of their layout.
 const MAPS: &str = "maps-";

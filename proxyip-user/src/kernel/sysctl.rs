@@ -51,6 +51,22 @@ pub(super) fn fin_timeout() -> Result<u64> {
     required("ipv4/tcp_fin_timeout")
 }
 
+/// `net.ipv4.tcp_synack_retries`.
+///
+/// # Errors
+/// If it cannot be read.
+pub(super) fn synack_retries() -> Result<u64> {
+    required("ipv4/tcp_synack_retries")
+}
+
+/// `net.core.bpf_jit_enable`; `None` where it does not show, as in any namespace but the first.
+///
+/// # Errors
+/// If it cannot be read.
+pub(super) fn jit() -> Result<Option<u64>> {
+    optional("core/bpf_jit_enable")
+}
+
 /// The initial window of a socket with this receive buffer: the kernel takes half of it for payload
 /// (`TCP_DEFAULT_SCALING_RATIO`).
 fn window(buffer: u64) -> u16 {

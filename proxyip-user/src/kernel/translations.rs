@@ -4,6 +4,7 @@
 //! kernel programs know when the socket is gone; when the rest is over only time can tell.
 
 use std::collections::BTreeSet;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -14,11 +15,15 @@ use aya::maps::{HashMap, MapData, MapError};
 use proxyip_common::flow::{FlowKey, Translation};
 use tokio::sync::mpsc::Sender;
 
+use super::buckets::Buckets;
 use super::clock::now_ns;
 use super::maps::{open, remove};
+use super::pins::map_directory;
 use super::pod::Raw;
 use super::ports::{Ports, Retired};
 use super::watcher::Seen;
+
+const UNREADABLE: &str = "the translated connections cannot be read";
 
 type Table = HashMap<MapData, Raw<FlowKey>, Raw<Translation>>;
 
@@ -33,18 +38,33 @@ const OPENING: Duration = Duration::from_mins(5);
 
 /// The table, to be read.
 #[derive(Clone, Debug)]
-pub struct TranslationMap(Arc<Table>);
+pub struct TranslationMap {
+    buckets: Arc<Buckets<Raw<FlowKey>, Raw<Translation>>>,
+    capacity: u32,
+}
 
 impl TranslationMap {
     pub(super) fn open(pin_path: &Path) -> Result<Self> {
-        Ok(Self(Arc::new(open(pin_path, "TRANSLATIONS")?)))
+        let pin = map_directory(pin_path).join("TRANSLATIONS");
+        let context = || format!("{} cannot be opened", pin.display());
+        let map = MapData::from_pin(&pin).with_context(context)?;
+        let capacity = map.info().with_context(context)?.max_entries();
+        let buckets = Buckets::new(map.fd().as_fd()).with_context(context)?;
+        Ok(Self { buckets: Arc::new(buckets), capacity })
+    }
+
+    /// How many entries it can have.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        self.capacity.into()
     }
 
     /// The connections that are translated now.
     pub fn living(&self) -> impl Iterator<Item = Result<FlowKey>> {
-        entries(&self.0).filter_map(|entry| match entry {
-            Ok((_, translation)) if translation.state == Translation::CLOSED => None,
-            entry => Some(entry.map(|(key, _)| key)),
+        self.buckets.entries().filter_map(|entry| match entry {
+            Ok((_, Raw(translation))) if translation.state == Translation::CLOSED => None,
+            Ok((Raw(key), _)) => Some(Ok(key)),
+            Err(error) => Some(Err(error).context(UNREADABLE)),
         })
     }
 
@@ -62,7 +82,7 @@ fn entries(table: &Table) -> impl Iterator<Item = Result<(FlowKey, Translation)>
         Ok((Raw(key), Raw(translation))) => Some(Ok((key, translation))),
         // Removed between finding the key and reading the value.
         Err(MapError::KeyNotFound) => None,
-        Err(error) => Some(Err(error).context("the translated connections cannot be read")),
+        Err(error) => Some(Err(error).context(UNREADABLE)),
     })
 }
 

@@ -1,0 +1,79 @@
+//! What became of a listener's connections, and how long their headers took.
+
+use anyhow::Result;
+use proxyip_common::counter::per_listener;
+use proxyip_common::flow::HandOff;
+use proxyip_common::latency::{BUCKETS, bound_ms};
+use proxyip_common::verdict::Verdict;
+
+use super::listeners::ListenerMap;
+
+/// Connections of one kind, as [`per_listener::OUTCOMES`] counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// `None` if the connection was refused before that was decided.
+    pub hand_off: Option<HandOff>,
+    /// Version of the PROXY header, 1 or 2; `None` if it was refused before a good one was read.
+    pub version: Option<u8>,
+    /// What became of them.
+    pub verdict: Verdict,
+    /// How many, since the pins were made; not 0.
+    pub count: u64,
+}
+
+/// How long headers took, as [`per_listener::LATENCY`] counts them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Latency {
+    /// Upper bounds in milliseconds, ascending, the last one `None`; and how many headers took so long, but longer than
+    /// the bound before.
+    pub buckets: Vec<(Option<u64>, u64)>,
+    /// The sum of their times in milliseconds.
+    pub sum_ms: u64,
+    /// How many there are in all.
+    pub count: u64,
+}
+
+impl ListenerMap {
+    /// What became of this listener's connections.
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    pub fn outcomes(&self, listener: u16) -> Result<Vec<Outcome>> {
+        let mut outcomes = Vec::new();
+        for (hand_off, version, verdict) in kinds() {
+            let index = per_listener::outcome(hand_off, version, verdict);
+            let mut count = self.counter(listener, index)?;
+            if version == 0 && verdict == Verdict::Reset {
+                count += self.refused_by_agent(listener, hand_off)?;
+            }
+            if count > 0 {
+                let hand_off = HandOff::from_u8(hand_off);
+                let version = (version != 0).then_some(version);
+                outcomes.push(Outcome { hand_off, version, verdict, count });
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// How long this listener's headers took.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn header_latency(&self, listener: u16) -> Result<Latency> {
+        let buckets = (0..BUCKETS).map(|bucket| {
+            Ok((bound_ms(bucket), self.counter(listener, per_listener::LATENCY + bucket)?))
+        });
+        let buckets = buckets.collect::<Result<Vec<_>>>()?;
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        let sum_ms = self.counter(listener, per_listener::LATENCY_SUM)?;
+        Ok(Latency { buckets, sum_ms, count })
+    }
+}
+
+/// Hand-off, version and verdict of every kind of connection that is counted.
+fn kinds() -> impl Iterator<Item = (u8, u8, Verdict)> {
+    (0..per_listener::HAND_OFFS).flat_map(|hand_off| {
+        (0..per_listener::VERSIONS)
+            .flat_map(move |version| Verdict::ALL.map(|verdict| (hand_off, version, verdict)))
+    })
+}
