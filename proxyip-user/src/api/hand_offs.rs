@@ -5,29 +5,34 @@ use std::borrow::Cow;
 use proxyip_common::counter::Reason;
 use proxyip_common::flow::HandOff;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::config::{HandOffChoice, Netns};
 use crate::kernel::{ListenerCounts, Obstacle};
 
 /// What a new connection gets, if the application listens with an ordinary socket.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NewConnections {
     /// `accept`, `translate` or `observe`.
+    #[schema(value_type = String, example = "accept")]
     pub hand_off: Cow<'static, str>,
     /// A sentence.
     pub why: String,
 }
 
 /// Connections of one kind, since the pins were made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Connections {
     /// `accept`, `translate` or `observe`.
+    #[schema(value_type = String, example = "accept")]
     pub hand_off: Cow<'static, str>,
     /// The label of the [`Reason`] for which they were translated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "mptcp")]
     pub reason: Option<Cow<'static, str>>,
     /// The reason for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub sentence: Option<Cow<'static, str>>,
     /// How many.
     pub count: u64,
@@ -119,6 +124,7 @@ mod tests {
             accept: 0,
             observe: 2,
             translate: vec![(Reason::Mptcp, 5), (Reason::TimeWait, 0)],
+            ..ListenerCounts::default()
         };
         let told: Vec<_> = Connections::of(&counts)
             .into_iter()

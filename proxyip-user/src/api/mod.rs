@@ -1,41 +1,50 @@
-//! HTTP/1.1 with JSON over a Unix socket.
+//! What a running agent answers: HTTP/1.1 with JSON on a Unix socket and a TCP address, and the line protocol.
 
 mod acl;
-mod flow_stream;
+pub mod clients;
+mod descriptors;
+mod failure;
 pub mod hand_offs;
-mod socket;
+mod limits;
+mod line_protocol;
+mod lookup;
+mod metrics;
+mod openapi;
+mod page;
+pub mod pages;
+mod room;
+mod server;
+mod sockets;
 mod source;
 pub mod status;
 #[cfg(test)]
 mod tests;
 
 use std::convert::Infallible;
-use std::fmt::Display;
 use std::future::{Ready, ready};
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Result, bail};
-use axum::extract::{Query, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
-use proxyip_common::address::Endpoint;
+use anyhow::Result;
+use axum::extract::State;
+use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
+use axum::{Json, Router, middleware};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
-use tokio::time::sleep;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
 
-pub use self::socket::Socket;
+pub use self::failure::ErrorJson;
+use self::failure::{Failure, fail};
+use self::limits::Limits;
+pub use self::sockets::Sockets;
 pub use self::source::Source;
+use self::status::{ListenersJson, Status};
 use crate::acl::Acl;
-use crate::active::Current;
+use crate::active::{Active, Current};
+use crate::flow_log::LostLines;
 use crate::flows::Flows;
-
-/// How long a lookup waits for a new flow's TLVs, and how often it looks.
-const TLV_PATIENCE: Duration = Duration::from_millis(100);
-const TLV_PERIOD: Duration = Duration::from_millis(5);
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -44,126 +53,202 @@ pub struct Shared {
     acl: Arc<dyn Acl>,
     flows: Arc<Flows>,
     current: Current,
-}
-
-/// Every answer that is not the one asked for.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct ErrorJson {
-    /// A sentence.
-    pub error: String,
+    lost_lines: LostLines,
+    started: Instant,
+    limits: Limits,
 }
 
 impl Shared {
-    /// Reads from `source` and `flows`, asks and changes `acl`; tells of `current`.
+    /// Reads from `source` and `flows`, asks and changes `acl`; tells of `current` and `lost_lines`.
     #[must_use]
-    pub fn new(source: impl Source, acl: impl Acl, flows: Arc<Flows>, current: Current) -> Self {
-        Self { source: Arc::new(source), acl: Arc::new(acl), flows, current }
+    pub fn new(
+        source: impl Source,
+        acl: impl Acl,
+        flows: Arc<Flows>,
+        current: Current,
+        lost_lines: LostLines,
+    ) -> Self {
+        Self {
+            source: Arc::new(source),
+            acl: Arc::new(acl),
+            flows,
+            current,
+            lost_lines,
+            started: Instant::now(),
+            limits: Limits::new(),
+        }
     }
 
-    /// Runs `read` where it may block: maps are read by system calls, one per entry.
+    /// The same for another socket.
+    fn apart(&self) -> Self {
+        Self { limits: Limits::new(), ..self.clone() }
+    }
+
+    /// Runs `work` where it may take its time: maps are read by system calls, and tables may be large.
     async fn blocking<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Self) -> Result<T> + Send + 'static,
-    ) -> Result<T, Response> {
+        work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+    ) -> Result<T, Failure> {
         let shared = self.clone();
-        match tokio::task::spawn_blocking(move || read(&shared)).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(fail(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}"))),
+        let permit = self.limits.work().await?;
+        let work = move || {
+            let _permit = permit;
+            work(&shared)
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(result) => Ok(result?),
             Err(error) => Err(fail(StatusCode::INTERNAL_SERVER_ERROR, error)),
         }
     }
+
+    /// Answers with what `work` makes. It may be long: see [`pages::send`].
+    async fn answer(
+        &self,
+        content_type: &'static str,
+        work: impl FnOnce(&Self) -> Result<Vec<u8>, Failure> + Send + 'static,
+    ) -> Result<Response, Failure> {
+        let permit = self.limits.page().await?;
+        let bytes = self.blocking(move |shared| Ok(work(shared))).await??;
+        Ok(pages::send(content_type, bytes, permit))
+    }
+
+    /// The same as JSON.
+    async fn json<T: Serialize>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<Response, Failure> {
+        let work = |shared: &Self| serde_json::to_vec(&work(shared)?).map_err(Failure::from_json);
+        self.answer(pages::JSON, work).await
+    }
+
+    fn active(&self) -> Arc<Active> {
+        Arc::clone(&self.current.borrow())
+    }
+
+    /// The place of the listener with this name.
+    fn place_of(&self, name: &str) -> Result<u16, Failure> {
+        let active = self.active();
+        let named = active.named(name).map(|(place, _)| place);
+        named.ok_or_else(|| fail(StatusCode::NOT_FOUND, format!("there is no listener {name:?}")))
+    }
 }
 
-/// Answers requests on the socket.
+/// Answers on the sockets for ever.
 ///
 /// # Errors
-/// If the socket fails.
-pub async fn serve(socket: &Socket, shared: Shared) -> Result<Infallible> {
-    axum::serve(socket.listener()?, router(shared)).await?;
-    bail!("nobody accepts connections any more")
+/// If the sockets cannot be used.
+pub async fn serve(sockets: &Sockets, shared: Shared) -> Result<Infallible> {
+    descriptors::lift_limit();
+    let router = router(shared.clone()).layer(middleware::map_response(of_now));
+    let lines = line_protocol::serve(sockets.lookup()?, Arc::clone(&shared.source));
+    let unix = server::serve_unix(sockets.api()?, router);
+    let Some(http) = sockets.http()? else {
+        return tokio::select! { ended = lines => ended, never = unix => Ok(never) };
+    };
+    let mut remote = self::router(shared.apart());
+    if !sockets.http_remote {
+        remote = remote.layer(middleware::from_fn(server::refuse_other_names));
+    }
+    let remote = remote.layer(middleware::map_response(of_now));
+    let remote = server::serve_tcp(http, remote);
+    tokio::select! {
+        ended = lines => ended,
+        never = unix => Ok(never),
+        never = remote => Ok(never),
+    }
 }
 
 fn router(shared: Shared) -> Router {
-    Router::new()
-        .route("/readyz", get(is_ready))
-        .route("/v1/flows", get(flow_stream::flows))
-        .route("/v1/flows/lookup", get(lookup))
-        .route("/v1/status", get(status))
+    let (router, document) = openapi::begin()
+        .routes(routes!(is_alive))
+        .routes(routes!(is_ready))
+        .routes(routes!(pages::flows))
+        .routes(routes!(lookup::lookup))
+        .routes(routes!(clients::clients))
+        .routes(routes!(listeners))
+        .routes(routes!(status))
+        .routes(routes!(metrics::metrics))
         .merge(acl::routes())
+        .split_for_parts();
+    router
+        .merge(page::routes())
+        .merge(openapi::route(document))
         .fallback(|| async { fail(StatusCode::NOT_FOUND, "there is no such resource") })
         .method_not_allowed_fallback(unsupported("only GET is supported"))
         .with_state(shared)
 }
 
-fn fail(status: StatusCode, error: impl Display) -> Response {
-    (status, Json(ErrorJson { error: error.to_string() })).into_response()
+/// Answers are true now only, and are what they say they are.
+async fn of_now(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
 }
 
 /// The answer to a resource's other methods.
 fn unsupported(
     sentence: &'static str,
-) -> impl Fn() -> Ready<Response> + Clone + Send + Sync + 'static {
+) -> impl Fn() -> Ready<Failure> + Clone + Send + Sync + 'static {
     move || ready(fail(StatusCode::METHOD_NOT_ALLOWED, sentence))
 }
 
-/// The socket answers only once everything is attached.
-async fn is_ready() -> Response {
-    Json(json!({"ready": true})).into_response()
+/// Whether the agent lives.
+#[derive(Serialize, Deserialize, ToSchema)]
+struct Alive {
+    /// Always.
+    alive: bool,
 }
 
-#[derive(Deserialize)]
-struct LookupQuery {
-    peer: Option<String>,
-    local: Option<String>,
+/// Whether the agent answers at all.
+#[utoipa::path(
+    get, path = "/healthz", tag = "agent",
+    responses((status = 200, description = "It does", body = Alive))
+)]
+async fn is_alive() -> Json<Alive> {
+    Json(Alive { alive: true })
 }
 
-async fn lookup(
-    State(shared): State<Shared>,
-    query: Result<Query<LookupQuery>, axum::extract::rejection::QueryRejection>,
-) -> Result<Response, Response> {
-    let query = query.map_err(|error| fail(StatusCode::BAD_REQUEST, error.body_text()))?;
-    let wrong = |error: NotAnEndpoint| fail(StatusCode::BAD_REQUEST, error);
-    let peer = endpoint("peer", query.peer.as_deref()).map_err(wrong)?;
-    let local = endpoint("local", query.local.as_deref()).map_err(wrong)?;
-    let find = move |shared: &Shared| {
-        let found = shared.source.flow(peer, local)?;
-        Ok(found.map(|(key, record)| {
-            (shared.flows.describe(&key, &record), shared.flows.awaits_tlvs(&key, &record))
-        }))
-    };
-    // An application may ask as soon as it has accepted: before the agent has read the header's event.
-    let deadline = Instant::now() + TLV_PATIENCE;
-    loop {
-        match shared.blocking(find).await? {
-            Some((_, true)) if Instant::now() < deadline => sleep(TLV_PERIOD).await,
-            Some((flow, _)) => return Ok(Json(flow).into_response()),
-            None => {
-                let error = format!("no flow from {peer} to {local} is known");
-                return Err(fail(StatusCode::NOT_FOUND, error));
-            }
-        }
-    }
+/// Whether the kernel programs are attached.
+#[derive(Serialize, Deserialize, ToSchema)]
+struct IsReady {
+    /// Always: the sockets answer only once everything is attached.
+    ready: bool,
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("{name} must be IP:PORT such as 10.0.0.2:41000 or [fd00::2]:41000, not {text:?}")]
-struct NotAnEndpoint {
-    name: &'static str,
-    text: String,
+/// Whether connections can come: the kernel programs are attached, and their maps can be read.
+#[utoipa::path(
+    get, path = "/readyz", tag = "agent",
+    responses(
+        (status = 200, description = "They can", body = IsReady),
+        (status = 500, description = "The maps cannot be read", body = ErrorJson),
+    )
+)]
+async fn is_ready(State(shared): State<Shared>) -> Result<Json<IsReady>, Failure> {
+    shared.source.counters()?;
+    Ok(Json(IsReady { ready: true }))
 }
 
-fn endpoint(name: &'static str, text: Option<&str>) -> Result<SocketAddr, NotAnEndpoint> {
-    let text = text.unwrap_or_default();
-    let address: SocketAddr =
-        text.parse().map_err(|_| NotAnEndpoint { name, text: text.into() })?;
-    // IPv4-mapped addresses become IPv4, as in the flow table.
-    Ok(Endpoint::from(address).to_socket_addr())
+/// What the agent guards, and what it has counted.
+#[utoipa::path(
+    get, path = "/v1/status", tag = "agent",
+    responses((status = 200, description = "All of it", body = Status))
+)]
+async fn status(State(shared): State<Shared>) -> Result<Response, Failure> {
+    let read =
+        |shared: &Shared| Ok(status::read(&*shared.source, &shared.active(), shared.started)?);
+    shared.json(read).await
 }
 
-async fn status(State(shared): State<Shared>) -> Result<Response, Response> {
+/// What the agent guards.
+#[utoipa::path(
+    get, path = "/v1/listeners", tag = "agent",
+    responses((status = 200, description = "In the order of the configuration", body = ListenersJson))
+)]
+async fn listeners(State(shared): State<Shared>) -> Result<Response, Failure> {
     let read = |shared: &Shared| {
-        let active = Arc::clone(&shared.current.borrow());
-        status::read(&*shared.source, &active)
+        let listeners = status::listeners(&*shared.source, &shared.active())?;
+        Ok(ListenersJson { listeners })
     };
-    Ok(Json(shared.blocking(read).await?).into_response())
+    shared.json(read).await
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use proxyip_common::counter::{Counter, DropReason, Reason};
 use proxyip_common::flow::{FlowKey, FlowRecord};
 
-use crate::kernel::{ListenerCounts, Obstacle, View};
+use crate::kernel::{Cursor, FlowChunk, Latency, ListenerCounts, Obstacle, Outcome, View};
 
 /// A flow as the flow table has it.
 type Entry = (FlowKey, FlowRecord);
@@ -16,10 +16,14 @@ type Entry = (FlowKey, FlowRecord);
 pub trait Source: Send + Sync + 'static {
     /// The flow of a 4-tuple.
     fn flow(&self, peer: SocketAddr, local: SocketAddr) -> Result<Option<Entry>>;
-    /// All flows, in no order.
-    fn flows(&self) -> Box<dyn Iterator<Item = Result<Entry>> + '_>;
+    /// The clients of peers' and local ends.
+    fn clients(&self, ends: &[(SocketAddr, SocketAddr)]) -> Result<Vec<Option<SocketAddr>>>;
+    /// The flows among about `about` entries of the table, 0 being its beginning.
+    fn flows(&self, from: Cursor, about: usize) -> Result<FlowChunk>;
     /// How many flows there are.
     fn flow_count(&self) -> Result<u64>;
+    /// How many flows and how many translated connections there can be.
+    fn capacity(&self) -> (u64, u64);
     /// What happened, other than drops.
     fn counters(&self) -> Result<Vec<(Counter, u64)>>;
     /// Refusals by reason.
@@ -30,6 +34,10 @@ pub trait Source: Send + Sync + 'static {
     fn translated(&self) -> Result<u64>;
     /// Connections of a listener by hand-off.
     fn listener_counts(&self, listener: u16) -> Result<ListenerCounts>;
+    /// What became of a listener's connections.
+    fn outcomes(&self, listener: u16) -> Result<Vec<Outcome>>;
+    /// How long a listener's headers took.
+    fn header_latency(&self, listener: u16) -> Result<Latency>;
     /// What keeps a listener's new connections from the accept hand-off.
     fn obstacle(&self, listener: u16) -> Result<Option<Obstacle>>;
     /// What the kernel cannot do; a line each.
@@ -43,12 +51,20 @@ impl Source for View {
         self.flows.get(peer, local)
     }
 
-    fn flows(&self) -> Box<dyn Iterator<Item = Result<Entry>> + '_> {
-        Box::new(self.flows.all())
+    fn clients(&self, ends: &[(SocketAddr, SocketAddr)]) -> Result<Vec<Option<SocketAddr>>> {
+        self.flows.clients(ends)
+    }
+
+    fn flows(&self, from: Cursor, about: usize) -> Result<FlowChunk> {
+        self.flows.chunk(from, about)
     }
 
     fn flow_count(&self) -> Result<u64> {
         self.flows.count()
+    }
+
+    fn capacity(&self) -> (u64, u64) {
+        (self.flows.capacity(), self.translations.capacity())
     }
 
     fn counters(&self) -> Result<Vec<(Counter, u64)>> {
@@ -69,6 +85,14 @@ impl Source for View {
 
     fn listener_counts(&self, listener: u16) -> Result<ListenerCounts> {
         self.listeners.counts(listener)
+    }
+
+    fn outcomes(&self, listener: u16) -> Result<Vec<Outcome>> {
+        self.listeners.outcomes(listener)
+    }
+
+    fn header_latency(&self, listener: u16) -> Result<Latency> {
+        self.listeners.header_latency(listener)
     }
 
     fn obstacle(&self, listener: u16) -> Result<Option<Obstacle>> {

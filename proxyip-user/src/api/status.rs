@@ -1,27 +1,34 @@
 //! `GET /v1/status`.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use anyhow::Result;
 use ipnet::IpNet;
 use proxyip_common::counter::{Counter, DropReason, Reason};
+use proxyip_common::verdict::Verdict;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Source;
 use super::hand_offs::{Connections, NewConnections};
 use crate::active::Active;
 use crate::config::{Listener, Netns, Networks};
+use crate::kernel::Outcome;
 
 /// Numbers by label.
 pub type Numbers = BTreeMap<String, u64>;
 
 /// What the agent does and has done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// The agent's version.
     pub version: String,
     /// The agent's process id.
     pub pid: u32,
+    /// How long the agent has been running, in seconds.
+    #[serde(default)]
+    pub uptime_s: u64,
     /// What happened, other than drops.
     pub counters: Numbers,
     /// Refusals by reason.
@@ -36,6 +43,9 @@ pub struct Status {
     pub flows: u64,
     /// Connections that are translated now.
     pub translated: u64,
+    /// How many there can be.
+    #[serde(default)]
+    pub limits: Limits,
     /// What the kernel cannot do, and the fallback that is taken; a line each.
     pub kernel: Vec<String>,
     /// What is allowed in the configuration but probably a mistake; a sentence each.
@@ -47,7 +57,7 @@ pub struct Status {
 }
 
 /// An interface.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct InterfaceJson {
     /// Its name.
     pub name: String,
@@ -56,13 +66,14 @@ pub struct InterfaceJson {
 }
 
 /// A listener.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ListenerJson {
     /// Its name.
     pub name: String,
     /// The guarded ports, ascending.
     pub ports: Vec<u16>,
     /// Sources whose connections start with a PROXY header, as far as the configuration itself has them.
+    #[schema(value_type = Vec<String>, example = json!(["10.0.0.0/16"]))]
     pub trusted: Vec<IpNet>,
     /// How many more a file has.
     #[serde(default)]
@@ -81,9 +92,56 @@ pub struct ListenerJson {
     pub new_connections: NewConnections,
     /// Connections by hand-off.
     pub connections: Vec<Connections>,
+    /// Connections by verdict, since the pins were made.
+    #[serde(default)]
+    pub verdicts: Verdicts,
 }
 
-pub(super) fn read(source: &dyn Source, active: &Active) -> Result<Status> {
+/// How many entries tables can have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Limits {
+    /// Flows.
+    pub flows: u64,
+    /// Translated connections.
+    pub translated: u64,
+}
+
+/// Connections by verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Verdicts {
+    /// Established.
+    pub accept: u64,
+    /// Established, though the client is denied: its packets are marked.
+    pub mark: u64,
+    /// Reset.
+    pub reset: u64,
+    /// Dropped.
+    pub drop: u64,
+}
+
+impl Verdicts {
+    fn of(outcomes: &[Outcome]) -> Self {
+        let count = |verdict| {
+            let of_verdict = outcomes.iter().filter(|outcome| outcome.verdict == verdict);
+            of_verdict.map(|outcome| outcome.count).sum()
+        };
+        Self {
+            accept: count(Verdict::Accept),
+            mark: count(Verdict::Mark),
+            reset: count(Verdict::Reset),
+            drop: count(Verdict::Drop),
+        }
+    }
+}
+
+/// All listeners.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ListenersJson {
+    /// In the order of the configuration.
+    pub listeners: Vec<ListenerJson>,
+}
+
+pub(super) fn read(source: &dyn Source, active: &Active, started: Instant) -> Result<Status> {
     let interfaces = active.config.interfaces.iter().map(|interface| InterfaceJson {
         name: interface.name.clone(),
         netns: match &interface.netns {
@@ -91,21 +149,27 @@ pub(super) fn read(source: &dyn Source, active: &Active) -> Result<Status> {
             Netns::Path(path) => path.display().to_string(),
         },
     });
-    let listeners = active.listeners().map(|(place, one)| listener(source, place, one));
+    let (flows, translated) = source.capacity();
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
+        uptime_s: started.elapsed().as_secs(),
         counters: labelled(source.counters()?, Counter::label),
         drops: labelled(source.drops()?, DropReason::label),
         left_to_kernel: labelled(source.left_to_kernel()?, Reason::label),
         interfaces: interfaces.collect(),
-        listeners: listeners.collect::<Result<_>>()?,
+        listeners: listeners(source, active)?,
         flows: source.flow_count()?,
         translated: source.translated()?,
+        limits: Limits { flows, translated },
         kernel: source.limits(),
         warnings: active.warnings.clone(),
         findings: source.findings(),
     })
+}
+
+pub(super) fn listeners(source: &dyn Source, active: &Active) -> Result<Vec<ListenerJson>> {
+    active.listeners().map(|(place, one)| listener(source, place, one)).collect()
 }
 
 fn listener(source: &dyn Source, place: u16, listener: &Listener) -> Result<ListenerJson> {
@@ -121,6 +185,7 @@ fn listener(source: &dyn Source, place: u16, listener: &Listener) -> Result<List
         hand_off: listener.hand_off_label().into(),
         new_connections: NewConnections::new(listener.hand_off, obstacle.as_ref()),
         connections: Connections::of(&source.listener_counts(place)?),
+        verdicts: Verdicts::of(&source.outcomes(place)?),
     })
 }
 

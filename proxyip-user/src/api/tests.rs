@@ -6,17 +6,21 @@ use std::path::Path;
 
 use hyper::Method;
 use proxyip_common::counter::{Counter, DropReason, Reason};
-use proxyip_common::flow::{FlowKey, FlowRecord};
+use proxyip_common::flow::{FlowKey, FlowRecord, HandOff};
+use proxyip_common::verdict::Verdict;
 use serde_json::{Value, json};
 
+use std::net::SocketAddr;
+
 use self::acl::Rulebook;
+use super::pages::FlowPage;
 use super::*;
 use crate::active::Active;
 use crate::client::{self, ClientError};
-use crate::config::Config;
-use crate::flow::Flow;
+use crate::config::{Api, Config};
 use crate::flows::tests::{HEADER, flows, key, record};
-use crate::kernel::{ListenerCounts, Obstacle};
+use crate::kernel::{Cursor, FlowChunk, Latency, ListenerCounts, Obstacle, Outcome};
+use anyhow::bail;
 
 /// Maps with `flows` entries from 10.0.0.2 and ports from 1 on; the last cannot be read if `broken`.
 struct Maps {
@@ -37,13 +41,24 @@ impl Source for Maps {
             .find(|(key, _)| key.peer == peer.into() && key.local == local.into()))
     }
 
-    fn flows(&self) -> Box<dyn Iterator<Item = Result<(FlowKey, FlowRecord)>> + '_> {
-        Box::new((1..=self.flows).map(|port| {
-            if self.broken && port == self.flows {
-                bail!("broken")
-            }
-            Ok(Self::entry(port))
-        }))
+    fn clients(&self, _: &[(SocketAddr, SocketAddr)]) -> Result<Vec<Option<SocketAddr>>> {
+        bail!("broken")
+    }
+
+    fn flows(&self, from: Cursor, about: usize) -> Result<FlowChunk> {
+        if self.broken {
+            bail!("broken")
+        }
+        // As if each bucket had two entries.
+        let start = u16::try_from(from)? * 2 + 1;
+        let end = (start + u16::try_from(about.next_multiple_of(2))?).min(self.flows + 1);
+        let flows = (start..end).map(Self::entry).collect();
+        let next = (end <= self.flows).then(|| u32::from(end / 2));
+        Ok(FlowChunk { flows, next })
+    }
+
+    fn capacity(&self) -> (u64, u64) {
+        (1024, 2048)
     }
 
     fn flow_count(&self) -> Result<u64> {
@@ -71,7 +86,31 @@ impl Source for Maps {
 
     fn listener_counts(&self, listener: u16) -> Result<ListenerCounts> {
         assert_eq!(listener, 0);
-        Ok(ListenerCounts { accept: 10, observe: 0, translate: vec![(Reason::Mptcp, 5)] })
+        Ok(ListenerCounts {
+            accept: 10,
+            observe: 0,
+            translate: vec![(Reason::Mptcp, 5)],
+            denied: 1,
+            headerless: 4,
+        })
+    }
+
+    fn outcomes(&self, listener: u16) -> Result<Vec<Outcome>> {
+        assert_eq!(listener, 0);
+        let accepted = Outcome {
+            hand_off: Some(HandOff::Accept),
+            version: Some(2),
+            verdict: Verdict::Accept,
+            count: 10,
+        };
+        let reset = Outcome { hand_off: None, version: None, verdict: Verdict::Reset, count: 3 };
+        Ok(vec![reset, accepted])
+    }
+
+    fn header_latency(&self, listener: u16) -> Result<Latency> {
+        assert_eq!(listener, 0);
+        let buckets = vec![(Some(1), 4), (Some(2), 6), (None, 0)];
+        Ok(Latency { buckets, sum_ms: 11, count: 10 })
     }
 
     fn obstacle(&self, _: u16) -> Result<Option<Obstacle>> {
@@ -96,10 +135,13 @@ async fn with_api(maps: Maps, test: impl AsyncFnOnce(&Path)) {
             .unwrap();
     let flows = flows();
     flows.remember(Maps::entry(1).0, &record(), HEADER).unwrap();
-    let socket = Socket::bind(&path).unwrap();
-    let shared = Shared::new(maps, Rulebook::default(), Arc::new(flows), Active::constant(config));
+    let api = Api { socket: path.clone(), ..Api::default() };
+    let sockets = Sockets::bind(&api).unwrap();
+    let current = Active::constant(config);
+    let lost_lines = LostLines::default();
+    let shared = Shared::new(maps, Rulebook::default(), Arc::new(flows), current, lost_lines);
     tokio::select! {
-        ended = serve(&socket, shared) => panic!("{ended:?}"),
+        ended = serve(&sockets, shared) => panic!("{ended:?}"),
         () = test(&path) => {}
     }
 }
@@ -115,12 +157,15 @@ async fn refusal(path: &Path, method: Method, request: &str) -> (u16, String) {
 async fn lookup_finds_the_client() {
     with_api(Maps { flows: 3, broken: false }, async |path| {
         let request = "/v1/flows/lookup?peer=[::ffff:10.0.0.2]:1&local=10.0.1.2:443";
-        let (flow, _) = client::get::<Value>(path, request).await.unwrap();
+        let (mut flow, _) = client::get::<Value>(path, request).await.unwrap();
         let expected = json!({
             "listener": "web", "hand_off": "translate", "origin": "proxied", "version": "v2",
             "client": "203.0.113.9:51234", "peer": "10.0.0.2:1", "local": "10.0.1.2:443",
             "destination": "192.0.2.1:443", "tlvs": {"alpn": "h2"},
         });
+        let established = flow.as_object_mut().unwrap().remove("established").unwrap();
+        let established: jiff::Timestamp = established.as_str().unwrap().parse().unwrap();
+        assert!(established <= jiff::Timestamp::now());
         assert_eq!(flow, expected);
     })
     .await;
@@ -135,6 +180,15 @@ async fn other_requests_are_refused_with_a_sentence() {
             ("/v1/flows/lookup?peer=10.0.0.2:1&local=host:443", 400, "local must be IP:PORT"),
             ("/v1/flows/lookup?peer=10.0.0.2:1", 400, "local must be IP:PORT"),
             ("/v1/flows/lookup?peer=1&peer=2", 400, "peer"),
+            ("/v1/flows", 500, "broken"),
+            ("/v1/flows?limit=0", 400, "1 to 1000"),
+            ("/v1/flows?limit=1001", 400, "1 to 1000"),
+            ("/v1/flows?cursor=x", 400, "cursor"),
+            ("/v1/flows?client=203.0.113.9/24", 400, "203.0.113.0/24"),
+            ("/v1/flows?client=host", 400, "host"),
+            ("/v1/flows?listener=api", 404, "no listener \"api\""),
+            ("/v1/flows?client=10.0.0.1&lister=web", 400, "lister"),
+            ("/v1/clients?limit=0", 400, "1 to 1000"),
             ("/v1/status", 500, "broken"),
             ("/v2", 404, "no such resource"),
         ] {
@@ -154,8 +208,9 @@ async fn readiness_and_status() {
         client::get::<Value>(path, "/readyz").await.unwrap();
         let (mut status, _) = client::get::<Value>(path, "/v1/status").await.unwrap();
         status["pid"].take();
+        status["uptime_s"].take();
         let expected = json!({
-            "version": env!("CARGO_PKG_VERSION"), "pid": null,
+            "version": env!("CARGO_PKG_VERSION"), "pid": null, "uptime_s": null,
             "counters": {"established": 7}, "drops": {"v1_port": 2}, "left_to_kernel": {"mptcp": 1},
             "interfaces": [{"name": "eth0", "netns": "host"}],
             "listeners": [
@@ -169,9 +224,10 @@ async fn readiness_and_status() {
                         {"hand_off": "translate", "reason": "mptcp", "count": 5,
                             "sentence": "the application listens with an MPTCP socket"},
                     ],
+                    "verdicts": {"accept": 10, "mark": 0, "reset": 3, "drop": 0},
                 },
             ],
-            "flows": 3, "translated": 2, "kernel": ["Linux is old"],
+            "flows": 3, "translated": 2, "limits": {"flows": 1024, "translated": 2048}, "kernel": ["Linux is old"],
             "warnings": [], "findings": ["nobody sends a header"],
         });
         assert_eq!(status, expected);
@@ -180,11 +236,18 @@ async fn readiness_and_status() {
 }
 
 #[tokio::test]
-async fn lists_of_any_length_come_whole() {
-    for flows in [0, 1, 20_000] {
+async fn all_pages_together_have_each_flow_once() {
+    for flows in [0, 1, 5000] {
         with_api(Maps { flows, broken: false }, async |path| {
-            let (list, _) = client::get::<Vec<Flow>>(path, "/v1/flows").await.unwrap();
-            let peers: Vec<_> = list.iter().map(|flow| flow.peer.port()).collect();
+            let mut peers = Vec::new();
+            let mut cursor = Some(String::new());
+            while let Some(from) = cursor {
+                let request = format!("/v1/flows?limit=999{from}");
+                let (page, _) = client::get::<FlowPage>(path, &request).await.unwrap();
+                assert!(page.flows.len() <= 1000, "a bucket more at most");
+                peers.extend(page.flows.iter().map(|live| live.flow.peer.port()));
+                cursor = page.next.map(|next| format!("&cursor={next}"));
+            }
             assert_eq!(peers, (1..=flows).collect::<Vec<_>>());
         })
         .await;
@@ -192,10 +255,39 @@ async fn lists_of_any_length_come_whole() {
 }
 
 #[tokio::test]
-async fn a_list_that_ends_early_is_an_error() {
-    with_api(Maps { flows: 2000, broken: true }, async |path| {
-        let answer = client::get::<Value>(path, "/v1/flows").await;
-        assert!(matches!(answer, Err(ClientError::Http(_))), "{answer:?}");
+async fn pages_are_filtered() {
+    with_api(Maps { flows: 3, broken: false }, async |path| {
+        for (filter, expected) in [
+            ("client=203.0.113.9", 3),
+            ("client=::ffff:203.0.113.9", 3),
+            ("client=203.0.113.0/24&listener=web", 3),
+            ("client=203.0.113.10", 0),
+            ("client=2001:db8::/32", 0),
+        ] {
+            let request = format!("/v1/flows?{filter}");
+            let (page, _) = client::get::<FlowPage>(path, &request).await.unwrap();
+            assert_eq!((page.flows.len(), page.next), (expected, None), "{filter}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_search_in_a_large_table_goes_on_with_the_next_page() {
+    with_api(Maps { flows: 65_500, broken: false }, async |path| {
+        let request = "/v1/flows?client=10.9.9.9&limit=1";
+        let (page, _) = client::get::<FlowPage>(path, request).await.unwrap();
+        assert_eq!((page.flows.len(), page.next.is_some()), (0, false));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn clients_are_counted() {
+    with_api(Maps { flows: 3, broken: false }, async |path| {
+        let (clients, _) = client::get::<Value>(path, "/v1/clients?listener=web").await.unwrap();
+        let one = json!({"client": "203.0.113.9", "flows": 3});
+        assert_eq!(clients, json!({"clients": [one], "flows": 3, "sampled": false}));
     })
     .await;
 }

@@ -1,0 +1,59 @@
+//! Answers that are not the ones asked for.
+
+use std::fmt::Display;
+
+use axum::Json;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Every answer that is not the one asked for.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ErrorJson {
+    /// A sentence.
+    pub error: String,
+}
+
+/// A status and a sentence.
+#[derive(Debug)]
+pub(super) struct Failure {
+    status: StatusCode,
+    sentence: String,
+}
+
+pub(super) fn fail(status: StatusCode, sentence: impl Display) -> Failure {
+    Failure { status, sentence: sentence.to_string() }
+}
+
+impl Failure {
+    /// JSON that cannot be written, which is a fault.
+    pub(super) fn from_json(error: serde_json::Error) -> Self {
+        fail(StatusCode::INTERNAL_SERVER_ERROR, error)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        (self.status, Json(ErrorJson { error: self.sentence })).into_response()
+    }
+}
+
+impl From<QueryRejection> for Failure {
+    fn from(error: QueryRejection) -> Self {
+        fail(StatusCode::BAD_REQUEST, error.body_text())
+    }
+}
+
+impl From<PathRejection> for Failure {
+    fn from(error: PathRejection) -> Self {
+        fail(StatusCode::BAD_REQUEST, error.body_text())
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        fail(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}"))
+    }
+}

@@ -1,0 +1,50 @@
+//! How much of a socket's requests is under way at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::Failure;
+use super::failure::fail;
+
+/// Requests that read whole tables, or change something.
+const WORKS: usize = 4;
+/// Pages of the flow table, and lists of rules, that wait for their readers. Each is about a megabyte.
+const PAGES: usize = 16;
+/// How long a request waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Of one socket: whoever keeps one busy does not hold up another.
+#[derive(Clone, Debug)]
+pub(super) struct Limits {
+    works: Arc<Semaphore>,
+    pages: Arc<Semaphore>,
+}
+
+impl Limits {
+    pub(super) fn new() -> Self {
+        Self { works: Arc::new(Semaphore::new(WORKS)), pages: Arc::new(Semaphore::new(PAGES)) }
+    }
+
+    /// To be held while something is done that may take its time.
+    pub(super) async fn work(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        turn(&self.works).await
+    }
+
+    /// To be held until a page has been sent.
+    pub(super) async fn page(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        turn(&self.pages).await
+    }
+}
+
+async fn turn(semaphore: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Failure> {
+    match timeout(PATIENCE, Arc::clone(semaphore).acquire_owned()).await {
+        Ok(Ok(permit)) => Ok(permit),
+        _ => {
+            Err(fail(StatusCode::SERVICE_UNAVAILABLE, "too many requests are under way; try again"))
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Accepting connections, and HTTP on them: within bounds of number, size and time, whatever the other end does.
+
+use std::convert::Infallible;
+use std::fmt::Display;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::http::header::HOST;
+use axum::http::uri::Authority;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use nix::unistd::geteuid;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
+
+use super::descriptors;
+use super::failure::fail;
+use super::room::{Place, Room};
+
+/// Connections to one socket.
+const CONNECTIONS: usize = 256;
+/// How long a request's head may take, and how long a connection may be silent between two.
+const HEAD: Duration = Duration::from_secs(30);
+/// How long the other end may read nothing of an answer.
+pub(super) const STALL: Duration = Duration::from_secs(10);
+/// How old a connection becomes: it is closed behind the answer that is under way then.
+const LIFETIME: Duration = Duration::from_mins(2);
+/// How long that answer may still take.
+const GRACE: Duration = Duration::from_secs(10);
+/// Of a request's head, and of an answer that waits in memory for its reader; in bytes.
+const BUFFER: usize = 64 * 1024;
+/// How long to wait before the next try, if accepting fails for want of memory or file descriptors.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// Root or the agent's own user, over the Unix socket: may change rules.
+    Owner,
+    /// Anybody else who can open the Unix socket.
+    Other,
+    /// Whoever reaches the TCP address.
+    Remote,
+}
+
+/// Hands connections to `welcome` for ever.
+pub(super) async fn accept<S>(
+    name: impl Display,
+    accept: impl AsyncFn() -> io::Result<S>,
+    welcome: impl Fn(S),
+) -> Infallible {
+    loop {
+        match accept().await {
+            Ok(stream) => welcome(stream),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                tracing::warn!("{name}: connections have to wait: {error}");
+                sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+/// Serves HTTP on a Unix socket.
+pub(super) async fn serve_unix(listener: UnixListener, router: Router) -> Infallible {
+    let room = Room::new(descriptors::share(CONNECTIONS));
+    let next = async || Ok(listener.accept().await?.0);
+    let welcome = |stream: UnixStream| {
+        let caller = caller(&stream);
+        tokio::spawn(converse(stream, caller, room.enter(), router.clone()));
+    };
+    accept("the API's socket", next, welcome).await
+}
+
+/// Serves HTTP on a TCP address.
+pub(super) async fn serve_tcp(listener: TcpListener, router: Router) -> Infallible {
+    let room = Room::new(descriptors::share(CONNECTIONS));
+    let next = async || listener.accept().await;
+    let welcome = |(stream, _): (_, SocketAddr)| {
+        tokio::spawn(converse(stream, Caller::Remote, room.enter(), router.clone()));
+    };
+    accept("the API's TCP address", next, welcome).await
+}
+
+fn caller(stream: &UnixStream) -> Caller {
+    match stream.peer_cred() {
+        Ok(peer) if peer.uid() == 0 || peer.uid() == geteuid().as_raw() => Caller::Owner,
+        _ => Caller::Other,
+    }
+}
+
+/// One connection, to its end.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Send + 'static,
+    caller: Caller,
+    place: Place,
+    router: Router,
+) {
+    let place = Arc::new(place);
+    let service = TowerToHyperService::new(router);
+    let heard = Arc::clone(&place);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        heard.hear();
+        request.extensions_mut().insert(caller);
+        service.call(request)
+    });
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(STALL));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_buf_size(BUFFER)
+        .serve_connection(TokioIo::new(Box::pin(stream)), service);
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = place.is_needed() => return tracing::debug!("an API connection has made room for another"),
+        () = sleep(LIFETIME) => {
+            connection.as_mut().graceful_shutdown();
+            match timeout(GRACE, connection).await {
+                Ok(ended) => ended,
+                Err(_) => return tracing::debug!("an API connection has taken too long"),
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!("an API connection has ended: {error}");
+    }
+}
+
+/// Refuses requests for other names than `localhost` and addresses: a web site whose name turns into a loopback address
+/// must not have a browser ask for it ([DNS rebinding](https://en.wikipedia.org/wiki/DNS_rebinding)).
+pub(super) async fn refuse_other_names(request: axum::extract::Request, next: Next) -> Response {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let host = hosts.next().and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
+    // A request's target may name a host too, which goes before the header.
+    if host.as_ref().is_some_and(is_here)
+        && hosts.next().is_none()
+        && request.uri().authority().is_none_or(is_here)
+    {
+        return next.run(request).await;
+    }
+    let sentence = "only requests for localhost or an address are answered here";
+    fail(StatusCode::FORBIDDEN, sentence).into_response()
+}
+
+fn is_here(authority: &Authority) -> bool {
+    let name = authority.host();
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
+}

@@ -1,0 +1,56 @@
+//! The sockets that the agent answers on.
+
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::config::Api;
+use crate::unix_socket::UnixSocket;
+
+/// Bound; the files of the Unix sockets go with them.
+#[derive(Debug)]
+pub struct Sockets {
+    api: UnixSocket,
+    lookup: UnixSocket,
+    http: Option<TcpListener>,
+    pub(super) http_remote: bool,
+}
+
+impl Sockets {
+    /// Binds all.
+    ///
+    /// # Errors
+    /// If one of them cannot be bound, or another agent answers there.
+    pub fn bind(api: &Api) -> Result<Self> {
+        let (socket, lookup) = (&api.socket, api.lookup_path());
+        ensure!(*socket != lookup, "{}: the lookup socket must be another one", socket.display());
+        let http = api.http.map(|address| {
+            let listener = TcpListener::bind(address)
+                .with_context(|| format!("cannot bind the API's TCP address {address}"))?;
+            listener.set_nonblocking(true)?;
+            anyhow::Ok(listener)
+        });
+        Ok(Self {
+            api: UnixSocket::bind(&api.socket, api.socket_access)?,
+            lookup: UnixSocket::bind(&lookup, api.lookup_access)?,
+            http: http.transpose()?,
+            http_remote: api.http_remote,
+        })
+    }
+
+    /// For tokio, in whose runtime this and [`Self::http`] must be called.
+    pub(super) fn api(&self) -> Result<tokio::net::UnixListener> {
+        self.api.listener()
+    }
+
+    /// For a runtime of its own.
+    pub(super) fn lookup(&self) -> Result<UnixListener> {
+        self.lookup.try_clone()
+    }
+
+    pub(super) fn http(&self) -> Result<Option<tokio::net::TcpListener>> {
+        let listener = |http: &TcpListener| tokio::net::TcpListener::from_std(http.try_clone()?);
+        Ok(self.http.as_ref().map(listener).transpose()?)
+    }
+}
