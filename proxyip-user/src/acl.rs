@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The verdict on a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// It may connect.
@@ -17,7 +18,7 @@ pub enum Verdict {
 }
 
 /// Where a rule comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase", tag = "from")]
 pub enum Origin {
     /// `allow` or `deny` in the configuration file.
@@ -25,6 +26,7 @@ pub enum Origin {
     /// `allow_file` or `deny_file`.
     File {
         /// The file.
+        #[schema(value_type = String)]
         file: PathBuf,
     },
     /// `proxyip acl`. Goes before the others for the same network, and lasts until it is removed, or the kernel programs are.
@@ -32,9 +34,10 @@ pub enum Origin {
 }
 
 /// The verdict on the clients of a network; of two networks that have a client the smaller one counts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Rule {
     /// The network.
+    #[schema(value_type = String, example = "203.0.113.0/24")]
     pub network: IpNet,
     /// The verdict.
     pub verdict: Verdict,
@@ -44,7 +47,7 @@ pub struct Rule {
 }
 
 /// All rules of a listener.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Rules {
     /// The listener's name.
     pub listener: String,
@@ -57,11 +60,12 @@ pub struct Rules {
 }
 
 /// The verdict on one client.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Decision {
     /// The listener's name.
     pub listener: String,
     /// The client.
+    #[schema(value_type = String, example = "203.0.113.9")]
     pub client: IpAddr,
     /// The verdict.
     pub verdict: Verdict,
@@ -71,15 +75,18 @@ pub struct Decision {
 }
 
 /// An established connection whose client is denied now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Disconnected {
     /// The listener's name.
     pub listener: String,
     /// The client.
+    #[schema(value_type = String)]
     pub client: SocketAddr,
     /// The load balancer's end.
+    #[schema(value_type = String)]
     pub peer: SocketAddr,
     /// This host's end.
+    #[schema(value_type = String)]
     pub local: SocketAddr,
     /// Why it could not be ended; absent if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]

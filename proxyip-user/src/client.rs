@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
@@ -12,8 +13,12 @@ use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
+use tokio::time::timeout;
 
 use crate::api::ErrorJson;
+
+/// Rules of a million networks take some seconds.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +37,9 @@ pub enum ClientError {
     /// The answer is not what this version understands.
     #[error("the agent's answer makes no sense; is it of another version?")]
     Json(#[from] serde_json::Error),
+    /// It is there, and says nothing.
+    #[error("the agent on {} does not answer within {} s", .0.display(), PATIENCE.as_secs())]
+    Silent(PathBuf),
     /// The agent says no.
     #[error("{sentence}")]
     Refused {
@@ -72,8 +80,17 @@ pub fn escaped(text: &str) -> impl Display {
 /// The JSON that the agent on `socket` answers a request without a body with, decoded and as it came.
 ///
 /// # Errors
-/// Any answer but 200 is one.
+/// Any answer but 200 is one, and none within half a minute.
 pub async fn request<T: DeserializeOwned>(
+    socket: &Path,
+    method: Method,
+    path: &str,
+) -> Result<(T, Bytes), ClientError> {
+    let answer = timeout(PATIENCE, converse(socket, method, path)).await;
+    answer.map_err(|_| ClientError::Silent(socket.into()))?
+}
+
+async fn converse<T: DeserializeOwned>(
     socket: &Path,
     method: Method,
     path: &str,

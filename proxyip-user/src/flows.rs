@@ -12,7 +12,8 @@ use proxyip_common::flow::{FlowKey, FlowRecord};
 use proxyip_common::header;
 
 use crate::active::Current;
-use crate::flow::Flow;
+use crate::flow::{Flow, LiveFlow};
+use crate::period::wall_clock;
 use crate::tlvs::TlvsJson;
 
 /// Joins entries of the flow table with what the agent remembers.
@@ -68,6 +69,13 @@ impl Flows {
     pub fn describe(&self, key: &FlowKey, record: &FlowRecord) -> Flow {
         let tlvs = self.memory().get(key, record).and_then(TlvsJson::from_bytes);
         Flow::new(key, record, self.listener(record.listener), tlvs)
+    }
+
+    /// The same of a flow that lives.
+    #[must_use]
+    pub fn live(&self, key: &FlowKey, record: &FlowRecord) -> LiveFlow {
+        let established = format!("{:.3}", wall_clock(record.established_ns));
+        LiveFlow { flow: self.describe(key, record), established }
     }
 
     /// The name of the listener at this place.

@@ -5,7 +5,7 @@
 //! - [`kernel`]: loads, attaches and pins the kernel programs; reads their maps and events.
 //! - [`recorder`]: from events to [`flows`] (memory of TLVs), [`flow_log`] and [`warnings`]; [`line`] and [`vpc`] are
 //!   the log's formats.
-//! - [`api`]: HTTP over a Unix socket. [`flow`] and [`tlvs`] are the JSON that it and the log share.
+//! - [`api`]: HTTP, and the line protocol. [`flow`] and [`tlvs`] are the JSON that it and the log share.
 
 pub mod acl;
 pub mod active;
@@ -16,6 +16,7 @@ pub mod config;
 pub mod flow;
 pub mod flow_log;
 pub mod flows;
+mod journal;
 pub mod kernel;
 pub mod line;
 pub mod lock;
@@ -24,6 +25,7 @@ pub mod period;
 pub mod recorder;
 mod reload;
 pub mod tlvs;
+mod unix_socket;
 pub mod vpc;
 pub mod warnings;
 mod watch;

@@ -2,9 +2,8 @@
 
 use std::net::SocketAddr;
 
-use proxyip_common::counter::DropReason;
 use proxyip_common::event::Event;
-use proxyip_common::flow::FlowRecord;
+use proxyip_common::verdict::Verdict;
 use serde::Serialize;
 
 use crate::flow::Flow;
@@ -20,7 +19,7 @@ pub struct Line {
     /// `accept`, `mark`, `reset` or `drop`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<&'static str>,
-    /// The label of a [`DropReason`] or [`Reason`](proxyip_common::counter::Reason).
+    /// The label of a [`DropReason`](proxyip_common::counter::DropReason) or [`Reason`](proxyip_common::counter::Reason).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
     /// Which connection.
@@ -92,7 +91,7 @@ impl Line {
     /// A connection was established.
     #[must_use]
     pub fn accepted(event: &Event, connection: Connection) -> Self {
-        let verdict = Some(verdict_on_flow(&event.record));
+        let verdict = Some(Verdict::on_flow(&event.record).label());
         Self { verdict, ..Self::new("accept", &Period::of(event), connection) }
     }
 
@@ -108,7 +107,7 @@ impl Line {
             ..Totals::new(&period)
         };
         Self {
-            verdict: Some(verdict_on_flow(&event.record)),
+            verdict: Some(Verdict::on_flow(&event.record).label()),
             totals: Some(totals),
             ..Self::new("close", &period, connection)
         }
@@ -119,13 +118,13 @@ impl Line {
     pub fn refused(
         event: &Event,
         connection: Connection,
-        verdict: &'static str,
+        verdict: Verdict,
         reason: &'static str,
     ) -> Self {
         let period = Period::of(event);
         let received = (event.packets_received != 0).then(|| event.into());
         Self {
-            verdict: Some(verdict),
+            verdict: Some(verdict.label()),
             reason: Some(reason),
             totals: Some(Totals { received, ..Totals::new(&period) }),
             ..Self::new("refuse", &period, connection)
@@ -164,57 +163,6 @@ impl From<&Event> for Sent {
     }
 }
 
-const fn verdict_on_flow(record: &FlowRecord) -> &'static str {
-    if record.has(FlowRecord::DENIED) { "mark" } else { "accept" }
-}
-
-/// What the kernel programs do with a segment or connection that they refuse for this reason.
-#[must_use]
-pub const fn verdict(reason: DropReason) -> &'static str {
-    use DropReason as R;
-    match reason {
-        R::HeaderMissing
-        | R::HeaderIncomplete
-        | R::HeaderTimeout
-        | R::HeaderForgotten
-        | R::HeaderTooLong
-        | R::VersionRefused
-        | R::UnknownRefused
-        | R::V1TooLong
-        | R::V1Family
-        | R::V1Address
-        | R::V1Port
-        | R::V1LineEnd
-        | R::V2Version
-        | R::V2Command
-        | R::V2Family
-        | R::V2Length
-        | R::V2Tlv
-        | R::V2Checksum
-        | R::UntrustedReset
-        | R::DeniedReset
-        | R::Unjudged
-        | R::TrustWithdrawn
-        | R::FlowTable
-        | R::AssignRefused
-        | R::TranslationTable
-        | R::HandshakeUnknown
-        | R::Signed
-        | R::StackRefuses => "reset",
-        R::UntrustedDropped
-        | R::DeniedDropped
-        | R::Checksum
-        | R::Fragment
-        | R::ExtensionHeader
-        | R::Hidden
-        | R::SynAckFailed
-        | R::ReplyFailed
-        | R::TrimFailed
-        | R::PayloadWithoutSocket
-        | R::TranslateFailed => "drop",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proxyip_common::event::EventKind;
@@ -238,18 +186,11 @@ mod tests {
             local: event.key.local.0.to_socket_addr(),
         };
         let mut event = event(EventKind::Refused, 0);
-        let line = Line::refused(&event, attempt(&event), "reset", "v2_tlv");
+        let line = Line::refused(&event, attempt(&event), Verdict::Reset, "v2_tlv");
         let common = r#""verdict":"reset","reason":"v2_tlv","peer":"10.0.0.2:41000","local":"10.0.1.2:443","start":"TIME","end":"TIME""#;
         assert_eq!(text(&line), format!(r#"{common},"packets_received":3,"bytes_received":100}}"#));
         event.packets_received = 0;
-        let line = Line::refused(&event, attempt(&event), "reset", "v2_tlv");
+        let line = Line::refused(&event, attempt(&event), Verdict::Reset, "v2_tlv");
         assert_eq!(text(&line), format!("{common}}}"));
-    }
-
-    #[test]
-    fn a_mark_is_a_verdict() {
-        assert_eq!(verdict_on_flow(&FlowRecord::EMPTY), "accept");
-        let marked = FlowRecord { flags: FlowRecord::DENIED, ..FlowRecord::EMPTY };
-        assert_eq!(verdict_on_flow(&marked), "mark");
     }
 }

@@ -39,7 +39,8 @@ pub fn lifetime(event: &Event) -> Duration {
 
 /// The wall-clock time of a `CLOCK_MONOTONIC` time, by how long ago it was: so a stepped clock is
 /// followed at once.
-fn wall_clock(event_ns: u64) -> Timestamp {
+#[must_use]
+pub fn wall_clock(event_ns: u64) -> Timestamp {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC)
         .map_or(0, |now| i128::from(now.tv_sec()) * 1_000_000_000 + i128::from(now.tv_nsec()));
     before(Timestamp::now(), now - i128::from(event_ns))

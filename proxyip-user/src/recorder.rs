@@ -7,11 +7,12 @@ use jiff::Timestamp;
 use proxyip_common::counter::{DropReason, Reason};
 use proxyip_common::event::{Event, EventKind};
 use proxyip_common::flow::HandOff;
+use proxyip_common::verdict::Verdict;
 
 use crate::config::FlowFormat;
 use crate::flow_log::FlowLog;
 use crate::flows::Flows;
-use crate::line::{Connection, Line, verdict};
+use crate::line::{Connection, Line};
 use crate::losses::Losses;
 use crate::period::Period;
 use crate::vpc;
@@ -91,9 +92,9 @@ impl Recorder {
     fn refused(&mut self, event: &Event) {
         let reason = DropReason::from_u8(event.reason);
         let (label, sentence) = reason.map_or(OTHER, |reason| (reason.label(), reason.sentence()));
-        let verdict = reason.map_or("drop", verdict);
+        let verdict = reason.map_or(Verdict::Drop, Verdict::on_refusal);
         if self.warnings.allow(label) {
-            let done = if verdict == "reset" { "reset" } else { "dropped" };
+            let done = if verdict == Verdict::Reset { "reset" } else { "dropped" };
             tracing::warn!(reason = label, "{} {done}: {sentence}", self.name(event));
         }
         self.write(event, || {
@@ -165,7 +166,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::config::Log;
+    use crate::config::{Destination, Log};
     use crate::flows::tests::{HEADER, event, flows};
 
     /// Of a connection without a client.
@@ -187,7 +188,7 @@ mod tests {
     }
 
     fn recorder(format: FlowFormat, path: &Path) -> Recorder {
-        let log = Log { flows: format, path: Some(path.into()) };
+        let log = Log { flows: format, to: Destination::File(path.into()) };
         Recorder::new(Arc::new(flows()), FlowLog::open(&log).unwrap())
     }
 

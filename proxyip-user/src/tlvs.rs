@@ -2,10 +2,11 @@
 
 use proxyip_common::header::tlv::{Ssl, SslField, Tlv, Vector, Vectors};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The TLVs of a header; absent ones are left out. Of a TLV that is there twice the first counts, and
 /// the second is among `other`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct TlvsJson {
     /// Application protocol; bytes that are not UTF-8 are replaced.
@@ -38,7 +39,7 @@ pub struct TlvsJson {
 }
 
 /// `PP2_TYPE_SSL`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct SslJson {
     /// Bits of [`Ssl::client`].
@@ -75,7 +76,7 @@ pub struct SslJson {
 }
 
 /// A TLV as raw bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OtherJson {
     /// Such as `0xe4`.
     #[serde(rename = "type")]

@@ -3,20 +3,22 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 
 use super::{USAGE, ask, fail, print};
 use crate::api::status::Status;
 use crate::client;
 use crate::config::{Config, ConfigError, DEFAULT_SOCKET};
+use crate::kernel::preflight::{Check, State, preflight};
 
-/// Look for mistakes in a configuration file, and in what a running agent sees.
+/// Look for mistakes in a configuration file, on this host, and in what a running agent sees.
 ///
-/// What the agent has learnt from traffic is about the configuration that it runs with, and about the load
-/// balancer. At least one of the two must be there: a file, or an agent that answers.
+/// The host is looked at as `proxyip run` would find it; nothing is changed. With a file, so are the namespaces,
+/// interfaces and applications that it names. What an agent has learnt from traffic is about the configuration that
+/// it runs with, and about the load balancer.
 ///
-/// Exit code: 0 nothing found, 1 warnings or findings, 2 wrong configuration or usage.
+/// Exit code: 0 nothing found, 1 warnings or findings, 2 wrong configuration or usage, or `proxyip run` would fail.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Configuration file (TOML) to read. It is not put into force.
@@ -41,6 +43,8 @@ struct Report {
     findings: Vec<String>,
     /// What the kernel cannot do.
     limits: Vec<String>,
+    /// What `proxyip run` would find.
+    preflight: Vec<Check>,
     /// Whether an agent has answered.
     agent: bool,
     /// Why none has.
@@ -58,12 +62,15 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 /// Prints the report; the exit code.
 fn check(arguments: &Arguments) -> Result<u8> {
     let mut report = Report::default();
-    let configured = arguments.config.as_deref().and_then(|path| report.read(path));
+    let config = arguments.config.as_deref().and_then(|path| report.read(path));
+    let configured = config.as_ref().map(|config| config.api.socket.clone());
     let socket = arguments.socket.clone().or(configured).unwrap_or_else(|| DEFAULT_SOCKET.into());
-    match ask(async { Ok(client::get::<Status>(&socket, "/v1/status").await?) }) {
-        Ok((status, _)) => report.hear(status),
-        Err(error) if arguments.config.is_some() => report.silence = Some(format!("{error:#}")),
-        Err(error) => return Err(error).context("there is nothing to check without --config"),
+    let status = ask(async { Ok(client::get::<Status>(&socket, "/v1/status").await?.0) });
+    let agent = status.as_ref().ok().map(|status| status.pid);
+    report.preflight = preflight(config.as_ref(), agent);
+    match status {
+        Ok(status) => report.hear(status),
+        Err(error) => report.silence = Some(format!("{error:#}")),
     }
     if arguments.json {
         print(serde_json::to_string(&report)? + "\n")?;
@@ -74,12 +81,12 @@ fn check(arguments: &Arguments) -> Result<u8> {
 }
 
 impl Report {
-    /// Takes what is to be said of a file; the socket that it names.
-    fn read(&mut self, path: &Path) -> Option<PathBuf> {
+    /// Takes what is to be said of a file; what it says, if it is not wrong.
+    fn read(&mut self, path: &Path) -> Option<Config> {
         match Config::from_file(path) {
             Ok(config) => {
                 self.warnings = config.warnings();
-                Some(config.api.socket)
+                Some(config)
             }
             Err(ConfigError::Wrong { path, problems }) => {
                 let place = path.display();
@@ -105,7 +112,7 @@ impl Report {
     }
 
     /// A line each; problems without a word before them, so that editors can follow them to
-    /// their lines.
+    /// their lines. Then what was looked at on the host.
     fn text(&self) -> String {
         let mut lines = Vec::new();
         for (kind, sentences) in [
@@ -115,6 +122,12 @@ impl Report {
             ("kernel: ", &self.limits),
         ] {
             lines.extend(sentences.iter().map(|sentence| format!("{kind}{sentence}\n")));
+        }
+        for group in self.preflight.chunk_by(|one, other| place(one) == place(other)) {
+            lines.push(format!("{}\n", place(&group[0])));
+            lines.extend(group.iter().map(|Check { check, state, sentence, .. }| {
+                format!("  {:<7}  {check}: {sentence}\n", state.label())
+            }));
         }
         if self.code() == 0 {
             lines.push("no mistakes found\n".into());
@@ -126,14 +139,26 @@ impl Report {
     }
 
     /// Limits of the kernel are nobody's mistake.
-    const fn code(&self) -> u8 {
-        if !self.problems.is_empty() {
+    fn code(&self) -> u8 {
+        let worst = self.preflight.iter().map(|check| check.state).max();
+        if !self.problems.is_empty() || worst == Some(State::Problem) {
             USAGE
-        } else if self.warnings.is_empty() && self.findings.is_empty() {
-            0
         } else {
-            1
+            u8::from(
+                !(self.warnings.is_empty()
+                    && self.findings.is_empty()
+                    && worst != Some(State::Warning)),
+            )
         }
+    }
+}
+
+/// What stands above a check and those beside it.
+fn place(check: &Check) -> String {
+    match (&check.netns, check.check) {
+        (Some(netns), _) => format!("network namespace {netns}"),
+        (None, "listener") => "applications".into(),
+        (None, _) => "this host".into(),
     }
 }
 
@@ -146,13 +171,13 @@ mod tests {
     use super::*;
 
     /// Reads a file with `text`.
-    fn read(text: &str) -> (Report, Option<PathBuf>) {
+    fn read(text: &str) -> (Report, Option<Config>) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("proxyip.toml");
         fs::write(&path, text).unwrap();
         let mut report = Report::default();
-        let socket = report.read(&path);
-        (report, socket)
+        let config = report.read(&path);
+        (report, config)
     }
 
     #[test]
@@ -175,7 +200,7 @@ mod tests {
     #[test]
     fn the_agent_is_asked_where_the_file_says() {
         let file = "[[listener]]\nports=[443]\ntrusted=['10.0.0.0/8']\n[api]\nsocket='/x/api.sock'";
-        assert_eq!(read(file).1.unwrap(), Path::new("/x/api.sock"));
+        assert_eq!(read(file).1.unwrap().api.socket, Path::new("/x/api.sock"));
     }
 
     #[test]
@@ -198,7 +223,46 @@ mod tests {
         assert_eq!((report.code(), report.text().contains("no mistakes found")), (0, true));
         assert_eq!(
             serde_json::to_value(&report).unwrap(),
-            json!({"problems": [], "warnings": [], "findings": [], "limits": ["l"], "agent": false})
+            json!({
+                "problems": [], "warnings": [], "findings": [], "limits": ["l"], "preflight": [],
+                "agent": false,
+            })
         );
+    }
+
+    fn looked_at(check: &'static str, netns: Option<&str>, state: State) -> Check {
+        Check { check, netns: netns.map(Into::into), state, sentence: "as it is".into() }
+    }
+
+    #[test]
+    fn what_was_looked_at_is_grouped() {
+        let report = Report {
+            preflight: vec![
+                looked_at("kernel", None, State::Ok),
+                looked_at("cgroup", None, State::Problem),
+                looked_at("interface", Some("/run/netns/blue"), State::Ok),
+                looked_at("listener", None, State::Warning),
+            ],
+            ..Report::default()
+        };
+        assert_eq!(
+            report.text(),
+            "this host\n  ok       kernel: as it is\n  problem  cgroup: as it is\n\
+             network namespace /run/netns/blue\n  ok       interface: as it is\n\
+             applications\n  warning  listener: as it is\n"
+        );
+        let json = serde_json::to_value(&report).unwrap();
+        let problem = json!({"check": "cgroup", "state": "problem", "sentence": "as it is"});
+        assert_eq!(json["preflight"][1], problem);
+        assert_eq!(json["preflight"][2]["netns"], "/run/netns/blue");
+    }
+
+    #[test]
+    fn the_worst_that_was_found_is_the_exit_code() {
+        for (state, code) in [(State::Ok, 0), (State::Warning, 1), (State::Problem, 2)] {
+            let preflight =
+                vec![looked_at("kernel", None, State::Ok), looked_at("jit", None, state)];
+            assert_eq!(Report { preflight, ..Report::default() }.code(), code, "{state:?}");
+        }
     }
 }

@@ -2,22 +2,28 @@
 
 mod acl;
 mod check;
+mod completions;
 mod detach;
+mod duration;
 mod flows;
 mod lookup;
+mod man;
 mod run;
 mod status;
 mod table;
+mod top;
 
 use std::future::Future;
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
+use ipnet::IpNet;
 
-use crate::config::DEFAULT_SOCKET;
+use crate::config::{self, DEFAULT_SOCKET, Fault};
 
 /// A usage or configuration error.
 const USAGE: u8 = 2;
@@ -39,12 +45,15 @@ enum Verb {
     Lookup(lookup::Arguments),
     Flows(flows::Arguments),
     Status(status::Arguments),
+    Top(top::Arguments),
     Acl(acl::Arguments),
     Check(check::Arguments),
     Detach(detach::Arguments),
+    Completions(completions::Arguments),
+    Man(man::Arguments),
 }
 
-/// What every verb that asks the agent takes.
+/// What every verb that prints what the agent answers takes.
 #[derive(Debug, Args)]
 struct Reading {
     /// Unix socket of the agent.
@@ -63,15 +72,18 @@ pub fn main() -> ExitCode {
         Verb::Lookup(arguments) => lookup::run(&arguments),
         Verb::Flows(arguments) => finish(ask(flows::run(&arguments)), 1),
         Verb::Status(arguments) => finish(ask(status::run(&arguments)), 1),
+        Verb::Top(arguments) => finish(ask(top::run(&arguments)), 1),
         Verb::Acl(arguments) => acl::run(&arguments),
         Verb::Check(arguments) => check::run(&arguments),
         Verb::Detach(arguments) => finish(detach::run(&arguments), 1),
+        Verb::Completions(arguments) => finish(completions::run(&arguments), 1),
+        Verb::Man(arguments) => finish(man::run(&arguments), 1),
     }
 }
 
 /// Runs one conversation with the agent.
 fn ask<T>(conversation: impl Future<Output = Result<T>>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("the runtime cannot be started")?.block_on(conversation)
 }
 
@@ -91,10 +103,23 @@ fn fail(error: impl std::fmt::Display, code: u8) -> ExitCode {
 
 /// Prints to standard output. A reader that has seen enough (`| head`) is no error.
 fn print(text: impl AsRef<[u8]>) -> Result<()> {
+    print_more(text).map(|_| ())
+}
+
+/// Likewise; `false` if nobody reads any more.
+fn print_more(text: impl AsRef<[u8]>) -> Result<bool> {
     let mut output = io::stdout().lock();
     let written = output.write_all(text.as_ref()).and_then(|()| output.flush());
     match written {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.context("standard output"),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        other => other.map(|()| true).context("standard output"),
+    }
+}
+
+/// As the configuration has networks, but an address alone means itself.
+fn network(text: &str) -> Result<IpNet, Fault> {
+    match text.parse::<IpAddr>() {
+        Ok(address) => Ok(address.to_canonical().into()),
+        Err(_) => config::network(text),
     }
 }

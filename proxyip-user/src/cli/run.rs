@@ -16,7 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing_subscriber::EnvFilter;
 
 use super::USAGE;
-use crate::api::{self, Shared, Socket, Source};
+use crate::api::{self, Shared, Sockets, Source};
 use crate::config::{Config, ConfigError, KernelLog, PortRange, interface_name, network};
 use crate::flow_log::FlowLog;
 use crate::flows::Flows;
@@ -146,13 +146,14 @@ async fn agent(
         tracing::warn!("{warning}");
     }
     let _lock = AgentLock::take(&config.agent.pin_path)?;
-    let socket = Socket::bind(&config.api.socket)?;
+    let sockets = Sockets::bind(&config.api)?;
     let log = FlowLog::open(&config.log)?;
+    let lost_lines = log.lost();
     let (events, maintenance, view, control) = Kernel::start(&config, kernel_log)?.split();
     let flows = Arc::new(Flows::new(control.current()));
     let recorder = RefCell::new(Recorder::new(Arc::clone(&flows), log));
     let counters = view.clone();
-    let shared = Shared::new(view, control.clone(), flows, control.current());
+    let shared = Shared::new(view, control.clone(), flows, control.current(), lost_lines);
     let reopen = || {
         if let Err(error) = recorder.borrow().reopen() {
             tracing::error!("the flow log goes on in the old file: {error:#}");
@@ -173,7 +174,7 @@ async fn agent(
         result = reload.run(hangup, reopen) => {
             result.context("the configuration cannot be followed").map(never)
         }
-        result = api::serve(&socket, shared) => result.context("the API cannot go on").map(never),
+        result = api::serve(&sockets, shared) => result.context("the API cannot go on").map(never),
         ended = tick(&recorder, &counters) => never(ended),
     };
     recorder.into_inner().close();

@@ -5,10 +5,12 @@ use std::fmt::{self, Write};
 use anyhow::Result;
 use proxyip_common::counter::{Counter, DropReason, Reason};
 
+use super::duration::short;
 use super::{Reading, print};
 use crate::api::hand_offs::{Connections, NewConnections};
-use crate::api::status::{ListenerJson, Numbers, Status};
+use crate::api::status::{ListenerJson, Numbers, Status, Verdicts};
 use crate::client;
+use crate::config::port_ranges;
 
 /// Show what the agent guards, and what it has counted.
 #[derive(Debug, clap::Args)]
@@ -28,8 +30,10 @@ pub(super) async fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn render(text: &mut String, status: &Status) -> fmt::Result {
-    let Status { version, pid, flows, translated, .. } = status;
-    writeln!(text, "proxyip {version}, process {pid}, {flows} flows, {translated} translated")?;
+    let Status { version, pid, uptime_s, flows, translated, limits, .. } = status;
+    writeln!(text, "proxyip {version}, process {pid}, running for {}", short(*uptime_s))?;
+    let (of_flows, of_translated) = (limits.flows, limits.translated);
+    writeln!(text, "{flows} of {of_flows} flows, {translated} of {of_translated} translated")?;
     remarks(text, "Look at", &[&status.warnings[..], &status.findings[..]].concat())?;
     remarks(text, "Limits of the kernel", &status.kernel)?;
     writeln!(text, "\nAttached to")?;
@@ -66,7 +70,7 @@ fn listener(text: &mut String, listener: &ListenerJson) -> fmt::Result {
         text,
         "  {}: ports {}, hand-off {}, trusts {}",
         listener.name,
-        ranges(&listener.ports),
+        port_ranges(&listener.ports),
         listener.hand_off,
         trusted.join(", ")
     )?;
@@ -79,7 +83,19 @@ fn listener(text: &mut String, listener: &ListenerJson) -> fmt::Result {
         let why = sentence.as_deref().unwrap_or_default();
         writeln!(text, "{}", format!("    {count:>10}  {hand_off:<9}  {why}").trim_end())?;
     }
+    if let Some(verdicts) = verdicts(&listener.verdicts) {
+        writeln!(text, "    verdicts: {verdicts}")?;
+    }
     Ok(())
+}
+
+/// Those that there were.
+fn verdicts(verdicts: &Verdicts) -> Option<String> {
+    let Verdicts { accept, mark, reset, drop } = *verdicts;
+    let all = [("accept", accept), ("mark", mark), ("reset", reset), ("drop", drop)];
+    let all = all.iter().filter(|(_, count)| *count > 0);
+    let all: Vec<_> = all.map(|(verdict, count)| format!("{count} {verdict}")).collect();
+    (!all.is_empty()).then(|| all.join(", "))
 }
 
 /// The lists of clients that the configuration has.
@@ -117,32 +133,9 @@ fn numbers(text: &mut String, title: &str, numbers: &Numbers, known: &[Sentence]
     Ok(())
 }
 
-/// Ascending ports, neighbours as ranges.
-fn ranges(ports: &[u16]) -> String {
-    let chunks = ports.chunk_by(|a, b| a.checked_add(1) == Some(*b));
-    let ranges: Vec<_> = chunks
-        .map(|chunk| match chunk {
-            [first, .., last] => format!("{first}-{last}"),
-            other => other.iter().map(ToString::to_string).collect(),
-        })
-        .collect();
-    ranges.join(", ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn neighbouring_ports_are_ranges() {
-        for (ports, text) in [
-            (&[][..], ""),
-            (&[443], "443"),
-            (&[22, 80, 81, 82, 443, 65534, 65535], "22, 80-82, 443, 65534-65535"),
-        ] {
-            assert_eq!(ranges(ports), text);
-        }
-    }
 
     #[test]
     fn each_hand_off_of_a_listener_has_its_line() {
@@ -165,6 +158,7 @@ mod tests {
                 connections("accept", None, 10),
                 connections("translate", Some("MPTCP"), 5),
             ],
+            verdicts: Verdicts { accept: 13, mark: 2, reset: 0, drop: 1 },
         };
         listener(&mut text, &web).unwrap();
         let expected = "  web: ports 443, hand-off auto, trusts 10.0.0.0/8, 2 networks of a file
@@ -172,6 +166,7 @@ mod tests {
            new  accept     it may
             10  accept
              5  translate  MPTCP
+    verdicts: 13 accept, 2 mark, 1 drop
 ";
         assert_eq!(text, expected);
     }

@@ -2,18 +2,50 @@
 
 use std::fmt::Write;
 
-/// Pads each column to its widest cell.
-pub(super) fn align<const N: usize>(rows: &[[String; N]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: [usize; N] = std::array::from_fn(|column| width(column).unwrap_or(0));
-    let mut text = String::new();
-    for row in rows {
-        let start = text.len();
-        for (cell, width) in row.iter().zip(widths) {
-            write!(text, "{cell:width$}  ").expect("writing to a string does not fail");
+/// A table that is printed in parts: columns are as wide as the widest cell so far, and never become narrower.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    widths: Vec<usize>,
+}
+
+impl Table {
+    /// These rows, padded. A row may have fewer cells than others.
+    pub(super) fn align(&mut self, rows: &[impl AsRef<[String]>]) -> String {
+        for row in rows {
+            let row = row.as_ref();
+            self.widths.resize(self.widths.len().max(row.len()), 0);
+            for (width, cell) in self.widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.chars().count());
+            }
         }
-        text.truncate(start + text[start..].trim_end().len());
-        text.push('\n');
+        let mut text = String::new();
+        for row in rows {
+            let start = text.len();
+            for (cell, width) in row.as_ref().iter().zip(&self.widths) {
+                write!(text, "{cell:width$}  ").expect("writing to a string does not fail");
+            }
+            text.truncate(start + text[start..].trim_end().len());
+            text.push('\n');
+        }
+        text
     }
-    text
+}
+
+/// A whole table, each column as wide as its widest cell.
+pub(super) fn align(rows: &[impl AsRef<[String]>]) -> String {
+    Table::default().align(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_keep_their_widths() {
+        let mut table = Table::default();
+        let row = |cells: [&str; 2]| cells.map(String::from);
+        assert_eq!(table.align(&[row(["A", "B"]), row(["long", "b"])]), "A     B\nlong  b\n");
+        assert_eq!(table.align(&[row(["a", "ü"])]), "a     ü\n");
+        assert_eq!(table.align(&[row(["longer", ""])]), "longer\n");
+    }
 }

@@ -13,11 +13,10 @@ use hyper::body::Bytes;
 use ipnet::IpNet;
 use serde::de::IgnoredAny;
 
-use super::{Reading, USAGE, ask, fail, finish, print};
+use super::{Reading, USAGE, ask, fail, finish, network, print};
 use crate::acl::{Decision, Disconnected, Rule, Rules, Verdict};
 use crate::api::status::Status;
 use crate::client::{self, escaped};
-use crate::config::{self, Fault};
 
 /// Change, list and test who may connect.
 ///
@@ -93,14 +92,6 @@ struct Disconnect {
     listener: Option<String>,
     #[command(flatten)]
     reading: Reading,
-}
-
-/// As the configuration has networks, but an address alone means itself.
-fn network(text: &str) -> Result<IpNet, Fault> {
-    match text.parse::<IpAddr>() {
-        Ok(address) => Ok(address.to_canonical().into()),
-        Err(_) => config::network(text),
-    }
 }
 
 #[derive(Debug, thiserror::Error)]

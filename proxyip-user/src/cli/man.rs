@@ -1,0 +1,87 @@
+//! `proxyip man`
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::CommandFactory;
+use clap_mangen::Man;
+
+use super::{Cli, print};
+
+/// Print the manual page, or write all pages, one for each verb.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Write all pages here, such as in /usr/local/share/man/man1; it is made if it does not exist.
+    #[arg(long, value_name = "DIR")]
+    directory: Option<PathBuf>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<()> {
+    match &arguments.directory {
+        Some(directory) => write(directory),
+        None => print(main_page()?),
+    }
+}
+
+fn main_page() -> Result<Vec<u8>> {
+    let mut page = Vec::new();
+    Man::new(Cli::command().disable_help_subcommand(true)).render(&mut page)?;
+    Ok(page)
+}
+
+fn write(directory: &Path) -> Result<()> {
+    fs::create_dir_all(directory)
+        .and_then(|()| clap_mangen::generate_to(Cli::command(), directory))
+        .with_context(|| format!("the pages cannot be written to {}", directory.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// The names of this command's pages and of those below it.
+    fn pages(command: &clap::Command, prefix: &str) -> Vec<String> {
+        let name = format!("{prefix}{}", command.get_name());
+        let below = command.get_subcommands().flat_map(|verb| pages(verb, &format!("{name}-")));
+        std::iter::once(format!("{name}.1")).chain(below).collect()
+    }
+
+    #[test]
+    fn each_verb_has_a_page_that_the_formatter_likes() {
+        let directory = tempfile::tempdir().unwrap();
+        write(directory.path()).unwrap();
+        let expected = pages(&Cli::command(), "");
+        assert!(expected.contains(&"proxyip-acl-disconnect.1".into()), "{expected:?}");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), expected.len());
+        for name in expected {
+            let path = directory.path().join(&name);
+            let page = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
+            for part in [".TH ", ".SH NAME", ".SH SYNOPSIS", ".SH DESCRIPTION"] {
+                assert!(page.contains(part), "{name} has no {part}");
+            }
+            assert_formats(&path);
+        }
+    }
+
+    /// With man-db's own formatter, on machines that have one.
+    fn assert_formats(page: &Path) {
+        let mut man = Command::new("man");
+        man.args(["--warnings", "--local-file"]).arg(page).env("MANPAGER", "cat");
+        let Ok(output) = man.env("MANWIDTH", "80").output() else { return };
+        assert!(output.status.success(), "{}: {output:?}", page.display());
+        let warnings = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(warnings, "", "{}", page.display());
+    }
+
+    #[test]
+    fn the_main_page_names_each_verb() {
+        let page = String::from_utf8(main_page().unwrap()).unwrap();
+        for verb in Cli::command().get_subcommands() {
+            let name = format!("proxyip\\-{}(1)", verb.get_name());
+            assert!(page.contains(&name), "{name}: {page}");
+        }
+    }
+}
