@@ -2,20 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::path::PathBuf;
+use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::api::Api;
+use crate::api::{Api, is_ready};
 use crate::command::attempt;
 use crate::guard::Guard;
+use crate::lines::Lines;
 use crate::namespace::Namespace;
 use crate::process::Process;
+use crate::servers::Journald;
 use crate::site::Site;
 use crate::wait::eventually;
 
@@ -92,6 +92,22 @@ impl<'a> Agent<'a> {
         agent
     }
 
+    /// Starts it on the server, in the mount namespace of this journald, and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    #[must_use]
+    pub fn start_beside(journald: &Journald, site: &'a Site, guard: &Guard) -> Self {
+        let namespace = &site.net.server;
+        let config = configure(site, guard);
+        let mut command = namespace.command("nsenter");
+        command.arg(journald.entrance()).arg(agent_binary());
+        let process = run(site, command, &config);
+        let mut agent = Self { site, namespace, process, config };
+        agent.wait_ready();
+        agent
+    }
+
     /// Starts the agent again, with the same configuration, after it has ended.
     pub fn start_again(&mut self) {
         self.process = launch(self.namespace, self.site, &self.config);
@@ -125,6 +141,18 @@ impl<'a> Agent<'a> {
     #[must_use]
     pub fn api(&self) -> Api {
         Api::connect(&self.site.scratch.path("api.sock"))
+    }
+
+    /// A connection to the TCP address of its API.
+    #[must_use]
+    pub fn api_over_tcp(&self, address: &str) -> Api {
+        Api::connect_tcp(self.namespace, address)
+    }
+
+    /// A connection to its lookup socket.
+    #[must_use]
+    pub fn lines(&self) -> Lines {
+        Lines::connect(&self.site.scratch.path("lookup.sock"))
     }
 
     fn wait_ready(&mut self) {
@@ -279,16 +307,14 @@ fn configure(site: &Site, guard: &Guard) -> String {
 }
 
 fn launch(namespace: &Namespace, site: &Site, config: &str) -> Process {
-    let mut command = namespace.command(&agent_binary().display().to_string());
-    command.args(["run", "--config", config]);
-    Process::start("proxyip", site.scratch.directory(), &mut command)
+    let mut command = namespace.command("prlimit");
+    // As systemd and containers start services: more has to be asked for.
+    command.arg("--nofile=1024:").arg(agent_binary());
+    run(site, command, config)
 }
 
-/// Asks the agent's socket as a monitoring script would.
-fn is_ready(socket: &Path) -> bool {
-    let Ok(mut stream) = UnixStream::connect(socket) else { return false };
-    let request = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    let mut answer = Vec::new();
-    stream.write_all(request).and_then(|()| stream.read_to_end(&mut answer)).is_ok()
-        && answer.starts_with(b"HTTP/1.1 200")
+/// `command` is the program, with or without others before it.
+fn run(site: &Site, mut command: Command, config: &str) -> Process {
+    command.args(["run", "--config", config]);
+    Process::start("proxyip", site.scratch.directory(), &mut command)
 }

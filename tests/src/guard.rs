@@ -15,6 +15,7 @@ pub struct Guard {
     interface: String,
     listener: String,
     sets: String,
+    api: String,
     log: String,
     agent: String,
     flows: &'static str,
@@ -28,8 +29,9 @@ impl Guard {
         let trusted = [format!("{}/32", address::BALANCER), format!("{}/128", address::BALANCER6)];
         let (ports, trusted) = (ports.to_vec(), trusted.to_vec());
         let name = "web".to_owned();
-        let (interface, listener, sets, log, agent, others) = Default::default();
-        Self { name, ports, trusted, interface, listener, sets, log, agent, flows: "json", others }
+        let (interface, listener, sets, api, log, agent, others) = Default::default();
+        let flows = "json";
+        Self { name, ports, trusted, interface, listener, sets, api, log, agent, flows, others }
     }
 
     /// Gives the listener this name.
@@ -119,6 +121,13 @@ impl Guard {
         self
     }
 
+    /// A further line of the `[api]` table.
+    #[must_use]
+    pub fn api_setting(mut self, line: &str) -> Self {
+        writeln!(self.api, "{line}").expect("a String grows");
+        self
+    }
+
     /// A further line of the `[log]` table.
     #[must_use]
     pub fn log_setting(mut self, line: &str) -> Self {
@@ -142,14 +151,14 @@ impl Guard {
 
     /// The configuration file.
     pub(crate) fn toml(&self, scratch: &Scratch) -> String {
-        let Self { interface, sets, log, agent, flows, .. } = self;
+        let Self { interface, sets, api, log, agent, flows, .. } = self;
         let listeners = self.listeners();
         let socket = scratch.path("api.sock").display().to_string();
         let pin_path = scratch.pin_path().display().to_string();
         format!(
             "[[interface]]\nname = \"eth0\"\n{interface}\n\
              {listeners}{sets}\
-             [api]\nsocket = {socket:?}\n\n\
+             [api]\nsocket = {socket:?}\n{api}\n\
              [log]\nflows = {flows:?}\n{log}\n\
              [agent]\npin_path = {pin_path:?}\n{agent}"
         )

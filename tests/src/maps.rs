@@ -4,8 +4,10 @@ use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
-use aya::maps::{Array, Map, MapData};
+use aya::Pod;
+use aya::maps::{Array, HashMap, Map, MapData};
 use proxyip_common::cookie::{SECRETS, Secret};
+use proxyip_common::flow::{FlowKey, FlowRecord};
 
 use crate::site::Site;
 
@@ -26,6 +28,50 @@ pub(crate) fn secrets(site: &Site) -> Vec<Secret> {
     let map = Map::Array(open(&directory(site).join("SECRETS")));
     let map = Array::<MapData, Secret>::try_from(map).expect("an array of secrets");
     (0..SECRETS).map(|slot| map.get(&slot, 0).expect("a secret")).collect()
+}
+
+/// Keys and records as the kernel has them.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug)]
+struct Raw<T>(T);
+
+// SAFETY: `repr(C)`, made of integers only, and without padding, as its layout test shows.
+unsafe impl Pod for Raw<FlowKey> {}
+// SAFETY: likewise.
+unsafe impl Pod for Raw<FlowRecord> {}
+
+/// The agent's flow table, through its pin.
+#[derive(Debug)]
+pub struct FlowTable(HashMap<MapData, Raw<FlowKey>, Raw<FlowRecord>>);
+
+impl FlowTable {
+    /// That of this site's agent.
+    ///
+    /// # Panics
+    /// When there is none, or it cannot be opened.
+    #[must_use]
+    pub fn of(site: &Site) -> Self {
+        let map = Map::LruHashMap(open(&directory(site).join("FLOWS")));
+        Self(HashMap::try_from(map).expect("a table of flows"))
+    }
+
+    /// All that is in it, in no order.
+    ///
+    /// # Panics
+    /// When it cannot be read, or changes meanwhile.
+    #[must_use]
+    pub fn entries(&self) -> Vec<(FlowKey, FlowRecord)> {
+        let entries = self.0.iter().map(|entry| entry.expect("a flow that stays"));
+        entries.map(|(Raw(key), Raw(record))| (key, record)).collect()
+    }
+
+    /// Puts a flow into it.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn insert(&mut self, key: FlowKey, record: FlowRecord) {
+        self.0.insert(Raw(key), Raw(record), 0).expect("a place for a flow");
+    }
 }
 
 /// Where an agent of this site has pinned its maps.

@@ -32,7 +32,7 @@ impl Memory {
     pub fn measure(site: &Site, agent: &mut Agent) -> Self {
         let sockets = site.net.server.run("ss -Htan");
         Self {
-            agent: field(&format!("/proc/{}/status", agent.process().pid()), "VmRSS:"),
+            agent: resident_kib(agent.process().pid()),
             maps: memory_of_maps(site) / 1024,
             sockets: sockets.lines().count(),
             half_open: sockets.lines().filter(|line| line.starts_with("SYN-RECV")).count(),
@@ -61,6 +61,14 @@ impl Memory {
         row("machine's slabs, KiB", numbers(|memory| memory.slab));
         row("machine's per CPU, KiB", numbers(|memory| memory.per_cpu));
     }
+}
+
+/// KiB of memory that a process has resident.
+///
+/// # Panics
+/// When there is no such process.
+pub fn resident_kib(pid: u32) -> u64 {
+    field(&format!("/proc/{pid}/status"), "VmRSS:")
 }
 
 /// A number of KiB in a file of names and values.

@@ -3,6 +3,7 @@
 mod accept_queue;
 mod echo;
 mod haproxy;
+mod journald;
 mod nginx;
 mod postgres;
 mod ruby;
@@ -11,6 +12,7 @@ mod sshd;
 pub use accept_queue::AcceptQueue;
 pub use echo::{AcceptCall, EchoServer, PeerNames};
 pub use haproxy::AcceptProxy;
+pub use journald::Journald;
 pub use nginx::{Authority, Nginx};
 pub use postgres::Postgres;
 pub use ruby::RubyEcho;

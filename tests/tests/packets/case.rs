@@ -1,7 +1,8 @@
 //! A case of the table.
 
-use proxyip_common::counter::{Counter, DropReason, Reason};
+use proxyip_common::counter::{Counter, DropReason, DropReason as R, Reason};
 use proxyip_common::settings::NamespaceSettings;
+use proxyip_common::verdict::Verdict;
 
 use crate::bench::SETTINGS;
 use crate::packet::{Packet, RST};
@@ -35,8 +36,12 @@ pub(crate) enum Count {
     Counter(Counter),
     Drop(DropReason),
     Left(Reason),
-    /// Index of the listener, and which of its counters.
+    /// Index of the listener, and which of its counters, but for those below.
     Listener(u32, u32),
+    /// Connections of all listeners with this verdict.
+    Outcome(Verdict),
+    /// Headers of all listeners of which it is known how long they took.
+    Latency,
 }
 
 impl From<Counter> for Count {
@@ -141,8 +146,19 @@ impl Case {
         self
     }
 
+    /// Counts this, and what goes with it.
     pub(crate) fn counts(mut self, count: impl Into<Count>) -> Self {
-        self.counts.push(count.into());
+        let count = count.into();
+        self.counts.push(count);
+        self.counts.extend(match count {
+            // Of these nobody is told, so that they are no outcomes of connections.
+            Count::Drop(_) if self.program == Program::Egress => None,
+            Count::Drop(R::Hidden | R::ReplyFailed) => None,
+            Count::Drop(reason) => Some(Count::Outcome(Verdict::on_refusal(reason))),
+            Count::Counter(Counter::Established) => Some(Count::Outcome(Verdict::Accept)),
+            Count::Counter(Counter::HandedOver) => Some(Count::Latency),
+            _ => None,
+        });
         self
     }
 

@@ -261,6 +261,7 @@ fn offers_scaling(mut options: &[u8]) -> bool {
 /// What is remembered of a SYN that has passed.
 pub(crate) fn handshake(syn: &Packet, hand_off: HandOff, reason: Reason) -> Entry {
     let handshake = Handshake {
+        since_ns: 0,
         isn: syn.sequence,
         hand_off: hand_off as u8,
         reason: reason as u8,

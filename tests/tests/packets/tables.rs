@@ -11,6 +11,7 @@ use proxyip_common::partial::{HeaderBytes, PartialHeader};
 use proxyip_common::settings::{
     ListenerSettings, NamespaceSettings, Policy, RETIRED, ScopedAddress, verdict,
 };
+use proxyip_common::verdict::Verdict;
 use proxyip_user::kernel::pod::Raw;
 
 use crate::bench::{DENYING, LISTENERS, OVER};
@@ -140,7 +141,11 @@ impl Tables {
 
     fn insert(&mut self, entry: Entry) {
         let inserted = match entry {
-            Entry::Handshake(key, value) => self.handshakes.insert(Raw(key), Raw(value), 0),
+            // Begun this very moment.
+            Entry::Handshake(key, value) => {
+                let value = Handshake { since_ns: now_ns(), ..value };
+                self.handshakes.insert(Raw(key), Raw(value), 0)
+            }
             Entry::Translation(key, value) => self.translations.insert(Raw(key), Raw(value), 0),
             // Handed over this very moment.
             Entry::Flow(key, value) => {
@@ -153,7 +158,8 @@ impl Tables {
 
     /// All entries of the tables, without times.
     pub(crate) fn entries(&self) -> Vec<Entry> {
-        let handshakes = all(&self.handshakes).map(|(key, value)| Entry::Handshake(key, value));
+        let handshakes = all(&self.handshakes)
+            .map(|(key, value)| Entry::Handshake(key, Handshake { since_ns: 0, ..value }));
         let translations = all(&self.translations)
             .map(|(key, value)| Entry::Translation(key, Translation { seen_ns: 0, ..value }));
         let flows = all(&self.flows).map(|(key, value)| {
@@ -170,15 +176,38 @@ impl Tables {
             DropReason::ALL.iter().map(|one| (drops, *one as u32, (*one).into())).collect(),
             Reason::ALL.iter().map(|one| (left, *one as u32, (*one).into())).collect::<Vec<_>>(),
         ];
-        let of_listeners = (0..COUNTERS).map(|index| {
-            let count = Count::Listener(index / per_listener::COUNT, index % per_listener::COUNT);
-            (listeners, index, count)
+        // The sum of times has no place among counts.
+        let counters_of_listeners =
+            (0..COUNTERS).filter(|index| index % per_listener::COUNT != per_listener::LATENCY_SUM);
+        let of_listeners = counters_of_listeners.map(|index| {
+            (
+                listeners,
+                index,
+                of_listener(index / per_listener::COUNT, index % per_listener::COUNT),
+            )
         });
-        let all = named.into_iter().flatten().chain(of_listeners);
-        let summed = all.map(|(map, index, count)| {
-            (count, map.get(&index, 0).expect("a counter").iter().sum())
-        });
-        summed.filter(|(_, sum)| *sum != 0).collect()
+        let mut counts: Vec<(Count, u64)> = Vec::new();
+        for (map, index, count) in named.into_iter().flatten().chain(of_listeners) {
+            let sum = map.get(&index, 0).expect("a counter").iter().sum();
+            match counts.iter_mut().find(|(other, _)| *other == count) {
+                _ if sum == 0 => {}
+                Some((_, before)) => *before += sum,
+                None => counts.push((count, sum)),
+            }
+        }
+        counts
+    }
+}
+
+/// One of the counters of a listener; times are not looked at.
+fn of_listener(listener: u32, counter: u32) -> Count {
+    match counter {
+        per_listener::LATENCY.. => Count::Latency,
+        per_listener::OUTCOMES.. => {
+            let verdict = (counter - per_listener::OUTCOMES) % Verdict::COUNT;
+            Count::Outcome(Verdict::ALL[verdict as usize])
+        }
+        _ => Count::Listener(listener, counter),
     }
 }
 

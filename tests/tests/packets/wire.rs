@@ -120,6 +120,8 @@ fn recorded(bench: &Bench, program: Program, family: Family, syn: &Packet) -> Re
     } else {
         let shift = u16::try_from(family.header().len()).expect("a short header");
         expected.push(translation(syn, shift, Translation::OPENING));
+        // Of a SYN that was answered with a cookie, only a timestamp could tell when that was.
+        counted.push(Count::Latency);
     }
     let counted: Vec<_> = counted.into_iter().map(|count| (count, 1)).collect();
     let (counts, entries) = (bench.tables.counts(), bench.tables.entries());

@@ -1,0 +1,91 @@
+//! What the program for `getsockopt()` costs other calls: an agent with `[api] getsockopt = true` and one without take
+//! turns, and each time the same calls are made on the same connection. `PROXYIP_BIN` names the program; root is needed.
+
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::time::Instant;
+
+use proxyip_tests::{Agent, Dial, Guard, HandOff, Site, address, header};
+
+const ROUNDS: usize = 15;
+/// How often each call is made in each round.
+const CALLS: u32 = 200_000;
+
+/// A call, and how many bytes it asks for.
+struct Call {
+    name: &'static str,
+    level: i32,
+    option: i32,
+    room: usize,
+}
+
+const CALLS_MEASURED: [Call; 4] = [
+    Call { name: "SO_ERROR", level: libc::SOL_SOCKET, option: libc::SO_ERROR, room: 4 },
+    Call { name: "TCP_MAXSEG", level: libc::IPPROTO_TCP, option: libc::TCP_MAXSEG, room: 4 },
+    Call { name: "TCP_INFO", level: libc::IPPROTO_TCP, option: libc::TCP_INFO, room: 232 },
+    Call { name: "0x5050, 1", level: 0x5050, option: 1, room: 64 },
+];
+
+/// Nanoseconds that one call takes on average.
+fn measure(socket: &TcpStream, call: &Call) -> f64 {
+    let mut value = vec![0u8; call.room];
+    let begin = Instant::now();
+    for _ in 0..CALLS {
+        let mut length = libc::socklen_t::try_from(call.room).expect("it is small");
+        // SAFETY: the buffer has as many bytes as `length` says. An error takes its time like an answer.
+        unsafe {
+            let value = value.as_mut_ptr().cast();
+            libc::getsockopt(socket.as_raw_fd(), call.level, call.option, value, &raw mut length);
+        }
+    }
+    begin.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS)
+}
+
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
+}
+
+/// A connection whose header has been read: both its ends.
+fn connect(site: &Site) -> (TcpStream, TcpStream) {
+    let listener = site.net.server.enter(|| TcpListener::bind((address::SERVER, 80)));
+    let listener = listener.expect("a listener");
+    let dial = Dial::to(address::SERVER, 80).from(address::BALANCER, 0);
+    let mut peer = dial.open(&site.net.balancer);
+    let [client, destination] =
+        ["198.51.100.7:51234", "192.0.2.1:443"].map(|text| text.parse().expect("an address"));
+    peer.write_all(&header::v2(client, destination)).expect("cannot send");
+    let (socket, named) = listener.accept().expect("a connection");
+    assert_eq!(named, client);
+    (peer, socket)
+}
+
+fn main() {
+    let site = Site::without_captures();
+    let off = Guard::ports(&[80]).hand_off(HandOff::Auto);
+    let on = off.clone().api_setting("getsockopt = true");
+    let mut agent = Agent::start(&site, &off);
+    let (_peer, socket) = connect(&site);
+    let mut times = CALLS_MEASURED.map(|_| [const { Vec::new() }; 2]);
+    for round in 0..ROUNDS {
+        // The one that is first in a round is the second in the next.
+        for turn in [round % 2, 1 - round % 2] {
+            agent.configure(if turn == 1 { &on } else { &off });
+            agent.kill();
+            agent.start_again();
+            for (call, times) in CALLS_MEASURED.iter().zip(&mut times) {
+                times[turn].push(measure(&socket, call));
+            }
+        }
+    }
+    println!("ns per getsockopt(), medians of {ROUNDS} rounds of {CALLS} calls\n");
+    println!("{:<12}{:>10}{:>10}{:>10}{:>8}", "option", "without", "with", "more", "ratio");
+    for (call, [without, with]) in CALLS_MEASURED.iter().zip(times) {
+        let ratio =
+            median(with.iter().zip(&without).map(|(with, without)| with / without).collect());
+        let (without, with) = (median(without), median(with));
+        let more = with - without;
+        println!("{:<12}{without:>10.0}{with:>10.0}{more:>10.0}{ratio:>8.2}", call.name);
+    }
+}

@@ -1,0 +1,105 @@
+//! What other options answer, with the program and without.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::thread;
+
+use proxyip_common::socket_option::{INFO, LEVEL};
+use proxyip_tests::{Agent, Guard, HandOff, Site, address, eventually};
+
+use super::{connect, guard, info_of, listen, option_of};
+use crate::common::{header_of_client, trusted_dial};
+
+const UNKNOWN: i32 = 9999;
+
+/// Options and buffers, in bytes. Some are refused; some are longer than programs can see.
+const OPTIONS: &[((i32, i32), usize)] = &[
+    ((libc::SOL_SOCKET, libc::SO_ERROR), 4),
+    ((libc::SOL_SOCKET, libc::SO_ERROR), 2),
+    ((libc::SOL_SOCKET, libc::SO_ERROR), 10_000),
+    ((libc::SOL_SOCKET, libc::SO_RCVBUF), 4),
+    ((libc::SOL_SOCKET, libc::SO_LINGER), 8),
+    ((libc::SOL_SOCKET, libc::SO_PEERCRED), 12),
+    ((libc::SOL_SOCKET, UNKNOWN), 4),
+    ((libc::SOL_SOCKET, UNKNOWN), 10_000),
+    ((libc::IPPROTO_TCP, libc::TCP_MAXSEG), 4),
+    ((libc::IPPROTO_TCP, libc::TCP_CONGESTION), 16),
+    ((libc::IPPROTO_TCP, UNKNOWN), 64),
+    ((libc::IPPROTO_TCP, UNKNOWN), 10_000),
+    ((libc::IPPROTO_TCP, UNKNOWN), 0),
+    ((libc::IPPROTO_IP, libc::IP_TTL), 4),
+    ((LEVEL, INFO + 1), 64),
+    ((LEVEL, 0), 64),
+    ((LEVEL + 1, INFO), 64),
+];
+
+/// An answer, or the error's number; and all of the buffer.
+type Answer = (Result<usize, Option<i32>>, Vec<u8>);
+
+fn answers(socket: &impl AsRawFd) -> Vec<Answer> {
+    let answer = |((level, name), room): &((i32, i32), usize)| {
+        let (length, value) = option_of(socket, (*level, *name), *room);
+        (length.map_err(|error: io::Error| error.raw_os_error()), value)
+    };
+    OPTIONS.iter().map(answer).collect()
+}
+
+/// Everything but times and what counts them.
+fn tcp_info(socket: &impl AsRawFd) -> (usize, libc::tcp_info) {
+    const SIZE: usize = size_of::<libc::tcp_info>();
+    let (length, value) = option_of(socket, (libc::IPPROTO_TCP, libc::TCP_INFO), SIZE);
+    let value: [u8; SIZE] = value.try_into().expect("as many bytes");
+    // SAFETY: made of integers, for which every bit pattern is a value.
+    (length.expect("TCP_INFO"), unsafe { std::mem::transmute::<[u8; SIZE], libc::tcp_info>(value) })
+}
+
+#[test]
+fn are_what_they_were() {
+    let site = Site::new();
+    let listener = listen(&site, address::SERVER);
+    let mut agent = Agent::start(&site, &guard(HandOff::Auto));
+    let (_peer, socket) = connect(&site, &listener, &trusted_dial(80), &header_of_client());
+    let (unix, _other) = UnixStream::pair().expect("a pair of sockets");
+    assert!(info_of(&socket).is_ok());
+    let with = [answers(&socket), answers(&listener), answers(&unix)];
+    let (length_with, info_with) = tcp_info(&socket);
+    agent.kill();
+    agent.configure(&Guard::ports(&[80]));
+    agent.start_again();
+    eventually("the program to be gone", || info_of(&socket).err());
+    let without = [answers(&socket), answers(&listener), answers(&unix)];
+    for (with, without) in with.iter().zip(&without) {
+        for ((with, without), option) in with.iter().zip(without).zip(OPTIONS) {
+            assert_eq!(with.0, without.0, "{option:?}");
+            assert!(with.1 == without.1, "{option:?}: {:?}", &with.1[..with.1.len().min(64)]);
+        }
+    }
+    let (length, info) = tcp_info(&socket);
+    let fixed = |info: &libc::tcp_info| {
+        (info.tcpi_state, info.tcpi_options, info.tcpi_snd_mss, info.tcpi_advmss, info.tcpi_pmtu)
+    };
+    assert_eq!((length_with, fixed(&info_with)), (length, fixed(&info)));
+    assert_ne!((info.tcpi_state, info.tcpi_snd_mss), (0, 0));
+}
+
+/// The kernel itself has written such a value, and programs cannot see all of it.
+#[test]
+fn may_be_longer_than_a_page() {
+    const GROUPS: u32 = 3000;
+    let site = Site::new();
+    let _agent = Agent::start(&site, &guard(HandOff::Auto));
+    let value = thread::spawn(|| {
+        let groups: Vec<libc::gid_t> = (0..GROUPS).collect();
+        // SAFETY: as many groups as is said. Unlike the library's function this is for the calling thread alone.
+        let set = unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) };
+        assert_eq!(set, 0, "{}", io::Error::last_os_error());
+        let (unix, _other) = UnixStream::pair().expect("a pair of sockets");
+        let room = size_of_val(&*groups);
+        let (length, value) = option_of(&unix, (libc::SOL_SOCKET, libc::SO_PEERGROUPS), room);
+        assert_eq!(length.expect("the groups"), room);
+        value
+    });
+    let expected: Vec<u8> = (0..GROUPS).flat_map(u32::to_ne_bytes).collect();
+    assert!(value.join().expect("the groups") == expected);
+}
