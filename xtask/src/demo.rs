@@ -21,9 +21,7 @@ pub(crate) fn run() -> Result<()> {
 // other verbs need not wait for those to build.
 fn demo(agent: &Path) -> Command {
     let mut command = workspace_cargo();
-    command
-        .args(["run", "--quiet", "--package", "proxyip-tests", "--bin", "demo", "--"])
-        .arg(agent);
+    command.args(["run", "--package", "proxyip-tests", "--bin", "demo", "--"]).arg(agent);
     command
 }
 

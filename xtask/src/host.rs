@@ -16,7 +16,7 @@ pub(crate) fn prepare(verb: &str) -> Result<()> {
             "`cargo xtask {verb}` makes network namespaces and loads kernel programs: run it as root"
         );
     }
-    packages::install_all()?;
+    packages::install_for_demo()?;
     mount_bpffs()
 }
 

@@ -1,6 +1,7 @@
 //! `cargo xtask`: build, test, fuzz, lint and demonstrate proxyip on one Linux machine.
 
 mod agent;
+mod axe;
 mod build_ebpf;
 mod command;
 mod conformance;
@@ -11,6 +12,7 @@ mod host;
 mod linker;
 mod lint;
 mod packages;
+mod program;
 mod steps;
 mod test;
 mod toolchain;
@@ -46,6 +48,13 @@ enum Verb {
     Lint,
     /// Show proxyip at work between real servers and load balancers (root only)
     Demo,
+    /// Measure proxyip beside others, interleaved in one run (root only)
+    Bench {
+        /// What to measure
+        measure: program::Measure,
+    },
+    /// Make the pictures in docs: the page and `proxyip top`, of live traffic (root only)
+    Screenshots,
     /// Print docs/conformance.md: what proxyip and others make of the same headers (root only)
     Conformance,
     /// Run end-to-end tests on other kernels, in emulated machines (root only)
@@ -62,6 +71,8 @@ fn main() -> ExitCode {
         Verb::Fuzz(options) => fuzz::run(&options),
         Verb::Lint => lint::run(),
         Verb::Demo => demo::run(),
+        Verb::Bench { measure } => program::bench(measure),
+        Verb::Screenshots => program::screenshots(),
         Verb::Conformance => conformance::run(),
         Verb::Vm(options) => vm::run(&options),
     };

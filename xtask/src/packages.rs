@@ -53,6 +53,24 @@ const TESTS: [(&str, &str); 20] = [
     ("bpftool",             "what is attached and pinned"),
 ];
 
+/// What only those tests start that do not run in guests with other kernels: what they are about is not the kernel.
+#[rustfmt::skip]
+const HOST_TESTS: [(&str, &str); 13] = [
+    ("aha",                       "terminal output as HTML, for pictures"),
+    ("chromium",                  "browser for the page"),
+    ("chromium-driver",           "driving the browser"),
+    ("fonts-dejavu-core",         "letters for the browser"),
+    ("netcat-openbsd",            "example of a lookup in a shell"),
+    ("perl-base",                 "example of a lookup"),
+    ("php-cli",                   "example of a lookup"),
+    ("python3-pip",               "getting axe-core"),
+    ("python3-prometheus-client", "a strict reader of metrics"),
+    ("redis-server",              "lookups to compare with"),
+    ("redis-tools",               "measuring those"),
+    ("systemd",                   "journal"),
+    ("tmux",                      "terminal for `proxyip top`"),
+];
+
 /// What guests with other kernels are made with; the emulator itself is not installed.
 #[rustfmt::skip]
 const GUESTS: [(&str, &str); 6] = [
@@ -68,10 +86,15 @@ const GUESTS: [(&str, &str); 6] = [
 /// util-linux (nsenter, setpriv), procps and mount are absent only from containers.
 const BASE: [&str; 3] = ["mount", "procps", "util-linux"];
 
-/// Installs what is missing for building, the tests and the demo.
-pub(crate) fn install_all() -> Result<()> {
-    let names: Vec<&str> = names(&BUILD).chain(of_tests()).collect();
-    install(&names).context("the tests and the demo need real servers, clients and tools")
+/// Installs what is missing for building, the demo, and the tests that run in guests too.
+pub(crate) fn install_for_demo() -> Result<()> {
+    install(&of_guests()).context("the tests and the demo need real servers, clients and tools")
+}
+
+/// Installs what is missing for the other tests, the measurements and the pictures.
+pub(crate) fn install_for_host_tests() -> Result<()> {
+    let names: Vec<&str> = names(&HOST_TESTS).collect();
+    install(&names).context("the tests need a real browser, journal and terminal")
 }
 
 /// Installs what is missing for building the fuzz targets.
@@ -87,8 +110,13 @@ pub(crate) fn install_for_guests() -> Result<()> {
     install(&names).context("guests are made from Debian packages")
 }
 
+/// What the tests in guests start; examples in C are compiled there.
+pub(crate) fn of_guests() -> Vec<&'static str> {
+    names(&BUILD).chain(of_tests()).collect()
+}
+
 /// What the tests start, the programs of Debian's minimal system included.
-pub(crate) fn of_tests() -> Vec<&'static str> {
+fn of_tests() -> Vec<&'static str> {
     names(&TESTS).chain(BASE).collect()
 }
 
@@ -219,7 +247,7 @@ mod tests {
 
     #[test]
     fn each_package_is_listed_once_with_its_purpose() {
-        let tables = || BUILD.iter().chain(&TESTS).chain(&GUESTS);
+        let tables = || BUILD.iter().chain(&TESTS).chain(&HOST_TESTS).chain(&GUESTS);
         let mut names: Vec<_> = tables().map(|(name, _)| *name).chain(BASE).collect();
         names.sort_unstable();
         names.dedup();

@@ -5,17 +5,19 @@ use std::{path::Path, process::Command};
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
-    agent, build_ebpf,
+    agent, axe, build_ebpf,
     command::{output, run as run_command, workspace_cargo},
-    host,
+    host, packages,
     steps::Steps,
 };
 
 /// Runs all tests, or with filters only the end-to-end tests that match one.
 pub(crate) fn run(filters: &[String]) -> Result<()> {
     host::prepare("test")?;
+    packages::install_for_host_tests()?;
     build_ebpf::run()?;
     let agent = agent::build()?;
+    let axe = axe::installed()?;
 
     let mut steps = Steps::default();
     if filters.is_empty() {
@@ -23,12 +25,12 @@ pub(crate) fn run(filters: &[String]) -> Result<()> {
     }
     steps.check("end-to-end tests", || {
         // A filter with a slip in it, or a test target that got lost, must not look like success.
-        let list = output(end_to_end_tests(&agent, filters).arg("--list"))
+        let list = output(end_to_end_tests(&agent, &axe, filters).arg("--list"))
             .context("the end-to-end tests do not build")?;
         if count_tests(&list) == 0 {
             bail!("no end-to-end test matches; `cargo test -p proxyip-tests -- --list` names them");
         }
-        run_command(&mut end_to_end_tests(&agent, filters))
+        run_command(&mut end_to_end_tests(&agent, &axe, filters))
     });
     steps.finish()
 }
@@ -49,10 +51,11 @@ fn unit_tests() -> Command {
 }
 
 /// The end-to-end tests, two at a time: each has namespaces of its own, and mostly waits.
-fn end_to_end_tests(agent: &Path, filters: &[String]) -> Command {
+fn end_to_end_tests(agent: &Path, axe: &Path, filters: &[String]) -> Command {
     let mut command = workspace_cargo();
     command
         .env("PROXYIP_BIN", agent)
+        .env("PROXYIP_AXE", axe)
         .args(["test", "--no-fail-fast", "--package", "proxyip-tests", "--tests"])
         .args(["--", "--test-threads=2"])
         .args(filters);
@@ -71,11 +74,14 @@ mod tests {
 
     #[test]
     fn end_to_end_tests_run_with_the_built_agent() {
-        let command = end_to_end_tests(Path::new("/t/release/proxyip"), &["restart".to_owned()]);
+        let (agent, axe) = (Path::new("/t/release/proxyip"), Path::new("/t/axe.min.js"));
+        let command = end_to_end_tests(agent, axe, &["restart".to_owned()]);
         let line = shell_line(&command);
         assert!(line.ends_with(" --tests -- --test-threads=2 restart"), "{line}");
-        let agent = ("PROXYIP_BIN".as_ref(), Some("/t/release/proxyip".as_ref()));
-        assert!(command.get_envs().any(|variable| variable == agent));
+        for (name, path) in [("PROXYIP_BIN", agent), ("PROXYIP_AXE", axe)] {
+            let expected = (name.as_ref(), Some(path.as_os_str()));
+            assert!(command.get_envs().any(|variable| variable == expected), "{name}");
+        }
     }
 
     #[test]

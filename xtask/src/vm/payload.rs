@@ -22,7 +22,7 @@ const TESTS: &str = include_str!("tests.sh");
 /// The guest's root file system, which all kernels share: Debian 12, as on the machine that builds
 /// the programs, with everything that the tests start.
 pub(super) fn system() -> Result<PathBuf> {
-    let mut packages = packages::of_tests();
+    let mut packages = packages::of_guests();
     packages.extend(["ca-certificates", "kmod"]);
     let tree = Tree { release: BOOKWORM, variant: Variant::Installed, packages };
     let directory = cache::made_once("system", &tree.recipe(), |directory| {
