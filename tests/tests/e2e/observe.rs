@@ -88,14 +88,20 @@ fn nothing_changes_on_the_wire() {
     }
     agent.wait_counter("closed", 2);
     site.stop_captures();
-    for direction in ["tcp.dstport == 80", "tcp.srcport == 80"] {
+    site.assert_swift();
+    for (direction, sender) in
+        [("tcp.dstport == 80", &site.net.balancer), ("tcp.srcport == 80", &site.net.server)]
+    {
         let [sent, received] =
             [site.balancer_capture(), site.server_capture()].map(|end| frames(end, direction));
         assert!(sent.len() > 100, "{direction}: {} segments", sent.len());
         assert!(sent == received, "{direction}: the captures differ");
         let payload = || received.iter().filter(|frame| !frame[PAYLOAD].is_empty());
         let numbers: HashSet<_> = payload().map(|frame| (&frame[SOURCE], &frame[NUMBER])).collect();
-        assert_eq!(numbers.len(), payload().count(), "{direction}: payload came twice");
+        // On a busy machine an acknowledgment comes late, and TCP sends again by itself.
+        let sent_again = sender.statistic("Tcp", "RetransSegs");
+        let came_again = (payload().count() - numbers.len()) as u64;
+        assert!(came_again <= sent_again, "{direction}: payload came twice");
     }
     site.finish(&mut agent, &[]);
 }
