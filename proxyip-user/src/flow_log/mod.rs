@@ -1,7 +1,9 @@
 //! Writes the flow log's lines without ever holding up who hands them in.
 
+mod writer;
+
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,17 +13,15 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use memchr::memchr_iter;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
+use self::writer::{Item, Output, Writer};
 use crate::config::{Destination, FlowFormat, Log};
 use crate::journal::Journal;
 
 /// Lines that may wait for the writer; about 16 MB of memory at worst, and half a second of the highest
 /// rate of connections that was measured.
 const QUEUE: usize = 16_384;
-/// How much is written at once while lines are waiting.
-const BUFFER: usize = 64 * 1024;
 /// How long the end of the agent waits for the last lines.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -45,16 +45,6 @@ struct Queue {
     to: Destination,
     items: SyncSender<Item>,
     ended: Receiver<()>,
-}
-
-type Output = Box<dyn Write + Send>;
-
-/// What waits for the writer.
-enum Item {
-    /// With its line feed.
-    Line(Vec<u8>),
-    /// Where the lines behind it go.
-    Output(Output),
 }
 
 impl LostLines {
@@ -91,14 +81,7 @@ impl FlowLog {
         let (items, waiting) = sync_channel(QUEUE);
         let (end, ended) = sync_channel(1);
         let lost = LostLines::default();
-        let writer = Writer {
-            output,
-            buffer: Vec::new(),
-            buffered: 0,
-            lost: lost.clone(),
-            failing: false,
-            torn: false,
-        };
+        let writer = Writer::new(output, lost.clone());
         thread::Builder::new()
             .name("flow-log".into())
             .spawn(move || {
@@ -180,96 +163,13 @@ fn append_to(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-struct Writer {
-    output: Output,
-    buffer: Vec<u8>,
-    /// Lines in the buffer.
-    buffered: u64,
-    lost: LostLines,
-    /// The last write failed.
-    failing: bool,
-    /// The last write ended within a line.
-    torn: bool,
-}
-
-impl Writer {
-    fn run(mut self, items: &Receiver<Item>) {
-        while let Ok(item) = items.recv() {
-            self.take(item);
-            while let Ok(item) = items.try_recv() {
-                self.take(item);
-            }
-            self.flush();
-        }
-    }
-
-    fn take(&mut self, item: Item) {
-        match item {
-            Item::Line(line) => self.add(&line),
-            Item::Output(output) => {
-                self.flush();
-                self.output = output;
-                self.torn = false;
-            }
-        }
-    }
-
-    fn add(&mut self, line: &[u8]) {
-        self.buffer.extend(line);
-        self.buffered += 1;
-        if self.buffer.len() >= BUFFER {
-            self.flush();
-        }
-    }
-
-    /// Writes the buffer. A failure, such as a reader that is gone or a disk that is full, loses the lines
-    /// and is said once; the next lines are tried again.
-    fn flush(&mut self) {
-        if self.buffer.is_empty() {
-            return;
-        }
-        if self.torn {
-            self.buffer.insert(0, b'\n');
-        }
-        let mut written = 0;
-        let result = write(&mut *self.output, &self.buffer, &mut written);
-        let written = &self.buffer[..written];
-        let ends =
-            memchr_iter(b'\n', written).count() - usize::from(self.torn && !written.is_empty());
-        self.torn = written.last().map_or(self.torn, |last| *last != b'\n');
-        match result {
-            Ok(()) => self.failing = false,
-            Err(error) => {
-                self.lost.add(self.buffered.saturating_sub(ends as u64));
-                if !self.failing {
-                    tracing::error!("the flow log cannot be written: {error}");
-                }
-                self.failing = true;
-            }
-        }
-        self.buffer.clear();
-        self.buffered = 0;
-    }
-}
-
-/// Writes all bytes; counts those that are written, also if others are not.
-fn write(output: &mut dyn Write, bytes: &[u8], written: &mut usize) -> io::Result<()> {
-    while *written < bytes.len() {
-        match output.write(&bytes[*written..]) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(length) => *written += length,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    output.flush()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::sync::mpsc::{Sender, channel};
     use std::time::Instant;
 
+    use super::writer::BUFFER;
     use super::*;
 
     /// Waits for a go before each write and then answers with what `results` says.
@@ -343,50 +243,6 @@ mod tests {
         let off = FlowLog::open(&Log { flows: FlowFormat::Off, to: Destination::Stdout }).unwrap();
         off.reopen().unwrap();
         assert_eq!((log.format(), off.format()), (FlowFormat::Json, FlowFormat::Off));
-    }
-
-    /// Takes so many bytes, and then none.
-    struct Full(usize, SyncSender<Vec<u8>>);
-
-    impl Write for Full {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let length = bytes.len().min(self.0);
-            if length == 0 {
-                self.0 = usize::MAX;
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            self.0 -= length;
-            self.1.send(bytes[..length].to_vec()).unwrap();
-            Ok(length)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn a_disk_that_was_full_spoils_no_later_line() {
-        let (sender, written) = sync_channel(9);
-        let lost = LostLines::default();
-        let output = Box::new(Full(6, sender));
-        let mut writer = Writer {
-            output,
-            buffer: Vec::new(),
-            buffered: 0,
-            lost: lost.clone(),
-            failing: false,
-            torn: false,
-        };
-        writer.add(b"one\n");
-        writer.add(b"two\n");
-        writer.flush();
-        assert_eq!(lost.count(), 1);
-        writer.add(b"three\n");
-        writer.flush();
-        drop(writer);
-        assert_eq!(written.iter().flatten().collect::<Vec<_>>(), b"one\ntw\nthree\n");
-        assert_eq!(lost.count(), 1);
     }
 
     #[test]

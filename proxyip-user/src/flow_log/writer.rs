@@ -1,0 +1,157 @@
+//! The thread that writes the flow log's lines.
+
+use std::io::{self, Write};
+use std::sync::mpsc::Receiver;
+
+use memchr::memchr_iter;
+
+use super::LostLines;
+
+/// How much is written at once while lines are waiting.
+pub(super) const BUFFER: usize = 64 * 1024;
+/// Where lines go.
+pub(super) type Output = Box<dyn Write + Send>;
+
+/// What waits for the writer.
+pub(super) enum Item {
+    /// With its line feed.
+    Line(Vec<u8>),
+    /// Where the lines behind it go.
+    Output(Output),
+}
+
+/// Writes what it is handed, in the order in which it comes.
+pub(super) struct Writer {
+    output: Output,
+    buffer: Vec<u8>,
+    /// Lines in the buffer.
+    buffered: u64,
+    lost: LostLines,
+    /// The last write failed.
+    failing: bool,
+    /// The last write ended within a line.
+    torn: bool,
+}
+
+impl Writer {
+    /// Counts in `lost` the lines that it cannot write.
+    pub(super) fn new(output: Output, lost: LostLines) -> Self {
+        Self { output, buffer: Vec::new(), buffered: 0, lost, failing: false, torn: false }
+    }
+
+    /// Goes on until nobody hands in any more.
+    pub(super) fn run(mut self, items: &Receiver<Item>) {
+        while let Ok(item) = items.recv() {
+            self.take(item);
+            while let Ok(item) = items.try_recv() {
+                self.take(item);
+            }
+            self.flush();
+        }
+    }
+
+    fn take(&mut self, item: Item) {
+        match item {
+            Item::Line(line) => self.add(&line),
+            Item::Output(output) => {
+                self.flush();
+                self.output = output;
+                self.torn = false;
+            }
+        }
+    }
+
+    fn add(&mut self, line: &[u8]) {
+        self.buffer.extend(line);
+        self.buffered += 1;
+        if self.buffer.len() >= BUFFER {
+            self.flush();
+        }
+    }
+
+    /// Writes the buffer. A failure, such as a reader that is gone or a disk that is full, loses the lines
+    /// and is said once; the next lines are tried again.
+    fn flush(&mut self) {
+        if self.buffer.is_empty() {
+            return;
+        }
+        if self.torn {
+            self.buffer.insert(0, b'\n');
+        }
+        let mut written = 0;
+        let result = write(&mut *self.output, &self.buffer, &mut written);
+        let written = &self.buffer[..written];
+        let ends =
+            memchr_iter(b'\n', written).count() - usize::from(self.torn && !written.is_empty());
+        self.torn = written.last().map_or(self.torn, |last| *last != b'\n');
+        match result {
+            Ok(()) => self.failing = false,
+            Err(error) => {
+                self.lost.add(self.buffered.saturating_sub(ends as u64));
+                if !self.failing {
+                    tracing::error!("the flow log cannot be written: {error}");
+                }
+                self.failing = true;
+            }
+        }
+        self.buffer.clear();
+        self.buffered = 0;
+    }
+}
+
+/// Writes all bytes; counts those that are written, also if others are not.
+fn write(output: &mut dyn Write, bytes: &[u8], written: &mut usize) -> io::Result<()> {
+    while *written < bytes.len() {
+        match output.write(&bytes[*written..]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(length) => *written += length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    output.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{SyncSender, sync_channel};
+
+    use super::*;
+
+    /// Takes so many bytes, and then none.
+    struct Full(usize, SyncSender<Vec<u8>>);
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let length = bytes.len().min(self.0);
+            if length == 0 {
+                self.0 = usize::MAX;
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.0 -= length;
+            self.1.send(bytes[..length].to_vec()).unwrap();
+            Ok(length)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_disk_that_was_full_spoils_no_later_line() {
+        let (sender, written) = sync_channel(9);
+        let lost = LostLines::default();
+        let output = Box::new(Full(6, sender));
+        let mut writer = Writer::new(output, lost.clone());
+        writer.add(b"one\n");
+        writer.add(b"two\n");
+        writer.flush();
+        assert_eq!(lost.count(), 1);
+        writer.add(b"three\n");
+        writer.flush();
+        drop(writer);
+        assert_eq!(written.iter().flatten().collect::<Vec<_>>(), b"one\ntw\nthree\n");
+        assert_eq!(lost.count(), 1);
+    }
+}
