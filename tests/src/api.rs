@@ -50,6 +50,15 @@ impl Reply {
     }
 }
 
+/// Connects to a Unix socket. What takes longer than 20 seconds fails.
+pub(crate) fn connect(socket: &Path) -> UnixStream {
+    let stream = UnixStream::connect(socket);
+    let stream = stream.unwrap_or_else(|error| panic!("{}: {error}", socket.display()));
+    stream.set_read_timeout(Some(TIMEOUT)).expect("SO_RCVTIMEO");
+    stream.set_write_timeout(Some(TIMEOUT)).expect("SO_SNDTIMEO");
+    stream
+}
+
 impl Api {
     /// Connects to the agent's socket. What takes longer than 20 seconds fails.
     ///
@@ -57,10 +66,7 @@ impl Api {
     /// When nobody answers there.
     #[must_use]
     pub fn connect(socket: &Path) -> Self {
-        let stream = UnixStream::connect(socket);
-        let stream = stream.unwrap_or_else(|error| panic!("{}: {error}", socket.display()));
-        stream.set_read_timeout(Some(TIMEOUT)).expect("SO_RCVTIMEO");
-        stream.set_write_timeout(Some(TIMEOUT)).expect("SO_SNDTIMEO");
+        let stream = connect(socket);
         Self { stream: BufReader::new(Box::new(stream)), host: "proxyip".into() }
     }
 

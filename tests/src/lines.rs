@@ -4,9 +4,8 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
 
-const TIMEOUT: Duration = Duration::from_secs(20);
+use crate::api::connect;
 
 /// A connection to the lookup socket.
 #[derive(Debug)]
@@ -21,11 +20,7 @@ impl Lines {
     /// When nobody answers there.
     #[must_use]
     pub fn connect(socket: &Path) -> Self {
-        let stream = UnixStream::connect(socket);
-        let stream = stream.unwrap_or_else(|error| panic!("{}: {error}", socket.display()));
-        stream.set_read_timeout(Some(TIMEOUT)).expect("SO_RCVTIMEO");
-        stream.set_write_timeout(Some(TIMEOUT)).expect("SO_SNDTIMEO");
-        Self { stream: BufReader::new(stream) }
+        Self { stream: BufReader::new(connect(socket)) }
     }
 
     /// The answer to a line, both without their ends.
