@@ -107,8 +107,9 @@ pub static HANDSHAKES: LruHashMap<FlowKey, Handshake, 65_536> = LruHashMap::new(
 pub static TRANSLATIONS: HashMap<FlowKey, Translation, 262_144, { BPF_F_NO_PREALLOC as usize }> =
     HashMap::new();
 
-/// Headers that have begun and are not complete. Under a flood of such the oldest make room. The sizes of these two are
-/// the least; the agent makes them larger on hosts with many processors.
+/// Headers that have begun and are not complete. Under a flood of such old ones make room, though not in their exact
+/// order: what a processor has inserted last stays with it. The sizes of these two are the least; the agent makes them
+/// larger on hosts with many processors.
 #[btf_map]
 pub static PARTIAL_HEADERS: LruHashMap<FlowKey, PartialHeader, 16_384> = LruHashMap::new();
 
