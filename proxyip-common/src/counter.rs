@@ -157,9 +157,10 @@ pub mod per_listener {
     pub const TRANSLATE: u32 = 7;
     /// What became of connections, by [`outcome`]: one for each event of
     /// [`Established`](crate::event::EventKind::Established) (accept, mark) and of
-    /// [`Refused`](crate::event::EventKind::Refused) (reset, drop), whether or not the ring had room for it. A refused peer
-    /// that tries again, by a new SYN or by sending a segment again that was dropped, counts again; one whose client is
-    /// denied with `drop` does not. Those that the agent refuses are in `REFUSED_BY_AGENT`.
+    /// [`Refused`](crate::event::EventKind::Refused) (reset, drop) for a reason that is
+    /// [final](crate::verdict::is_final), whether or not the ring had room for it. A refused peer that tries again by a
+    /// new SYN counts again; one whose client is denied with `drop` does not. Those that the agent refuses are in
+    /// `REFUSED_BY_AGENT`.
     pub const OUTCOMES: u32 = TRANSLATE + Reason::COUNT;
     /// Values of a hand-off; 0 if it was not decided yet.
     pub const HAND_OFFS: u8 = 4;
@@ -167,10 +168,10 @@ pub mod per_listener {
     pub const VERSIONS: u8 = 3;
     /// Headers by the time from the handshake's SYN, when it was answered or passed on, to the segment that completed the
     /// header; by [`bucket`](crate::latency::bucket). Headers that were good and whose connections were let through: under
-    /// accept each time that one is handed over, and only if the two ends use TCP timestamps, since nothing else is
-    /// remembered of its SYN; under translate and observe if the handshake is still remembered.
+    /// accept only if the two ends use TCP timestamps, since nothing else is remembered of its SYN; under translate and
+    /// observe if the handshake is still remembered.
     pub const LATENCY: u32 = OUTCOMES + (HAND_OFFS * VERSIONS) as u32 * Verdict::COUNT;
-    /// The sum of these times in milliseconds.
+    /// The sum of these times in nanoseconds.
     pub const LATENCY_SUM: u32 = LATENCY + BUCKETS;
     /// How many counters a listener has.
     pub const COUNT: u32 = LATENCY_SUM + 1;

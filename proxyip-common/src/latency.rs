@@ -25,13 +25,6 @@ pub const fn bucket(time_ns: u64) -> u32 {
     if bucket < BOUNDED { bucket } else { BOUNDED }
 }
 
-/// A time in nanoseconds as milliseconds, rounded.
-#[inline(always)]
-#[must_use]
-pub const fn milliseconds(time_ns: u64) -> u64 {
-    (time_ns + MILLISECOND / 2) / MILLISECOND
-}
-
 /// The nanoseconds between the clock of TCP timestamps and one that comes back as its echo, both in milliseconds; `None`
 /// if they are more than `most_ns` apart, which no echo of ours is.
 #[inline(always)]
@@ -55,13 +48,6 @@ mod tests {
         assert_eq!(bound_ms(BOUNDED - 1), Some(524_288));
         assert_eq!(bound_ms(BOUNDED), None);
         assert_eq!((bucket(0), bucket(u64::MAX)), (0, BOUNDED));
-    }
-
-    #[test]
-    fn times_are_rounded() {
-        for (time_ns, rounded) in [(0, 0), (499_999, 0), (500_000, 1), (1_499_999, 1)] {
-            assert_eq!(milliseconds(time_ns), rounded);
-        }
     }
 
     #[test]

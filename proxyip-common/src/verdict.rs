@@ -90,9 +90,39 @@ impl Verdict {
     }
 }
 
+/// Whether a refusal for this reason is what becomes of a connection. After others its peer sends the segment again, and
+/// what becomes of that is.
+#[inline(always)]
+#[must_use]
+pub const fn is_final(reason: DropReason) -> bool {
+    use DropReason as R;
+    !matches!(
+        reason,
+        R::Checksum
+            | R::Fragment
+            | R::ExtensionHeader
+            | R::Hidden
+            | R::SynAckFailed
+            | R::ReplyFailed
+            | R::TrimFailed
+            | R::PayloadWithoutSocket
+            | R::TranslateFailed
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_reset_is_final_and_drops_are_that_a_rule_asks_for() {
+        for reason in DropReason::ALL {
+            let asked_for =
+                matches!(reason, DropReason::UntrustedDropped | DropReason::DeniedDropped);
+            let reset = Verdict::on_refusal(*reason) == Verdict::Reset;
+            assert_eq!(is_final(*reason), reset || asked_for, "{}", reason.label());
+        }
+    }
 
     #[test]
     fn a_mark_is_a_verdict() {

@@ -151,13 +151,15 @@ fn is_under_way(segment: &Segment, scratch: &mut Scratch) -> bool {
     /// A batch is through long before; a connection that TCP refused is not waited for.
     const MOMENT_NS: u64 = 100_000_000;
     identify(segment, scratch);
+    scratch.again = false;
     let Some(record) = FLOWS.get_ptr(&scratch.event.key) else {
         return false;
     };
     // SAFETY: an element of the map; at worst it is another flow's by now, whose times are as good.
     let (handed_over, established) =
         unsafe { ((*record).handed_over_ns, (*record).established_ns) };
-    established == 0 && now().wrapping_sub(handed_over) < MOMENT_NS
+    scratch.again = established == 0;
+    scratch.again && now().wrapping_sub(handed_over) < MOMENT_NS
 }
 
 /// Whether the listener's new connections may get a cookie.

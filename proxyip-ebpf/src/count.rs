@@ -4,7 +4,7 @@ use proxyip_common::{
     counter::{Counter, DropReason, Reason, per_listener},
     flow::FlowRecord,
     latency,
-    verdict::Verdict,
+    verdict::{Verdict, is_final},
 };
 
 use crate::{
@@ -57,10 +57,13 @@ pub fn count_established(record: &FlowRecord) {
     count_outcome(record, Verdict::on_flow(record));
 }
 
-/// Counts a connection that is refused; to be called where that is told of. The record has what was known of it.
+/// Counts a connection that is refused, if that is the end of it; to be called where the refusal is told of. The record
+/// has what was known of it.
 #[inline(always)]
 pub fn count_refused(record: &FlowRecord, reason: DropReason) {
-    count_outcome(record, Verdict::on_refusal(reason));
+    if is_final(reason) {
+        count_outcome(record, Verdict::on_refusal(reason));
+    }
 }
 
 #[inline(always)]
@@ -74,5 +77,5 @@ fn count_outcome(record: &FlowRecord, verdict: Verdict) {
 pub fn count_latency(listener: u16, time_ns: u64) {
     count_listener(listener, per_listener::LATENCY + latency::bucket(time_ns));
     let sum = u32::from(listener) * per_listener::COUNT + per_listener::LATENCY_SUM;
-    add(&LISTENER_COUNTERS, sum, latency::milliseconds(time_ns));
+    add(&LISTENER_COUNTERS, sum, time_ns);
 }

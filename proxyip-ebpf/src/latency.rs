@@ -28,11 +28,11 @@ pub fn recall(scratch: &mut Scratch) {
     }
 }
 
-/// Counts the header that `segment` has completed.
+/// Counts the header that `segment` has completed, once: its connection may be handed over again until TCP takes it.
 #[inline(never)]
 pub fn count(segment: &Segment, scratch: &Scratch) {
     let time_ns = if scratch.hand_off == HandOff::Accept as u8 {
-        since_syn_ack(scratch)
+        if scratch.again { None } else { since_syn_ack(scratch) }
     } else if scratch.since_ns == 0 {
         None
     } else {

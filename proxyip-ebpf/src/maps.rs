@@ -264,6 +264,8 @@ pub struct Scratch {
     pub refused: bool,
     /// It has been dropped.
     pub dropped: bool,
+    /// The connection was handed over before, and TCP did not take it.
+    pub again: bool,
     /// The two ends do not scale windows.
     pub unscaled: bool,
     /// What kind of socket would get the segment. Here and not an argument: on Linux 6.1 the function that is given it

@@ -15,9 +15,6 @@ use crate::{
     maps::SOCKETS,
 };
 
-/// As many bytes of a value as programs get to see.
-const PAGE: i32 = 4096;
-
 /// Answers if the option is ours and the socket has a record.
 #[inline(always)]
 pub fn run(ctx: &SockoptContext) {
@@ -34,7 +31,8 @@ pub fn run(ctx: &SockoptContext) {
 #[inline(always)]
 fn answer(question: *mut bpf_sockopt) -> bool {
     let Some(info) = record(question).and_then(SocketInfo::of) else { return false };
-    // SAFETY: fields of the context. The verifier wants the room compared like this.
+    // SAFETY: fields of the context, and a value of the kernel's own, which is aligned and ends at `optval_end`: that
+    // lies behind what is written. The verifier wants the room compared like this.
     unsafe {
         let value = (*question).__bindgen_anon_2.optval.cast::<SocketInfo>();
         if value.wrapping_add(1).cast::<c_void>() > (*question).__bindgen_anon_3.optval_end {
@@ -61,14 +59,17 @@ fn record(question: *mut bpf_sockopt) -> Option<&'static FlowRecord> {
 }
 
 /// Lets the kernel's own answer stand where it would not by itself. Kernels copy what programs may have written over it:
-/// before Linux 6.5 they fail with `EFAULT` if a value is longer than programs can see, such as the tables of iptables
-/// (<https://git.kernel.org/torvalds/c/29ebbba7d461>), and before 5.17 they write zeros where the kernel has refused. A
-/// length of zero says that there is nothing to copy.
+/// they fail with `EFAULT` if the length is more than programs can see of the value, which is a page at most
+/// (<https://git.kernel.org/torvalds/c/29ebbba7d461> mends that for longer values, in Linux 6.5) and less if the caller
+/// only asks for the length, as it may of `SO_GET_FILTER` and `NETLINK_LIST_MEMBERSHIPS`; and before 5.17 they write zeros
+/// where the kernel has refused. A length of zero says that there is nothing to copy.
 #[inline(always)]
 fn leave(question: *mut bpf_sockopt) {
-    // SAFETY: fields of the context.
+    // SAFETY: fields of the context. The pointers are only subtracted.
     unsafe {
-        if (*question).retval != 0 || (*question).optlen > PAGE {
+        let value = (*question).__bindgen_anon_2.optval as usize;
+        let room = ((*question).__bindgen_anon_3.optval_end as usize).wrapping_sub(value);
+        if (*question).retval != 0 || (*question).optlen > room as i32 {
             (*question).optlen = 0;
         }
     }

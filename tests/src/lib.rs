@@ -55,6 +55,7 @@ pub use memory::{Memory, resident_kib};
 pub use namespace::Namespace;
 pub use napi::Batches;
 pub use net::{Net, Offloads, Plan, address};
+pub use option::set_option;
 pub use process::Process;
 pub use raw::{Flooder, Forged, Frame, RawPeer, Segment};
 pub use scratch::{Scratch, remove_everything};

@@ -3,18 +3,21 @@
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// Sets an option whose value is an int.
+/// Sets an option whose value is an int or a structure of C.
 ///
 /// # Errors
 /// Those of `setsockopt(2)`.
-pub(crate) fn set_option(
+///
+/// # Panics
+/// When the value is larger than any option's.
+pub fn set_option<T: Copy>(
     socket: &impl AsRawFd,
     level: libc::c_int,
     option: libc::c_int,
-    value: libc::c_int,
+    value: T,
 ) -> io::Result<()> {
-    let length = libc::socklen_t::try_from(size_of_val(&value)).expect("an int is small");
-    // SAFETY: `value` is an int and `length` its size.
+    let length = libc::socklen_t::try_from(size_of::<T>()).expect("a value is small");
+    // SAFETY: `value` has as many bytes as `length` says.
     let outcome = unsafe {
         let value = (&raw const value).cast();
         libc::setsockopt(socket.as_raw_fd(), level, option, value, length)

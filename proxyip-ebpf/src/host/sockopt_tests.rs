@@ -104,8 +104,17 @@ fn the_kernels_own_answer_stands_where_there_is_none() {
 #[test]
 fn other_options_keep_their_values() {
     let mut socket = socket(Some(record()));
-    for (length, left) in [(4, 4), (0, 0), (4096, 4096), (4097, 0), (100_000, 0)] {
-        let (answer, value) = ask(&mut socket, (6, 11), (0, length), BYTES);
-        assert_eq!((answer, value), ((0, left), vec![0xff; BYTES]), "{length} bytes");
+    // Longer ones than programs can see, and lengths that were asked for without room.
+    for (length, room, left) in [
+        (4, 64, 4),
+        (0, 64, 0),
+        (64, 64, 64),
+        (65, 64, 0),
+        (4096, 4096, 4096),
+        (4097, 4096, 0),
+        (8, 0, 0),
+    ] {
+        let (answer, value) = ask(&mut socket, (6, 11), (0, length), room);
+        assert_eq!((answer, value), ((0, left), vec![0xff; room]), "{length} bytes in {room}");
     }
 }

@@ -1,5 +1,7 @@
 //! What became of a listener's connections, and how long their headers took.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use proxyip_common::counter::per_listener;
 use proxyip_common::flow::HandOff;
@@ -27,8 +29,8 @@ pub struct Latency {
     /// Upper bounds in milliseconds, ascending, the last one `None`; and how many headers took so long, but longer than
     /// the bound before.
     pub buckets: Vec<(Option<u64>, u64)>,
-    /// The sum of their times in milliseconds.
-    pub sum_ms: u64,
+    /// The sum of their times.
+    pub sum: Duration,
     /// How many there are in all.
     pub count: u64,
 }
@@ -65,8 +67,8 @@ impl ListenerMap {
         });
         let buckets = buckets.collect::<Result<Vec<_>>>()?;
         let count = buckets.iter().map(|(_, count)| count).sum();
-        let sum_ms = self.counter(listener, per_listener::LATENCY_SUM)?;
-        Ok(Latency { buckets, sum_ms, count })
+        let sum = Duration::from_nanos(self.counter(listener, per_listener::LATENCY_SUM)?);
+        Ok(Latency { buckets, sum, count })
     }
 }
 

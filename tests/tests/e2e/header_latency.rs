@@ -9,7 +9,8 @@ use proxyip_tests::{Agent, Guard, HandOff, Site, address, eventually};
 use proxyip_user::kernel::{Latency, ListenerMap};
 
 use crate::common::{
-    ask_names, auto_translate_and_observe, header_of_client, trusted_dial, trusted_dial6,
+    ask_names, auto_translate_and_observe, header_of_client, listen_with_room_for_one,
+    open_and_send, trusted_dial, trusted_dial6,
 };
 
 auto_translate_and_observe!(
@@ -27,20 +28,17 @@ fn latency(site: &Site) -> Latency {
     map.header_latency(0).expect("counters")
 }
 
-fn milliseconds(time: Duration) -> u64 {
-    time.as_millis().try_into().expect("a short time")
-}
-
 /// Asserts that there is one header, in the bucket of its time, which is between these.
 fn assert_counted(latency: &Latency, least: Duration, most: Duration) {
     // A clock of milliseconds may tick at both ends.
-    let expected = milliseconds(least) - 1..=milliseconds(most) + 2;
-    assert!(expected.contains(&latency.sum_ms), "{} ms, not {expected:?}", latency.sum_ms);
-    let mut below = 0;
+    let expected = least.saturating_sub(Duration::from_millis(1))..=most + Duration::from_millis(2);
+    assert!(expected.contains(&latency.sum), "{:?}, not {expected:?}", latency.sum);
+    let mut below = Duration::ZERO;
     for (bound, count) in &latency.buckets {
-        let here = latency.sum_ms > below && bound.is_none_or(|bound| latency.sum_ms <= bound);
-        assert_eq!(*count, u64::from(here), "up to {bound:?} ms: {latency:?}");
-        below = bound.unwrap_or(below);
+        let bound = bound.map_or(Duration::MAX, Duration::from_millis);
+        let here = latency.sum > below && latency.sum <= bound;
+        assert_eq!(*count, u64::from(here), "up to {bound:?}: {latency:?}");
+        below = bound;
     }
     assert_eq!(latency.count, 1);
 }
@@ -113,9 +111,31 @@ fn refused_headers_do_not_count(hand_off: HandOff) {
     let guard = Guard::ports(&[80]).hand_off(hand_off).deny("198.51.100.7/32");
     let mut agent = Agent::start(&site, &guard);
     for bytes in [header_of_client(), b"no header at all\n".to_vec()] {
-        let stream = crate::common::open_and_send(&site, &trusted_dial(80), &bytes);
+        let stream = open_and_send(&site, &trusted_dial(80), &bytes);
         assert!(proxyip_tests::is_reset(&stream));
     }
     assert_eq!(latency(&site).count, 0);
     site.finish(&mut agent, &[("denied_reset", 1), ("header_missing", 1)]);
+}
+
+/// As a peer does whose connection finds the accept queue full: under accept it has been opened then.
+#[test]
+fn a_header_that_is_sent_again_counts_once() {
+    const CONNECTIONS: usize = 4;
+    let site = Site::new();
+    let listener = listen_with_room_for_one(&site);
+    let agent = Agent::start(&site, &Guard::ports(&[80]));
+    let streams: [_; CONNECTIONS] =
+        std::array::from_fn(|_| open_and_send(&site, &trusted_dial(80), &header_of_client()));
+    let overflows = || site.net.server.statistic("TcpExt", "ListenOverflows");
+    eventually("some are refused twice", || (overflows() >= 4).then_some(()));
+    for _ in &streams {
+        listener.accept().expect("a connection");
+    }
+    agent.wait_counter("established", CONNECTIONS as u64);
+    assert_eq!(latency(&site).count, CONNECTIONS as u64);
+    // Nor is a segment that was dropped and sent again another connection.
+    let verdicts = &agent.listener()["verdicts"];
+    assert_eq!((&verdicts["accept"], &verdicts["drop"]), (&CONNECTIONS.into(), &0.into()));
+    site.assert_clean();
 }

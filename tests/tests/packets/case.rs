@@ -1,8 +1,8 @@
 //! A case of the table.
 
-use proxyip_common::counter::{Counter, DropReason, DropReason as R, Reason};
+use proxyip_common::counter::{Counter, DropReason, Reason};
 use proxyip_common::settings::NamespaceSettings;
-use proxyip_common::verdict::Verdict;
+use proxyip_common::verdict::{Verdict, is_final};
 
 use crate::bench::SETTINGS;
 use crate::packet::{Packet, RST};
@@ -151,9 +151,9 @@ impl Case {
         let count = count.into();
         self.counts.push(count);
         self.counts.extend(match count {
-            // Of these nobody is told, so that they are no outcomes of connections.
+            // Nobody is told of these, so that they are no outcomes of connections.
             Count::Drop(_) if self.program == Program::Egress => None,
-            Count::Drop(R::Hidden | R::ReplyFailed) => None,
+            Count::Drop(reason) if !is_final(reason) => None,
             Count::Drop(reason) => Some(Count::Outcome(Verdict::on_refusal(reason))),
             Count::Counter(Counter::Established) => Some(Count::Outcome(Verdict::Accept)),
             Count::Counter(Counter::HandedOver) => Some(Count::Latency),

@@ -6,7 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 
 use proxyip_common::socket_option::{INFO, LEVEL};
-use proxyip_tests::{Agent, Guard, HandOff, Site, address, eventually};
+use proxyip_tests::{Agent, Guard, HandOff, Site, address, eventually, set_option};
+use socket2::{Domain, Socket, Type};
 
 use super::{connect, guard, info_of, listen, option_of};
 use crate::common::{header_of_client, trusted_dial};
@@ -81,6 +82,35 @@ fn are_what_they_were() {
     };
     assert_eq!((length_with, fixed(&info_with)), (length, fixed(&info)));
     assert_ne!((info.tcpi_state, info.tcpi_snd_mss), (0, 0));
+}
+
+/// Of options whose length may be asked for first, with a buffer that is too small, or none.
+#[test]
+fn may_be_longer_than_the_buffer() {
+    /// `RTNLGRP_LINK`.
+    const LINKS: i32 = 1;
+    let site = Site::new();
+    let listener = listen(&site, address::SERVER);
+    let _agent = Agent::start(&site, &guard(HandOff::Auto));
+    let (_peer, socket) = connect(&site, &listener, &trusted_dial(80), &header_of_client());
+    assert!(info_of(&socket).is_ok(), "the program runs");
+
+    // Three instructions that let everything pass.
+    let pass = libc::sock_filter { code: 6, jt: 0, jf: 0, k: u32::MAX };
+    let mut filter = [pass; 3];
+    let program = libc::sock_fprog { len: 3, filter: filter.as_mut_ptr() };
+    set_option(&socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, program).expect("a filter");
+    let (length, _) = option_of(&socket, (libc::SOL_SOCKET, libc::SO_GET_FILTER), 0);
+    assert_eq!(length.expect("the number of instructions"), filter.len());
+
+    let netlink = Socket::new(Domain::from(libc::AF_NETLINK), Type::RAW, None).expect("netlink");
+    set_option(&netlink, libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, LINKS).expect("a group");
+    let memberships = (libc::SOL_NETLINK, libc::NETLINK_LIST_MEMBERSHIPS);
+    let (needed, _) = option_of(&netlink, memberships, 0);
+    let needed = needed.expect("the length");
+    assert!(needed >= 4, "{needed}");
+    let (length, value) = option_of(&netlink, memberships, 4);
+    assert_eq!((length.expect("some groups"), value), (needed, vec![1, 0, 0, 0]));
 }
 
 /// The kernel itself has written such a value, and programs cannot see all of it.
