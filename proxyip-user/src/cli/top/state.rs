@@ -61,7 +61,7 @@ pub(super) enum After {
     Quit,
 }
 
-/// A listener. Rates are per second, and absent before there are two samples.
+/// A listener. Rates are per second, and absent before there are two samples of it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ListenerRow {
     pub(super) name: String,
@@ -81,6 +81,14 @@ pub(super) struct DropRow {
     pub(super) rate: Option<f64>,
 }
 
+/// How many connections came while one sample was followed by the next.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Rate {
+    pub(super) per_second: f64,
+    /// How long that was.
+    pub(super) seconds: f64,
+}
+
 /// All that is shown.
 #[derive(Debug)]
 pub(super) struct Top {
@@ -89,8 +97,8 @@ pub(super) struct Top {
     selected: usize,
     now: Option<Sample>,
     before: Option<Sample>,
-    /// New connections per second; the newest last.
-    history: VecDeque<f64>,
+    /// Of new connections; the newest last.
+    history: VecDeque<Rate>,
     trouble: Option<String>,
 }
 
@@ -132,7 +140,7 @@ impl Top {
         self.now.as_ref().map(|sample| &sample.counted.clients)
     }
 
-    pub(super) const fn history(&self) -> &VecDeque<f64> {
+    pub(super) const fn history(&self) -> &VecDeque<Rate> {
         &self.history
     }
 
@@ -148,9 +156,9 @@ impl Top {
         self.trouble = None;
         // An agent may have been away meanwhile: the rate is that of the time between.
         self.before = self.now.replace(sample);
-        let rates = self.listeners().into_iter().map(|row| row.accepted_rate);
-        if let Some(rate) = rates.sum() {
-            self.history.push_back(rate);
+        if let Some(seconds) = self.passed() {
+            let rates = self.listeners().into_iter().filter_map(|row| row.accepted_rate);
+            self.history.push_back(Rate { per_second: rates.sum(), seconds });
         }
         if self.history.len() > HISTORY {
             self.history.pop_front();
@@ -166,11 +174,8 @@ impl Top {
     pub(super) fn listeners(&self) -> Vec<ListenerRow> {
         let Some(now) = &self.now else { return Vec::new() };
         let rows = now.status.listeners.iter().map(|listener| {
-            let before = self.before.as_ref().map(|before| {
-                let mut others = before.status.listeners.iter();
-                let same = others.find(|other| other.name == listener.name);
-                same.map_or((0, 0), accepted_and_refused)
-            });
+            let mut others = self.before.iter().flat_map(|before| before.status.listeners.iter());
+            let before = others.find(|other| other.name == listener.name).map(accepted_and_refused);
             let (accepted, refused) = accepted_and_refused(listener);
             ListenerRow {
                 name: listener.name.clone(),
@@ -211,12 +216,17 @@ impl Top {
         (clients, self.selected)
     }
 
+    /// Seconds between the two samples, if there are two.
+    fn passed(&self) -> Option<f64> {
+        let passed = self.now.as_ref()?.at.duration_since(self.before.as_ref()?.at).as_secs_f64();
+        (passed > 0.0).then_some(passed)
+    }
+
     /// Per second. Counters begin again when the pins are made anew.
     #[expect(clippy::cast_precision_loss, reason = "a rate is shown with three digits")]
     fn rate(&self, before: Option<u64>, now: u64) -> Option<f64> {
-        let passed = self.now.as_ref()?.at.duration_since(self.before.as_ref()?.at).as_secs_f64();
         let more = now.saturating_sub(before?) as f64;
-        (passed > 0.0).then(|| more / passed)
+        self.passed().map(|passed| more / passed)
     }
 
     /// Does what a key is for.

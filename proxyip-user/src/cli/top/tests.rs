@@ -9,7 +9,7 @@ use ratatui::backend::TestBackend;
 use ratatui::style::Color;
 use serde_json::json;
 
-use super::state::{Counted, LONGEST, Order, Sample};
+use super::state::{Counted, LONGEST, Order, Rate, Sample};
 use super::view::parts::rate;
 use super::*;
 use crate::api::clients::Clients;
@@ -91,7 +91,7 @@ fn rates_are_differences_over_time() {
         drops, expected,
         "what happens now comes first, and what never happened is not there"
     );
-    assert_eq!(top.history(), &[13.0]);
+    assert_eq!(top.history(), &[Rate { per_second: 13.0, seconds: 2.0 }]);
     // New pins count from the beginning.
     let at = Instant::now() + Duration::from_secs(4);
     let anew = Sample { at, status: status([1, 0], [0, 0], &json!({})), counted: counted(false) };
@@ -108,6 +108,21 @@ fn one_answer_has_no_rates() {
     assert_eq!((rows[0].accepted_rate, rows[0].live), (None, None));
     assert_eq!(top.drops()[0].rate, None);
     assert!(top.history().is_empty());
+    let text = text(&frame(&top, Theme::plain(), 80, 24));
+    assert!(text.contains("New connections per second: -\n"), "{text}");
+}
+
+#[test]
+fn a_listener_that_is_new_has_no_rates() {
+    let mut top = running();
+    let begin = top.history().len();
+    let mut status = status([125, 10], [1, 0], &json!({}));
+    status.listeners[1].name = "git".into();
+    status.listeners[1].verdicts.accept = 1_000_000;
+    let at = Instant::now() + Duration::from_secs(4);
+    top.take(Ok(Sample { at, status, counted: Counted::default() }));
+    assert_eq!(top.listeners()[1].accepted_rate, None);
+    assert!(top.history()[begin].per_second < 0.1, "nor a share in the sum");
 }
 
 #[test]
@@ -145,9 +160,11 @@ fn any_size_can_be_drawn() {
             frame(top, Theme::coloured(), columns, lines);
         }
     }
-    let narrow = text(&frame(&running(), Theme::plain(), 40, 12));
-    for part in ["web", "203.0.113.9", "header_missing"] {
-        assert!(narrow.contains(part), "{part}: {narrow}");
+    for columns in [20, 25, 30, 40, 50] {
+        let narrow = text(&frame(&running(), Theme::plain(), columns, 16));
+        for part in ["web", "203.0.1", "header_m"] {
+            assert!(narrow.contains(part), "{part} of {columns} columns: {narrow}");
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The parts of a frame below its head.
 
+use std::time::Duration;
+
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Text};
@@ -19,14 +21,16 @@ impl View<'_> {
         let width = usize::from(bars.width);
         let history = self.top.history();
         let shown = history.iter().skip(history.len().saturating_sub(width));
-        let highest = shown.clone().copied().fold(0.0, f64::max);
-        let seconds = shown.len() as u64 * u64::from(self.top.interval());
-        let text = format!(
-            "New connections per second: {}, highest {} of the last {}",
-            rate(history.back().copied()),
-            rate(Some(highest)),
-            short(seconds)
-        );
+        let last = rate(history.back().map(|rate| rate.per_second));
+        let past = if history.is_empty() {
+            String::new()
+        } else {
+            let highest = shown.clone().map(|rate| rate.per_second).fold(0.0, f64::max);
+            let seconds = shown.clone().map(|rate| rate.seconds).sum::<f64>();
+            let span = short(Duration::from_secs_f64(seconds.round()).as_secs());
+            format!(", highest {} of the last {span}", rate(Some(highest)))
+        };
+        let text = format!("New connections per second: {last}{past}");
         Line::styled(text, self.theme.title()).render(title, buffer);
         // Bars are eighths of lines: rates below 1 count too.
         #[expect(
@@ -34,7 +38,7 @@ impl View<'_> {
             clippy::cast_sign_loss,
             reason = "rates are not negative, and a bar has few steps"
         )]
-        let data: Vec<_> = shown.map(|rate| (rate * 100.0) as u64).collect();
+        let data: Vec<_> = shown.map(|rate| (rate.per_second * 100.0) as u64).collect();
         // The newest stands at the right.
         let missing = width.saturating_sub(data.len());
         let data: Vec<_> = std::iter::repeat_n(0, missing).chain(data).collect();
@@ -57,11 +61,13 @@ impl View<'_> {
         });
         let head = ["ACCEPT/S", "REFUSE/S", "LIVE", "ACCEPTED", "REFUSED"].map(right);
         let head = Row::new([Cell::new("LISTENER")].into_iter().chain(head));
-        let numbers = if area.width < 64 { 3 } else { 5 };
-        let widths = [Constraint::Fill(1)]
-            .into_iter()
-            .chain(std::iter::repeat_n(Constraint::Length(NUMBER), numbers));
-        let table = Table::new(rows, widths).header(head.style(self.theme.title()));
+        let numbers = match area.width {
+            0..30 => 1,
+            30..42 => 2,
+            42..64 => 3,
+            64.. => 5,
+        };
+        let table = Table::new(rows, widths(numbers)).header(head.style(self.theme.title()));
         Widget::render(table, area, buffer);
     }
 
@@ -79,9 +85,8 @@ impl View<'_> {
             _ => order.into(),
         };
         let head = Row::new([Cell::new(head), right("LIVE")]).style(self.theme.title());
-        let widths = [Constraint::Fill(1), Constraint::Length(NUMBER)];
         let mut state = TableState::default().with_selected(self.live.then_some(selected));
-        let table = Table::new(rows, widths).header(head).row_highlight_style(Theme::selected());
+        let table = Table::new(rows, widths(1)).header(head).row_highlight_style(Theme::selected());
         StatefulWidget::render(table, area, buffer, &mut state);
     }
 
@@ -95,10 +100,16 @@ impl View<'_> {
             ])
         });
         let head = Row::new([Cell::new("REFUSED FOR"), right("PER S"), right("TOTAL")]);
-        let widths = [Constraint::Fill(1), Constraint::Length(NUMBER), Constraint::Length(NUMBER)];
-        let table = Table::new(rows, widths).header(head.style(self.theme.title()));
+        let numbers = if area.width < 34 { 1 } else { 2 };
+        let table = Table::new(rows, widths(numbers)).header(head.style(self.theme.title()));
         Widget::render(table, area, buffer);
     }
+}
+
+/// Those of a name and so many numbers, of which none takes the name's last columns.
+fn widths(numbers: usize) -> impl Iterator<Item = Constraint> {
+    let numbers = std::iter::repeat_n(Constraint::Length(NUMBER), numbers);
+    [Constraint::Fill(1)].into_iter().chain(numbers)
 }
 
 fn right<'a>(text: impl Into<Text<'a>>) -> Cell<'a> {
