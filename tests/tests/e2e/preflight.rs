@@ -100,6 +100,10 @@ fn applications_that_do_not_listen_are_missed() {
     let site = Site::without_captures();
     let nobody = toml(&site, "", "");
     assert_found(&site, &nobody, 1, Some(("listener", "nothing listens on 80:")));
+    let hidden = EchoServer::start(&site.net.server, "127.0.0.1", 80);
+    assert_found(&site, &nobody, 1, Some(("listener", "what listens on 80 has a loopback")));
+    assert_found(&site, &toml(&site, "", "[[interface]]\nname = \"lo\"\n"), 0, None);
+    drop(hidden);
     let _echo = EchoServer::start(&site.net.server, address::SERVER6, 80);
     assert_found(&site, &nobody, 0, None);
 }
@@ -134,16 +138,19 @@ fn pins_must_be_on_a_bpf_file_system() {
 fn a_running_agent_is_known() {
     let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let guard = Guard::ports(&[80]).api_setting("http = \"127.0.0.1:9811\"");
+    let mut agent = Agent::start(&site, &guard);
     let pid = agent.json(&["status"])["pid"].to_string();
     let answer = agent.ask(&["check", "--config", agent.config()]);
     assert_eq!(answer.code, 0, "{answer:?}");
     assert!(answer.stdout.contains(&format!("ok       agent: process {pid} runs")), "{answer:?}");
     let nobody = site.scratch.path("nobody.sock").display().to_string();
     let answer = agent.ask(&["check", "--config", agent.config(), "--socket", &nobody]);
-    assert_eq!(answer.code, 1, "{answer:?}");
-    let warning = format!("warning  agent: process {pid} runs on");
-    assert!(answer.stdout.contains(&warning), "{answer:?}");
+    assert_eq!(answer.code, 2, "{answer:?}");
+    let problem = format!("problem  agent: process {pid} runs on");
+    assert!(answer.stdout.contains(&problem), "{answer:?}");
+    // Its address is not the mistake.
+    assert_eq!(answer.stdout.matches("  problem  ").count(), 1, "{answer:?}");
     site.finish(&mut agent, &[]);
 }
 

@@ -10,6 +10,9 @@ use crate::config::{Config, HandOffChoice, Listener, port_ranges};
 use crate::kernel::by_namespace;
 use crate::kernel::namespace::Namespace;
 
+/// Whose addresses are loopback ones.
+const LOOPBACK: &str = "lo";
+
 pub(super) fn checks(config: &Config, has_kfunc: bool) -> Vec<Check> {
     match of_all_namespaces(config) {
         Ok(ports) => {
@@ -24,7 +27,8 @@ pub(super) fn checks(config: &Config, has_kfunc: bool) -> Vec<Check> {
 /// of elsewhere.
 fn of_all_namespaces(config: &Config) -> Result<BTreeMap<u16, Listening>> {
     let mut all = BTreeMap::<u16, Listening>::new();
-    for (netns, _) in by_namespace(&config.interfaces) {
+    for (netns, interfaces) in by_namespace(&config.interfaces) {
+        let loopback = interfaces.contains(&LOOPBACK);
         let Ok(namespace) = Namespace::open(netns) else { continue };
         let ports = namespace.run(|| {
             listening().context(
@@ -32,8 +36,9 @@ fn of_all_namespaces(config: &Config) -> Result<BTreeMap<u16, Listening>> {
                  something listens on each guarded port",
             )
         })?;
-        for (port, found) in ports {
-            all.entry(port).or_default().multipath |= found.multipath;
+        for (port, mut found) in ports {
+            found.beyond_loopback |= loopback;
+            all.entry(port).or_default().add(found);
         }
     }
     Ok(all)
@@ -49,6 +54,7 @@ fn of_listener(
         listener.ports.iter().copied().filter(|port| wanted(ports.get(port))).collect()
     };
     let silent = select(&|found| found.is_none());
+    let hidden = select(&|found| found.is_some_and(|found| !found.beyond_loopback));
     let multipath = select(&|found| found.is_some_and(|found| found.multipath));
     let mut checks = Vec::new();
     if !silent.is_empty() {
@@ -58,6 +64,16 @@ fn of_listener(
                 "{name:?}: nothing listens on {}: start the application, or name its network namespace and its \
                  own interface",
                 port_ranges(&silent)
+            ),
+        ));
+    }
+    if !hidden.is_empty() {
+        checks.push(Check::warning(
+            "listener",
+            format!(
+                "{name:?}: what listens on {} has a loopback address, which a load balancer cannot connect to: let \
+                 the application listen on the address that it connects to, or on all",
+                port_ranges(&hidden)
             ),
         ));
     }
@@ -91,11 +107,18 @@ mod tests {
 
     #[test]
     fn silent_ports_and_multipath_sockets_are_told_of() {
-        let [plain, multipath] = [false, true].map(|multipath| Listening { multipath });
+        let [plain, multipath] =
+            [false, true].map(|multipath| Listening { multipath, beyond_loopback: true });
+        let hidden = Listening { multipath: false, beyond_loopback: false };
         for (hand_off, sockets, expected) in [
             ("auto", vec![(80, plain), (81, plain)], vec![(State::Ok, "listens on 80-81")]),
             ("auto", vec![(80, plain)], vec![(State::Warning, "nothing listens on 81:")]),
             ("auto", vec![], vec![(State::Warning, "nothing listens on 80-81:")]),
+            (
+                "auto",
+                vec![(80, hidden), (81, plain)],
+                vec![(State::Warning, "what listens on 80 has a loopback address")],
+            ),
             (
                 "auto",
                 vec![(80, multipath), (81, plain)],

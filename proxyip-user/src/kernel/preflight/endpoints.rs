@@ -10,8 +10,8 @@ use super::Check;
 use crate::config::{Config, Destination, FlowFormat};
 use crate::journal;
 
-/// `agent` is the process that answers already.
-pub(super) fn checks(config: &Config, agent: Option<u32>) -> Vec<Check> {
+/// Whether an agent is `running` already: it has the address itself.
+pub(super) fn checks(config: &Config, running: bool) -> Vec<Check> {
     let mut checks = Vec::new();
     match &config.log.to {
         _ if config.log.flows == FlowFormat::Off => {}
@@ -19,8 +19,9 @@ pub(super) fn checks(config: &Config, agent: Option<u32>) -> Vec<Check> {
         Destination::File(path) => checks.push(Check::of("flow_log", file(path))),
         Destination::Journald => checks.push(Check::of("flow_log", journal(journal::SOCKET))),
     }
-    // An agent that runs has the address itself.
-    if let (Some(address), None) = (config.api.http, agent) {
+    if let Some(address) = config.api.http
+        && !running
+    {
         checks.push(Check::of("http", http(address)));
     }
     checks

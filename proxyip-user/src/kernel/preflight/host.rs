@@ -13,11 +13,12 @@ use crate::kernel::capability::Capability;
 use crate::kernel::links::root_cgroup;
 use crate::kernel::namespace::Namespace;
 use crate::kernel::sysctl;
-use crate::lock;
 
+/// `holder` has the lock of the pins.
 pub(super) fn checks(
     capability: &Result<Capability>,
     pin_path: &Path,
+    holder: Option<u32>,
     agent: Option<u32>,
 ) -> Vec<Check> {
     let mut checks = kernel(capability);
@@ -27,7 +28,7 @@ pub(super) fn checks(
         permissions(caps::read(None, CapSet::Effective)),
         Check::of("bpffs", bpffs(pin_path)),
         Check::of("cgroup", root_cgroup().map(|_| "cgroup v2 is mounted".into())),
-        running(lock::holder_of(pin_path), agent, pin_path),
+        running(holder, agent, pin_path),
     ]);
     checks
 }
@@ -112,13 +113,13 @@ fn running(holder: Option<u32>, agent: Option<u32>, pin_path: &Path) -> Check {
         (Some(holder), Some(agent)) if holder == agent => {
             Check::ok("agent", format!("process {agent} runs; SIGHUP makes it read a new file"))
         }
-        (Some(holder), Some(agent)) => Check::warning(
+        (Some(holder), Some(agent)) => Check::problem(
             "agent",
             format!(
                 "process {agent} answers, but process {holder} has {place}: one agent per host, so stop one"
             ),
         ),
-        (Some(holder), None) => Check::warning(
+        (Some(holder), None) => Check::problem(
             "agent",
             format!(
                 "process {holder} runs on {place} and does not answer: name its socket with --socket, or stop it"
@@ -155,14 +156,14 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_that_does_not_answer_is_warned_of() {
+    fn an_agent_that_does_not_answer_is_a_problem() {
         let path = Path::new("/sys/fs/bpf/proxyip");
         for (holder, agent, state, part) in [
             (None, None, State::Ok, "none"),
             (Some(7), Some(7), State::Ok, "process 7 runs"),
             (None, Some(7), State::Ok, "process 7 runs"),
-            (Some(7), None, State::Warning, "process 7 runs on /sys/fs/bpf/proxyip"),
-            (Some(7), Some(8), State::Warning, "stop one"),
+            (Some(7), None, State::Problem, "process 7 runs on /sys/fs/bpf/proxyip"),
+            (Some(7), Some(8), State::Problem, "stop one"),
         ] {
             let check = running(holder, agent, path);
             assert_eq!(check.state, state, "{check:?}");

@@ -23,6 +23,16 @@ const MPTCP: &[u8] = b"mptcp\0";
 pub(super) struct Listening {
     /// One of the sockets at least is MPTCP's.
     pub(super) multipath: bool,
+    /// One of them at least has another address than a loopback one.
+    pub(super) beyond_loopback: bool,
+}
+
+impl Listening {
+    /// Of another namespace too.
+    pub(super) fn add(&mut self, other: Self) {
+        self.multipath |= other.multipath;
+        self.beyond_loopback |= other.beyond_loopback;
+    }
 }
 
 /// What listens in the calling thread's namespace, by port.
@@ -34,8 +44,8 @@ pub(super) fn listening() -> io::Result<BTreeMap<u16, Listening>> {
     let v4 = (libc::AF_INET, IpAddr::from(Ipv4Addr::UNSPECIFIED));
     let v6 = (libc::AF_INET6, IpAddr::from(Ipv6Addr::UNSPECIFIED));
     for (family, unspecified) in [v4, v6] {
-        dump(request(family, unspecified), |port, multipath| {
-            ports.entry(port).or_default().multipath |= multipath;
+        dump(request(family, unspecified), |port, found| {
+            ports.entry(port).or_default().add(found);
         })?;
     }
     Ok(ports)
@@ -59,8 +69,8 @@ fn request(family: libc::c_int, unspecified: IpAddr) -> InetRequest {
     }
 }
 
-/// Calls `found` with the port of each socket, and whether it is MPTCP's.
-fn dump(request: InetRequest, mut found: impl FnMut(u16, bool)) -> io::Result<()> {
+/// Calls `found` with the port of each socket, and what is known of it.
+fn dump(request: InetRequest, mut found: impl FnMut(u16, Listening)) -> io::Result<()> {
     let socket = Socket::new(NETLINK_SOCK_DIAG)?;
     socket.connect(&SocketAddr::new(0, 0))?;
     let request = SockDiagMessage::InetRequest(request);
@@ -80,8 +90,13 @@ fn dump(request: InetRequest, mut found: impl FnMut(u16, bool)) -> io::Result<()
                 NetlinkPayload::Done(_) => return Ok(()),
                 NetlinkPayload::Error(error) => return Err(error.to_io()),
                 NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(one)) => {
-                    let multipath = one.nlas.iter().any(is_multipath);
-                    found(one.header.socket_id.source_port, multipath);
+                    let own = one.header.socket_id;
+                    let address = own.source_address.to_canonical();
+                    let listening = Listening {
+                        multipath: one.nlas.iter().any(is_multipath),
+                        beyond_loopback: !address.is_loopback(),
+                    };
+                    found(own.source_port, listening);
                 }
                 _ => {}
             }
@@ -118,9 +133,13 @@ mod tests {
         let ports = listening().unwrap();
         for listener in plain {
             let port = listener.local_addr().unwrap().port();
-            assert_eq!(ports.get(&port), Some(&Listening { multipath: false }));
+            assert_eq!(ports.get(&port), Some(&Listening::default()));
         }
-        assert_eq!(ports.get(&multipath), Some(&Listening { multipath: true }));
+        let expected = Listening { multipath: true, beyond_loopback: false };
+        assert_eq!(ports.get(&multipath), Some(&expected));
+        let wildcard = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap();
+        let port = wildcard.local_addr().unwrap().port();
+        assert!(listening().unwrap()[&port].beyond_loopback);
         assert_eq!(ports.get(&0), None);
     }
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::capability::Capability;
 use crate::config::{Config, DEFAULT_PIN_PATH, Netns};
+use crate::lock;
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -88,7 +89,8 @@ impl Check {
 pub fn preflight(config: Option<&Config>, agent: Option<u32>) -> Vec<Check> {
     let pin_path = config.map_or(DEFAULT_PIN_PATH.as_ref(), |config| &*config.agent.pin_path);
     let capability = Capability::probe();
-    let mut checks = host::checks(&capability, pin_path, agent);
+    let holder = lock::holder_of(pin_path);
+    let mut checks = host::checks(&capability, pin_path, holder, agent);
     if let Some(config) = config {
         if let Ok(capability) = &capability
             && let Err(error) = capability.check(config)
@@ -96,7 +98,7 @@ pub fn preflight(config: Option<&Config>, agent: Option<u32>) -> Vec<Check> {
             checks.push(Check::problem("kernel", format!("{error:#}")));
         }
         let has_kfunc = capability.is_ok_and(|capability| capability.assign.is_some());
-        checks.extend(endpoints::checks(config, agent));
+        checks.extend(endpoints::checks(config, holder.or(agent).is_some()));
         checks.extend(namespaces::checks(config, has_kfunc));
         checks.extend(applications::checks(config, has_kfunc));
     }
