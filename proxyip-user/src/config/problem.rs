@@ -125,8 +125,8 @@ pub enum Fault {
     NameTaken { what: &'static str, name: String },
     #[error("must have at most {0} bytes")]
     NameTooLong(usize),
-    #[error("must not have a zero byte in it")]
-    ZeroInName,
+    #[error("must not have control characters in it")]
+    ControlInName,
     #[error(
         "{0:?} is not a set's name, which has 1 to 32 of the characters A-Z, a-z, 0-9, _ and -"
     )]

@@ -236,7 +236,9 @@ fn each_mistake_in_a_listener() {
         ("mark = 1", "mark: only denied = \"mark\" uses it; write that too, or remove this"),
         ("port = 3", "port: no such key; there are name, ports, trusted"),
         ("name = ' '", "name: must name at least one character"),
-        ("name = \"a\\u0000\"", "name: must not have a zero byte in it"),
+        ("name = \"a\\u0000\"", "name: must not have control characters in it"),
+        ("name = \"a\\u001b[31m\"", "name: must not have control characters in it"),
+        ("name = \"a\\u202eb\"", "name: must not have control characters in it"),
     ] {
         let key = line.split_once(' ').unwrap().0;
         let rest = LEAST.lines().skip(1).filter(|line| !line.starts_with(&format!("{key} ")));

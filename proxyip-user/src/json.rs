@@ -1,0 +1,81 @@
+//! JSON that may be shown on a terminal: what one would obey is escaped, as JSON allows for every character
+//! ([RFC 8259, section 7](https://www.rfc-editor.org/rfc/rfc8259#section-7)). The text of TLVs is often the client's.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde_json::Serializer;
+use serde_json::ser::Formatter;
+
+/// Whether a terminal may obey this character instead of showing it: controls, of which U+009B is as good as an escape
+/// sequence's beginning, and what changes the direction or the line of the text around it.
+pub(crate) fn is_obeyed(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{061c}'
+                | '\u{200e}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2066}'..='\u{2069}'
+        )
+}
+
+/// Writes `value` as JSON.
+///
+/// # Errors
+/// If it has no JSON form, or cannot be written.
+pub(crate) fn write(writer: impl Write, value: &impl Serialize) -> serde_json::Result<()> {
+    value.serialize(&mut Serializer::with_formatter(writer, Shown))
+}
+
+/// `value` as JSON.
+///
+/// # Errors
+/// If it has no JSON form.
+pub(crate) fn to_vec(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(512);
+    write(&mut bytes, value)?;
+    Ok(bytes)
+}
+
+struct Shown;
+
+impl Formatter for Shown {
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some((shown, behind)) = rest.split_once(is_obeyed) {
+            writer.write_all(shown.as_bytes())?;
+            let obeyed = &rest[shown.len()..rest.len() - behind.len()];
+            for unit in obeyed.encode_utf16() {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+            rest = behind;
+        }
+        writer.write_all(rest.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_obeys_is_escaped_and_reads_as_it_was() {
+        for (text, json) in [
+            ("example.com", r#""example.com""#),
+            ("", r#""""#),
+            ("\u{1b}[31m", r#""\u001b[31m""#),
+            ("a\u{9b}31m\u{7f}b", r#""a\u009b31m\u007fb""#),
+            ("\u{202e}moc.elpmaxe\u{2028}", r#""\u202emoc.elpmaxe\u2028""#),
+            ("süß 例え \"\\\n", r#""süß 例え \"\\\n""#),
+        ] {
+            let written = String::from_utf8(to_vec(&text).unwrap()).unwrap();
+            assert_eq!(written, json);
+            assert_eq!(serde_json::from_str::<String>(&written).unwrap(), text);
+        }
+    }
+}
