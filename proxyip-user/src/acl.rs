@@ -46,7 +46,7 @@ pub struct Rule {
     pub origin: Origin,
 }
 
-/// All rules of a listener.
+/// Some rules of a listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Rules {
     /// The listener's name.
@@ -57,6 +57,19 @@ pub struct Rules {
     pub denied: String,
     /// The rules, in the order of their networks; of each network the one that counts.
     pub rules: Vec<Rule>,
+    /// `cursor` of the next page; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "203.0.113.0/24")]
+    pub next: Option<IpNet>,
+}
+
+/// Which rules are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Those of the networks behind this one.
+    pub after: Option<IpNet>,
+    /// How many at most.
+    pub limit: usize,
 }
 
 /// The verdict on one client.
@@ -133,8 +146,8 @@ pub enum AclError {
 /// What can be asked and changed while the agent runs; every method may block.
 #[expect(clippy::missing_errors_doc, reason = "each says why in its error")]
 pub trait Acl: Send + Sync + 'static {
-    /// The rules of a listener.
-    fn rules(&self, listener: &str) -> Result<Rules, AclError>;
+    /// Rules of a listener.
+    fn rules(&self, listener: &str, part: Part) -> Result<Rules, AclError>;
     /// Makes a rule, or changes the one that a command has made for this network.
     fn set(&self, listener: &str, network: IpNet, verdict: Verdict) -> Result<(), AclError>;
     /// Removes a rule that a command has made.

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 use log::{Level, Record};
+use memchr::memchr;
 use systemd_journal_logger::JournalLog;
 
 /// `SYSLOG_IDENTIFIER` of the entries: `journalctl -t proxyip-flows`.
@@ -30,14 +31,14 @@ impl Journal {
 }
 
 impl Write for Journal {
-    /// Takes whole lines.
+    /// Takes the first line: of those behind it, none is lost with it.
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
-        for line in String::from_utf8_lossy(lines).lines() {
-            let arguments = format_args!("{line}");
-            // Becomes the journal's `info`; `Level::Info` becomes `notice`.
-            self.0.journal_send(&Record::builder().level(Level::Debug).args(arguments).build())?;
-        }
-        Ok(lines.len())
+        let end = memchr(b'\n', lines).unwrap_or(lines.len());
+        let line = String::from_utf8_lossy(&lines[..end]);
+        let arguments = format_args!("{line}");
+        // Becomes the journal's `info`; `Level::Info` becomes `notice`.
+        self.0.journal_send(&Record::builder().level(Level::Debug).args(arguments).build())?;
+        Ok(lines.len().min(end + 1))
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -17,6 +17,7 @@ pub mod flow;
 pub mod flow_log;
 pub mod flows;
 mod journal;
+mod json;
 pub mod kernel;
 pub mod line;
 pub mod lock;

@@ -12,6 +12,7 @@ use proxyip_common::verdict::Verdict;
 use crate::config::FlowFormat;
 use crate::flow_log::FlowLog;
 use crate::flows::Flows;
+use crate::json;
 use crate::line::{Connection, Line};
 use crate::losses::Losses;
 use crate::period::Period;
@@ -146,7 +147,7 @@ impl Recorder {
     fn write(&self, event: &Event, line: impl FnOnce() -> Line) {
         match self.log.format() {
             FlowFormat::Json => {
-                self.log.write(serde_json::to_vec(&line()).expect("a line has a JSON form"));
+                self.log.write(json::to_vec(&line()).expect("a line has a JSON form"));
             }
             FlowFormat::Vpc => {
                 for record in vpc::records(event, &Period::of(event)) {

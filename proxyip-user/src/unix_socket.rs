@@ -2,14 +2,20 @@
 
 use std::fs::{self, Permissions};
 use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::chown;
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::config::Access;
+
+/// Connections that wait to be accepted at most; the kernel may have a lower limit (`net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
 
 /// A bound socket; its file goes with it.
 #[derive(Debug)]
@@ -30,11 +36,10 @@ impl UnixSocket {
             fs::create_dir_all(directory).with_context(context)?;
         }
         remove_stale(path).with_context(context)?;
-        let listener = UnixListener::bind(path).with_context(context)?;
+        let listener = bind_closed(path).with_context(context)?;
         let socket = Self { listener, path: path.into() };
         chown(path, None, access.group).with_context(context)?;
         fs::set_permissions(path, Permissions::from_mode(access.mode)).with_context(context)?;
-        socket.listener.set_nonblocking(true).with_context(context)?;
         Ok(socket)
     }
 
@@ -56,13 +61,29 @@ impl Drop for UnixSocket {
     }
 }
 
+/// Binds a socket that only its owner may connect to until that is changed. It does not block.
+fn bind_closed(path: &Path) -> Result<UnixListener> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    // The file gets the socket's own permissions
+    // (unix_bind_bsd() in <https://github.com/torvalds/linux/blob/v6.12/net/unix/af_unix.c>).
+    fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(BACKLOG)?;
+    Ok(OwnedFd::from(socket).into())
+}
+
+/// Removes a socket that nobody answers on. Does not wait for an agent that hangs.
 fn remove_stale(path: &Path) -> Result<()> {
     let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
     if !metadata.file_type().is_socket() {
         bail!("there is a file that is no socket");
     }
-    match UnixStream::connect(path) {
-        Ok(_) => bail!("another agent answers on it"),
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    match socket.connect(&SockAddr::unix(path)?) {
+        Ok(()) => bail!("another agent answers on it"),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {
+            bail!("another agent has it, and does not answer")
+        }
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
             fs::remove_file(path).context("a stale socket is in the way")
         }

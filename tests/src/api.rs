@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -14,10 +14,21 @@ use crate::namespace::Namespace;
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A socket of either kind.
-trait Stream: Read + Write + Debug + Send {}
+trait Stream: Read + Write + Debug + Send {
+    fn end(&self) -> io::Result<()>;
+}
 
-impl Stream for TcpStream {}
-impl Stream for UnixStream {}
+impl Stream for TcpStream {
+    fn end(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
+impl Stream for UnixStream {
+    fn end(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
 
 /// A connection that stays open from request to request.
 #[derive(Debug)]
@@ -125,6 +136,14 @@ impl Api {
     /// Those of `write(2)`.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.get_mut().write_all(bytes)
+    }
+
+    /// Sends nothing more.
+    ///
+    /// # Panics
+    /// When the connection has ended.
+    pub fn end(&self) {
+        self.stream.get_ref().end().expect("a connection");
     }
 
     /// Reads the next answer.

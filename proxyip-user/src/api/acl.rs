@@ -1,57 +1,73 @@
 //! `/v1/acl/LISTENER`: who may connect. `POST /v1/disconnect`: the end of connections that may not be.
 
-use std::net::IpAddr;
-
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
-use ipnet::IpNet;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
 use super::server::Caller;
-use super::{ErrorJson, Failure, Shared, fail, unsupported};
-use crate::acl::{Acl, AclError, Decision, Disconnected, Origin, Rule, Rules, Verdict};
-use crate::config;
+use super::{ErrorJson, Failure, Shared, fail, query, unsupported};
+use crate::acl::{Acl, AclError, Decision, Disconnected, Origin, Part, Rule, Rules, Verdict};
+use crate::json;
 
 /// Any text may be a listener's name: it comes percent-encoded.
 type Name = Result<Path<String>, PathRejection>;
 type Asked<T> = Result<Query<T>, QueryRejection>;
 
+/// Rules on a page.
+const DEFAULT_LIMIT: u16 = 1000;
+/// Rules on a page at most.
+pub(crate) const MAX_LIMIT: u16 = 10_000;
+
+// A parameter that is misspelt must not be as if it were absent.
+
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct RulesQuery {
+    /// How many rules, from 1 to 10000; 1000 if absent.
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 10_000, default = 1000)]
+    limit: Option<String>,
+    /// `next` of the page before; absent for the first.
+    #[param(example = "203.0.113.0/24")]
+    cursor: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 struct SetQuery {
-    /// Whom the rule is about.
-    #[serde(deserialize_with = "network")]
-    #[param(value_type = String, example = "203.0.113.0/24")]
-    network: IpNet,
+    /// Whom the rule is about: a network, or an address.
+    #[param(example = "203.0.113.0/24")]
+    network: String,
     /// Whether they may connect.
     verdict: Verdict,
 }
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 struct RemoveQuery {
-    /// Whom the rule is about.
-    #[serde(deserialize_with = "network")]
-    #[param(value_type = String, example = "203.0.113.0/24")]
-    network: IpNet,
+    /// Whom the rule is about: a network, or an address.
+    #[param(example = "203.0.113.0/24")]
+    network: String,
 }
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 struct TestQuery {
     /// An address.
-    #[param(value_type = String, example = "203.0.113.9")]
-    client: IpAddr,
+    #[param(example = "203.0.113.9")]
+    client: String,
 }
 
-/// A misspelt `listener` must not mean all of them.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
@@ -60,7 +76,7 @@ struct DisconnectQuery {
     listener: Option<String>,
 }
 
-/// Nothing more is to be said.
+/// The rule is gone.
 #[derive(Serialize, ToSchema)]
 struct Done {}
 
@@ -77,18 +93,30 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(disconnect.map(|route| route.fallback(unsupported("only POST is supported"))))
 }
 
-/// The rules of a listener.
+/// The rules of a listener, in pages.
 #[utoipa::path(
-    get, path = "/v1/acl/{listener}", params(("listener" = String, Path, description = "Its name")), tag = "acl",
+    get, path = "/v1/acl/{listener}", tag = "acl",
+    params(("listener" = String, Path, description = "Its name"), RulesQuery),
     responses(
-        (status = 200, description = "In the order of their networks", body = Rules),
+        (status = 200, description = "A page, in the order of their networks", body = Rules),
+        (status = 400, description = "A parameter is wrong", body = ErrorJson),
         (status = 404, description = "There is no such listener", body = ErrorJson),
     )
 )]
-async fn rules(State(shared): State<Shared>, listener: Name) -> Result<Response, Failure> {
+async fn rules(
+    State(shared): State<Shared>,
+    listener: Name,
+    query: Asked<RulesQuery>,
+) -> Result<Response, Failure> {
     let Path(listener) = listener?;
-    // Rules may be 100,000.
-    shared.json(move |shared| Ok(shared.acl.rules(&listener)?)).await
+    let Query(RulesQuery { limit, cursor }) = query?;
+    let limit = query::limit(limit.as_deref(), DEFAULT_LIMIT, MAX_LIMIT)?;
+    let after = cursor.map(|text| query::network("cursor", &text)).transpose()?;
+    let read = move |shared: &Shared| {
+        let rules = shared.acl.rules(&listener, Part { after, limit })?;
+        json::to_vec(&rules).map_err(Failure::from_json)
+    };
+    shared.page(read).await
 }
 
 /// Makes or changes a rule; it counts from the next connection on.
@@ -110,6 +138,7 @@ async fn set(
 ) -> Result<Json<Rule>, Failure> {
     let Path(listener) = listener?;
     let Query(SetQuery { network, verdict }) = query?;
+    let network = query::network("network", &network)?;
     let set = move |acl: &dyn Acl| {
         acl.set(&listener, network, verdict)?;
         Ok(Rule { network, verdict, origin: Origin::Command })
@@ -137,6 +166,7 @@ async fn remove(
 ) -> Result<Json<Done>, Failure> {
     let Path(listener) = listener?;
     let Query(RemoveQuery { network }) = query?;
+    let network = query::network("network", &network)?;
     ask(&shared, move |acl| acl.remove(&listener, network).map(|()| Done {})).await
 }
 
@@ -157,7 +187,8 @@ async fn test(
 ) -> Result<Json<Decision>, Failure> {
     let Path(listener) = listener?;
     let Query(TestQuery { client }) = query?;
-    ask(&shared, move |acl| acl.test(&listener, client.to_canonical())).await
+    let client = query::address("client", &client)?;
+    ask(&shared, move |acl| acl.test(&listener, client)).await
 }
 
 /// Ends established connections whose clients are denied by now.
@@ -177,10 +208,6 @@ async fn disconnect(
 ) -> Result<Json<Vec<Disconnected>>, Failure> {
     let Query(DisconnectQuery { listener }) = query?;
     ask(&shared, move |acl| acl.disconnect(listener.as_deref())).await
-}
-
-fn network<'de, D: Deserializer<'de>>(text: D) -> Result<IpNet, D::Error> {
-    config::network(&String::deserialize(text)?).map_err(serde::de::Error::custom)
 }
 
 /// A caller who may change rules.

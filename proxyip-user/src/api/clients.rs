@@ -10,8 +10,8 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::pages::limit;
-use super::{ErrorJson, Failure, Shared};
+use super::pages::MAX_LIMIT;
+use super::{ErrorJson, Failure, Shared, query};
 
 const DEFAULT_LIMIT: u16 = 10;
 /// Flows that are counted. They are those of the first buckets of a keyed hash table, which makes them a fair sample.
@@ -45,8 +45,8 @@ pub struct ClientCount {
 #[serde(deny_unknown_fields)]
 pub(super) struct ClientsQuery {
     /// How many clients, from 1 to 1000; 10 if absent.
-    #[param(minimum = 1, maximum = 1000, default = 10)]
-    limit: Option<u16>,
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 1000, default = 10)]
+    limit: Option<String>,
     /// Only flows of this listener.
     listener: Option<String>,
 }
@@ -58,7 +58,6 @@ pub(super) struct ClientsQuery {
         (status = 200, description = "Clients, those with most flows first", body = Clients),
         (status = 400, description = "A parameter is wrong", body = ErrorJson),
         (status = 404, description = "There is no such listener", body = ErrorJson),
-        (status = 503, description = "Too many requests are being answered", body = ErrorJson),
     )
 )]
 pub(super) async fn clients(
@@ -66,7 +65,7 @@ pub(super) async fn clients(
     query: Result<Query<ClientsQuery>, QueryRejection>,
 ) -> Result<Response, Failure> {
     let Query(query) = query?;
-    let limit = limit(query.limit, DEFAULT_LIMIT)?;
+    let limit = query::limit(query.limit.as_deref(), DEFAULT_LIMIT, MAX_LIMIT)?;
     let listener = query.listener.map(|name| shared.place_of(&name)).transpose()?;
     shared.json(move |shared| Ok(count(shared, listener, limit)?)).await
 }

@@ -1,9 +1,10 @@
 //! File descriptors: connections must leave some for the agent's own work, which fails without.
 
+use super::{line_protocol, server};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// What the sockets have together at most: two for HTTP and the lookup socket.
-const WANTED: u64 = 2 * 256 + 1024;
+const WANTED: u64 = 2 * server::CONNECTIONS as u64 + line_protocol::CONNECTIONS as u64;
 /// For the agent's own files and maps, and for connections that are just making room for others.
 const OWN: u64 = 384;
 /// Connections that a socket has in any case.

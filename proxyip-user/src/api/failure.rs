@@ -42,7 +42,9 @@ impl IntoResponse for Failure {
 
 impl From<QueryRejection> for Failure {
     fn from(error: QueryRejection) -> Self {
-        fail(StatusCode::BAD_REQUEST, error.body_text())
+        let sentence = error.body_text();
+        let sentence = sentence.strip_prefix("Failed to deserialize query string: ");
+        fail(StatusCode::BAD_REQUEST, sentence.unwrap_or(&error.body_text()))
     }
 }
 

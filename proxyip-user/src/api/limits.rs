@@ -12,7 +12,7 @@ use super::failure::fail;
 
 /// Requests that read whole tables, or change something.
 const WORKS: usize = 4;
-/// Pages of the flow table, and lists of rules, that wait for their readers. Each is about a megabyte.
+/// Pages of the flow table, and of rules, that wait for their readers. Each is about a megabyte.
 const PAGES: usize = 16;
 /// How long a request waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);

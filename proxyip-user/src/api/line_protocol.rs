@@ -15,16 +15,19 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::room::{Place, Room};
 use super::server::{STALL, accept};
 use super::{Source, descriptors};
 
-/// Connections at a time; one that a program keeps open takes about 20 KB.
-const CONNECTIONS: usize = 1024;
+/// Connections at a time; one takes about 25 KB at most.
+pub(super) const CONNECTIONS: usize = 1024;
 /// Two IPv6 addresses with zones and ports have 130 bytes.
 const LINE: usize = 256;
+/// Lines that are answered at once, and behind which it is others' turn.
+const BATCH: usize = 128;
 /// What is read at once.
 const BUFFER: usize = 16 * 1024;
 
@@ -84,20 +87,30 @@ async fn welcome_all(listener: UnixListener, source: Arc<dyn Source>) -> Infalli
 async fn converse(mut stream: UnixStream, place: &Place, source: &dyn Source) -> io::Result<()> {
     let mut input = Vec::with_capacity(BUFFER);
     let mut answers = Vec::new();
+    // Since others had their turn.
+    let mut answered = 0;
     while stream.read_buf(&mut input).await? > 0 {
         place.hear();
-        answers.clear();
-        let whole = answer(&input, source, &mut answers);
-        input.drain(..whole);
-        let too_long = input.len() > LINE;
-        if too_long {
-            writeln!(answers, "! a line has at most {LINE} bytes")?;
+        let mut begin = 0;
+        loop {
+            answers.clear();
+            let Batch { bytes, lines } = answer(&input[begin..], source, &mut answers);
+            if lines == 0 {
+                break;
+            }
+            begin += bytes;
+            answered += lines;
+            // Nothing more is answered or read meanwhile: whoever does not take answers cannot make them pile up.
+            send(&mut stream, &answers).await?;
+            if answered >= BATCH {
+                answered = 0;
+                yield_now().await;
+            }
         }
-        // Nothing more is read meanwhile: whoever does not take answers cannot make them pile up.
-        send(&mut stream, &answers).await?;
-        answers.shrink_to(BUFFER);
-        if too_long {
-            break;
+        input.drain(..begin);
+        if input.len() > LINE {
+            return send(&mut stream, format!("! a line has at most {LINE} bytes\n").as_bytes())
+                .await;
         }
         input.reserve(BUFFER - input.len());
     }
@@ -116,15 +129,22 @@ async fn send(stream: &mut UnixStream, answers: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Appends the answers to the whole lines of `input`; how many bytes these have.
-fn answer(input: &[u8], source: &dyn Source, answers: &mut Vec<u8>) -> usize {
+/// What has been answered.
+struct Batch {
+    bytes: usize,
+    lines: usize,
+}
+
+/// Appends the answers to the first whole lines of `input`, at most [`BATCH`].
+fn answer(input: &[u8], source: &dyn Source, answers: &mut Vec<u8>) -> Batch {
     let mut whole = 0;
-    let lines = memchr_iter(b'\n', input).map(|end| {
+    let lines = memchr_iter(b'\n', input).take(BATCH).map(|end| {
         let line = &input[whole..end];
         whole = end + 1;
         ends(line)
     });
     let lines: Vec<_> = lines.collect();
+    let batch = Batch { bytes: whole, lines: lines.len() };
     let asked: Vec<_> = lines.iter().copied().flatten().collect();
     let clients = source.clients(&asked);
     let mut clients = clients.as_ref().map(|clients| clients.iter());
@@ -142,7 +162,7 @@ fn answer(input: &[u8], source: &dyn Source, answers: &mut Vec<u8>) -> usize {
         };
         written.expect("memory takes what is written");
     }
-    whole
+    batch
 }
 
 fn ends(line: &[u8]) -> Option<(SocketAddr, SocketAddr)> {

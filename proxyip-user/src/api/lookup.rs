@@ -3,17 +3,19 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
 use proxyip_common::address::Endpoint;
 use serde::Deserialize;
 use tokio::time::sleep;
 use utoipa::IntoParams;
 
-use super::{ErrorJson, Failure, Shared, fail};
+use super::{ErrorJson, Failure, Shared, fail, pages};
 use crate::flow::LiveFlow;
+use crate::json;
 
 /// How long a lookup waits for a new flow's TLVs, and how often it looks.
 const TLV_PATIENCE: Duration = Duration::from_millis(100);
@@ -43,7 +45,7 @@ pub(super) struct LookupQuery {
 pub(super) async fn lookup(
     State(shared): State<Shared>,
     query: Result<Query<LookupQuery>, QueryRejection>,
-) -> Result<Json<LiveFlow>, Failure> {
+) -> Result<Response, Failure> {
     let Query(query) = query?;
     let peer = endpoint("peer", query.peer.as_deref())?;
     let local = endpoint("local", query.local.as_deref())?;
@@ -56,7 +58,9 @@ pub(super) async fn lookup(
             return Err(fail(StatusCode::NOT_FOUND, error));
         };
         if !shared.flows.awaits_tlvs(&key, &record) || Instant::now() >= deadline {
-            return Ok(Json(shared.flows.live(&key, &record)));
+            let flow = json::to_vec(&shared.flows.live(&key, &record));
+            let flow = flow.map_err(Failure::from_json)?;
+            return Ok(([(CONTENT_TYPE, pages::JSON)], flow).into_response());
         }
         sleep(TLV_PERIOD).await;
     }

@@ -14,7 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 use proxyip_common::counter::{Counter, DropReason, Reason};
 use proxyip_common::flow::HandOff;
 
-use super::{ErrorJson, Failure, Shared};
+use super::{Failure, Shared};
 use crate::kernel::{Latency, ListenerCounts, Outcome};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -24,7 +24,6 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
     get, path = "/metrics", tag = "agent",
     responses(
         (status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text"),
-        (status = 503, description = "Too many requests are being answered", body = ErrorJson),
     )
 )]
 pub(super) async fn metrics(State(shared): State<Shared>) -> Result<Response, Failure> {
@@ -52,7 +51,7 @@ struct Numbers {
     /// Of flows, then of translated connections.
     capacity: (u64, u64),
     lost_lines: u64,
-    uptime_s: u64,
+    started_s: u64,
 }
 
 #[derive(Debug)]
@@ -83,7 +82,7 @@ impl Numbers {
             translated: source.translated()?,
             capacity: source.capacity(),
             lost_lines: shared.lost_lines.count(),
-            uptime_s: shared.started.elapsed().as_secs(),
+            started_s: shared.started_at.as_secs(),
         })
     }
 }
@@ -121,7 +120,8 @@ impl Collector for Numbers {
         families.gauge(limit, "connections that can be translated at a time", most_translated)?;
         let lost = "lines of the flow log that could not be written";
         families.counter("flow_log_lost_lines", lost, self.lost_lines)?;
-        families.gauge("uptime_seconds", "how long the agent has been running", self.uptime_s)
+        let started = "start_time_seconds";
+        families.gauge(started, "when the agent was started, since the Unix epoch", self.started_s)
     }
 }
 
@@ -187,7 +187,7 @@ impl Families<'_> {
             };
             let buckets: Vec<_> = latency.buckets.iter().map(bound).collect();
             let labels = [("listener", name.as_str())];
-            let sum = seconds(latency.sum_ms);
+            let sum = latency.sum.as_secs_f64();
             let mut histogram = family.encode_family(&labels)?;
             histogram.encode_histogram::<NoLabelSet>(sum, latency.count, &buckets, None)?;
         }

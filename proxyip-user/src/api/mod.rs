@@ -1,6 +1,6 @@
 //! What a running agent answers: HTTP/1.1 with JSON on a Unix socket and a TCP address, and the line protocol.
 
-mod acl;
+pub(crate) mod acl;
 pub mod clients;
 mod descriptors;
 mod failure;
@@ -12,6 +12,7 @@ mod metrics;
 mod openapi;
 mod page;
 pub mod pages;
+mod query;
 mod room;
 mod server;
 mod sockets;
@@ -23,13 +24,13 @@ mod tests;
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, StatusCode};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::{Json, Router, middleware};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -45,6 +46,7 @@ use crate::acl::Acl;
 use crate::active::{Active, Current};
 use crate::flow_log::LostLines;
 use crate::flows::Flows;
+use crate::json;
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -55,6 +57,8 @@ pub struct Shared {
     current: Current,
     lost_lines: LostLines,
     started: Instant,
+    /// Since the Unix epoch.
+    started_at: Duration,
     limits: Limits,
 }
 
@@ -75,6 +79,7 @@ impl Shared {
             current,
             lost_lines,
             started: Instant::now(),
+            started_at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
             limits: Limits::new(),
         }
     }
@@ -101,15 +106,14 @@ impl Shared {
         }
     }
 
-    /// Answers with what `work` makes. It may be long: see [`pages::send`].
+    /// Answers with what `work` makes, which is not long: it does not wait for readers of pages.
     async fn answer(
         &self,
         content_type: &'static str,
         work: impl FnOnce(&Self) -> Result<Vec<u8>, Failure> + Send + 'static,
     ) -> Result<Response, Failure> {
-        let permit = self.limits.page().await?;
         let bytes = self.blocking(move |shared| Ok(work(shared))).await??;
-        Ok(pages::send(content_type, bytes, permit))
+        Ok(([(CONTENT_TYPE, content_type)], bytes).into_response())
     }
 
     /// The same as JSON.
@@ -117,8 +121,18 @@ impl Shared {
         &self,
         work: impl FnOnce(&Self) -> Result<T, Failure> + Send + 'static,
     ) -> Result<Response, Failure> {
-        let work = |shared: &Self| serde_json::to_vec(&work(shared)?).map_err(Failure::from_json);
+        let work = |shared: &Self| json::to_vec(&work(shared)?).map_err(Failure::from_json);
         self.answer(pages::JSON, work).await
+    }
+
+    /// Answers with a page of JSON, which may be long: see [`pages::send`].
+    async fn page(
+        &self,
+        work: impl FnOnce(&Self) -> Result<Vec<u8>, Failure> + Send + 'static,
+    ) -> Result<Response, Failure> {
+        let permit = self.limits.page().await?;
+        let bytes = self.blocking(move |shared| Ok(work(shared))).await??;
+        Ok(pages::send(bytes, permit))
     }
 
     fn active(&self) -> Arc<Active> {
@@ -146,7 +160,7 @@ pub async fn serve(sockets: &Sockets, shared: Shared) -> Result<Infallible> {
         return tokio::select! { ended = lines => ended, never = unix => Ok(never) };
     };
     let mut remote = self::router(shared.apart());
-    if !sockets.http_remote {
+    if sockets.loopback_only() {
         remote = remote.layer(middleware::from_fn(server::refuse_other_names));
     }
     let remote = remote.layer(middleware::map_response(of_now));
@@ -196,7 +210,7 @@ fn unsupported(
 /// Whether the agent lives.
 #[derive(Serialize, Deserialize, ToSchema)]
 struct Alive {
-    /// Always.
+    /// `true`: whoever does not live does not answer.
     alive: bool,
 }
 
@@ -212,19 +226,23 @@ async fn is_alive() -> Json<Alive> {
 /// Whether the kernel programs are attached.
 #[derive(Serialize, Deserialize, ToSchema)]
 struct IsReady {
-    /// Always: the sockets answer only once everything is attached.
+    /// `true`: otherwise the answer is not 200.
     ready: bool,
 }
 
-/// Whether connections can come: the kernel programs are attached, and their maps can be read.
+/// Whether connections can come: the kernel programs are attached to all interfaces, and their maps can be read.
 #[utoipa::path(
     get, path = "/readyz", tag = "agent",
     responses(
         (status = 200, description = "They can", body = IsReady),
-        (status = 500, description = "The maps cannot be read", body = ErrorJson),
+        (status = 503, description = "An interface is gone", body = ErrorJson),
     )
 )]
 async fn is_ready(State(shared): State<Shared>) -> Result<Json<IsReady>, Failure> {
+    let detached = shared.source.detached();
+    if !detached.is_empty() {
+        return Err(fail(StatusCode::SERVICE_UNAVAILABLE, detached.join("; ")));
+    }
     shared.source.counters()?;
     Ok(Json(IsReady { ready: true }))
 }

@@ -1,13 +1,11 @@
 //! `GET /v1/flows`: the flow table in pages, which may be filtered.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::Result;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
@@ -15,13 +13,13 @@ use http_body_util::StreamBody;
 use hyper::body::Frame;
 use ipnet::IpNet;
 use proxyip_common::flow::FlowRecord;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedSemaphorePermit;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{ErrorJson, Failure, Shared, fail};
-use crate::config;
+use super::{ErrorJson, Failure, Shared, query};
 use crate::flow::LiveFlow;
+use crate::json;
 use crate::kernel::Cursor;
 
 pub(super) const JSON: &str = "application/json";
@@ -33,7 +31,7 @@ pub(crate) const MAX_LIMIT: u16 = 1000;
 /// A page ends when it has this many bytes: TLVs may be long.
 const MAX_BYTES: usize = 1 << 20;
 /// Entries of the table that are looked at for one page, so that none takes long.
-const MAX_SCANNED: usize = 65_536;
+pub(super) const MAX_SCANNED: usize = 65_536;
 /// Entries that are read at once.
 const CHUNK: usize = 64;
 /// Bytes that are handed over at once to be sent.
@@ -55,17 +53,16 @@ pub struct FlowPage {
 #[serde(deny_unknown_fields)]
 pub(super) struct PageQuery {
     /// Only flows of clients in this network, or with this address.
-    #[serde(default, deserialize_with = "network")]
-    #[param(value_type = Option<String>, example = "203.0.113.0/24")]
-    client: Option<IpNet>,
+    #[param(example = "203.0.113.0/24")]
+    client: Option<String>,
     /// Only flows of this listener.
     listener: Option<String>,
     /// How many flows, from 1 to 1000; 100 if absent. A few more may come: what the table holds together comes together.
-    #[param(minimum = 1, maximum = 1000, default = 100)]
-    limit: Option<u16>,
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<String>,
     /// `next` of the page before; absent for the first.
-    #[param(value_type = Option<String>)]
-    cursor: Option<Cursor>,
+    #[param(pattern = "^[0-9]+$")]
+    cursor: Option<String>,
 }
 
 /// Live flows, in pages. A flow that lives while all pages are asked for comes exactly once.
@@ -75,7 +72,6 @@ pub(super) struct PageQuery {
         (status = 200, description = "A page", body = FlowPage),
         (status = 400, description = "A parameter is wrong", body = ErrorJson),
         (status = 404, description = "There is no such listener", body = ErrorJson),
-        (status = 503, description = "Too many pages are being read", body = ErrorJson),
     )
 )]
 pub(super) async fn flows(
@@ -83,23 +79,12 @@ pub(super) async fn flows(
     query: Result<Query<PageQuery>, QueryRejection>,
 ) -> Result<Response, Failure> {
     let Query(query) = query?;
-    let limit = limit(query.limit, DEFAULT_LIMIT)?;
-    let filter = Filter {
-        client: query.client,
-        listener: query.listener.map(|name| shared.place_of(&name)).transpose()?,
-    };
-    let from = query.cursor.unwrap_or(0);
-    shared.answer(JSON, move |shared| Ok(page(shared, &filter, limit, from)?)).await
-}
-
-/// `limit` of a request, from 1 to [`MAX_LIMIT`].
-pub(super) fn limit(limit: Option<u16>, default: u16) -> Result<usize, Failure> {
-    let limit = limit.unwrap_or(default);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        let error = format!("limit must be a number from 1 to {MAX_LIMIT}");
-        return Err(fail(StatusCode::BAD_REQUEST, error));
-    }
-    Ok(limit.into())
+    let limit = query::limit(query.limit.as_deref(), DEFAULT_LIMIT, MAX_LIMIT)?;
+    let from = query::cursor(query.cursor.as_deref())?;
+    let client = query.client.map(|text| query::network("client", &text)).transpose()?;
+    let filter =
+        Filter { client, listener: query.listener.map(|name| shared.place_of(&name)).transpose()? };
+    shared.page(move |shared| Ok(page(shared, &filter, limit, from)?)).await
 }
 
 struct Filter {
@@ -109,6 +94,11 @@ struct Filter {
 }
 
 impl Filter {
+    /// Whether it takes all.
+    const fn is_any(&self) -> bool {
+        self.client.is_none() && self.listener.is_none()
+    }
+
     fn takes(&self, record: &FlowRecord) -> bool {
         let client = || record.client.0.to_socket_addr().ip();
         self.listener.is_none_or(|place| place == record.listener)
@@ -118,40 +108,37 @@ impl Filter {
 
 /// A [`FlowPage`], written while the table is read.
 fn page(shared: &Shared, filter: &Filter, limit: usize, from: Cursor) -> Result<Vec<u8>> {
-    let mut json = br#"{"flows":["#.to_vec();
+    let mut text = br#"{"flows":["#.to_vec();
     let (mut cursor, mut found, mut scanned) = (Some(from), 0, 0);
     while let Some(from) = cursor
         && found < limit
         && scanned < MAX_SCANNED
-        && json.len() < MAX_BYTES
+        && text.len() < MAX_BYTES
     {
-        let about = CHUNK.min(limit - found);
+        // Most of what a filter goes through it does not take.
+        let about = if filter.is_any() { CHUNK.min(limit - found) } else { CHUNK };
         let chunk = shared.source.flows(from, about)?;
         for (key, record) in chunk.flows.iter().filter(|(_, record)| filter.takes(record)) {
             if found > 0 {
-                json.push(b',');
+                text.push(b',');
             }
-            serde_json::to_writer(&mut json, &shared.flows.live(key, record))?;
+            json::write(&mut text, &shared.flows.live(key, record))?;
             found += 1;
         }
         scanned += about;
         cursor = chunk.next;
     }
-    json.push(b']');
+    text.push(b']');
     if let Some(next) = cursor {
-        json.extend(format!(r#","next":"{next}""#).into_bytes());
+        text.extend(format!(r#","next":"{next}""#).into_bytes());
     }
-    json.push(b'}');
-    Ok(json)
+    text.push(b'}');
+    Ok(text)
 }
 
 /// An answer that is handed over in parts, so that no more than a part of it waits in the connection's memory, and that
 /// holds `permit` until the last.
-pub(super) fn send(
-    content_type: &'static str,
-    bytes: Vec<u8>,
-    permit: OwnedSemaphorePermit,
-) -> Response {
+pub(super) fn send(bytes: Vec<u8>, permit: OwnedSemaphorePermit) -> Response {
     let permit = Arc::new(permit);
     let mut rest = Bytes::from(bytes);
     let frames = std::iter::from_fn(move || {
@@ -163,15 +150,5 @@ pub(super) fn send(
         Ok::<_, std::convert::Infallible>(Frame::data(part))
     });
     let body = Body::new(StreamBody::new(stream::iter(frames)));
-    ([(CONTENT_TYPE, content_type)], body).into_response()
-}
-
-/// A network, or an address alone.
-fn network<'de, D: Deserializer<'de>>(text: D) -> Result<Option<IpNet>, D::Error> {
-    let Some(text) = Option::<String>::deserialize(text)? else { return Ok(None) };
-    let network = match text.parse::<IpAddr>() {
-        Ok(address) => Ok(address.to_canonical().into()),
-        Err(_) => config::network(&text),
-    };
-    network.map(Some).map_err(serde::de::Error::custom)
+    ([(CONTENT_TYPE, JSON)], body).into_response()
 }

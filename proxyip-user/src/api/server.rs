@@ -31,7 +31,7 @@ use super::failure::fail;
 use super::room::{Place, Room};
 
 /// Connections to one socket.
-const CONNECTIONS: usize = 256;
+pub(super) const CONNECTIONS: usize = 256;
 /// How long a request's head may take, and how long a connection may be silent between two.
 const HEAD: Duration = Duration::from_secs(30);
 /// How long the other end may read nothing of an answer.
@@ -123,6 +123,8 @@ async fn converse(
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
         .max_buf_size(BUFFER)
+        // Who sends nothing more may still want the answer.
+        .half_close(true)
         .serve_connection(TokioIo::new(Box::pin(stream)), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {

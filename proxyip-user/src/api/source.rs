@@ -42,6 +42,8 @@ pub trait Source: Send + Sync + 'static {
     fn obstacle(&self, listener: u16) -> Result<Option<Obstacle>>;
     /// What the kernel cannot do; a line each.
     fn limits(&self) -> Vec<String>;
+    /// Interfaces that the kernel programs are attached to no more; a sentence each.
+    fn detached(&self) -> Vec<String>;
     /// What traffic tells of mistakes in the configuration, here or at the load balancer; a sentence each.
     fn findings(&self) -> Vec<String>;
 }
@@ -60,7 +62,7 @@ impl Source for View {
     }
 
     fn flow_count(&self) -> Result<u64> {
-        self.flows.count()
+        self.flow_count.get(|| self.flows.count())
     }
 
     fn capacity(&self) -> (u64, u64) {
@@ -80,7 +82,7 @@ impl Source for View {
     }
 
     fn translated(&self) -> Result<u64> {
-        self.translations.count()
+        self.translated.get(|| self.translations.count())
     }
 
     fn listener_counts(&self, listener: u16) -> Result<ListenerCounts> {
@@ -101,6 +103,10 @@ impl Source for View {
 
     fn limits(&self) -> Vec<String> {
         self.environment.limits().to_vec()
+    }
+
+    fn detached(&self) -> Vec<String> {
+        self.environment.detached()
     }
 
     fn findings(&self) -> Vec<String> {

@@ -51,7 +51,8 @@ pub struct Status {
     /// What is allowed in the configuration but probably a mistake; a sentence each.
     #[serde(default)]
     pub warnings: Vec<String>,
-    /// What traffic tells of mistakes in the configuration, here or at the load balancer; a sentence each.
+    /// What is wrong: interfaces that are gone, and what traffic tells of mistakes in the configuration, here or at the
+    /// load balancer; a sentence each.
     #[serde(default)]
     pub findings: Vec<String>,
 }
@@ -164,7 +165,7 @@ pub(super) fn read(source: &dyn Source, active: &Active, started: Instant) -> Re
         limits: Limits { flows, translated },
         kernel: source.limits(),
         warnings: active.warnings.clone(),
-        findings: source.findings(),
+        findings: source.detached().into_iter().chain(source.findings()).collect(),
     })
 }
 

@@ -10,7 +10,7 @@ use proxyip_common::flow::{FlowKey, FlowRecord, HandOff};
 use proxyip_common::verdict::Verdict;
 use serde_json::{Value, json};
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use self::acl::Rulebook;
 use super::pages::FlowPage;
@@ -22,15 +22,20 @@ use crate::flows::tests::{HEADER, flows, key, record};
 use crate::kernel::{Cursor, FlowChunk, Latency, ListenerCounts, Obstacle, Outcome};
 use anyhow::bail;
 
-/// Maps with `flows` entries from 10.0.0.2 and ports from 1 on; the last cannot be read if `broken`.
+/// Maps with `flows` entries; they cannot be read if `broken`.
 struct Maps {
-    flows: u16,
+    flows: u32,
     broken: bool,
 }
 
+/// The client of the last flow of a large table; all others have another one.
+const LAST: &str = "203.0.113.200";
+
 impl Maps {
-    fn entry(port: u16) -> (FlowKey, FlowRecord) {
-        (key(&format!("10.0.0.2:{port}")), record())
+    /// From 10.0.0.2 and ports from 1 on, then from the next address.
+    fn entry(number: u32) -> (FlowKey, FlowRecord) {
+        let address = Ipv4Addr::from(0x0a00_0002 + (number - 1) / 65_535);
+        (key(&format!("{address}:{}", (number - 1) % 65_535 + 1)), record())
     }
 }
 
@@ -50,10 +55,16 @@ impl Source for Maps {
             bail!("broken")
         }
         // As if each bucket had two entries.
-        let start = u16::try_from(from)? * 2 + 1;
-        let end = (start + u16::try_from(about.next_multiple_of(2))?).min(self.flows + 1);
-        let flows = (start..end).map(Self::entry).collect();
-        let next = (end <= self.flows).then(|| u32::from(end / 2));
+        let start = from * 2 + 1;
+        let end = (start + u32::try_from(about.next_multiple_of(2))?).min(self.flows + 1);
+        let mut flows: Vec<_> = (start..end).map(Self::entry).collect();
+        let next = (end <= self.flows).then_some(end / 2);
+        if next.is_none()
+            && self.flows > 10_000
+            && let Some((_, record)) = flows.last_mut()
+        {
+            record.client = SocketAddr::new(LAST.parse()?, 1).into();
+        }
         Ok(FlowChunk { flows, next })
     }
 
@@ -110,7 +121,7 @@ impl Source for Maps {
     fn header_latency(&self, listener: u16) -> Result<Latency> {
         assert_eq!(listener, 0);
         let buckets = vec![(Some(1), 4), (Some(2), 6), (None, 0)];
-        Ok(Latency { buckets, sum_ms: 11, count: 10 })
+        Ok(Latency { buckets, sum: std::time::Duration::from_millis(11), count: 10 })
     }
 
     fn obstacle(&self, _: u16) -> Result<Option<Obstacle>> {
@@ -119,6 +130,10 @@ impl Source for Maps {
 
     fn limits(&self) -> Vec<String> {
         vec!["Linux is old".into()]
+    }
+
+    fn detached(&self) -> Vec<String> {
+        if self.broken { vec!["interface eth0 is gone".into()] } else { Vec::new() }
     }
 
     fn findings(&self) -> Vec<String> {
@@ -190,6 +205,7 @@ async fn other_requests_are_refused_with_a_sentence() {
             ("/v1/flows?client=10.0.0.1&lister=web", 400, "lister"),
             ("/v1/clients?limit=0", 400, "1 to 1000"),
             ("/v1/status", 500, "broken"),
+            ("/readyz", 503, "interface eth0 is gone"),
             ("/v2", 404, "no such resource"),
         ] {
             let (seen, sentence) = refusal(path, Method::GET, request).await;
@@ -248,7 +264,7 @@ async fn all_pages_together_have_each_flow_once() {
                 peers.extend(page.flows.iter().map(|live| live.flow.peer.port()));
                 cursor = page.next.map(|next| format!("&cursor={next}"));
             }
-            assert_eq!(peers, (1..=flows).collect::<Vec<_>>());
+            assert_eq!(peers, (1..=u16::try_from(flows).unwrap()).collect::<Vec<_>>());
         })
         .await;
     }
@@ -274,10 +290,16 @@ async fn pages_are_filtered() {
 
 #[tokio::test]
 async fn a_search_in_a_large_table_goes_on_with_the_next_page() {
-    with_api(Maps { flows: 65_500, broken: false }, async |path| {
-        let request = "/v1/flows?client=10.9.9.9&limit=1";
-        let (page, _) = client::get::<FlowPage>(path, request).await.unwrap();
-        assert_eq!((page.flows.len(), page.next.is_some()), (0, false));
+    // The last of them is the client's, and behind what is looked at for one page.
+    let flows = u32::try_from(pages::MAX_SCANNED + 100).unwrap();
+    with_api(Maps { flows, broken: false }, async |path| {
+        let request = format!("/v1/flows?client={LAST}&limit=1");
+        let (page, _) = client::get::<FlowPage>(path, &request).await.unwrap();
+        assert_eq!(page.flows.len(), 0);
+        let next = page.next.expect("the rest of the table");
+        let request = format!("{request}&cursor={next}");
+        let (page, _) = client::get::<FlowPage>(path, &request).await.unwrap();
+        assert_eq!((page.flows.len(), page.next), (1, None));
     })
     .await;
 }

@@ -15,15 +15,13 @@ mod top;
 
 use std::future::Future;
 use std::io::{self, Write};
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
-use ipnet::IpNet;
 
-use crate::config::{self, DEFAULT_SOCKET, Fault};
+use crate::config::DEFAULT_SOCKET;
 
 /// A usage or configuration error.
 const USAGE: u8 = 2;
@@ -113,13 +111,5 @@ fn print_more(text: impl AsRef<[u8]>) -> Result<bool> {
     match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         other => other.map(|()| true).context("standard output"),
-    }
-}
-
-/// As the configuration has networks, but an address alone means itself.
-fn network(text: &str) -> Result<IpNet, Fault> {
-    match text.parse::<IpAddr>() {
-        Ok(address) => Ok(address.to_canonical().into()),
-        Err(_) => config::network(text),
     }
 }

@@ -110,7 +110,8 @@ pub(super) fn read(report: &mut Report, table: Table) -> Api {
 }
 
 fn octal(text: &str) -> Result<u32, Fault> {
-    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| digits && *mode <= 0o777);
     mode.ok_or_else(|| Fault::NotAMode(text.into()))
 }
 

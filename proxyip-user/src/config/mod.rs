@@ -29,7 +29,7 @@ pub use self::api::{Access, Api};
 pub use self::network_file::read_networks;
 pub use self::networks::{NetworkFile, Networks};
 pub use self::problem::{ConfigError, Fault, NetworkFileError, Problem};
-pub use self::value::{PortRange, interface_name, network, port_ranges};
+pub use self::value::{PortRange, interface_name, network, network_or_address, port_ranges};
 
 /// Where kernel programs, maps and links are pinned.
 pub const DEFAULT_PIN_PATH: &str = "/sys/fs/bpf/proxyip";

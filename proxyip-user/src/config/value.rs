@@ -58,6 +58,17 @@ pub(super) fn expand(ranges: &[PortRange]) -> Vec<u16> {
     ranges.iter().flat_map(|range| range.0.clone()).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
+/// Reads a network as [`network`] does, or an address, which means itself alone.
+///
+/// # Errors
+/// Those of [`network`].
+pub fn network_or_address(text: &str) -> Result<IpNet, Fault> {
+    match text.parse::<IpAddr>() {
+        Ok(address) => Ok(address.to_canonical().into()),
+        Err(_) => network(text),
+    }
+}
+
 /// Reads a network in its canonical form.
 ///
 /// # Errors

@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -19,9 +19,10 @@ use self::writer::{Item, Output, Writer};
 use crate::config::{Destination, FlowFormat, Log};
 use crate::journal::Journal;
 
-/// Lines that may wait for the writer; about 16 MB of memory at worst, and half a second of the highest
-/// rate of connections that was measured.
+/// Lines that may wait for the writer: half a second of the highest rate of connections that was measured.
 const QUEUE: usize = 16_384;
+/// Bytes of these lines.
+const BYTES: usize = 16 << 20;
 /// How long the end of the agent waits for the last lines.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -44,7 +45,28 @@ struct Queue {
     format: FlowFormat,
     to: Destination,
     items: SyncSender<Item>,
+    waiting: Waiting,
     ended: Receiver<()>,
+}
+
+/// How many bytes wait for the writer.
+#[derive(Clone, Debug, Default)]
+struct Waiting(Arc<AtomicUsize>);
+
+impl Waiting {
+    /// Whether there is room for so many more, which then wait.
+    fn enter(&self, bytes: usize) -> bool {
+        let before = self.0.fetch_add(bytes, Ordering::Relaxed);
+        let fits = before.saturating_add(bytes) <= BYTES;
+        if !fits {
+            self.leave(bytes);
+        }
+        fits
+    }
+
+    fn leave(&self, bytes: usize) {
+        self.0.fetch_sub(bytes, Ordering::Relaxed);
+    }
 }
 
 impl LostLines {
@@ -78,18 +100,19 @@ impl FlowLog {
 
     /// Starts the writer's thread.
     fn start(log: &Log, output: Output) -> Result<Self> {
-        let (items, waiting) = sync_channel(QUEUE);
+        let (items, handed_in) = sync_channel(QUEUE);
+        let waiting = Waiting::default();
         let (end, ended) = sync_channel(1);
         let lost = LostLines::default();
-        let writer = Writer::new(output, lost.clone());
+        let writer = Writer::new(output, waiting.clone(), lost.clone());
         thread::Builder::new()
             .name("flow-log".into())
             .spawn(move || {
-                writer.run(&waiting);
+                writer.run(&handed_in);
                 end.send(()).ok();
             })
             .context("the flow log's thread")?;
-        let queue = Queue { format: log.flows, to: log.to.clone(), items, ended };
+        let queue = Queue { format: log.flows, to: log.to.clone(), items, waiting, ended };
         Ok(Self { queue: Some(queue), lost, told: AtomicU64::new(0) })
     }
 
@@ -124,7 +147,11 @@ impl FlowLog {
     pub fn write(&self, mut line: Vec<u8>) {
         let Some(queue) = &self.queue else { return };
         line.push(b'\n');
-        if queue.items.try_send(Item::Line(line)).is_err() {
+        let length = line.len();
+        if !queue.waiting.enter(length) {
+            self.lost.add(1);
+        } else if queue.items.try_send(Item::Line(line)).is_err() {
+            queue.waiting.leave(length);
             self.lost.add(1);
         }
     }
@@ -155,9 +182,9 @@ impl FlowLog {
 
 fn append_to(path: &Path) -> Result<File> {
     let context = || format!("flow log {}", path.display());
-    // A FIFO that nobody reads must not hold up whoever opens it; the writer may wait for its reader.
+    // Clients are nobody else's business. A FIFO that nobody reads must not hold up whoever opens it; the writer may wait for its reader.
     let mut options = OpenOptions::new();
-    options.append(true).create(true).custom_flags(libc::O_NONBLOCK);
+    options.append(true).create(true).mode(0o640).custom_flags(libc::O_NONBLOCK);
     let file = options.open(path).with_context(context)?;
     fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND)).with_context(context)?;
     Ok(file)
@@ -257,6 +284,19 @@ mod tests {
         assert!(log.take_lost() > 0);
         log.close();
         assert!(start.elapsed() < PATIENCE * 3);
+    }
+
+    #[test]
+    fn long_lines_take_no_more_memory_than_short_ones() {
+        const LONG: usize = 1 << 16;
+        let (_go, log) = gated();
+        for _ in 0..2 * BYTES / LONG {
+            log.write(vec![b'x'; LONG - 1]);
+        }
+        // One is with the writer, and one in its buffer.
+        let lost = usize::try_from(log.take_lost()).unwrap();
+        assert!((BYTES / LONG - 2..=BYTES / LONG).contains(&lost), "{lost}");
+        log.close();
     }
 
     #[test]

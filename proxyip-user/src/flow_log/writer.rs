@@ -5,7 +5,7 @@ use std::sync::mpsc::Receiver;
 
 use memchr::memchr_iter;
 
-use super::LostLines;
+use super::{LostLines, Waiting};
 
 /// How much is written at once while lines are waiting.
 pub(super) const BUFFER: usize = 64 * 1024;
@@ -26,6 +26,7 @@ pub(super) struct Writer {
     buffer: Vec<u8>,
     /// Lines in the buffer.
     buffered: u64,
+    waiting: Waiting,
     lost: LostLines,
     /// The last write failed.
     failing: bool,
@@ -34,9 +35,10 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Counts in `lost` the lines that it cannot write.
-    pub(super) fn new(output: Output, lost: LostLines) -> Self {
-        Self { output, buffer: Vec::new(), buffered: 0, lost, failing: false, torn: false }
+    /// Takes the lines that it is handed off `waiting`; counts in `lost` those that it cannot write.
+    pub(super) fn new(output: Output, waiting: Waiting, lost: LostLines) -> Self {
+        let buffer = Vec::new();
+        Self { output, buffer, buffered: 0, waiting, lost, failing: false, torn: false }
     }
 
     /// Goes on until nobody hands in any more.
@@ -52,7 +54,10 @@ impl Writer {
 
     fn take(&mut self, item: Item) {
         match item {
-            Item::Line(line) => self.add(&line),
+            Item::Line(line) => {
+                self.waiting.leave(line.len());
+                self.add(&line);
+            }
             Item::Output(output) => {
                 self.flush();
                 self.output = output;
@@ -143,7 +148,7 @@ mod tests {
         let (sender, written) = sync_channel(9);
         let lost = LostLines::default();
         let output = Box::new(Full(6, sender));
-        let mut writer = Writer::new(output, lost.clone());
+        let mut writer = Writer::new(output, Waiting::default(), lost.clone());
         writer.add(b"one\n");
         writer.add(b"two\n");
         writer.flush();

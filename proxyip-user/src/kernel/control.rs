@@ -16,9 +16,9 @@ use super::maps::FlowMap;
 use super::mistakes::Findings;
 use super::namespace::Namespace;
 use super::networks::otherwise;
-use super::rules::{rule_for, rules};
+use super::rules::{part, rule_for, rules};
 use super::sets::Sets;
-use crate::acl::{Acl, AclError, Decision, Disconnected, Origin, Rules, Verdict};
+use crate::acl::{Acl, AclError, Decision, Disconnected, Origin, Part, Rules, Verdict};
 use crate::active::{Active, Current};
 use crate::config::{Config, Denied, Listener};
 
@@ -155,13 +155,15 @@ fn check_unchanged(old: &Config, new: &Config) -> Result<()> {
 }
 
 impl Acl for Control {
-    fn rules(&self, listener: &str) -> Result<Rules, AclError> {
+    fn rules(&self, listener: &str, which: Part) -> Result<Rules, AclError> {
         self.with(listener, |guard, place, listener| {
+            let (rules, more) = part(listener, &guard.commands(place), which);
             Ok(Rules {
                 listener: listener.name.clone(),
                 otherwise: otherwise(listener),
                 denied: listener.denied_label().into(),
-                rules: rules(listener, &guard.commands(place), |_| true).into_values().collect(),
+                next: rules.last().filter(|_| more).map(|rule| rule.network),
+                rules,
             })
         })
     }

@@ -205,6 +205,7 @@ impl Instance {
                 links.classifier(program, direction, self.cookie, interface)?;
             }
         }
+        self.watcher.attached(interfaces)?;
         tracing::info!("attached to {}", interfaces.join(", "));
         Ok(())
     }

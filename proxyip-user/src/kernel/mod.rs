@@ -41,6 +41,7 @@ mod scopes;
 mod secrets;
 mod sets;
 mod sysctl;
+mod tally;
 mod translations;
 mod trie;
 mod view;
@@ -75,6 +76,7 @@ use self::ports::Retired;
 use self::reasons::Reasons;
 use self::secrets::Secrets;
 use self::sets::Sets;
+use self::tally::Tally;
 use self::translations::Collector;
 pub use self::translations::TranslationMap;
 pub use self::view::{Environment, Obstacle, View};
@@ -181,6 +183,8 @@ impl Kernel {
                 translations,
                 environment: Environment::new(&capability, seen),
                 findings,
+                flow_count: Tally::default(),
+                translated: Tally::default(),
             },
         })
     }

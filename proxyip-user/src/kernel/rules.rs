@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::networks::Commands;
-use crate::acl::{Origin, Rule, Verdict};
+use crate::acl::{Origin, Part, Rule, Verdict};
 use crate::config::{Listener, Networks};
 
 /// The rules of a listener for the networks that are `wanted`, of each network the one that counts.
@@ -16,24 +16,52 @@ pub(super) fn rules(
     commands: &Commands,
     wanted: impl Fn(&IpNet) -> bool + Copy,
 ) -> BTreeMap<IpNet, Rule> {
+    candidates(listener, commands, wanted).map(|rule| (rule.network, rule)).collect()
+}
+
+/// The first rules of those that are asked for, and whether there are more. Lists may be long: only these are kept.
+pub(super) fn part(listener: &Listener, commands: &Commands, part: Part) -> (Vec<Rule>, bool) {
+    let mut first = BTreeMap::new();
+    let mut more = false;
+    let behind = |network: &IpNet| part.after.is_none_or(|after| *network > after);
+    for rule in candidates(listener, commands, behind) {
+        let full = first.len() >= part.limit;
+        match first.last_key_value() {
+            Some((last, _)) if full && rule.network > *last => more = true,
+            _ => {
+                first.insert(rule.network, rule);
+            }
+        }
+        if first.len() > part.limit {
+            first.pop_last();
+            more = true;
+        }
+    }
+    (first.into_values().collect(), more)
+}
+
+/// Rules for the networks that are `wanted`; of several for a network the last one counts.
+fn candidates<'a>(
+    listener: &'a Listener,
+    commands: &'a Commands,
+    wanted: impl Fn(&IpNet) -> bool + Copy + 'a,
+) -> impl Iterator<Item = Rule> + 'a {
     let lists = [(&listener.allow, Verdict::Allow), (&listener.deny, Verdict::Deny)];
-    let configured = lists.into_iter().flat_map(|(networks, verdict)| {
+    let configured = lists.into_iter().flat_map(move |(networks, verdict)| {
         sources(networks, wanted).map(move |(network, origin)| Rule { network, verdict, origin })
     });
     let commanded =
-        commands.iter().filter(|(network, _)| wanted(network)).map(|(network, verdict)| Rule {
-            network: *network,
-            verdict: *verdict,
-            origin: Origin::Command,
+        commands.iter().filter(move |(network, _)| wanted(network)).map(|(network, verdict)| {
+            Rule { network: *network, verdict: *verdict, origin: Origin::Command }
         });
-    configured.chain(commanded).map(|rule| (rule.network, rule)).collect()
+    configured.chain(commanded)
 }
 
 /// The networks of a list that are `wanted`, and where each is from.
-fn sources(
-    networks: &Networks,
-    wanted: impl Fn(&IpNet) -> bool + Copy,
-) -> impl Iterator<Item = (IpNet, Origin)> {
+fn sources<'a>(
+    networks: &'a Networks,
+    wanted: impl Fn(&IpNet) -> bool + Copy + 'a,
+) -> impl Iterator<Item = (IpNet, Origin)> + 'a {
     let from_file = networks.file.iter().flat_map(move |file| {
         let origin = |path: &PathBuf| Origin::File { file: path.clone() };
         let wanted = file.networks.iter().filter(move |network| wanted(network));
@@ -59,6 +87,29 @@ mod tests {
         let text = "[[listener]]\nname='web'\nports=[443]\ntrusted=['10.0.0.0/8']\n\
             allow='203.0.113.0/24, 2001:db8::/32'\ndeny=['203.0.113.128/25', '203.0.113.200/32']\n";
         Config::from_toml(text).unwrap().listeners.remove(0)
+    }
+
+    #[test]
+    fn parts_together_are_all_rules() {
+        let net = |text: &str| text.parse::<IpNet>().unwrap();
+        // One goes before that of the configuration, one before all others.
+        let commands = Commands::from([
+            (net("203.0.113.0/24"), Verdict::Deny),
+            (net("10.0.0.0/8"), Verdict::Allow),
+        ]);
+        let all: Vec<_> = rules(&listener(), &commands, |_| true).into_values().collect();
+        assert_eq!(all.len(), 5);
+        for limit in 1..=6 {
+            let (mut found, mut after, mut more) = (Vec::new(), None, true);
+            while more {
+                let rules;
+                (rules, more) = part(&listener(), &commands, Part { after, limit });
+                assert!(rules.len() == limit || !more, "{limit}: {rules:?}");
+                after = rules.last().map(|rule| rule.network);
+                found.extend(rules);
+            }
+            assert_eq!(found, all, "{limit}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::capability::Capability;
 use super::listeners::ListenerMap;
 use super::maps::{CounterMap, FlowMap};
 use super::mistakes::Findings;
+use super::tally::Tally;
 use super::translations::TranslationMap;
 use super::watcher::Seen;
 use crate::config::Netns;
@@ -29,6 +30,10 @@ pub struct View {
     pub environment: Environment,
     /// What traffic tells of mistakes.
     pub findings: Findings,
+    /// Of `flows`.
+    pub flow_count: Tally,
+    /// Of `translations`.
+    pub translated: Tally,
 }
 
 /// What decides about the hand-off of connections, beside the configuration and themselves.
@@ -77,6 +82,24 @@ impl Environment {
     #[must_use]
     pub fn limits(&self) -> &[String] {
         &self.limits
+    }
+
+    /// Interfaces that are served no more; a sentence each.
+    #[must_use]
+    pub fn detached(&self) -> Vec<String> {
+        let sentences = self.namespaces.iter().flat_map(|(netns, seen)| {
+            let place = match netns {
+                Netns::Host => String::new(),
+                Netns::Path(path) => format!(" of {}", path.display()),
+            };
+            let sentence = move |name| {
+                format!(
+                    "interface {name}{place} is gone: once there is one again, restart the agent, which attaches to it"
+                )
+            };
+            seen.gone().into_iter().map(sentence)
+        });
+        sentences.collect()
     }
 
     fn obstacle(&self) -> Option<Obstacle> {

@@ -1,8 +1,8 @@
 //! Keeps the kernel programs' view of a network namespace current.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use aya::Ebpf;
 use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, LpmTrie, MapData};
 use futures_util::StreamExt;
+use nix::net::if_::if_nametoindex;
 use proxyip_common::settings::{NamespaceSettings, ScopedAddress};
 use rtnetlink::{MulticastGroup, new_multicast_connection};
 use tokio::sync::mpsc::Sender;
@@ -37,6 +38,8 @@ pub(super) struct Seen {
     flags: AtomicU8,
     fin_timeout: AtomicU64,
     overflows: AtomicU64,
+    /// Names of interfaces.
+    gone: Mutex<Vec<String>>,
 }
 
 impl Seen {
@@ -60,6 +63,15 @@ impl Seen {
     pub(super) fn overflows(&self) -> u64 {
         self.overflows.load(Ordering::Relaxed)
     }
+
+    /// The interfaces that were attached to and are there no more, though others may have their names.
+    pub(super) fn gone(&self) -> Vec<String> {
+        self.locked_gone().clone()
+    }
+
+    fn locked_gone(&self) -> MutexGuard<'_, Vec<String>> {
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Writes one namespace's settings and routes, and follows their changes.
@@ -72,6 +84,8 @@ pub(super) struct Watcher {
     timestamp_offset: u32,
     written: Option<NamespaceSettings>,
     routes: Routes,
+    /// What is attached to, with its index.
+    interfaces: Vec<(String, u32)>,
     seen: Arc<Seen>,
 }
 
@@ -103,6 +117,7 @@ impl Watcher {
             timestamp_offset,
             written: None,
             routes,
+            interfaces: Vec::new(),
             seen: Arc::default(),
         };
         watcher.write()?;
@@ -114,8 +129,33 @@ impl Watcher {
         Arc::clone(&self.seen)
     }
 
+    /// Notes what is attached to. To be called in the namespace.
+    pub(super) fn attached(&mut self, interfaces: &[&str]) -> Result<()> {
+        let index = |name: &&str| {
+            let index = if_nametoindex(*name).with_context(|| format!("interface {name}"))?;
+            Ok(((*name).to_owned(), index))
+        };
+        self.interfaces = interfaces.iter().map(index).collect::<Result<_>>()?;
+        Ok(())
+    }
+
+    fn miss_interfaces(&self) {
+        let is_there = |(name, index): &&(String, u32)| if_nametoindex(&**name) == Ok(*index);
+        let gone = self.interfaces.iter().filter(|one| !is_there(one));
+        let gone: Vec<_> = gone.map(|(name, _)| name.clone()).collect();
+        let mut before = self.seen.locked_gone();
+        for name in gone.iter().filter(|name| !before.contains(name)) {
+            tracing::error!(
+                "interface {name} is gone: connections over another one of its name keep their headers until the \
+                 agent is restarted"
+            );
+        }
+        *before = gone;
+    }
+
     /// Writes what has changed.
     fn write(&mut self) -> Result<()> {
+        self.miss_interfaces();
         self.seen.fin_timeout.store(sysctl::fin_timeout()?, Ordering::Relaxed);
         self.seen.overflows.store(netstat::listen_overflows(), Ordering::Relaxed);
         let mut settings = NamespaceSettings {

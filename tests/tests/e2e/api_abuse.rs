@@ -213,3 +213,59 @@ fn requests_in_a_long_row_are_all_answered() {
         assert!(api.receive().is_ok_and(|reply| reply.status == 200));
     });
 }
+
+/// Requests that are answered with little, whatever the size of the tables.
+const SMALL: [&str; 5] = ["/metrics", "/v1/status", "/v1/listeners", "/v1/clients", "/readyz"];
+
+/// Of each socket those who read nothing get all the room there is for pages; whoever asks for a page then is told so, and
+/// whoever asks for something else does not notice.
+#[test]
+fn readers_of_pages_who_do_not_read_hold_up_nobody_else() {
+    const PAGE: &[u8] = b"GET /v1/flows?limit=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    undisturbed(|site, agent| {
+        let _flows = long_flows(site);
+        let stuck: Vec<_> = (0..20)
+            .flat_map(|_| apis(agent))
+            .map(|mut api| {
+                api.send(PAGE).expect("the agent reads");
+                api
+            })
+            .collect();
+        sleep(Duration::from_secs(1));
+        for mut api in apis(agent) {
+            for path in SMALL {
+                let start = Instant::now();
+                assert_eq!(api.reply("GET", path).status, 200, "{path}");
+                assert!(start.elapsed() < AT_ONCE, "{path} after {:?}", start.elapsed());
+            }
+        }
+        // The kernel may hold whole pages for readers of TCP connections.
+        let mut api = agent.api();
+        let (status, json) = api.request("GET", "/v1/flows");
+        assert_eq!(status, 503, "{json}");
+        assert!(json["error"].is_string(), "{json}");
+        let document = api.get("/openapi.json");
+        let described = &document["paths"]["/v1/flows"]["get"]["responses"]["503"];
+        assert!(described["description"].is_string(), "{described}");
+        drop(stuck);
+    });
+}
+
+/// Lines that are wrong are answered with longer ones.
+#[test]
+fn crowds_that_send_nonsense_and_do_not_read_take_little_memory() {
+    const CROWD: usize = 1000;
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("a higher limit");
+    undisturbed(|_, agent| {
+        let crowd: Vec<_> = (0..CROWD)
+            .map(|_| {
+                let mut lines = agent.lines();
+                lines.send(&[b'\n'; 1 << 14]).expect("the agent reads");
+                lines
+            })
+            .collect();
+        sleep(Duration::from_secs(2));
+        drop(crowd);
+    });
+}

@@ -3,8 +3,11 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
 
-use proxyip_tests::{Agent, Answer, Guard, Site, attempt};
+use nix::sys::signal::Signal;
+use proxyip_tests::{Agent, Answer, Api, Guard, Site, attempt};
 
 const HTTP: &str = "127.0.0.1:9811";
 /// A group that nobody is in unless the test says so.
@@ -69,6 +72,76 @@ fn members_of_the_group_may_ask_but_only_root_may_change() {
 
     let ask = format!("echo 10.77.1.2:1 10.77.1.1:80 | nc -N -U {lookup}");
     assert_eq!(as_member_of(&[], &["sh", "-c", &ask]).stdout, "-");
+    agent.assert_healthy(&[]);
+}
+
+/// As `nc -N` does, and programs that close what they have written to.
+#[test]
+fn who_sends_nothing_more_is_answered_and_changes_happen() {
+    let site = Site::without_captures();
+    let guard = Guard::ports(&[80]).api_setting(&format!("http = {HTTP:?}"));
+    let mut agent = Agent::start(&site, &guard);
+    let half_closed = |mut api: Api, method: &str, path: &str| {
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        api.send(request.as_bytes()).expect("the agent reads");
+        api.end();
+        api.receive().unwrap_or_else(|error| panic!("{method} {path}: {error}")).status
+    };
+    for path in [
+        "/",
+        "/openapi.json",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/v1/status",
+        "/v1/listeners",
+        "/v1/flows",
+        "/v1/clients",
+        "/v1/acl/web",
+        "/v1/acl/web/test?client=198.51.100.7",
+    ] {
+        assert_eq!(half_closed(agent.api_over_tcp(HTTP), "GET", path), 200, "{path}");
+        // The page is for browsers, which are not on the Unix socket.
+        assert_eq!(half_closed(agent.api(), "GET", path), 200, "{path}");
+    }
+    let unknown = "/v1/flows/lookup?peer=10.77.1.2:1&local=10.77.1.1:80";
+    assert_eq!(half_closed(agent.api(), "GET", unknown), 404);
+    assert_eq!(half_closed(agent.api(), "PUT", CHANGE), 200);
+    let rules = agent.api().get("/v1/acl/web");
+    assert_eq!(rules["rules"].as_array().map(Vec::len), Some(1), "{rules}");
+    assert_eq!(half_closed(agent.api(), "POST", "/v1/disconnect"), 200);
+    agent.assert_healthy(&[]);
+}
+
+/// Its kernel programs are gone with it, and those of an interface that takes its name are not attached.
+#[test]
+fn an_interface_that_is_gone_is_told_of_until_the_agent_is_restarted() {
+    let site = Site::without_captures();
+    let make = || site.net.server.ip("link add extra0 type veth peer name extra1");
+    make();
+    let guard = Guard::ports(&[80]).interface_setting("[[interface]]\nname = \"extra0\"");
+    let mut agent = Agent::start(&site, &guard);
+    let ready = || agent.api().request("GET", "/readyz");
+    assert_eq!(ready().0, 200);
+    for again in [false, true] {
+        if again {
+            make();
+        } else {
+            site.net.server.ip("link del extra0");
+        }
+        // Looked at each second.
+        sleep(Duration::from_secs(2));
+        let (status, json) = ready();
+        assert_eq!(status, 503, "{json}");
+        let sentence = json["error"].as_str().expect("a sentence");
+        assert!(sentence.contains("interface extra0 is gone"), "{sentence}");
+        let found = agent.json(&["status"])["findings"].to_string();
+        assert!(found.contains("interface extra0 is gone"), "{found}");
+    }
+    agent.process().signal(Signal::SIGTERM);
+    agent.process().wait();
+    agent.start_again();
+    assert_eq!(agent.api().request("GET", "/readyz").0, 200);
     agent.assert_healthy(&[]);
 }
 

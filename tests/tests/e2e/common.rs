@@ -69,6 +69,14 @@ pub(crate) fn socket_address(text: &str) -> SocketAddr {
     text.parse().expect("an address and port")
 }
 
+/// What an IPv6 socket says of this peer.
+pub(crate) fn on_ipv6_socket(address: &str) -> SocketAddr {
+    match socket_address(address) {
+        SocketAddr::V4(v4) => (v4.ip().to_ipv6_mapped(), v4.port()).into(),
+        v6 @ SocketAddr::V6(_) => v6,
+    }
+}
+
 /// A version 2 header of [`CLIENT`].
 pub(crate) fn header_of_client() -> Vec<u8> {
     header::v2(socket_address(CLIENT), socket_address(DESTINATION))

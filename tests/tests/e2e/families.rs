@@ -1,14 +1,12 @@
 //! IPv4 and IPv6 in every combination that a socket can express, and the one that it cannot.
 
-use std::net::SocketAddr;
-
 use proxyip_tests::balancers::HaProxy;
 use proxyip_tests::servers::{EchoServer, Nginx, PeerNames};
 use proxyip_tests::{Agent, Dial, Guard, HandOff, Site, address, curl, header};
 
 use crate::common::{
     CLIENT, DESTINATION6, ask_names, assert_both, auto_and_translate, header_of_client,
-    header_of_client6, open_and_send, socket_address, trusted_dial, trusted_dial6,
+    header_of_client6, on_ipv6_socket, open_and_send, socket_address, trusted_dial, trusted_dial6,
 };
 
 auto_and_translate!(
@@ -18,12 +16,6 @@ auto_and_translate!(
     ipv6_client_of_an_ipv4_listener_is_found_by_lookup_only,
     an_ipv4_mapped_client_is_an_ipv4_client
 );
-
-/// What an IPv6 socket says of an IPv4 peer.
-fn mapped(address: &str) -> SocketAddr {
-    let SocketAddr::V4(v4) = socket_address(address) else { panic!("{address} is not IPv4") };
-    SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port())
-}
 
 fn ipv6_client_of_an_ipv6_listener(hand_off: HandOff) {
     let site = Site::new();
@@ -54,7 +46,7 @@ fn clients_of_both_families_over_both_families_to_a_dual_stack_listener(hand_off
     let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     for dial in [trusted_dial(80), trusted_dial6(80)] {
         let stream = open_and_send(&site, &dial, &header_of_client());
-        assert_both(ask_names(&stream), mapped(CLIENT));
+        assert_both(ask_names(&stream), on_ipv6_socket(CLIENT));
         let stream = open_and_send(&site, &dial, &header_of_client6());
         assert_both(ask_names(&stream), socket_address(crate::common::CLIENT6));
     }
@@ -81,7 +73,7 @@ fn an_ipv4_mapped_client_is_an_ipv4_client(hand_off: HandOff) {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
-    let (client, destination) = (mapped(CLIENT), socket_address(DESTINATION6));
+    let (client, destination) = (on_ipv6_socket(CLIENT), socket_address(DESTINATION6));
     for header in [header::v1(client, destination), header::v2(client, destination)] {
         let stream = open_and_send(&site, &trusted_dial(80), &header);
         assert_both(ask_names(&stream), socket_address(CLIENT));

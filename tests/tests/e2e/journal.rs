@@ -1,10 +1,13 @@
 //! The flow log in the systemd journal.
 
+use std::thread::{self, sleep};
+use std::time::Duration;
+
 use proxyip_tests::servers::{EchoServer, Journald};
 use proxyip_tests::{Agent, Guard, Site, address, eventually};
 use serde_json::Value;
 
-use crate::common::{CLIENT, ask_names, header_of_client, open_and_send, trusted_dial};
+use crate::common::{CLIENT, ask_names, header_of_client, open_and_send, open_for, trusted_dial};
 
 #[test]
 fn each_line_is_an_entry() {
@@ -37,12 +40,35 @@ fn a_journal_that_ends_and_comes_back_loses_what_is_counted() {
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let guard = Guard::ports(&[80]).log_setting("to = \"journald\"");
     let mut agent = Agent::start_beside(&journald, &site, &guard);
+    let connections = |count: u64| {
+        for number in 0..count {
+            open_for(&site, number.try_into().expect("a small number"));
+        }
+    };
     journald.pause_listening();
-    ask_names(&open_and_send(&site, &trusted_dial(80), &header_of_client()));
+    connections(5);
     agent.wait_diagnostic("the flow log cannot be written");
     agent.wait_diagnostic("lines of the flow log were lost");
-    journald.listen_again();
-    ask_names(&open_and_send(&site, &trusted_dial(80), &header_of_client()));
-    eventually("entries again", || (!journald.entries("proxyip-flows").is_empty()).then_some(()));
+    // While lines come without a pause, so that some are lost of those that are written at once.
+    thread::scope(|scope| {
+        let connecting = scope.spawn(|| connections(300));
+        sleep(Duration::from_millis(50));
+        journald.listen_again();
+        connecting.join().expect("connections are made");
+    });
+    // Each has two lines, of which each is an entry or counted as lost.
+    agent.wait_counter("closed", 305);
+    eventually("all lines are accounted for", || {
+        let entries = journald.entries("proxyip-flows").len() as u64;
+        (entries > 0 && entries + lost_lines(&agent) == 2 * 305).then_some(())
+    });
     site.finish(&mut agent, &[]);
+}
+
+fn lost_lines(agent: &Agent) -> u64 {
+    let metrics = agent.api().reply("GET", "/metrics").body;
+    let metrics = String::from_utf8(metrics).expect("text");
+    let lost =
+        metrics.lines().find_map(|line| line.strip_prefix("proxyip_flow_log_lost_lines_total "));
+    lost.and_then(|number| number.parse().ok()).expect("a number")
 }

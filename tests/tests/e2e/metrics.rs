@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::Signal;
 use proxyip_tests::servers::EchoServer;
@@ -50,6 +51,18 @@ fn scrape(site: &Site, agent: &Agent) -> (Samples, Samples) {
     (all, counters)
 }
 
+fn connections(hand_off: &str, verdict: &str, version: &str) -> String {
+    format!(
+        "proxyip_connections_total{{hand_off={hand_off},listener=web,verdict={verdict},version={version}}}"
+    )
+}
+
+fn of_family(samples: &Samples, name: &str) -> Samples {
+    let of_it = |sample: &&String| sample.split('{').next() == Some(name);
+    let samples = samples.iter().filter(|(sample, _)| of_it(sample));
+    samples.map(|(name, value)| (name.clone(), *value)).collect()
+}
+
 fn numbers_follow_traffic_and_survive_the_agent(hand_off: HandOff) {
     const ESTABLISHED: &str = "proxyip_established_total";
     const CLOSED: &str = "proxyip_closed_total";
@@ -85,6 +98,25 @@ fn numbers_follow_traffic_and_survive_the_agent(hand_off: HandOff) {
         .map(|(name, value)| (name.clone(), *value))
         .collect();
     assert_eq!(refused, expected);
+    assert_eq!(
+        of_family(&busy, "proxyip_connections_total"),
+        [
+            (connections(hand_off.label(), "accept", "v2"), 5),
+            (connections(hand_off.label(), "reset", "undecided"), 2)
+        ]
+        .into(),
+    );
+    let latency = of_family(&busy, "proxyip_header_latency_seconds_bucket");
+    assert_eq!(latency.len(), 21, "{latency:?}");
+    assert_eq!(latency["proxyip_header_latency_seconds_bucket{le=+Inf,listener=web}"], 5);
+    assert_eq!(latency["proxyip_header_latency_seconds_bucket{le=524.288,listener=web}"], 5);
+    assert_eq!(busy["proxyip_header_latency_seconds_count{listener=web}"], 5);
+    assert!(busy["proxyip_header_latency_seconds_sum{listener=web}"] < 5, "seconds");
+    assert_eq!(busy["proxyip_listener_headerless_total{listener=web}"], 1);
+    assert_eq!(busy["proxyip_listener_denied_total{listener=web}"], 0);
+    let started = busy["proxyip_start_time_seconds"];
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time").as_secs();
+    assert!((now - 600..=now).contains(&started), "{started}");
 
     for kill in [true, false] {
         agent.process().signal(if kill { Signal::SIGKILL } else { Signal::SIGTERM });

@@ -8,8 +8,8 @@ use proxyip_tests::{
 
 use crate::common::{
     CLIENT, CLIENT6, assert_both, assert_echoed, auto_and_translate, expect_names,
-    header_of_client, header_of_client6, open_and_send, pattern, socket_address, trusted_dial,
-    trusted_dial6,
+    header_of_client, header_of_client6, on_ipv6_socket, open_and_send, pattern, socket_address,
+    trusted_dial, trusted_dial6,
 };
 
 auto_and_translate!(
@@ -83,12 +83,11 @@ fn all_shapes(hand_off: HandOff, offloads: Offloads) {
     let server = &site.net.server;
     let whole = Capture::start(&site.scratch, server, "eth0", Directions::Both);
 
-    let mapped = format!("[::ffff:{}", CLIENT.replace(':', "]:"));
     for (dial, header, client) in [
-        (trusted_dial(80), header_of_client(), mapped.as_str()),
+        (trusted_dial(80), header_of_client(), CLIENT),
         (trusted_dial6(80), header_of_client6(), CLIENT6),
     ] {
-        let client = socket_address(client);
+        let client = on_ipv6_socket(client);
         let (alone, with_line) = ([header.clone()], [header.clone(), QUESTION.to_vec()]);
         header_then_payload(&site, &dial, &alone.concat(), client);
         header_with_payload(&site, &dial, &with_line.concat(), client);

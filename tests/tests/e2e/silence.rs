@@ -9,8 +9,8 @@ use proxyip_tests::servers::EchoServer;
 use proxyip_tests::{Agent, Guard, HandOff, Site};
 
 use crate::common::{
-    CLIENT, CLIENT6, ask_names, assert_both, header_of_client, header_of_client6, socket_address,
-    trusted_dial, trusted_dial6,
+    CLIENT, CLIENT6, ask_names, assert_both, header_of_client, header_of_client6, on_ipv6_socket,
+    socket_address, trusted_dial, trusted_dial6,
 };
 
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
@@ -39,7 +39,7 @@ fn silent_then_used(hand_off: HandOff, seconds: u32) {
     thread::sleep(Duration::from_secs(seconds.into()));
     assert_eq!(agent.counter("handed_over"), 0);
 
-    let mapped = socket_address(&format!("[::ffff:{}]:51234", CLIENT.split(':').next().unwrap()));
+    let mapped = on_ipv6_socket(CLIENT);
     use_connection(&probed, &header_of_client(), mapped);
     use_connection(&probed6, &header_of_client6(), socket_address(CLIENT6));
     use_connection(&quiet, &header_of_client(), mapped);

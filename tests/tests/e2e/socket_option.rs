@@ -29,12 +29,12 @@ auto_and_translate!(
 
 const BYTES: usize = size_of::<SocketInfo>();
 
-fn guard(hand_off: HandOff) -> Guard {
+pub(crate) fn guard(hand_off: HandOff) -> Guard {
     Guard::ports(&[80]).hand_off(hand_off).api_setting("getsockopt = true")
 }
 
 /// A socket of the server's that listens.
-fn listen(site: &Site, address: &str) -> TcpListener {
+pub(crate) fn listen(site: &Site, address: &str) -> TcpListener {
     let own = SocketAddr::new(address.parse().expect("an address"), 80);
     site.net.server.enter(|| TcpListener::bind(own)).expect("a listener")
 }
@@ -59,7 +59,7 @@ fn option_of(
 }
 
 /// What the socket is told, if anything.
-fn info_of(socket: &impl AsRawFd) -> io::Result<SocketInfo> {
+pub(crate) fn info_of(socket: &impl AsRawFd) -> io::Result<SocketInfo> {
     let (length, value) = option_of(socket, (LEVEL, INFO), BYTES);
     assert_eq!(length?, BYTES);
     let value: [u8; BYTES] = value.try_into().expect("as many bytes");
@@ -77,7 +77,7 @@ fn given(hand_off: HandOff) -> u8 {
 }
 
 /// What is told of a connection with a version 2 header.
-fn info(hand_off: HandOff, client: &str, destination: &str) -> SocketInfo {
+pub(crate) fn info(hand_off: HandOff, client: &str, destination: &str) -> SocketInfo {
     SocketInfo {
         abi: 1,
         header_version: 2,

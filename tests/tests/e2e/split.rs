@@ -10,7 +10,8 @@ use proxyip_tests::{Agent, Dial, Guard, HandOff, Site, is_reset};
 
 use crate::common::{
     CLIENT, CLIENT6, DESTINATION, DESTINATION6, assert_both, assert_echoed, auto_and_translate,
-    expect_names, header_of_client, pattern, socket_address, trusted_dial, trusted_dial6,
+    expect_names, header_of_client, on_ipv6_socket, pattern, socket_address, trusted_dial,
+    trusted_dial6,
 };
 use crate::raw::QUESTION;
 
@@ -63,14 +64,6 @@ pub(crate) fn send_parts(mut stream: &TcpStream, parts: &[&[u8]]) {
     }
 }
 
-/// The client as an IPv6 socket is told.
-fn mapped(client: &str) -> std::net::SocketAddr {
-    match socket_address(client) {
-        std::net::SocketAddr::V4(v4) => (v4.ip().to_ipv6_mapped(), v4.port()).into(),
-        v6 @ std::net::SocketAddr::V6(_) => v6,
-    }
-}
-
 fn split_at_every_byte(hand_off: HandOff) {
     with_server(&Guard::ports(&[80]).hand_off(hand_off), &[], |site, agent| {
         let mut splits = 0;
@@ -81,7 +74,7 @@ fn split_at_every_byte(hand_off: HandOff) {
                     let stream = dial.open(&site.net.balancer);
                     send_parts(&stream, &[first, &[second, QUESTION].concat()]);
                     let names = expect_names(&stream);
-                    assert_both(names, mapped(client));
+                    assert_both(names, on_ipv6_socket(client));
                     splits += 1;
                 }
             }
@@ -104,7 +97,7 @@ fn byte_by_byte(hand_off: HandOff) {
                     let bytes: Vec<_> = header.iter().map(std::slice::from_ref).collect();
                     send_parts(&stream, &bytes);
                     send_parts(&stream, &[QUESTION]);
-                    assert_both(expect_names(&stream), mapped(client));
+                    assert_both(expect_names(&stream), on_ipv6_socket(client));
                     start.elapsed()
                 })
                 .collect();
@@ -131,7 +124,7 @@ fn with_nagles_algorithm(hand_off: HandOff) {
             let bytes: Vec<_> = header.iter().map(std::slice::from_ref).collect();
             send_parts(&stream, &bytes);
             send_parts(&stream, &[QUESTION]);
-            assert_both(expect_names(&stream), mapped(client));
+            assert_both(expect_names(&stream), on_ipv6_socket(client));
             eprintln!("{what}: {:?} with Nagle's algorithm", start.elapsed());
         }
         assert!(agent.counter("header_part") >= 3);
@@ -144,7 +137,7 @@ fn what_is_behind_the_header_arrives_whole(hand_off: HandOff) {
         let header = v2_with_checksum();
         let stream = trusted_dial(80).open(&site.net.balancer);
         send_parts(&stream, &[&header[..5], &header[5..60], &header[60..], QUESTION]);
-        assert_both(expect_names(&stream), mapped(CLIENT6));
+        assert_both(expect_names(&stream), on_ipv6_socket(CLIENT6));
         let payload = pattern(1 << 20);
         assert_echoed(&stream, &payload);
         let peer = stream.local_addr().expect("a bound socket").to_string();
@@ -260,7 +253,7 @@ mod timeout {
             let stream = half_a_header(site, &trusted_dial(80));
             std::thread::sleep(Duration::from_secs(6));
             send_parts(&stream, &[&[&header_of_client()[20..], QUESTION].concat()]);
-            assert_both(expect_names(&stream), mapped(CLIENT));
+            assert_both(expect_names(&stream), on_ipv6_socket(CLIENT));
         });
     }
 }

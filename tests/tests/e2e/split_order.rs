@@ -9,7 +9,7 @@ use proxyip_tests::{Agent, Guard, HandOff, RawPeer, Segment, Site, eventually};
 
 use crate::common::{
     CLIENT, ask_names, assert_both, auto_and_translate, expect_names, header_of_client,
-    listen_with_room_for_one, socket_address, trusted_dial,
+    listen_with_room_for_one, on_ipv6_socket, socket_address, trusted_dial,
 };
 use crate::raw::{DATA, close, expect_answer, with_echo};
 use crate::segments::answer_all;
@@ -238,15 +238,15 @@ fn those_that_make_room_are_reset(hand_off: HandOff) {
     agent.wait_counter("header_part", FLOOD as u64);
     let latest = begin();
     send_parts(&latest, &[&bytes[20..]]);
-    assert_both(expect_names(&latest), mapped_client());
+    assert_both(expect_names(&latest), on_ipv6_socket(CLIENT));
     let whole = trusted_dial(80).open(&site.net.balancer);
     send_parts(&whole, &[&header_of_client()]);
-    assert_both(ask_names(&whole), mapped_client());
+    assert_both(ask_names(&whole), on_ipv6_socket(CLIENT));
     let mut resets = 0;
     for stream in flood {
         send_parts(&stream, &[&bytes[20..]]);
         if has_answer(&stream) {
-            assert_both(expect_names(&stream), mapped_client());
+            assert_both(expect_names(&stream), on_ipv6_socket(CLIENT));
         } else {
             resets += 1;
         }
@@ -262,8 +262,4 @@ fn has_answer(stream: &TcpStream) -> bool {
         Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
         Err(error) => panic!("neither answered nor reset: {error}"),
     }
-}
-
-fn mapped_client() -> std::net::SocketAddr {
-    socket_address("[::ffff:198.51.100.7]:51234")
 }

@@ -7,13 +7,15 @@ use std::thread;
 
 use proxyip_common::address::{Local, Peer};
 use proxyip_tests::servers::EchoServer;
-use proxyip_tests::{Agent, Api, FlowTable, Guard, HandOff, Site, eventually, header};
+use proxyip_tests::{Agent, Api, FlowTable, Guard, HandOff, Site, address, eventually, header};
 use serde_json::{Value, json};
 
 use crate::common::{
-    CLIENT, CLIENT6, DESTINATION, StopOnDrop, auto_translate_and_observe, header_of_client,
-    header_of_client6, open_and_send, open_for, socket_address, trusted_dial, trusted_dial6,
+    CLIENT, CLIENT6, DESTINATION, DESTINATION6, StopOnDrop, auto_translate_and_observe,
+    header_of_client, header_of_client6, on_ipv6_socket, open_and_send, open_for, socket_address,
+    trusted_dial, trusted_dial6,
 };
+use crate::socket_option::{self, info_of, listen};
 
 auto_translate_and_observe!(all_surfaces_give_the_same_answer);
 
@@ -21,24 +23,42 @@ const HTTP: &str = "127.0.0.1:9811";
 
 fn all_surfaces_give_the_same_answer(hand_off: HandOff) {
     let site = Site::new();
-    let _echo = EchoServer::start(&site.net.server, "::", 80);
-    let guard = Guard::ports(&[80]).hand_off(hand_off);
-    let mut agent = Agent::start(&site, &guard.api_setting(&format!("http = {HTTP:?}")));
+    let (over4, over6) = (listen(&site, address::SERVER), listen(&site, address::SERVER6));
+    let guard = socket_option::guard(hand_off).api_setting(&format!("http = {HTTP:?}"));
+    let mut agent = Agent::start(&site, &guard);
     // Families of the client and of the connection may differ.
-    for (dial, header, client) in [
-        (trusted_dial(80), header_of_client(), CLIENT),
-        (trusted_dial(80), header_of_client6(), CLIENT6),
-        (trusted_dial6(80), header_of_client(), CLIENT),
-        (trusted_dial6(80), header_of_client6(), CLIENT6),
+    for (listener, dial, header, client, destination) in [
+        (&over4, trusted_dial(80), header_of_client(), CLIENT, DESTINATION),
+        (&over4, trusted_dial(80), header_of_client6(), CLIENT6, DESTINATION6),
+        (&over6, trusted_dial6(80), header_of_client(), CLIENT, DESTINATION),
+        (&over6, trusted_dial6(80), header_of_client6(), CLIENT6, DESTINATION6),
     ] {
-        let stream = open_and_send(&site, &dial, &[header, b"who am I?\n".to_vec()].concat());
+        let stream = open_and_send(&site, &dial, &header);
+        let (socket, accepted) = listener.accept().expect("a connection");
         assert_told(&site, &agent, &stream, client);
+        let named = name_on(&stream, hand_off, client);
+        assert_eq!((accepted, socket.peer_addr().ok()), (named, Some(named)));
+        let info = info_of(&socket).expect("the socket option");
+        assert_eq!(info, socket_option::info(hand_off, client, destination));
         let peer = stream.local_addr().expect("bound").to_string();
-        drop(stream);
+        drop((stream, socket));
         agent.wait_event("close", &peer);
         eventually("the flow is gone", || FlowTable::of(&site).entries().is_empty().then_some(()));
     }
     site.finish(&mut agent, &[]);
+}
+
+/// What `accept()` and `getpeername()` have to say at the other end of `stream`.
+fn name_on(stream: &TcpStream, hand_off: HandOff, client: &str) -> SocketAddr {
+    let peer = stream.local_addr().expect("bound");
+    let inexpressible = peer.is_ipv4() && socket_address(client).is_ipv6();
+    if hand_off == HandOff::Observe || inexpressible {
+        peer
+    } else if peer.is_ipv6() {
+        on_ipv6_socket(client)
+    } else {
+        socket_address(client)
+    }
 }
 
 fn assert_told(site: &Site, agent: &Agent, stream: &TcpStream, client: &str) {
@@ -49,7 +69,8 @@ fn assert_told(site: &Site, agent: &Agent, stream: &TcpStream, client: &str) {
     let flow = flow_of(&logged);
 
     let lookup = format!("/v1/flows/lookup?peer={peer}&local={local}");
-    let search = format!("/v1/flows?client={}", socket_address(client).ip());
+    let address = socket_address(client).ip().to_string();
+    let search = format!("/v1/flows?client={address}");
     for mut api in [agent.api(), agent.api_over_tcp(HTTP)] {
         assert_eq!(api.get(&lookup), flow);
         assert_eq!(api.get(&search), json!({ "flows": [flow] }));
@@ -57,10 +78,8 @@ fn assert_told(site: &Site, agent: &Agent, stream: &TcpStream, client: &str) {
     assert_eq!(agent.lines().ask(&format!("{peer} {local}")), client);
     let command = ["lookup", &peer, &local];
     assert_eq!(agent.ask(&command).stdout, client);
-    let answer = agent.json(&command);
-    for field in ["client", "peer", "local", "destination", "listener", "hand_off", "origin"] {
-        assert_eq!(answer[field], flow[field], "{field}");
-    }
+    assert_eq!(agent.json(&command), flow);
+    assert_eq!(agent.json(&["flows", "--client", &address]), json!([flow]));
 
     let entries = FlowTable::of(site).entries();
     let [(key, record)] = entries.as_slice() else { panic!("the flow table: {entries:?}") };

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::{Maps, refusal, with_api};
-use crate::acl::{Acl, AclError, Decision, Disconnected, Origin, Rule, Rules, Verdict};
+use crate::acl::{Acl, AclError, Decision, Disconnected, Origin, Part, Rule, Rules, Verdict};
 use crate::client::{self, escaped};
 
 const MAPS: Maps = Maps { flows: 3, broken: false };
@@ -36,13 +36,18 @@ fn known(listener: &str) -> Result<(), AclError> {
 }
 
 impl Acl for Rulebook {
-    fn rules(&self, listener: &str) -> Result<Rules, AclError> {
+    fn rules(&self, listener: &str, part: Part) -> Result<Rules, AclError> {
         known(listener)?;
+        let mut rules = self.0.lock().unwrap().clone();
+        rules.retain(|rule| part.after.is_none_or(|after| rule.network > after));
+        let more = rules.len() > part.limit;
+        rules.truncate(part.limit);
         Ok(Rules {
             listener: listener.into(),
             otherwise: Verdict::Allow,
             denied: "reset".into(),
-            rules: self.0.lock().unwrap().clone(),
+            next: rules.last().filter(|_| more).map(|rule| rule.network),
+            rules,
         })
     }
 

@@ -13,10 +13,12 @@ use hyper::body::Bytes;
 use ipnet::IpNet;
 use serde::de::IgnoredAny;
 
-use super::{Reading, USAGE, ask, fail, finish, network, print};
+use super::{Reading, USAGE, ask, fail, finish, print};
 use crate::acl::{Decision, Disconnected, Rule, Rules, Verdict};
+use crate::api::acl::MAX_LIMIT;
 use crate::api::status::Status;
 use crate::client::{self, escaped};
+use crate::{config, json};
 
 /// Change, list and test who may connect.
 ///
@@ -49,7 +51,7 @@ struct Change {
     #[arg(value_name = "LISTENER")]
     listener: String,
     /// Networks, or addresses alone; several with spaces or commas between them.
-    #[arg(value_name = "CIDR", required = true, value_delimiter = ',', value_parser = network)]
+    #[arg(value_name = "CIDR", required = true, value_delimiter = ',', value_parser = config::network_or_address)]
     networks: Vec<IpNet>,
     #[command(flatten)]
     reading: Reading,
@@ -157,11 +159,25 @@ async fn list(List { listener, reading }: &List) -> Result<()> {
         None => names(&reading.socket).await?,
     };
     for (index, name) in listeners.iter().enumerate() {
-        let (rules, json) = client::get::<Rules>(&reading.socket, &path(name)).await?;
+        let rules = all_rules(&reading.socket, name).await?;
         let gap = if index == 0 { "" } else { "\n" };
+        let json = json::to_vec(&rules)?.into();
         show(reading, &json, format!("{gap}{}", words::rules(&rules)))?;
     }
     Ok(())
+}
+
+/// Those of all pages.
+async fn all_rules(socket: &Path, listener: &str) -> Result<Rules> {
+    let first = format!("{}?limit={MAX_LIMIT}", path(listener));
+    let (mut rules, _) = client::get::<Rules>(socket, &first).await?;
+    while let Some(next) = rules.next.take() {
+        let request = format!("{first}&cursor={}", escaped(&next.to_string()));
+        let (page, _) = client::get::<Rules>(socket, &request).await?;
+        rules.rules.extend(page.rules);
+        rules.next = page.next;
+    }
+    Ok(rules)
 }
 
 async fn names(socket: &Path) -> Result<Vec<String>> {
@@ -205,10 +221,10 @@ mod tests {
             ("::ffff:203.0.113.9", "203.0.113.9/32"),
             ("0.0.0.0/0", "0.0.0.0/0"),
         ] {
-            assert_eq!(network(text).unwrap().to_string(), canonical);
+            assert_eq!(config::network_or_address(text).unwrap().to_string(), canonical);
         }
         for text in ["", "host", "203.0.113.9/24", "203.0.113.0/33", "::ffff:203.0.113.0/120"] {
-            assert!(network(text).is_err(), "{text}");
+            assert!(config::network_or_address(text).is_err(), "{text}");
         }
     }
 

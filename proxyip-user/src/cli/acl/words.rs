@@ -96,6 +96,7 @@ mod tests {
     fn lists_begin_with_what_happens_to_others() {
         let file = Origin::File { file: "/etc/bad.txt".into() };
         let mut list = Rules {
+            next: None,
             listener: "web".into(),
             otherwise: Verdict::Allow,
             denied: "reset".into(),

@@ -17,9 +17,10 @@ use jiff::Timestamp;
 use self::columns::{Column, DEFAULT, row};
 use self::pages::{Pages, Query};
 use super::table::Table;
-use super::{Reading, network, print_more};
+use super::{Reading, print_more};
 use crate::client::ClientError;
 use crate::flow::LiveFlow;
+use crate::{config, json};
 
 /// Clears a terminal and goes to its upper left corner (ECMA-48 ED and CUP).
 const CLEAR: &str = "\x1b[2J\x1b[H";
@@ -32,7 +33,7 @@ const SIZE: (u16, u16) = (80, 24);
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Only those of clients in this network, or with this address.
-    #[arg(long, value_name = "CIDR", value_parser = network)]
+    #[arg(long, value_name = "CIDR", value_parser = config::network_or_address)]
     client: Option<IpNet>,
     /// Only those of this listener.
     #[arg(long, value_name = "NAME")]
@@ -146,7 +147,7 @@ async fn print_table(pages: &mut Pages<'_>, columns: &[Column], mut room: Room) 
 async fn print_json(pages: &mut Pages<'_>) -> Result<()> {
     let mut separator = "[";
     while let Some(flows) = pages.next().await? {
-        if !print_more(json(&flows, &mut separator)?)? {
+        if !print_more(elements(&flows, &mut separator)?)? {
             return Ok(());
         }
     }
@@ -155,11 +156,11 @@ async fn print_json(pages: &mut Pages<'_>) -> Result<()> {
 }
 
 /// The flows of a page as they stand in the array.
-fn json(flows: &[LiveFlow], separator: &mut &str) -> Result<String> {
-    let mut text = String::new();
+fn elements(flows: &[LiveFlow], separator: &mut &str) -> Result<Vec<u8>> {
+    let mut text = Vec::new();
     for flow in flows {
-        text += separator;
-        text += &serde_json::to_string(flow)?;
+        text.extend_from_slice(separator.as_bytes());
+        json::write(&mut text, flow)?;
         *separator = ",";
     }
     Ok(text)

@@ -66,9 +66,9 @@ async fn all_pages_come_and_filters_go_with_each() {
 fn pages_make_one_array() {
     let mut separator = "[";
     let text = [vec![], vec![flow(1), flow(2)], vec![], vec![flow(3)]]
-        .map(|page| json(&page, &mut separator).unwrap())
+        .map(|page| elements(&page, &mut separator).unwrap())
         .concat();
-    let array: Vec<LiveFlow> = serde_json::from_str(&format!("{text}]")).unwrap();
+    let array: Vec<LiveFlow> = serde_json::from_slice(&[&text[..], b"]"].concat()).unwrap();
     assert_eq!(array, [flow(1), flow(2), flow(3)]);
 }
 
