@@ -1,5 +1,6 @@
 //! Writes the flow log's lines without ever holding up who hands them in.
 
+mod waiting;
 mod writer;
 
 use std::fs::{File, OpenOptions};
@@ -7,7 +8,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -15,14 +16,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
+use self::waiting::Waiting;
 use self::writer::{Item, Output, Writer};
 use crate::config::{Destination, FlowFormat, Log};
 use crate::journal::Journal;
 
 /// Lines that may wait for the writer: half a second of the highest rate of connections that was measured.
 const QUEUE: usize = 16_384;
-/// Bytes of these lines.
-const BYTES: usize = 16 << 20;
 /// How long the end of the agent waits for the last lines.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -47,26 +47,6 @@ struct Queue {
     items: SyncSender<Item>,
     waiting: Waiting,
     ended: Receiver<()>,
-}
-
-/// How many bytes wait for the writer.
-#[derive(Clone, Debug, Default)]
-struct Waiting(Arc<AtomicUsize>);
-
-impl Waiting {
-    /// Whether there is room for so many more, which then wait.
-    fn enter(&self, bytes: usize) -> bool {
-        let before = self.0.fetch_add(bytes, Ordering::Relaxed);
-        let fits = before.saturating_add(bytes) <= BYTES;
-        if !fits {
-            self.leave(bytes);
-        }
-        fits
-    }
-
-    fn leave(&self, bytes: usize) {
-        self.0.fetch_sub(bytes, Ordering::Relaxed);
-    }
 }
 
 impl LostLines {
@@ -196,6 +176,7 @@ mod tests {
     use std::sync::mpsc::{Sender, channel};
     use std::time::Instant;
 
+    use super::waiting::BYTES;
     use super::writer::BUFFER;
     use super::*;
 

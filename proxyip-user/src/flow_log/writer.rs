@@ -5,7 +5,8 @@ use std::sync::mpsc::Receiver;
 
 use memchr::memchr_iter;
 
-use super::{LostLines, Waiting};
+use super::LostLines;
+use super::waiting::Waiting;
 
 /// How much is written at once while lines are waiting.
 pub(super) const BUFFER: usize = 64 * 1024;

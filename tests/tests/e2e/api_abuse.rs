@@ -71,6 +71,12 @@ fn serve_and_ask(site: &Site, agent: &Agent, number: u32) {
     agent.wait_event("accept", &peer);
 }
 
+/// For crowds of connections.
+fn lift_limit() {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("a higher limit");
+}
+
 /// Connections over both sockets.
 fn apis(agent: &Agent) -> [Api; 2] {
     [agent.api(), agent.api_over_tcp(HTTP)]
@@ -79,8 +85,7 @@ fn apis(agent: &Agent) -> [Api; 2] {
 #[test]
 fn thousands_of_idle_connections_keep_nobody_out() {
     const CROWD: usize = 1100;
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
-    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("a higher limit");
+    lift_limit();
     undisturbed(|_, agent| {
         // Those in the middle of a request are idle as well.
         let mut https: Vec<_> = (0..CROWD).flat_map(|_| apis(agent)).collect();
@@ -255,8 +260,7 @@ fn readers_of_pages_who_do_not_read_hold_up_nobody_else() {
 #[test]
 fn crowds_that_send_nonsense_and_do_not_read_take_little_memory() {
     const CROWD: usize = 1000;
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
-    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("a higher limit");
+    lift_limit();
     undisturbed(|_, agent| {
         let crowd: Vec<_> = (0..CROWD)
             .map(|_| {
