@@ -17,7 +17,8 @@
  *       answers: no agent has been started, or the last one without `getsockopt = true`; or a 32-bit program asks a
  *       64-bit kernel. The connection's client is then the one that getpeername() names.
  *   others
- *       As of any option: EBADF, ENOTSOCK, EFAULT. If the pointer is NULL, nothing is written and the call succeeds.
+ *       As of any option: EBADF, ENOTSOCK, EFAULT, and EINVAL if the length is negative. If the pointer is NULL, nothing
+ *       is written and the call succeeds.
  *
  * Versions
  *   Later versions append fields behind those that are here, and raise `abi`. Nothing here ever changes its place or
@@ -75,21 +76,24 @@ struct proxyip_info {
 	union proxyip_address destination;
 };
 
-#if defined(__cplusplus)
+/* Older languages have no such assertions. */
+#if defined(__cplusplus) && __cplusplus >= 201103L
 #define PROXYIP_ASSERT(condition) static_assert(condition, #condition)
-#else
+#elif !defined(__cplusplus) && defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L
 #define PROXYIP_ASSERT(condition) _Static_assert(condition, #condition)
 #endif
 
+#ifdef PROXYIP_ASSERT
 PROXYIP_ASSERT(sizeof(union proxyip_address) == 28);
 PROXYIP_ASSERT(sizeof(struct proxyip_info) == 64);
 PROXYIP_ASSERT(offsetof(struct proxyip_info, header_version) == 2);
 PROXYIP_ASSERT(offsetof(struct proxyip_info, origin) == 3);
 PROXYIP_ASSERT(offsetof(struct proxyip_info, hand_off) == 4);
 PROXYIP_ASSERT(offsetof(struct proxyip_info, flags) == 5);
+PROXYIP_ASSERT(offsetof(struct proxyip_info, reserved) == 6);
 PROXYIP_ASSERT(offsetof(struct proxyip_info, client) == 8);
 PROXYIP_ASSERT(offsetof(struct proxyip_info, destination) == 36);
-
 #undef PROXYIP_ASSERT
+#endif
 
 #endif

@@ -30,7 +30,8 @@ const FUZZING: [(&str, &str); 1] = [
 
 /// What the tests and the demo start.
 #[rustfmt::skip]
-const TESTS: [(&str, &str); 20] = [
+const TESTS: [(&str, &str); 21] = [
+    ("g++",                 "compiler of C++ programs that include proxyip.h"),
     ("nginx",               "server, and load balancer that sends PROXY v1"),
     ("libnginx-mod-stream", "nginx as a TCP load balancer"),
     ("haproxy",             "load balancer that sends PROXY v1 and v2 with TLVs"),
@@ -110,7 +111,7 @@ pub(crate) fn install_for_guests() -> Result<()> {
     install(&names).context("guests are made from Debian packages")
 }
 
-/// What the tests in guests start; examples in C are compiled there.
+/// What the tests in guests start; programs in C and C++ are compiled there.
 pub(crate) fn of_guests() -> Vec<&'static str> {
     names(&BUILD).chain(of_tests()).collect()
 }

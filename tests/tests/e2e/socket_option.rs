@@ -1,6 +1,7 @@
 //! `getsockopt(fd, 0x5050, 1, …)`.
 
 mod examples;
+mod header_file;
 mod other_options;
 
 use std::io::{self, Write};
