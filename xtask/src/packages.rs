@@ -56,11 +56,13 @@ const TESTS: [(&str, &str); 21] = [
 
 /// What only those tests start that do not run in guests with other kernels: what they are about is not the kernel.
 #[rustfmt::skip]
-const HOST_TESTS: [(&str, &str); 13] = [
+const HOST_TESTS: [(&str, &str); 16] = [
     ("aha",                       "terminal output as HTML, for pictures"),
     ("chromium",                  "browser for the page"),
     ("chromium-driver",           "driving the browser"),
+    ("fish",                      "shell that reads its completions"),
     ("fonts-dejavu-core",         "letters for the browser"),
+    ("man-db",                    "formatter of the manual pages"),
     ("netcat-openbsd",            "example of a lookup in a shell"),
     ("perl-base",                 "example of a lookup"),
     ("php-cli",                   "example of a lookup"),
@@ -70,6 +72,7 @@ const HOST_TESTS: [(&str, &str); 13] = [
     ("redis-tools",               "measuring those"),
     ("systemd",                   "journal"),
     ("tmux",                      "terminal for `proxyip top`"),
+    ("zsh",                       "shell that reads its completions"),
 ];
 
 /// What guests with other kernels are made with; the emulator itself is not installed.
@@ -95,7 +98,7 @@ pub(crate) fn install_for_demo() -> Result<()> {
 /// Installs what is missing for the other tests, the measurements and the pictures.
 pub(crate) fn install_for_host_tests() -> Result<()> {
     let names: Vec<&str> = names(&HOST_TESTS).collect();
-    install(&names).context("the tests need a real browser, journal and terminal")
+    install(&names).context("the tests need a real browser, journal and terminal, and other shells")
 }
 
 /// Installs what is missing for building the fuzz targets.
