@@ -9,8 +9,8 @@ use super::{Cli, print};
 
 /// Print what a shell needs to complete this command line.
 ///
-/// For bash, in a file of /usr/share/bash-completion/completions named proxyip; for zsh, in a file named _proxyip
-/// in a directory of $fpath; for fish, in /`usr/share/fish/vendor_completions.d/proxyip.fish`.
+/// For bash, in `/usr/share/bash-completion/completions/proxyip`; for zsh, in a file named `_proxyip` in a directory
+/// of `$fpath`; for fish, in `/usr/share/fish/vendor_completions.d/proxyip.fish`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The shell.
