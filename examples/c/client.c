@@ -1,5 +1,6 @@
 /* Tells each connection who its client is: gcc -I../../include -o client client.c && ./client 0.0.0.0 8080 */
 #include <netdb.h>
+#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -25,6 +26,7 @@ int main(int argc, char **argv)
 	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
 	if (bind(listener, own->ai_addr, own->ai_addrlen) != 0 || listen(listener, 128) != 0)
 		return perror(argv[1]), 1;
+	signal(SIGPIPE, SIG_IGN); /* a client may have gone before it is told */
 	while ((connection = accept(listener, NULL, NULL)) >= 0) {
 		FILE *stream = fdopen(connection, "w");
 		struct proxyip_info info;

@@ -3,6 +3,7 @@
 import socket
 import struct
 import sys
+from contextlib import suppress
 
 LEVEL, INFO, SIZE = 0x5050, 1, 64
 
@@ -17,7 +18,7 @@ family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
 with socket.create_server((sys.argv[1], int(sys.argv[2])), family=family) as server:
     while True:
         connection, _ = server.accept()
-        with connection:
+        with connection, suppress(ConnectionError):  # it may have gone before it is told
             try:
                 info = connection.getsockopt(LEVEL, INFO, SIZE)
                 answer = f"{address(info[8:36])} {address(info[36:64])}"

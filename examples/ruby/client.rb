@@ -21,5 +21,8 @@ loop do
   rescue Errno::ENOPROTOOPT, Errno::EOPNOTSUPP
     connection.puts "no header"
   end
-  connection.close
+rescue Errno::ECONNRESET, Errno::EPIPE
+  # The client has gone before it was told.
+ensure
+  connection&.close
 end

@@ -1,8 +1,12 @@
 //! The programs below `examples`, as they are there.
 
+use std::net::{Shutdown, TcpStream};
 use std::thread;
 
-use proxyip_tests::{Agent, Dial, HandOff, Namespace, Process, Site, address, attempt, read_line};
+use nix::sys::signal::Signal;
+use proxyip_tests::{
+    Agent, Dial, HandOff, Namespace, Process, Site, address, attempt, eventually, read_line, reset,
+};
 
 use super::{guard, listen};
 use crate::common::{
@@ -48,14 +52,15 @@ fn in_rust(hand_off: HandOff) {
     let site = Site::new();
     let listener = listen(&site, address::SERVER);
     // Ends with the test program.
-    thread::spawn(move || rust_example::serve(&listener));
-    assert_told(&site, hand_off);
+    let serve = move || rust_example::serve(&listener);
+    assert_told(&site, hand_off, || drop(thread::spawn(serve)));
 }
 
 /// Starts a server, on the server's IPv4 address and port 80, and asks it.
 fn is_told(site: &Site, hand_off: HandOff, command: &[&str]) {
-    let _server = start(site, &site.net.server, command);
-    assert_told(site, hand_off);
+    let server = start(site, &site.net.server, command);
+    server.signal(Signal::SIGSTOP);
+    assert_told(site, hand_off, || server.signal(Signal::SIGCONT));
 }
 
 fn start(site: &Site, namespace: &Namespace, command: &[&str]) -> Process {
@@ -65,8 +70,13 @@ fn start(site: &Site, namespace: &Namespace, command: &[&str]) -> Process {
 }
 
 /// Clients of both families are told their addresses and where they connected to; others, that there is no header.
-fn assert_told(site: &Site, hand_off: HandOff) {
+/// Some have gone when the server, which stands still before, begins to serve.
+fn assert_told(site: &Site, hand_off: HandOff, serve: impl FnOnce()) {
     let mut agent = Agent::start(site, &guard(hand_off));
+    connect_and_go(site, |_| ());
+    // Behind a FIN it is EPIPE and not ECONNRESET that the server gets.
+    connect_and_go(site, |stream| stream.shutdown(Shutdown::Write).expect("a connection"));
+    serve();
     for (header, client, destination) in
         [(header_of_client(), CLIENT, DESTINATION), (header_of_client6(), CLIENT6, DESTINATION6)]
     {
@@ -76,6 +86,17 @@ fn assert_told(site: &Site, hand_off: HandOff) {
     let stranger = Dial::to(address::SERVER, 80).from(address::STRANGER, 0);
     assert_eq!(read_line(&stranger.open(&site.net.balancer)), "no header");
     site.finish(&mut agent, &[]);
+}
+
+/// Opens a connection and resets it, both of which the server's kernel has seen then.
+fn connect_and_go(site: &Site, first: impl FnOnce(&TcpStream)) {
+    let list = "ss --no-header --numeric --tcp state established state close-wait sport = :80";
+    let connections = || site.net.server.run(list).lines().count();
+    let stream = open_and_send(site, &trusted_dial(80), &header_of_client());
+    eventually("a connection", || (connections() == 1).then_some(()));
+    first(&stream);
+    reset(stream);
+    eventually("its end", || (connections() == 0).then_some(()));
 }
 
 /// Address and port as the examples write them.
