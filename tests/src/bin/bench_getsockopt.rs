@@ -4,6 +4,9 @@
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Instant;
 
 use proxyip_tests::{Agent, Dial, Guard, HandOff, Site, address, header};
@@ -18,28 +21,85 @@ struct Call {
     level: i32,
     option: i32,
     room: usize,
+    /// Whether another thread works on the same socket meanwhile. For the program the kernel locks the socket, so that
+    /// calls must wait that needed no lock before.
+    contended: bool,
 }
 
-const CALLS_MEASURED: [Call; 4] = [
-    Call { name: "SO_ERROR", level: libc::SOL_SOCKET, option: libc::SO_ERROR, room: 4 },
-    Call { name: "TCP_MAXSEG", level: libc::IPPROTO_TCP, option: libc::TCP_MAXSEG, room: 4 },
-    Call { name: "TCP_INFO", level: libc::IPPROTO_TCP, option: libc::TCP_INFO, room: 232 },
-    Call { name: "0x5050, 1", level: 0x5050, option: 1, room: 64 },
+const ERROR: Call = Call {
+    name: "SO_ERROR",
+    level: libc::SOL_SOCKET,
+    option: libc::SO_ERROR,
+    room: 4,
+    contended: false,
+};
+const INFO: Call = Call {
+    name: "TCP_INFO",
+    level: libc::IPPROTO_TCP,
+    option: libc::TCP_INFO,
+    room: 232,
+    contended: false,
+};
+const CALLS_MEASURED: [Call; 6] = [
+    ERROR,
+    Call { name: "TCP_MAXSEG", level: libc::IPPROTO_TCP, option: libc::TCP_MAXSEG, ..ERROR },
+    INFO,
+    Call { name: "0x5050, 1", level: 0x5050, option: 1, room: 64, contended: false },
+    Call { name: "SO_ERROR, contended", contended: true, ..ERROR },
+    Call { name: "TCP_INFO, contended", contended: true, ..INFO },
 ];
 
-/// Nanoseconds that one call takes on average.
-fn measure(socket: &TcpStream, call: &Call) -> f64 {
-    let mut value = vec![0u8; call.room];
-    let begin = Instant::now();
-    for _ in 0..CALLS {
-        let mut length = libc::socklen_t::try_from(call.room).expect("it is small");
+impl Call {
+    /// Makes it once. `value` has as many bytes as it asks for.
+    fn make(&self, socket: &TcpStream, value: &mut [u8]) {
+        let mut length = libc::socklen_t::try_from(value.len()).expect("it is small");
         // SAFETY: the buffer has as many bytes as `length` says. An error takes its time like an answer.
         unsafe {
             let value = value.as_mut_ptr().cast();
-            libc::getsockopt(socket.as_raw_fd(), call.level, call.option, value, &raw mut length);
+            libc::getsockopt(socket.as_raw_fd(), self.level, self.option, value, &raw mut length);
         }
     }
-    begin.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS)
+
+    /// Nanoseconds that it takes on average.
+    fn measure(&self, socket: &TcpStream) -> f64 {
+        if !self.contended {
+            return self.time(socket);
+        }
+        let (other_works, done) = (Barrier::new(2), AtomicBool::new(false));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                other_works.wait();
+                self.contend(socket, &done);
+            });
+            other_works.wait();
+            let time = self.time(socket);
+            done.store(true, Ordering::Relaxed);
+            time
+        })
+    }
+
+    fn time(&self, socket: &TcpStream) -> f64 {
+        let mut value = vec![0; self.room];
+        let begin = Instant::now();
+        for _ in 0..CALLS {
+            self.make(socket, &mut value);
+        }
+        begin.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS)
+    }
+
+    /// Looks for something to read and makes the call, again and again, as another thread of a server may.
+    fn contend(&self, socket: &TcpStream, done: &AtomicBool) {
+        let mut value = vec![0; self.room];
+        while !done.load(Ordering::Relaxed) {
+            let mut byte = 0_u8;
+            // SAFETY: there is room for the byte that is asked for.
+            unsafe {
+                let byte = (&raw mut byte).cast();
+                libc::recv(socket.as_raw_fd(), byte, 1, libc::MSG_DONTWAIT);
+            }
+            self.make(socket, &mut value);
+        }
+    }
 }
 
 fn median(mut numbers: Vec<f64>) -> f64 {
@@ -75,17 +135,18 @@ fn main() {
             agent.kill();
             agent.start_again();
             for (call, times) in CALLS_MEASURED.iter().zip(&mut times) {
-                times[turn].push(measure(&socket, call));
+                times[turn].push(call.measure(&socket));
             }
         }
     }
-    println!("ns per getsockopt(), medians of {ROUNDS} rounds of {CALLS} calls\n");
-    println!("{:<12}{:>10}{:>10}{:>10}{:>8}", "option", "without", "with", "more", "ratio");
+    println!("ns per getsockopt(), medians of {ROUNDS} rounds of {CALLS} calls");
+    println!("contended: another thread reads the same socket and makes the same call\n");
+    println!("{:<20}{:>10}{:>10}{:>10}{:>8}", "option", "without", "with", "more", "ratio");
     for (call, [without, with]) in CALLS_MEASURED.iter().zip(times) {
         let ratio =
             median(with.iter().zip(&without).map(|(with, without)| with / without).collect());
         let (without, with) = (median(without), median(with));
         let more = with - without;
-        println!("{:<12}{without:>10.0}{with:>10.0}{more:>10.0}{ratio:>8.2}", call.name);
+        println!("{:<20}{without:>10.0}{with:>10.0}{more:>10.0}{ratio:>8.2}", call.name);
     }
 }
