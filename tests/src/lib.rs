@@ -34,6 +34,7 @@ mod raw;
 mod scratch;
 pub mod servers;
 mod site;
+mod styled;
 mod terminal;
 mod wait;
 mod wire;

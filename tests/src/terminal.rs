@@ -56,6 +56,12 @@ impl Terminal {
         self.tmux(&["capture-pane", "-p"])
     }
 
+    /// The same with colours, bold letters and reverse video, as an HTML document of this title.
+    #[must_use]
+    pub fn html(&self, title: &str) -> String {
+        crate::styled::html(title, &self.tmux(&["capture-pane", "-e", "-p"]))
+    }
+
     /// Whether it shows the screen that programs draw on, and not the one with the shell's lines.
     #[must_use]
     pub fn is_drawn_on(&self) -> bool {

@@ -56,8 +56,7 @@ const TESTS: [(&str, &str); 21] = [
 
 /// What only those tests start that do not run in guests with other kernels: what they are about is not the kernel.
 #[rustfmt::skip]
-const HOST_TESTS: [(&str, &str); 16] = [
-    ("aha",                       "terminal output as HTML, for pictures"),
+const HOST_TESTS: [(&str, &str); 15] = [
     ("chromium",                  "browser for the page"),
     ("chromium-driver",           "driving the browser"),
     ("fish",                      "shell that reads its completions"),

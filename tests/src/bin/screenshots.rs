@@ -6,8 +6,8 @@ use std::f64::consts::TAU;
 use std::fs;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::path::Path;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use proxyip_tests::header::{self, tlv};
 use proxyip_tests::servers::EchoServer;
 use proxyip_tests::{
-    Agent, Browser, Dial, Guard, Scheme, Scratch, Site, address, agent_binary, attempt,
-    remove_everything, until,
+    Agent, Browser, Dial, Guard, Scheme, Site, Terminal, address, agent_binary, remove_everything,
+    until,
 };
 
 /// Listeners and the connections each gets in a second on average.
@@ -25,8 +25,10 @@ const PORTS: [(u16, u32); 4] = [(443, 24), (3000, 9), (5432, 3), (2222, 2)];
 const LIVE: usize = 700;
 /// How many samples a curve has before it is worth a picture; one takes two seconds.
 const SAMPLES: usize = 55;
-/// Of the pictures, in pixels.
-const SIZE: (u32, u32) = (1280, 900);
+/// Of the pictures, in pixels; they are as high as what they show.
+const WIDTH: u32 = 1280;
+/// Searched for on the page: a network of few clients, so that the picture is not too high.
+const NETWORK: &str = "203.0.113.60/30";
 
 fn main() -> ExitCode {
     // A panic has printed its message, and dropping the fixtures has removed what they made.
@@ -43,9 +45,9 @@ fn make() {
     thread::scope(|scope| {
         scope.spawn(|| site.net.balancer.enter(|| send_traffic(&stop)));
         let _stop = Stop(&stop);
-        let terminal = Terminal::start(&site.scratch);
+        let terminal = top(&site);
         let browser = Browser::start(&site, &site.net.server);
-        browser.resize(SIZE.0, SIZE.1);
+        browser.resize(WIDTH, 900);
         browser.open("http://127.0.0.1:9811/");
         let limit = Duration::from_secs(4 * SAMPLES as u64);
         let drawn = "return document.querySelector('#listeners path.curve')?.getAttribute('d').split('L').length";
@@ -53,12 +55,12 @@ fn make() {
             .expect("curves on the page");
         for (scheme, name) in [(Scheme::Light, "page-light.png"), (Scheme::Dark, "page-dark.png")] {
             browser.prefer(scheme);
-            save(name, &browser.screenshot());
+            save(name, &searched(&browser));
         }
-        browser.prefer(Scheme::Dark);
-        browser.open(&format!("file://{}", top(&site.scratch, &terminal)));
-        browser.run("document.body.style.fontSize = '19px'");
-        save("top.png", &browser.screenshot());
+        terminal.wait("gitea");
+        let path = site.scratch.write("top.html", &terminal.html("proxyip top"));
+        browser.open(&format!("file://{path}"));
+        save("top.png", &whole(&browser));
     });
 }
 
@@ -167,57 +169,43 @@ const fn scramble(number: u32) -> u32 {
     hash ^ (hash >> 15)
 }
 
-/// What `proxyip top` shows, as the path of an HTML file.
-fn top(scratch: &Scratch, terminal: &Terminal) -> String {
-    let said = until(Duration::from_secs(20), || {
-        let text = terminal.capture();
-        text.contains("gitea").then_some(text)
+/// A picture of the page while it searches for a network and shows all that is known of a flow.
+fn searched(browser: &Browser) -> Vec<u8> {
+    browser.run(&format!(
+        "const form = document.getElementById('search');
+         form.client.value = '{NETWORK}';
+         form.requestSubmit();"
+    ));
+    // Without the network there are more of them.
+    let found = "return document.querySelectorAll('#flows tbody').length";
+    let opened = "return document.querySelector('#flows button[aria-expanded=true]') !== null";
+    let open = "document.querySelector('#flows button[aria-expanded=false]')?.click()";
+    let picture = until(Duration::from_secs(20), || {
+        browser.run(found).as_u64().filter(|flows| (3..20).contains(flows))?;
+        if browser.run(opened) == false {
+            browser.run(open);
+        }
+        // A flow may end meanwhile.
+        let picture = whole(browser);
+        (browser.run(opened) == true).then_some(picture)
     });
-    let said = said.unwrap_or_else(|| panic!("`proxyip top` says:\n{}", terminal.capture()));
-    let ansi = scratch.write("top.ansi", &said);
-    let html =
-        attempt(Command::new("aha").args(["--black", "--title", "proxyip top", "-f", &ansi]));
-    assert!(html.status.success(), "aha: {}", String::from_utf8_lossy(&html.stderr));
-    scratch.write("top.html", &String::from_utf8_lossy(&html.stdout))
+    picture.expect("flows of the network")
 }
 
-/// A terminal that nobody looks at, with `proxyip top` in it.
-struct Terminal {
-    socket: PathBuf,
+/// A picture of the whole document, with its margins.
+fn whole(browser: &Browser) -> Vec<u8> {
+    let height = "return Math.ceil(document.documentElement.getBoundingClientRect().height)";
+    let height = browser.run(height).as_u64().expect("a height");
+    browser.resize(WIDTH, u32::try_from(height).expect("some thousands"));
+    browser.screenshot()
 }
 
-impl Terminal {
-    fn start(scratch: &Scratch) -> Self {
-        let terminal = Self { socket: scratch.path("tmux") };
-        let agent = scratch.path("api.sock").display().to_string();
-        let binary = agent_binary().display().to_string();
-        let start = ["-f", "/dev/null", "new-session", "-d", "-x", "108", "-y", "38"];
-        let command = ["--", &binary, "top", "--socket", &agent];
-        terminal.tmux(&[&start[..], &command[..]].concat());
-        terminal
-    }
-
-    /// The screen, with its colours.
-    fn capture(&self) -> String {
-        self.tmux(&["capture-pane", "-e", "-p"])
-    }
-
-    fn tmux(&self, arguments: &[&str]) -> String {
-        let output = attempt(
-            Command::new("tmux")
-                .arg("-S")
-                .arg(&self.socket)
-                .args(arguments)
-                .env("LC_ALL", "C.UTF-8"),
-        );
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        self.tmux(&["kill-server"]);
-    }
+/// A terminal with `proxyip top` in it.
+fn top(site: &Site) -> Terminal {
+    let terminal = Terminal::open(&site.scratch, 108, 36);
+    let (binary, socket) = (agent_binary(), site.scratch.path("api.sock"));
+    terminal.enter(&format!("{} top --socket {}", binary.display(), socket.display()));
+    terminal
 }
 
 fn save(name: &str, png: &[u8]) {
