@@ -35,9 +35,9 @@ use self::{
 use crate::{build_ebpf, host, packages};
 
 /// The tests that tell one kernel from another, each of which takes ten seconds under emulation: the scenarios with real
-/// servers and load balancers, each pair of address families, the application that reads the header itself, and lists and
-/// named sets of clients.
-const CORE: [&str; 11] = [
+/// servers and load balancers, each pair of address families, the application that reads the header itself, lists and
+/// named sets of clients, and what kernels make of a socket option's program.
+const CORE: [&str; 13] = [
     "a_block_list_refuses_its_members",
     "clients_on_a_list_get_to_nginx",
     "closing::translate",
@@ -46,6 +46,8 @@ const CORE: [&str; 11] = [
     "observe::nginx",
     "parts_that_overlap",
     "ruby::",
+    "socket_option::auto::clients_of_both_families",
+    "socket_option::other_options",
     "ssh::",
     "web::",
     "what_is_behind_the_header_arrives_whole",
