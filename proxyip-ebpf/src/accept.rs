@@ -158,8 +158,11 @@ fn is_under_way(segment: &Segment, scratch: &mut Scratch) -> bool {
     // SAFETY: an element of the map; at worst it is another flow's by now, whose times are as good.
     let (handed_over, established) =
         unsafe { ((*record).handed_over_ns, (*record).established_ns) };
-    scratch.again = established == 0;
-    scratch.again && now().wrapping_sub(handed_over) < MOMENT_NS
+    let age_ns = now().wrapping_sub(handed_over);
+    // One that is older than a cookie can be was another connection's.
+    let life_ns = settings().map_or(0, |settings| 2 * settings.epoch_ns);
+    scratch.again = established == 0 && age_ns < life_ns;
+    established == 0 && age_ns < MOMENT_NS
 }
 
 /// Whether the listener's new connections may get a cookie.

@@ -31,7 +31,7 @@ impl Journal {
 }
 
 impl Write for Journal {
-    /// Takes the first line: of those behind it, none is lost with it.
+    /// Takes the first line.
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         let end = memchr(b'\n', lines).unwrap_or(lines.len());
         let line = String::from_utf8_lossy(&lines[..end]);

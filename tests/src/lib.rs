@@ -51,7 +51,7 @@ pub use dial::{Dial, forget, is_reset, read_line, read_line_or_error, read_rest,
 pub use guard::Guard;
 pub use hand_off::HandOff;
 pub use lines::Lines;
-pub use maps::FlowTable;
+pub use maps::{FlowTable, capacity_of_map};
 pub use memory::{Memory, resident_kib};
 pub use namespace::Namespace;
 pub use napi::Batches;

@@ -20,6 +20,17 @@ pub(crate) fn memory_of_maps(site: &Site) -> u64 {
     directory.map(|pin| memory(&open(&pin.expect("a directory entry").path()))).sum()
 }
 
+/// How many entries a pinned map can have.
+///
+/// # Panics
+/// When there is none of this name, or it cannot be opened.
+#[must_use]
+pub fn capacity_of_map(site: &Site, name: &str) -> usize {
+    let map = open(&directory(site).join(name));
+    let capacity = map.info().map(|info| info.max_entries());
+    capacity.expect("information on a map").try_into().expect("a number of entries")
+}
+
 /// The secrets of the cookie, by slot.
 ///
 /// # Panics

@@ -30,8 +30,7 @@ const FUZZING: [(&str, &str); 1] = [
 
 /// What the tests and the demo start.
 #[rustfmt::skip]
-const TESTS: [(&str, &str); 21] = [
-    ("g++",                 "compiler of C++ programs that include proxyip.h"),
+const TESTS: [(&str, &str); 20] = [
     ("nginx",               "server, and load balancer that sends PROXY v1"),
     ("libnginx-mod-stream", "nginx as a TCP load balancer"),
     ("haproxy",             "load balancer that sends PROXY v1 and v2 with TLVs"),
@@ -56,11 +55,12 @@ const TESTS: [(&str, &str); 21] = [
 
 /// What only those tests start that do not run in guests with other kernels: what they are about is not the kernel.
 #[rustfmt::skip]
-const HOST_TESTS: [(&str, &str); 15] = [
+const HOST_TESTS: [(&str, &str); 16] = [
     ("chromium",                  "browser for the page"),
     ("chromium-driver",           "driving the browser"),
     ("fish",                      "shell that reads its completions"),
     ("fonts-dejavu-core",         "letters for the browser"),
+    ("g++",                       "compiler of C++ programs that include proxyip.h"),
     ("man-db",                    "formatter of the manual pages"),
     ("netcat-openbsd",            "example of a lookup in a shell"),
     ("perl-base",                 "example of a lookup"),
@@ -113,7 +113,7 @@ pub(crate) fn install_for_guests() -> Result<()> {
     install(&names).context("guests are made from Debian packages")
 }
 
-/// What the tests in guests start; programs in C and C++ are compiled there.
+/// What the tests in guests start; programs in C are compiled there.
 pub(crate) fn of_guests() -> Vec<&'static str> {
     names(&BUILD).chain(of_tests()).collect()
 }

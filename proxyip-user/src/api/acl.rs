@@ -1,6 +1,5 @@
 //! `/v1/acl/LISTENER`: who may connect. `POST /v1/disconnect`: the end of connections that may not be.
 
-use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::http::StatusCode;
@@ -135,7 +134,7 @@ async fn set(
     _: Owner,
     listener: Name,
     query: Asked<SetQuery>,
-) -> Result<Json<Rule>, Failure> {
+) -> Result<Response, Failure> {
     let Path(listener) = listener?;
     let Query(SetQuery { network, verdict }) = query?;
     let network = query::network("network", &network)?;
@@ -163,7 +162,7 @@ async fn remove(
     _: Owner,
     listener: Name,
     query: Asked<RemoveQuery>,
-) -> Result<Json<Done>, Failure> {
+) -> Result<Response, Failure> {
     let Path(listener) = listener?;
     let Query(RemoveQuery { network }) = query?;
     let network = query::network("network", &network)?;
@@ -184,7 +183,7 @@ async fn test(
     State(shared): State<Shared>,
     listener: Name,
     query: Asked<TestQuery>,
-) -> Result<Json<Decision>, Failure> {
+) -> Result<Response, Failure> {
     let Path(listener) = listener?;
     let Query(TestQuery { client }) = query?;
     let client = query::address("client", &client)?;
@@ -205,7 +204,7 @@ async fn disconnect(
     State(shared): State<Shared>,
     _: Owner,
     query: Asked<DisconnectQuery>,
-) -> Result<Json<Vec<Disconnected>>, Failure> {
+) -> Result<Response, Failure> {
     let Query(DisconnectQuery { listener }) = query?;
     ask(&shared, move |acl| acl.disconnect(listener.as_deref())).await
 }
@@ -227,12 +226,11 @@ impl<S: Sync> FromRequestParts<S> for Owner {
 }
 
 /// Asks or changes, where it may take its time.
-async fn ask<T: Send + 'static>(
+async fn ask<T: Serialize>(
     shared: &Shared,
     ask: impl FnOnce(&dyn Acl) -> Result<T, AclError> + Send + 'static,
-) -> Result<Json<T>, Failure> {
-    let result = shared.blocking(move |shared| Ok(ask(&*shared.acl))).await?;
-    result.map(Json).map_err(Failure::from)
+) -> Result<Response, Failure> {
+    shared.json(move |shared| Ok(ask(&*shared.acl)?)).await
 }
 
 impl From<AclError> for Failure {

@@ -1,7 +1,8 @@
 //! File descriptors: connections must leave some for the agent's own work, which fails without.
 
-use super::{line_protocol, server};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use super::{line_protocol, server};
 
 /// What the sockets have together at most: two for HTTP and the lookup socket.
 const WANTED: u64 = 2 * server::CONNECTIONS as u64 + line_protocol::CONNECTIONS as u64;

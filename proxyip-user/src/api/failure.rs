@@ -2,12 +2,15 @@
 
 use std::fmt::Display;
 
-use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+use super::pages::JSON;
+use crate::json;
 
 /// Every answer that is not the one asked for.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -36,7 +39,9 @@ impl Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        (self.status, Json(ErrorJson { error: self.sentence })).into_response()
+        let error = ErrorJson { error: self.sentence };
+        let text = json::to_vec(&error).expect("a sentence has a JSON form");
+        (self.status, [(CONTENT_TYPE, JSON)], text).into_response()
     }
 }
 

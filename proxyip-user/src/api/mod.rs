@@ -106,14 +106,19 @@ impl Shared {
         }
     }
 
-    /// Answers with what `work` makes, which is not long: it does not wait for readers of pages.
+    /// Answers with what `work` makes, which is no page: it does not wait for readers of those, but if it is long for those
+    /// of others that are.
     async fn answer(
         &self,
         content_type: &'static str,
         work: impl FnOnce(&Self) -> Result<Vec<u8>, Failure> + Send + 'static,
     ) -> Result<Response, Failure> {
         let bytes = self.blocking(move |shared| Ok(work(shared))).await??;
-        Ok(([(CONTENT_TYPE, content_type)], bytes).into_response())
+        if bytes.len() <= server::BUFFER {
+            return Ok(([(CONTENT_TYPE, content_type)], bytes).into_response());
+        }
+        let permit = self.limits.answer(bytes.len()).await?;
+        Ok(pages::send(content_type, bytes, permit))
     }
 
     /// The same as JSON.
@@ -132,7 +137,7 @@ impl Shared {
     ) -> Result<Response, Failure> {
         let permit = self.limits.page().await?;
         let bytes = self.blocking(move |shared| Ok(work(shared))).await??;
-        Ok(pages::send(bytes, permit))
+        Ok(pages::send(pages::JSON, bytes, permit))
     }
 
     fn active(&self) -> Arc<Active> {
@@ -160,7 +165,7 @@ pub async fn serve(sockets: &Sockets, shared: Shared) -> Result<Infallible> {
         return tokio::select! { ended = lines => ended, never = unix => Ok(never) };
     };
     let mut remote = self::router(shared.apart());
-    if sockets.loopback_only() {
+    if !sockets.http_remote {
         remote = remote.layer(middleware::from_fn(server::refuse_other_names));
     }
     let remote = remote.layer(middleware::map_response(of_now));

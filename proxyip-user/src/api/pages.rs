@@ -20,7 +20,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{ErrorJson, Failure, Shared, query};
 use crate::flow::LiveFlow;
 use crate::json;
-use crate::kernel::Cursor;
+use crate::kernel::{Cursor, FlowChunk};
 
 pub(super) const JSON: &str = "application/json";
 
@@ -115,9 +115,7 @@ fn page(shared: &Shared, filter: &Filter, limit: usize, from: Cursor) -> Result<
         && scanned < MAX_SCANNED
         && text.len() < MAX_BYTES
     {
-        // Most of what a filter goes through it does not take.
-        let about = if filter.is_any() { CHUNK.min(limit - found) } else { CHUNK };
-        let chunk = shared.source.flows(from, about)?;
+        let (chunk, about) = read(shared, filter, from, limit - found)?;
         for (key, record) in chunk.flows.iter().filter(|(_, record)| filter.takes(record)) {
             if found > 0 {
                 text.push(b',');
@@ -136,9 +134,27 @@ fn page(shared: &Shared, filter: &Filter, limit: usize, from: Cursor) -> Result<
     Ok(text)
 }
 
+/// The next part of the table, and about how many entries it has: as many as may be taken or, as most are not by most
+/// filters, more of which no more are.
+fn read(shared: &Shared, filter: &Filter, from: Cursor, room: usize) -> Result<(FlowChunk, usize)> {
+    if !filter.is_any() && room < CHUNK {
+        let chunk = shared.source.flows(from, CHUNK)?;
+        let taken = chunk.flows.iter().filter(|(_, record)| filter.takes(record)).count();
+        if taken <= room {
+            return Ok((chunk, CHUNK));
+        }
+    }
+    let about = CHUNK.min(room);
+    Ok((shared.source.flows(from, about)?, about))
+}
+
 /// An answer that is handed over in parts, so that no more than a part of it waits in the connection's memory, and that
 /// holds `permit` until the last.
-pub(super) fn send(bytes: Vec<u8>, permit: OwnedSemaphorePermit) -> Response {
+pub(super) fn send(
+    content_type: &'static str,
+    bytes: Vec<u8>,
+    permit: OwnedSemaphorePermit,
+) -> Response {
     let permit = Arc::new(permit);
     let mut rest = Bytes::from(bytes);
     let frames = std::iter::from_fn(move || {
@@ -150,5 +166,5 @@ pub(super) fn send(bytes: Vec<u8>, permit: OwnedSemaphorePermit) -> Response {
         Ok::<_, std::convert::Infallible>(Frame::data(part))
     });
     let body = Body::new(StreamBody::new(stream::iter(frames)));
-    ([(CONTENT_TYPE, JSON)], body).into_response()
+    ([(CONTENT_TYPE, content_type)], body).into_response()
 }

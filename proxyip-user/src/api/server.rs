@@ -41,7 +41,7 @@ const LIFETIME: Duration = Duration::from_mins(2);
 /// How long that answer may still take.
 const GRACE: Duration = Duration::from_secs(10);
 /// Of a request's head, and of an answer that waits in memory for its reader; in bytes.
-const BUFFER: usize = 64 * 1024;
+pub(super) const BUFFER: usize = 64 * 1024;
 /// How long to wait before the next try, if accepting fails for want of memory or file descriptors.
 const RETRY: Duration = Duration::from_secs(1);
 

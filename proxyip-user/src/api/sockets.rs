@@ -14,6 +14,7 @@ pub struct Sockets {
     api: UnixSocket,
     lookup: UnixSocket,
     http: Option<TcpListener>,
+    pub(super) http_remote: bool,
 }
 
 impl Sockets {
@@ -34,6 +35,7 @@ impl Sockets {
             api: UnixSocket::bind(&api.socket, api.socket_access)?,
             lookup: UnixSocket::bind(&lookup, api.lookup_access)?,
             http: http.transpose()?,
+            http_remote: api.http_remote,
         })
     }
 
@@ -45,12 +47,6 @@ impl Sockets {
     /// For a runtime of its own.
     pub(super) fn lookup(&self) -> Result<UnixListener> {
         self.lookup.try_clone()
-    }
-
-    /// Whether the TCP address is one that only this host can reach.
-    pub(super) fn loopback_only(&self) -> bool {
-        let address = self.http.as_ref().and_then(|http| http.local_addr().ok());
-        address.is_some_and(|address| address.ip().to_canonical().is_loopback())
     }
 
     pub(super) fn http(&self) -> Result<Option<tokio::net::TcpListener>> {

@@ -284,6 +284,10 @@ async fn pages_are_filtered() {
             let (page, _) = client::get::<FlowPage>(path, &request).await.unwrap();
             assert_eq!((page.flows.len(), page.next), (expected, None), "{filter}");
         }
+        // As if a bucket had two.
+        let request = "/v1/flows?client=203.0.113.0/24&limit=1";
+        let (page, _) = client::get::<FlowPage>(path, request).await.unwrap();
+        assert_eq!((page.flows.len(), page.next.is_some()), (2, true));
     })
     .await;
 }

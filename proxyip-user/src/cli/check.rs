@@ -10,6 +10,7 @@ use super::{USAGE, ask, fail, print};
 use crate::api::status::Status;
 use crate::client;
 use crate::config::{Config, ConfigError, DEFAULT_SOCKET};
+use crate::json;
 use crate::kernel::preflight::{Check, State, preflight};
 
 /// Look for mistakes in a configuration file, on this host, and in what a running agent sees.
@@ -73,7 +74,7 @@ fn check(arguments: &Arguments) -> Result<u8> {
         Err(error) => report.silence = Some(format!("{error:#}")),
     }
     if arguments.json {
-        print(serde_json::to_string(&report)? + "\n")?;
+        print([&json::to_vec(&report)?[..], b"\n"].concat())?;
     } else {
         print(report.text())?;
     }

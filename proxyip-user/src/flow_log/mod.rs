@@ -84,7 +84,8 @@ impl FlowLog {
         let waiting = Waiting::default();
         let (end, ended) = sync_channel(1);
         let lost = LostLines::default();
-        let writer = Writer::new(output, waiting.clone(), lost.clone());
+        let by_line = log.to == Destination::Journald;
+        let writer = Writer::new(output, by_line, waiting.clone(), lost.clone());
         thread::Builder::new()
             .name("flow-log".into())
             .spawn(move || {
@@ -162,7 +163,8 @@ impl FlowLog {
 
 fn append_to(path: &Path) -> Result<File> {
     let context = || format!("flow log {}", path.display());
-    // Clients are nobody else's business. A FIFO that nobody reads must not hold up whoever opens it; the writer may wait for its reader.
+    // Clients are not everybody's business. A FIFO that nobody reads must not hold up whoever opens it; the writer may wait
+    // for its reader.
     let mut options = OpenOptions::new();
     options.append(true).create(true).mode(0o640).custom_flags(libc::O_NONBLOCK);
     let file = options.open(path).with_context(context)?;

@@ -33,13 +33,15 @@ pub(super) struct Writer {
     failing: bool,
     /// The last write ended within a line.
     torn: bool,
+    /// Each write takes a line: when one fails, the next may not.
+    by_line: bool,
 }
 
 impl Writer {
     /// Takes the lines that it is handed off `waiting`; counts in `lost` those that it cannot write.
-    pub(super) fn new(output: Output, waiting: Waiting, lost: LostLines) -> Self {
+    pub(super) fn new(output: Output, by_line: bool, waiting: Waiting, lost: LostLines) -> Self {
         let buffer = Vec::new();
-        Self { output, buffer, buffered: 0, waiting, lost, failing: false, torn: false }
+        Self { output, buffer, buffered: 0, waiting, lost, failing: false, torn: false, by_line }
     }
 
     /// Goes on until nobody hands in any more.
@@ -81,6 +83,9 @@ impl Writer {
         if self.buffer.is_empty() {
             return;
         }
+        if self.by_line {
+            return self.flush_lines();
+        }
         if self.torn {
             self.buffer.insert(0, b'\n');
         }
@@ -92,16 +97,32 @@ impl Writer {
         self.torn = written.last().map_or(self.torn, |last| *last != b'\n');
         match result {
             Ok(()) => self.failing = false,
-            Err(error) => {
-                self.lost.add(self.buffered.saturating_sub(ends as u64));
-                if !self.failing {
-                    tracing::error!("the flow log cannot be written: {error}");
-                }
-                self.failing = true;
-            }
+            Err(error) => self.fail(self.buffered.saturating_sub(ends as u64), &error),
         }
         self.buffer.clear();
         self.buffered = 0;
+    }
+
+    /// Writes each line of the buffer by itself; loses those that cannot be.
+    fn flush_lines(&mut self) {
+        let buffer = std::mem::take(&mut self.buffer);
+        for line in buffer.split_inclusive(|byte| *byte == b'\n') {
+            match self.output.write_all(line) {
+                Ok(()) => self.failing = false,
+                Err(error) => self.fail(1, &error),
+            }
+        }
+        self.buffer = buffer;
+        self.buffer.clear();
+        self.buffered = 0;
+    }
+
+    fn fail(&mut self, lost: u64, error: &io::Error) {
+        self.lost.add(lost);
+        if !self.failing {
+            tracing::error!("the flow log cannot be written: {error}");
+        }
+        self.failing = true;
     }
 }
 
@@ -149,7 +170,7 @@ mod tests {
         let (sender, written) = sync_channel(9);
         let lost = LostLines::default();
         let output = Box::new(Full(6, sender));
-        let mut writer = Writer::new(output, Waiting::default(), lost.clone());
+        let mut writer = Writer::new(output, false, Waiting::default(), lost.clone());
         writer.add(b"one\n");
         writer.add(b"two\n");
         writer.flush();
@@ -158,6 +179,38 @@ mod tests {
         writer.flush();
         drop(writer);
         assert_eq!(written.iter().flatten().collect::<Vec<_>>(), b"one\ntw\nthree\n");
+        assert_eq!(lost.count(), 1);
+    }
+
+    /// Refuses a line, and takes others.
+    struct Particular(SyncSender<Vec<u8>>);
+
+    impl Write for Particular {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            if line == b"two\n" {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
+            self.0.send(line.to_vec()).unwrap();
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_refused_takes_no_other_with_it() {
+        let (sender, written) = sync_channel(9);
+        let lost = LostLines::default();
+        let output = Box::new(Particular(sender));
+        let mut writer = Writer::new(output, true, Waiting::default(), lost.clone());
+        for line in [b"one\n".as_slice(), b"two\n", b"three\n"] {
+            writer.add(line);
+        }
+        writer.flush();
+        drop(writer);
+        assert_eq!(written.iter().flatten().collect::<Vec<_>>(), b"one\nthree\n");
         assert_eq!(lost.count(), 1);
     }
 }

@@ -4,10 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use nix::time::{ClockId, clock_gettime};
 
 /// What takes less is counted anew each time.
 const LONG: Duration = Duration::from_millis(20);
-/// So many times as long as it took is a number good for: counting takes a tenth of a processor at most, however many ask.
+/// So many times as long as it took is a number good for: counting takes a tenth of a processor at most, however many
+/// ask.
 const WORTH: u32 = 10;
 
 /// The last count of a large table. Whoever asks while others count waits for their number.
@@ -18,6 +20,7 @@ pub struct Tally(Arc<Mutex<Option<Counted>>>);
 struct Counted {
     number: u64,
     at: Instant,
+    /// Of a processor's time.
     took: Duration,
 }
 
@@ -29,38 +32,56 @@ impl Tally {
     pub fn get(&self, count: impl FnOnce() -> Result<u64>) -> Result<u64> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(counted) = &*last
-            && counted.took >= LONG
-            && counted.at.elapsed() < counted.took * WORTH
+            && is_good(counted.took, counted.at.elapsed())
         {
             return Ok(counted.number);
         }
-        let begin = Instant::now();
+        let begin = processor_time();
         let number = count()?;
-        *last = Some(Counted { number, at: Instant::now(), took: begin.elapsed() });
+        let took = processor_time().saturating_sub(begin);
+        *last = Some(Counted { number, at: Instant::now(), took });
         Ok(number)
     }
 }
 
+/// Whether a number that took so long may be given out after such a time.
+fn is_good(took: Duration, age: Duration) -> bool {
+    took >= LONG && age < took * WORTH
+}
+
+/// That this thread has had, in the kernel too: what others do meanwhile does not make a table large.
+fn processor_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::thread::sleep;
-
     use super::*;
 
     #[test]
     fn what_took_long_is_good_for_a_while() {
+        let ms = Duration::from_millis;
+        for (took, age, good) in
+            [(19, 0, false), (20, 199, true), (20, 200, false), (350, 3499, true), (0, 0, false)]
+        {
+            assert_eq!(is_good(ms(took), ms(age)), good, "{took} {age}");
+        }
+    }
+
+    #[test]
+    fn others_are_counted_anew() {
         let tally = Tally::default();
+        assert!(tally.get(|| anyhow::bail!("unreadable")).is_err());
         for number in 0..3 {
             assert_eq!(tally.get(|| Ok(number)).unwrap(), number);
         }
-        let long = |number| {
-            sleep(LONG);
-            Ok(number)
+        let long = || {
+            let begin = processor_time();
+            while processor_time() < begin + LONG * 50 {}
+            Ok(3)
         };
-        assert!(tally.get(|| anyhow::bail!("unreadable")).is_err());
-        assert_eq!(tally.get(|| long(3)).unwrap(), 3);
-        assert_eq!(tally.get(|| panic!("it has just been counted")).unwrap(), 3);
-        sleep(LONG * (WORTH + 5));
-        assert_eq!(tally.get(|| Ok(4)).unwrap(), 4);
+        assert_eq!(tally.get(long).unwrap(), 3);
+        // It is good for ten seconds.
+        assert_eq!(tally.get(|| Ok(4)).unwrap(), 3);
     }
 }

@@ -11,7 +11,8 @@ use aya::Ebpf;
 use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, LpmTrie, MapData};
 use futures_util::StreamExt;
-use nix::net::if_::if_nametoindex;
+use nix::errno::Errno;
+use nix::net::if_::{if_indextoname, if_nametoindex};
 use proxyip_common::settings::{NamespaceSettings, ScopedAddress};
 use rtnetlink::{MulticastGroup, new_multicast_connection};
 use tokio::sync::mpsc::Sender;
@@ -139,9 +140,10 @@ impl Watcher {
         Ok(())
     }
 
+    /// By their indexes: one that is renamed stays attached.
     fn miss_interfaces(&self) {
-        let is_there = |(name, index): &&(String, u32)| if_nametoindex(&**name) == Ok(*index);
-        let gone = self.interfaces.iter().filter(|one| !is_there(one));
+        let is_gone = |(_, index): &&(String, u32)| if_indextoname(*index) == Err(Errno::ENXIO);
+        let gone = self.interfaces.iter().filter(is_gone);
         let gone: Vec<_> = gone.map(|(name, _)| name.clone()).collect();
         let mut before = self.seen.locked_gone();
         for name in gone.iter().filter(|name| !before.contains(name)) {

@@ -25,9 +25,13 @@ const STALL: Duration = Duration::from_secs(10 + 5);
 
 /// Runs `abuse` beside connections and questions that go on as if there were none.
 fn undisturbed(abuse: impl FnOnce(&Site, &Agent)) {
+    undisturbed_with(&Guard::ports(&[80]), abuse);
+}
+
+fn undisturbed_with(guard: &Guard, abuse: impl FnOnce(&Site, &Agent)) {
     let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let guard = Guard::ports(&[80]).api_setting(&format!("http = {HTTP:?}"));
+    let guard = guard.clone().api_setting(&format!("http = {HTTP:?}"));
     let mut agent = Agent::start(&site, &guard);
     let (pid, ended) = (agent.process().pid(), AtomicBool::new(false));
     serve_and_ask(&site, &agent, 0);
@@ -237,6 +241,9 @@ fn readers_of_pages_who_do_not_read_hold_up_nobody_else() {
             })
             .collect();
         sleep(Duration::from_secs(1));
+        // The kernel may hold whole pages for readers of TCP connections.
+        let mut page = agent.api();
+        page.send(PAGE).expect("the agent reads");
         for mut api in apis(agent) {
             for path in SMALL {
                 let start = Instant::now();
@@ -244,12 +251,10 @@ fn readers_of_pages_who_do_not_read_hold_up_nobody_else() {
                 assert!(start.elapsed() < AT_ONCE, "{path} after {:?}", start.elapsed());
             }
         }
-        // The kernel may hold whole pages for readers of TCP connections.
-        let mut api = agent.api();
-        let (status, json) = api.request("GET", "/v1/flows");
-        assert_eq!(status, 503, "{json}");
-        assert!(json["error"].is_string(), "{json}");
-        let document = api.get("/openapi.json");
+        let reply = page.receive().expect("an answer");
+        assert_eq!(reply.status, 503);
+        assert!(reply.json()["error"].is_string(), "{}", reply.json());
+        let document = agent.api().get("/openapi.json");
         let described = &document["paths"]["/v1/flows"]["get"]["responses"]["503"];
         assert!(described["description"].is_string(), "{described}");
         drop(stuck);
@@ -270,6 +275,27 @@ fn crowds_that_send_nonsense_and_do_not_read_take_little_memory() {
             })
             .collect();
         sleep(Duration::from_secs(2));
+        drop(crowd);
+    });
+}
+
+/// A listener with many ports makes answers long that are short elsewhere.
+#[test]
+fn crowds_that_do_not_read_long_answers_take_little_memory() {
+    const CROWD: usize = 250;
+    const STATUS: &[u8] = b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let ports: Vec<u16> = (1000..=u16::MAX).collect();
+    let wide = Guard::ports(&[80]).with(&Guard::ports(&ports).named("wide"));
+    undisturbed_with(&wide, |_, agent| {
+        assert!(agent.api().reply("GET", "/v1/status").body.len() > 300_000);
+        let crowd: Vec<_> = (0..CROWD)
+            .map(|_| {
+                let mut api = agent.api();
+                api.send(STATUS).expect("the agent reads");
+                api
+            })
+            .collect();
+        sleep(Duration::from_secs(6));
         drop(crowd);
     });
 }

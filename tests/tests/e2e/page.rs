@@ -170,6 +170,26 @@ fn more_flows_than_a_page_has() {
     browser.wait("document.getElementById('page').textContent === 'Page 1'");
     assert_eq!(browser.run(&format!("return {CLIENTS}")), first);
     assert_silent(&browser);
+
+    // A page that cannot be had leaves the one that is shown, and the way on from it.
+    browser.run("document.getElementById('pause').click()");
+    browser.wait("document.getElementById('state').dataset.state === 'paused'");
+    agent.kill();
+    browser.run("document.getElementById('next').click()");
+    browser.wait("document.getElementById('state').dataset.state === 'lost'");
+    assert_eq!(browser.run("return document.getElementById('page').textContent"), "Page 1");
+    agent.start_again();
+    browser.run("document.getElementById('next').click()");
+    browser.wait("document.getElementById('page').textContent === 'Page 2'");
+    assert_eq!(browser.run(&format!("return {CLIENTS}")), second);
+    // A search that cannot be had begins at its first page when it can.
+    agent.kill();
+    search(&browser, "198.18.0.1");
+    browser.wait("document.getElementById('state').dataset.state === 'lost'");
+    agent.start_again();
+    browser.run("document.getElementById('pause').click()");
+    wait_clients(&browser, &["198.18.0.1:40000"]);
+    assert_eq!(browser.run("return document.getElementById('page').textContent"), "Page 1");
     site.finish(&mut agent, &[]);
 }
 
