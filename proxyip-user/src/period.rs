@@ -1,5 +1,6 @@
 //! When a connection began and ended, by the wall clock.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -37,13 +38,44 @@ pub fn lifetime(event: &Event) -> Duration {
     Duration::from_nanos(event.time_ns.saturating_sub(began))
 }
 
-/// The wall-clock time of a `CLOCK_MONOTONIC` time, by how long ago it was: so a stepped clock is
-/// followed at once.
+/// The wall-clock time of a `CLOCK_MONOTONIC` time. It is the same each time that it is asked for, as long as the wall
+/// clock is not set: a stepped clock is followed at once.
 #[must_use]
 pub fn wall_clock(event_ns: u64) -> Timestamp {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC)
-        .map_or(0, |now| i128::from(now.tv_sec()) * 1_000_000_000 + i128::from(now.tv_nsec()));
-    before(Timestamp::now(), now - i128::from(event_ns))
+    let nanoseconds = i128::from(event_ns) + i128::from(offset_ns());
+    Timestamp::from_nanosecond(nanoseconds).unwrap_or(Timestamp::MAX)
+}
+
+/// By how much the wall clock is ahead of `CLOCK_MONOTONIC`.
+fn offset_ns() -> i64 {
+    /// Two readings of the same offset differ by less; clocks that run at different speeds take minutes for it.
+    const SLACK_NS: u64 = 5_000_000;
+    static USED: AtomicI64 = AtomicI64::new(0);
+    let used = USED.load(Ordering::Relaxed);
+    let read = read_offset_ns();
+    if read.abs_diff(used) < SLACK_NS {
+        return used;
+    }
+    USED.store(read, Ordering::Relaxed);
+    read
+}
+
+fn read_offset_ns() -> i64 {
+    /// Between two readings of one clock, if nothing else came in between.
+    const SOON_NS: i64 = 100_000;
+    let mut offset = 0;
+    for _ in 0..10 {
+        let before = read_ns(ClockId::CLOCK_MONOTONIC);
+        offset = read_ns(ClockId::CLOCK_REALTIME) - before;
+        if read_ns(ClockId::CLOCK_MONOTONIC) - before < SOON_NS {
+            break;
+        }
+    }
+    offset
+}
+
+fn read_ns(clock: ClockId) -> i64 {
+    clock_gettime(clock).map_or(0, |now| now.tv_sec() * 1_000_000_000 + now.tv_nsec())
 }
 
 fn before(now: Timestamp, ago_ns: i128) -> Timestamp {
@@ -70,6 +102,15 @@ mod tests {
         let now_ns = u64::try_from(now.tv_sec() * 1_000_000_000 + now.tv_nsec()).unwrap();
         let difference = Timestamp::now().duration_since(wall_clock(now_ns));
         assert!(difference.abs() < SignedDuration::from_secs(1), "{difference}");
+    }
+
+    #[test]
+    fn a_time_is_the_same_each_time() {
+        let event_ns = u64::try_from(read_ns(ClockId::CLOCK_MONOTONIC)).unwrap();
+        let time = wall_clock(event_ns);
+        for _ in 0..1000 {
+            assert_eq!(wall_clock(event_ns), time);
+        }
     }
 
     #[test]

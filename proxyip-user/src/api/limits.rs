@@ -36,26 +36,29 @@ impl Limits {
 
     /// To be held while something is done that may take its time.
     pub(super) async fn work(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        turn(&self.works, 1).await
+        turn(&self.works).await
     }
 
     /// To be held until a page has been sent.
     pub(super) async fn page(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        turn(&self.pages, 1).await
+        turn(&self.pages).await
     }
 
-    /// To be held until an answer of so many bytes has been sent.
-    pub(super) async fn answer(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Failure> {
-        turn(&self.answers, bytes.min(ANSWERS)).await
+    /// To be held until an answer of so many bytes has been sent. It does not wait for its turn: it is in memory already.
+    pub(super) fn answer(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Failure> {
+        let permits = u32::try_from(bytes.min(ANSWERS)).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.answers).try_acquire_many_owned(permits);
+        permit.map_err(|_| too_many())
     }
 }
 
-async fn turn(semaphore: &Arc<Semaphore>, permits: usize) -> Result<OwnedSemaphorePermit, Failure> {
-    let permits = u32::try_from(permits).unwrap_or(u32::MAX);
-    match timeout(PATIENCE, Arc::clone(semaphore).acquire_many_owned(permits)).await {
+async fn turn(semaphore: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Failure> {
+    match timeout(PATIENCE, Arc::clone(semaphore).acquire_owned()).await {
         Ok(Ok(permit)) => Ok(permit),
-        _ => {
-            Err(fail(StatusCode::SERVICE_UNAVAILABLE, "too many requests are under way; try again"))
-        }
+        _ => Err(too_many()),
     }
+}
+
+fn too_many() -> Failure {
+    fail(StatusCode::SERVICE_UNAVAILABLE, "too many requests are under way; try again")
 }

@@ -106,8 +106,7 @@ impl Shared {
         }
     }
 
-    /// Answers with what `work` makes, which is no page: it does not wait for readers of those, but if it is long for those
-    /// of others that are.
+    /// Answers with what `work` makes, which is no page: it does not wait for readers of those.
     async fn answer(
         &self,
         content_type: &'static str,
@@ -117,7 +116,7 @@ impl Shared {
         if bytes.len() <= server::BUFFER {
             return Ok(([(CONTENT_TYPE, content_type)], bytes).into_response());
         }
-        let permit = self.limits.answer(bytes.len()).await?;
+        let permit = self.limits.answer(bytes.len())?;
         Ok(pages::send(content_type, bytes, permit))
     }
 

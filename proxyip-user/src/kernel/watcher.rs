@@ -11,8 +11,7 @@ use aya::Ebpf;
 use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, LpmTrie, MapData};
 use futures_util::StreamExt;
-use nix::errno::Errno;
-use nix::net::if_::{if_indextoname, if_nametoindex};
+use nix::net::if_::{if_nameindex, if_nametoindex};
 use proxyip_common::settings::{NamespaceSettings, ScopedAddress};
 use rtnetlink::{MulticastGroup, new_multicast_connection};
 use tokio::sync::mpsc::Sender;
@@ -142,8 +141,10 @@ impl Watcher {
 
     /// By their indexes: one that is renamed stays attached.
     fn miss_interfaces(&self) {
-        let is_gone = |(_, index): &&(String, u32)| if_indextoname(*index) == Err(Errno::ENXIO);
-        let gone = self.interfaces.iter().filter(is_gone);
+        // Without an answer, what was seen last counts.
+        let Ok(all) = if_nameindex() else { return };
+        let is_there = |wanted: u32| all.iter().any(|interface| interface.index() == wanted);
+        let gone = self.interfaces.iter().filter(|(_, index)| !is_there(*index));
         let gone: Vec<_> = gone.map(|(name, _)| name.clone()).collect();
         let mut before = self.seen.locked_gone();
         for name in gone.iter().filter(|name| !before.contains(name)) {
