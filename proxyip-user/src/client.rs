@@ -32,7 +32,7 @@ pub enum ClientError {
         cause: io::Error,
     },
     /// The conversation broke off.
-    #[error("the agent broke off its answer")]
+    #[error("the agent broke off its answer{}", if .0.is_parse() { "; is this the socket for HTTP, and not the lookup socket?" } else { "" })]
     Http(#[from] hyper::Error),
     /// The answer is not what this version understands.
     #[error("the agent's answer makes no sense; is it of another version?")]

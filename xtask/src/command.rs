@@ -26,6 +26,8 @@ pub(crate) fn cargo() -> OsString {
 /// A cargo command in the workspace, with the environment of the operator.
 pub(crate) fn workspace_cargo() -> Command {
     let mut command = Command::new(cargo());
+    // This xtask's own: with it, and without it the next time, a build script would run each time again.
+    command.env_remove("CARGO_MANIFEST_DIR");
     command.current_dir(workspace_root());
     command
 }

@@ -33,7 +33,8 @@ impl Sockets {
         });
         Ok(Self {
             api: UnixSocket::bind(&api.socket, api.socket_access)?,
-            lookup: UnixSocket::bind(&lookup, api.lookup_access)?,
+            lookup: UnixSocket::bind(&lookup, api.lookup_access)
+                .context("the lookup socket, which [api] lookup_socket names")?,
             http: http.transpose()?,
             http_remote: api.http_remote,
         })

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use super::Source;
 use super::hand_offs::{Connections, NewConnections};
 use crate::active::Active;
-use crate::config::{Listener, Netns, Networks};
+use crate::config::{HandOffChoice, Listener, Netns, Networks};
 use crate::kernel::Outcome;
 
 /// Numbers by label.
@@ -51,8 +51,8 @@ pub struct Status {
     /// What is allowed in the configuration but probably a mistake; a sentence each.
     #[serde(default)]
     pub warnings: Vec<String>,
-    /// What is wrong: interfaces that are gone, and what traffic tells of mistakes in the configuration, here or at the
-    /// load balancer; a sentence each.
+    /// What is wrong: interfaces that are gone, listeners whose connections the stack refuses, and what traffic tells of
+    /// mistakes in the configuration, here or at the load balancer; a sentence each.
     #[serde(default)]
     pub findings: Vec<String>,
 }
@@ -165,8 +165,26 @@ pub(super) fn read(source: &dyn Source, active: &Active, started: Instant) -> Re
         limits: Limits { flows, translated },
         kernel: source.limits(),
         warnings: active.warnings.clone(),
-        findings: source.detached().into_iter().chain(source.findings()).collect(),
+        findings: findings(source, active)?,
     })
+}
+
+/// What somebody should look at.
+fn findings(source: &dyn Source, active: &Active) -> Result<Vec<String>> {
+    let mut findings = source.detached();
+    for (place, listener) in active.listeners() {
+        let reason = source.obstacle(place)?.map(|obstacle| obstacle.reason);
+        if listener.hand_off == HandOffChoice::Auto && reason == Some(Reason::StackRefuses) {
+            findings.push(format!(
+                "new connections of listener {:?} are translated until the agent is restarted, because none that was \
+                 handed over was established for a while: look for firewall rules that drop ACKs without a SYN, or that \
+                 refuse every client by a set",
+                listener.name
+            ));
+        }
+    }
+    findings.extend(source.findings());
+    Ok(findings)
 }
 
 pub(super) fn listeners(source: &dyn Source, active: &Active) -> Result<Vec<ListenerJson>> {

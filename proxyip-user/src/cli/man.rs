@@ -1,7 +1,7 @@
 //! `proxyip man`
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use anyhow::{Context, Result};
 use clap::CommandFactory;
@@ -25,15 +25,32 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn main_page() -> Result<Vec<u8>> {
-    let mut page = Vec::new();
-    Man::new(Cli::command().disable_help_subcommand(true)).render(&mut page)?;
-    Ok(page)
+    let mut text = Vec::new();
+    page(command()).render(&mut text)?;
+    Ok(text)
 }
 
 fn write(directory: &Path) -> Result<()> {
     fs::create_dir_all(directory)
-        .and_then(|()| clap_mangen::generate_to(Cli::command(), directory))
+        .and_then(|()| write_below(&command(), directory))
         .with_context(|| format!("the pages cannot be written to {}", directory.display()))
+}
+
+/// The page of a command, and those of its verbs.
+fn write_below(command: &clap::Command, directory: &Path) -> io::Result<()> {
+    page(command.clone()).generate_to(directory)?;
+    command.get_subcommands().try_for_each(|verb| write_below(verb, directory))
+}
+
+/// With the names that each verb has on the command line.
+fn command() -> clap::Command {
+    let mut command = Cli::command().disable_help_subcommand(true);
+    command.build();
+    command
+}
+
+fn page(command: clap::Command) -> Man {
+    Man::new(command).source(concat!("proxyip ", env!("CARGO_PKG_VERSION"))).manual("proxyip")
 }
 
 #[cfg(test)]
@@ -62,6 +79,9 @@ mod tests {
             for part in [".TH ", ".SH NAME", ".SH SYNOPSIS", ".SH DESCRIPTION"] {
                 assert!(page.contains(part), "{name} has no {part}");
             }
+            let title = format!(".TH {} 1 ", name.trim_end_matches(".1"));
+            assert!(page.starts_with(&title) || page.contains(&title), "{name}: {page}");
+            assert!(page.contains("proxyip 0."), "{name} does not name the version");
             assert_formats(&path);
         }
     }

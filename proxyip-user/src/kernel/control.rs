@@ -171,7 +171,8 @@ impl Acl for Control {
     fn set(&self, listener: &str, network: IpNet, verdict: Verdict) -> Result<(), AclError> {
         self.with(listener, |guard, place, listener| {
             guard.command(place, listener, network, Some(verdict))?;
-            tracing::info!("by command, listener {:?}: {network} {verdict:?}", listener.name);
+            let verb = verdict.label();
+            tracing::info!("by command, listener {:?}: {verb} {network}", listener.name);
             Ok(())
         })
     }
@@ -183,7 +184,7 @@ impl Acl for Control {
             let place_of = match rules.get(&network).map(|rule| &rule.origin) {
                 Some(Origin::Command) => {
                     guard.command(place, listener, network, None)?;
-                    tracing::info!("by command, listener {:?}: {network} removed", listener.name);
+                    tracing::info!("by command, listener {:?}: remove {network}", listener.name);
                     return Ok(());
                 }
                 Some(Origin::File { file }) => file.display().to_string(),

@@ -56,6 +56,8 @@ fn a_firewall_that_wants_to_see_the_handshake_gets_to_see_it() {
     let new_connections = &agent.listener()["new_connections"];
     assert_eq!(new_connections["hand_off"], "translate");
     assert_ne!(new_connections["why"], serde_json::Value::Null, "{new_connections}");
+    let found = agent.json(&["status"])["findings"].to_string();
+    assert!(found.contains("until the agent is restarted"), "{found}");
 
     // The handshake of this one was done before.
     assert_is_reset_when_used(&unused);

@@ -136,7 +136,7 @@ fn show(reading: &Reading, json: &Bytes, text: String) -> Result<()> {
 
 async fn set(Change { listener, networks, reading }: &Change, verdict: Verdict) -> Result<()> {
     for network in networks {
-        let path = format!("{}?network={network}&verdict={}", path(listener), words::verb(verdict));
+        let path = format!("{}?network={network}&verdict={}", path(listener), verdict.label());
         let (rule, json) = client::request::<Rule>(&reading.socket, Method::PUT, &path).await?;
         show(reading, &json, words::made(listener, &rule))?;
     }

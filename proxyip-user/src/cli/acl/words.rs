@@ -5,14 +5,6 @@ use std::fmt::Write;
 use crate::acl::{Decision, Disconnected, Origin, Rule, Rules, Verdict};
 use crate::cli::table::align;
 
-/// As in a rule.
-pub(super) const fn verb(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Allow => "allow",
-        Verdict::Deny => "deny",
-    }
-}
-
 /// As of a client.
 const fn participle(verdict: Verdict) -> &'static str {
     match verdict {
@@ -48,7 +40,7 @@ pub(super) fn rules(rules: &Rules) -> String {
     let mut rows = vec![["NETWORK", "VERDICT", "FROM"].map(String::from)];
     rows.extend(
         rules.rules.iter().map(|rule| {
-            [rule.network.to_string(), verb(rule.verdict).into(), origin(&rule.origin)]
+            [rule.network.to_string(), rule.verdict.label().into(), origin(&rule.origin)]
         }),
     );
     format!(
@@ -62,7 +54,7 @@ pub(super) fn decision(decision: &Decision) -> String {
     let verdict = participle(decision.verdict);
     match &decision.rule {
         Some(Rule { network, verdict: by, origin: from }) => {
-            format!("{verdict}: {network} {} ({})\n", verb(*by), origin(from))
+            format!("{verdict}: {network} {} ({})\n", by.label(), origin(from))
         }
         None => format!("{verdict}: no rule has it, others are {verdict}\n"),
     }

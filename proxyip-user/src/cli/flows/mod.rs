@@ -6,7 +6,6 @@ mod pages;
 mod tests;
 
 use std::io::{IsTerminal, stdout};
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -55,9 +54,10 @@ pub(super) struct Arguments {
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "2",
+        value_parser = clap::value_parser!(u32).range(1..=86_400),
         conflicts_with = "json"
     )]
-    watch: Option<NonZeroU32>,
+    watch: Option<u32>,
     #[command(flatten)]
     reading: Reading,
 }
@@ -71,7 +71,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<()> {
         }
         return Ok(());
     };
-    let mut period = tokio::time::interval(Duration::from_secs(seconds.get().into()));
+    let mut period = tokio::time::interval(Duration::from_secs(seconds.into()));
     loop {
         period.tick().await;
         let (head, room) = if stdout().is_terminal() {

@@ -52,11 +52,6 @@ impl Reader {
         let request = format!("/v1/clients?limit={CLIENTS}");
         let (clients, _) = client::get::<Clients>(&self.socket, &request).await?;
         let mut live = BTreeMap::new();
-        // All flows are those of the only listener.
-        if let [listener] = &status.listeners[..] {
-            live.insert(listener.name.clone(), status.flows);
-            return Ok(Counted { clients, live });
-        }
         for listener in &status.listeners {
             let request = format!("/v1/clients?limit=1&listener={}", escaped(&listener.name));
             let (of_listener, _) = client::get::<Clients>(&self.socket, &request).await?;
