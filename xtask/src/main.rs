@@ -13,6 +13,7 @@ mod linker;
 mod lint;
 mod packages;
 mod program;
+mod rooms;
 mod steps;
 mod test;
 mod toolchain;
@@ -46,6 +47,8 @@ enum Verb {
     Fuzz(fuzz::Options),
     /// Check formatting, lints, dependencies and spelling
     Lint,
+    /// Print the rooms of each crate and check that imports between them are those of rooms.toml
+    Rooms,
     /// Show proxyip at work between real servers and load balancers (root only)
     Demo,
     /// Measure proxyip beside others, interleaved in one run (root only)
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Verb::Test { filter } => test::run(&filter),
         Verb::Fuzz(options) => fuzz::run(&options),
         Verb::Lint => lint::run(),
+        Verb::Rooms => rooms::run(),
         Verb::Demo => demo::run(),
         Verb::Bench { measure } => program::bench(measure),
         Verb::Screenshots => program::screenshots(),
