@@ -3,6 +3,8 @@
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
 /// The third word of an IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2).
 const V4_MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
 
@@ -11,7 +13,7 @@ const V4_MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
 /// IPv4 addresses are held IPv4-mapped, so one flow has one key whatever the family of the socket. The fields
 /// are words, not bytes, because the kernel programs move them as such.
 #[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable)]
 pub struct Endpoint {
     address: [u32; 4],
     port: u16,
@@ -130,7 +132,7 @@ macro_rules! ends {
     ($($(#[$doc:meta])* $name:ident)*) => {$(
         $(#[$doc])*
         #[repr(transparent)]
-        #[derive(Clone, Copy, PartialEq, Eq, Hash)]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable)]
         pub struct $name(pub Endpoint);
 
         impl From<SocketAddr> for $name {

@@ -1,5 +1,7 @@
 //! What the kernel programs tell the agent, over one ring buffer.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
 use crate::flow::{FlowKey, FlowRecord};
 
 /// What an [`Event`] is about.
@@ -36,7 +38,7 @@ impl EventKind {
 
 /// One event: fixed part. For [`EventKind::Header`], `header_length` raw header bytes follow it.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable)]
 pub struct Event {
     /// Nanoseconds of `CLOCK_MONOTONIC`.
     pub time_ns: u64,

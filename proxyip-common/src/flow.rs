@@ -1,10 +1,12 @@
 //! The flow table: one entry for each connection whose PROXY header was consumed.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
 use crate::address::{Client, Destination, Endpoint, Local, Peer};
 
 /// The key of a flow: its 4-tuple, within one network namespace.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable)]
 pub struct FlowKey {
     /// The namespace's cookie (`SO_NETNS_COOKIE`), host order.
     pub namespace: u64,
@@ -73,7 +75,7 @@ kinds! {
 
 /// What is known of a flow. Times are nanoseconds of `CLOCK_MONOTONIC`; 0 means *not yet*.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 pub struct FlowRecord {
     /// When the first segment with payload was handed to the kernel.
     pub handed_over_ns: u64,
@@ -130,7 +132,7 @@ impl FlowRecord {
 
 /// A handshake that the kernel does itself, until its header comes.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 pub struct Handshake {
     /// When its SYN came, in nanoseconds of `CLOCK_MONOTONIC`.
     pub since_ns: u64,
@@ -148,7 +150,7 @@ pub struct Handshake {
 
 /// A connection whose sequence numbers are translated. Times are nanoseconds of `CLOCK_MONOTONIC`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 pub struct Translation {
     /// When the last segment came before the socket was established or after it was closed, or the last RST; else
     /// when the socket was established.

@@ -8,7 +8,8 @@
 //! - [`event`] and [`settings`]: what the kernel tells the agent and what the agent tells the kernel.
 //! - [`socket_option`]: what applications are told of a connection.
 //!
-//! Nothing here allocates, does I/O or contains `unsafe`; everything is a pure function or a plain type.
+//! Nothing here allocates, does I/O or contains `unsafe`; everything is a pure function or a plain type. Types that
+//! cross the kernel border derive zerocopy's traits: one with padding does not compile.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 #![allow(

@@ -3,6 +3,8 @@
 //! Behind room for an Ethernet header there are slots of the size of a [`FlowKey`](crate::flow::FlowKey): keys on the way
 //! in, [`Answer`]s in their places on the way out.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
 use crate::address::{Client, Endpoint};
 
 /// Slots at most: together they fit into the page that the kernel has for a test run's packet.
@@ -12,7 +14,7 @@ pub const OFFSET: usize = 14;
 
 /// The answer to a key.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 pub struct Answer {
     /// 1 if the flow is established, else 0; host order.
     pub found: u64,

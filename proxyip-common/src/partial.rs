@@ -1,11 +1,13 @@
 //! Headers of which only a part has come.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
 use crate::flow::FlowKey;
 use crate::header::MAX_LENGTH;
 
 /// A header that has begun in one segment and goes on in another.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 pub struct PartialHeader {
     /// When its first bytes came, in nanoseconds of `CLOCK_MONOTONIC`.
     pub since_ns: u64,
@@ -36,7 +38,7 @@ impl PartialHeader {
 
 /// The bytes of a header that have come.
 #[repr(C, align(8))]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable)]
 pub struct HeaderBytes {
     /// The flow they belong to. Before the bytes, as an element that is used anew is written from its start: who finds
     /// this unchanged behind the bytes may take them for this flow's.

@@ -1,10 +1,12 @@
 //! What the agent tells the kernel programs: settings of a namespace, of a listener, trusted sources.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
 use crate::address::Endpoint;
 
 /// `/proc/sys/net` of one namespace, as far as a SYN-ACK depends on it.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 pub struct NamespaceSettings {
     /// The namespace's cookie (`SO_NETNS_COOKIE`), host order.
     pub cookie: u64,
@@ -84,7 +86,7 @@ pub enum HandOffChoice {
 
 /// The kernel's view of a `[[listener]]`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 pub struct ListenerSettings {
     /// [`ListenerSettings::V1`] and its siblings.
     pub flags: u8,
@@ -121,7 +123,7 @@ impl ListenerSettings {
 /// A hash map holds it, so that the kernel programs see a new one whole or not at all. Each new version of a
 /// listener's lists has a scope of its own, and is complete before the policy names it.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 pub struct Policy {
     /// The scope of the lists in `TRUSTED` and `CLIENTS`, host order.
     pub scope: u32,
@@ -153,7 +155,7 @@ pub mod verdict {
 
 /// The name of a listener or set, padded with zeros; in the agent's maps, so that an entry keeps its place.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 pub struct Name(pub [u8; Name::MAX]);
 
 impl Name {
@@ -165,7 +167,7 @@ impl Name {
 ///
 /// The prefix length counts the 32 bits of the scope too: a /24 of IPv4 is `32 + 96 + 24`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable)]
 pub struct ScopedAddress {
     /// Index of the namespace, or scope of the list, network byte order.
     pub scope: [u8; 4],

@@ -1,5 +1,7 @@
 //! The answer to `getsockopt(fd, 0x5050, 1, …)`; `include/proxyip.h` has the same for C.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
 use crate::address::Endpoint;
 use crate::flow::{FlowRecord, HandOff, Origin};
 
@@ -10,7 +12,7 @@ pub const INFO: i32 = 1;
 
 /// What the option's value holds. Later versions append to it and raise [`SocketInfo::abi`].
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 pub struct SocketInfo {
     /// [`SocketInfo::ABI`], host order.
     pub abi: u16,
@@ -63,7 +65,7 @@ const _: () = assert!(HandOff::Translate as u8 == 2 && HandOff::Observe as u8 ==
 
 /// A `sockaddr_in6`, or a `sockaddr_in` with zeros behind it.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 pub struct SocketAddress {
     /// [`SocketAddress::INET`] or [`SocketAddress::INET6`], host order.
     pub family: u16,

@@ -4,10 +4,10 @@ use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
-use aya::Pod;
 use aya::maps::{Array, HashMap, Map, MapData};
 use proxyip_common::cookie::{SECRETS, Secret};
 use proxyip_common::flow::{FlowKey, FlowRecord};
+use zerocopy::transmute;
 
 use crate::site::Site;
 
@@ -41,19 +41,9 @@ pub(crate) fn secrets(site: &Site) -> Vec<Secret> {
     (0..SECRETS).map(|slot| map.get(&slot, 0).expect("a secret")).collect()
 }
 
-/// Keys and records as the kernel has them.
-#[repr(transparent)]
-#[derive(Clone, Copy, Debug)]
-struct Raw<T>(T);
-
-// SAFETY: `repr(C)`, made of integers only, and without padding, as its layout test shows.
-unsafe impl Pod for Raw<FlowKey> {}
-// SAFETY: likewise.
-unsafe impl Pod for Raw<FlowRecord> {}
-
 /// The agent's flow table, through its pin.
 #[derive(Debug)]
-pub struct FlowTable(HashMap<MapData, Raw<FlowKey>, Raw<FlowRecord>>);
+pub struct FlowTable(HashMap<MapData, [u8; size_of::<FlowKey>()], [u8; size_of::<FlowRecord>()]>);
 
 impl FlowTable {
     /// That of this site's agent.
@@ -73,7 +63,7 @@ impl FlowTable {
     #[must_use]
     pub fn entries(&self) -> Vec<(FlowKey, FlowRecord)> {
         let entries = self.0.iter().map(|entry| entry.expect("a flow that stays"));
-        entries.map(|(Raw(key), Raw(record))| (key, record)).collect()
+        entries.map(|(key, record)| (transmute!(key), transmute!(record))).collect()
     }
 
     /// Puts a flow into it.
@@ -81,7 +71,9 @@ impl FlowTable {
     /// # Panics
     /// When the kernel refuses.
     pub fn insert(&mut self, key: FlowKey, record: FlowRecord) {
-        self.0.insert(Raw(key), Raw(record), 0).expect("a place for a flow");
+        let key: [u8; size_of::<FlowKey>()] = transmute!(key);
+        let record: [u8; size_of::<FlowRecord>()] = transmute!(record);
+        self.0.insert(key, record, 0).expect("a place for a flow");
     }
 }
 

@@ -1,7 +1,6 @@
 //! The ring buffer of events.
 
 use std::convert::Infallible;
-use std::mem::size_of;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -11,6 +10,7 @@ use proxyip_common::event::Event;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{MissedTickBehavior, interval};
+use zerocopy::FromBytes as _;
 
 use super::maps::take;
 
@@ -61,9 +61,27 @@ impl Events {
 
 /// The event and the header bytes behind it; `None` for an item of another size.
 fn decode(item: &[u8]) -> Option<(Event, &[u8])> {
-    let (fixed, rest) = item.split_at_checked(size_of::<Event>())?;
-    // SAFETY: the bytes are as many as the type has, which is `repr(C)` and made of integers only.
-    let event = unsafe { fixed.as_ptr().cast::<Event>().read_unaligned() };
+    let (event, rest) = Event::read_from_prefix(item).ok()?;
     let header = rest.get(..usize::from(event.header_length))?;
     Some((event, header))
+}
+
+#[cfg(test)]
+mod tests {
+    use zerocopy::{FromZeros as _, IntoBytes as _};
+
+    use super::*;
+
+    #[test]
+    fn an_item_has_an_event_and_as_many_header_bytes_as_the_event_says() {
+        let mut sent = Event::new_zeroed();
+        (sent.time_ns, sent.kind, sent.header_length) = (7, 1, 3);
+        let item = [sent.as_bytes(), b"abc and what the ring has behind it"].concat();
+
+        let (event, header) = decode(&item).expect("an event");
+        assert_eq!((event.time_ns, event.kind, header), (7, 1, b"abc".as_slice()));
+        let length = size_of::<Event>();
+        assert!(decode(&item[..length + 2]).is_none(), "two of three header bytes");
+        assert!(decode(&item[..length - 1]).is_none(), "no whole event");
+    }
 }

@@ -9,9 +9,9 @@ use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use proxyip_common::address::{Local, Peer};
 use proxyip_common::flow::FlowKey;
 use proxyip_common::lookup::{Answer, OFFSET, SLOTS};
+use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use super::LOOKUP;
-use super::pod::{Raw, bytes_of, value_of};
 
 /// Fewer than these are faster one by one.
 pub(super) const WORTH: usize = 4;
@@ -38,7 +38,7 @@ impl Lookups {
         let slots = packet[OFFSET..].chunks_exact_mut(SLOT);
         for (slot, (peer, local)) in slots.zip(ends) {
             let key = FlowKey::new(namespace, Peer::from(*peer), Local::from(*local));
-            slot.copy_from_slice(bytes_of(&Raw(key)));
+            slot.copy_from_slice(key.as_bytes());
         }
         let mut answers = [0; OFFSET + SLOTS * SLOT];
         let program: &SchedClassifier =
@@ -52,7 +52,8 @@ impl Lookups {
         let count = ends.len();
         Ok((0..count).map(move |slot| {
             let start = OFFSET + slot * SLOT;
-            let Raw(answer) = value_of::<Raw<Answer>>(&answers[start..start + SLOT]);
+            let answer = &answers[start..start + SLOT];
+            let answer = Answer::read_from_bytes(answer).expect("a slot has room for an answer");
             (answer.found != 0).then(|| answer.client.0.to_socket_addr())
         }))
     }

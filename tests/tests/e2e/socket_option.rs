@@ -14,6 +14,7 @@ use proxyip_common::socket_option::{INFO, LEVEL, SocketAddress, SocketInfo};
 use proxyip_tests::header::{aws_health_check, v1};
 use proxyip_tests::{Agent, Dial, Guard, HandOff, Site, address, eventually};
 use socket2::{Domain, Protocol, Socket, Type};
+use zerocopy::FromBytes as _;
 
 use crate::common::{
     CLIENT, CLIENT6, DESTINATION, DESTINATION6, auto_and_translate, header_of_client,
@@ -63,9 +64,7 @@ fn option_of(
 pub(crate) fn info_of(socket: &impl AsRawFd) -> io::Result<SocketInfo> {
     let (length, value) = option_of(socket, (LEVEL, INFO), BYTES);
     assert_eq!(length?, BYTES);
-    let value: [u8; BYTES] = value.try_into().expect("as many bytes");
-    // SAFETY: made of integers, for which every bit pattern is a value.
-    Ok(unsafe { std::mem::transmute::<[u8; BYTES], SocketInfo>(value) })
+    Ok(SocketInfo::read_from_bytes(&value).expect("as many bytes"))
 }
 
 fn address_of(text: &str) -> SocketAddress {
