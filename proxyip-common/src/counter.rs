@@ -1,5 +1,5 @@
 //! Every number that the kernel programs keep, each from one list: its index in the map, its label in
-//! metrics and logs, and the sentence an operator reads.
+//! metrics and logs, and the sentence an operator reads. A reason also has its advice: what the operator does next.
 
 #![allow(
     clippy::doc_markdown,
@@ -46,6 +46,26 @@ macro_rules! counters {
     };
 }
 
+macro_rules! reasons {
+    (
+        $(#[$doc:meta])*
+        $list:ident: $($name:ident $label:literal $sentence:literal $advice:literal)*
+    ) => {
+        counters! {
+            $(#[$doc])*
+            $list: $($name $label $sentence)*
+        }
+
+        impl $list {
+            /// What the operator does next.
+            #[must_use]
+            pub const fn advice(self) -> &'static str {
+                match self { $(Self::$name => $advice,)* }
+            }
+        }
+    };
+}
+
 counters! {
     /// What happened, other than drops.
     Counter:
@@ -72,64 +92,113 @@ counters! {
     EventLost "event_lost" "event lost because the agent did not keep up or was not running"
 }
 
-counters! {
+reasons! {
     /// Why a connection or segment was refused.
     DropReason:
     HeaderMissing "header_missing" "the first bytes are no PROXY header"
+        "Switch the PROXY protocol on at the load balancer, or remove the source from `trusted`. HAProxy: a health check with `port` or `addr` needs `check-send-proxy`."
     HeaderIncomplete "header_incomplete" "the peer closed before its header was complete"
+        "Look in the logs of the load balancer for the reason why it closed."
     HeaderTimeout "header_timeout" "the header was begun and not completed within header_timeout"
+        "Look for packet loss between the load balancer and this host. If the path is slow, raise `header_timeout`. The agent looks once a second."
     HeaderForgotten "header_forgotten" "the header was begun and then made room for others that were begun"
+        "Find out which source begins hundreds of headers and does not complete them: the flow log names the peers. Remove it from `trusted` if it is no load balancer."
     HeaderTooLong "header_too_long" "the header is longer than 4096 bytes"
+        "Configure the load balancer to send fewer or shorter TLVs."
     VersionRefused "version_refused" "the listener does not allow this PROXY protocol version"
+        "Add the version to `versions` of the listener, or configure the load balancer to send the other one."
     UnknownRefused "unknown_refused" "the header names no client and the listener refuses such"
+        "If these connections are meant, write `unknown = \"accept\"` for the listener. If not, find out why the load balancer names no client."
     V1TooLong "v1_too_long" "version 1: no CRLF within 107 bytes"
+        "Check what sends from this source: the text header is malformed or forged."
     V1Family "v1_family" "version 1: the protocol is not TCP4, TCP6 or UNKNOWN"
+        "Check what sends from this source: the text header is malformed or forged."
     V1Address "v1_address" "version 1: not an address of the announced family"
+        "Check what sends from this source: the text header is malformed or forged."
     V1Port "v1_port" "version 1: not a canonical port number"
+        "Check what sends from this source: the text header is malformed or forged."
     V1LineEnd "v1_line_end" "version 1: the line does not end in CRLF where it must"
+        "Check what sends from this source: the text header is malformed or forged."
     V2Version "v2_version" "version 2: the version field is not 2"
+        "Check what sends from this source: the binary header is malformed or forged."
     V2Command "v2_command" "version 2: the command is neither LOCAL nor PROXY"
+        "Check what sends from this source: the binary header is malformed or forged."
     V2Family "v2_family" "version 2: the address family or transport is not allowed on TCP"
+        "Check what sends from this source: the binary header is malformed or forged."
     V2Length "v2_length" "version 2: the length is shorter than the family's addresses"
+        "Check what sends from this source: the binary header is malformed or forged."
     V2Tlv "v2_tlv" "version 2: a TLV is longer than the header"
+        "Check what sends from this source: the binary header is malformed or forged."
     V2Checksum "v2_checksum" "version 2: the CRC32C does not match"
+        "Check what sends from this source: the binary header is malformed, forged or damaged on its way."
     UntrustedReset "untrusted_reset" "source that is not trusted, reset as configured"
+        "Nothing: `untrusted = \"reset\"` asks for it. If the source is a load balancer, add it to `trusted`."
     UntrustedDropped "untrusted_dropped" "source that is not trusted, dropped as configured"
+        "Nothing: `untrusted = \"drop\"` asks for it. If the source is a load balancer, add it to `trusted`."
     DeniedReset "denied_reset" "the listener denies the client, reset as configured"
+        "Nothing: the lists of the listener ask for it. `proxyip acl test LISTENER CLIENT` names the rule."
     DeniedDropped "denied_dropped" "the listener denies the client, dropped as configured"
+        "Nothing: the lists of the listener ask for it. `proxyip acl test LISTENER CLIENT` names the rule."
     Unjudged "unjudged" "the listener judges clients, and its hand_off = \"accept\" cannot serve the connection"
+        "Write `hand_off = \"auto\"` for the listener: it translates the connections that `accept` cannot serve."
     TrustWithdrawn "trust_withdrawn" "the source was trusted when the handshake began, and is no longer"
+        "Nothing if you removed the source from `trusted`. If you did not, check `trusted` and `trusted_file`."
     Fragment "fragment" "IP fragment of a segment for a guarded port from a trusted source"
+        "Correct the MTU of the path between the load balancer and this host, so that nothing is fragmented."
     ExtensionHeader "extension_header" "IP options or IPv6 extension headers on a segment for a guarded port from a trusted source"
+        "Configure the source, or what is between it and this host, to send no IP options and no IPv6 extension headers."
     Hidden "hidden" "frame of which it cannot be told what the stack would find in it: two tags of VLAN 0, or too many IPv6 extension headers"
+        "Find out with `tcpdump -e` who sends frames with two tags of VLAN 0, or with more than 8 IPv6 extension headers."
     Signed "signed" "SYN with a TCP MD5 or TCP-AO signature for a connection that would be translated"
+        "Switch TCP MD5 and TCP-AO off at the load balancer: they are not supported. It reports a timeout, because it ignores the unsigned RST."
     SynAckFailed "syn_ack_failed" "the SYN-ACK could not be built; the peer sends its SYN again"
+        "Check that the host has free memory. If it has, report a fault."
     ReplyFailed "reply_failed" "the RST or ACK could not be built"
+        "Check that the host has free memory. If it has, report a fault."
     Checksum "checksum" "the TCP checksum of the first segment with payload is wrong; the peer sends it again"
+        "Nothing if it is rare: the peer sends the segment again. If it is frequent, look for a network card or cable that damages packets."
     FlowTable "flow_table" "the flow could not be recorded"
+        "Check that the host has free memory. If it has, report a fault."
     AssignRefused "assign_refused" "bpf_sk_assign_tcp_reqsk() refused the connection"
+        "Nothing if a sysctl changed a moment ago. If it goes on, report a fault."
     TrimFailed "trim_failed" "the first segment could not be cut down to a bare ACK"
+        "Check that the host has free memory. If it has, report a fault."
     PayloadWithoutSocket "payload_without_socket" "payload behind a header whose connection TCP did not establish; the peer sends it again"
+        "Check whether the accept queue of the application is full, and whether a firewall rule drops the connection. Under `translate`, also check whether headers come later than `net.ipv4.tcp_synack_retries` allows."
     TranslationTable "translation_table" "the table of translated connections is full"
+        "Raise `max_translated`, or find out why connections do not end."
     HandshakeUnknown "handshake_unknown" "the handshake began before proxyip did, or was forgotten in a flood of SYNs"
+        "Nothing after a start of proxyip: the load balancer tries again. If it goes on, look for a flood of SYNs."
     StackRefuses "stack_refuses" "the connection was begun before it was known that the stack refuses its like"
+        "Nothing: the next connection is translated."
     TranslateFailed "translate_failed" "the segment could not be rewritten; its sender sends it again"
+        "Check that the host has free memory. If it has, report a fault."
 }
 
-counters! {
+reasons! {
     /// Why a trusted source's connection does not get the accept hand-off, but is translated or left to the
     /// kernel.
     Reason:
     Configured "configured" "the listener's hand_off says so"
+        "Nothing: the configuration asks for it. `hand_off = \"auto\"` uses `accept` wherever it is possible."
     NoKfunc "no_kfunc" "the kernel has no bpf_sk_assign_tcp_reqsk() (Linux 6.9 with CONFIG_SYN_COOKIES has)"
+        "Use Linux 6.9 or later, built with CONFIG_SYN_COOKIES. Until then, `hand_off = \"auto\"` translates."
     LivingSocket "living_socket" "SYN for a connection that exists: the kernel challenges it"
+        "Nothing: the peer has lost a connection, and the kernel challenges it."
     TimeWait "time_wait" "the 4-tuple is still in TIME_WAIT"
+        "Nothing under `auto`. To avoid it, let the load balancer close connections first, or give it more source ports."
     Mptcp "mptcp" "the application listens with an MPTCP socket"
+        "Switch MPTCP off in the application if it does not need it. Go 1.24 and later: `GODEBUG=multipathtcp=0`, or `ListenConfig.SetMultipathTCP(false)`."
     SynCookiesOff "syncookies_off" "net.ipv4.tcp_syncookies is 0"
+        "Run `sysctl -w net.ipv4.tcp_syncookies=1` in the network namespace of the listener."
     ConntrackStrict "conntrack_strict" "net.netfilter.nf_conntrack_tcp_loose is 0"
+        "Run `sysctl -w net.netfilter.nf_conntrack_tcp_loose=1` in the network namespace of the listener."
     StackRefuses "stack_refuses" "connections that were handed over were not established: a firewall rule drops first ACKs"
+        "Let the firewall accept an ACK without a SYN for the guarded ports, then restart the agent: until then the listener translates."
     MssTooSmall "mss_too_small" "the peer's MSS is below the kernel's minimum for SYN cookies"
+        "Correct the MTU or the MSS clamping of the path: the load balancer offers an MSS below 536 (IPv4) or 1220 (IPv6)."
     Signed "signed" "the SYN carries a TCP MD5 or TCP-AO signature"
+        "Switch TCP MD5 and TCP-AO off at the load balancer: they are not supported."
 }
 
 /// Indexes of the counters that each listener has: those of listener *n* begin at `n * COUNT`.
@@ -206,6 +275,17 @@ mod tests {
         assert_eq!(indexes, expected);
         let undecided = per_listener::outcome(0, 0, Verdict::Reset);
         assert_eq!(per_listener::outcome(9, 9, Verdict::Reset), undecided);
+    }
+
+    #[test]
+    fn each_advice_is_whole_sentences() {
+        let refusals = DropReason::ALL.iter().map(|reason| (reason.label(), reason.advice()));
+        let obstacles = Reason::ALL.iter().map(|reason| (reason.label(), reason.advice()));
+        for (label, advice) in refusals.chain(obstacles) {
+            assert!(advice.starts_with(char::is_uppercase), "{label}: {advice}");
+            assert!(advice.ends_with('.'), "{label}: {advice}");
+            assert_eq!(advice.matches('`').count() % 2, 0, "{label}: {advice}");
+        }
     }
 
     #[test]

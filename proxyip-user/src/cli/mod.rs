@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod detach;
 mod duration;
+mod explain;
 mod flows;
 mod lookup;
 mod man;
@@ -46,6 +47,7 @@ enum Verb {
     Top(top::Arguments),
     Acl(acl::Arguments),
     Check(check::Arguments),
+    Explain(explain::Arguments),
     Detach(detach::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
@@ -73,6 +75,7 @@ pub fn main() -> ExitCode {
         Verb::Top(arguments) => finish(ask(top::run(&arguments)), 1),
         Verb::Acl(arguments) => acl::run(&arguments),
         Verb::Check(arguments) => check::run(&arguments),
+        Verb::Explain(arguments) => explain::run(&arguments),
         Verb::Detach(arguments) => finish(detach::run(&arguments), 1),
         Verb::Completions(arguments) => finish(completions::run(&arguments), 1),
         Verb::Man(arguments) => finish(man::run(&arguments), 1),

@@ -1,0 +1,128 @@
+//! `proxyip explain`
+
+use std::fmt;
+use std::process::ExitCode;
+
+use proxyip_common::counter::{Counter, DropReason, Reason};
+
+use super::{fail, finish, print};
+
+/// Say what a label of metrics, logs and answers means, and what to do about it.
+///
+/// Without a label it lists all. It asks no agent.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// A label such as `header_missing`.
+    #[arg(value_name = "LABEL")]
+    label: Option<String>,
+}
+
+/// What one list says of a label. Two lists may have the same label.
+#[derive(Debug)]
+struct Entry {
+    /// What a label of this list means.
+    kind: &'static str,
+    label: &'static str,
+    sentence: &'static str,
+    /// A counter that is no reason needs none.
+    advice: Option<&'static str>,
+}
+
+const REFUSED: &str = "Refused";
+const NOT_ACCEPT: &str = "Not served by the accept hand-off";
+const COUNTED: &str = "Counted";
+
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    let all = entries();
+    let Some(label) = &arguments.label else { return finish(print(list(&all)), 1) };
+    let found: Vec<_> = all.iter().filter(|entry| entry.label == label).collect();
+    if found.is_empty() {
+        return fail(format_args!("no label is {label:?}; `proxyip explain` lists all"), 1);
+    }
+    finish(print(explanation(&found)), 1)
+}
+
+fn entries() -> Vec<Entry> {
+    let refused = DropReason::ALL.iter().map(|reason| Entry {
+        kind: REFUSED,
+        label: reason.label(),
+        sentence: reason.sentence(),
+        advice: Some(reason.advice()),
+    });
+    let not_accept = Reason::ALL.iter().map(|reason| Entry {
+        kind: NOT_ACCEPT,
+        label: reason.label(),
+        sentence: reason.sentence(),
+        advice: Some(reason.advice()),
+    });
+    let counted = Counter::ALL.iter().map(|counter| Entry {
+        kind: COUNTED,
+        label: counter.label(),
+        sentence: counter.sentence(),
+        advice: None,
+    });
+    refused.chain(not_accept).chain(counted).collect()
+}
+
+/// A line for each label, below the title of its list.
+fn list(entries: &[Entry]) -> String {
+    let groups = entries.chunk_by(|one, other| one.kind == other.kind);
+    let group = |entries: &[Entry]| {
+        let lines = entries
+            .iter()
+            .map(|Entry { label, sentence, .. }| format!("  {label:<24} {sentence}\n"));
+        format!("{}\n{}", entries[0].kind, lines.collect::<String>())
+    };
+    groups.map(group).collect::<Vec<_>>().join("\n")
+}
+
+fn explanation(entries: &[&Entry]) -> String {
+    entries.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, label, sentence, advice } = self;
+        writeln!(f, "{label}: {sentence}")?;
+        writeln!(f, "  {kind}.")?;
+        if let Some(advice) = advice { writeln!(f, "  {advice}") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn explain(label: &str) -> String {
+        let all = entries();
+        explanation(&all.iter().filter(|entry| entry.label == label).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_label_has_its_sentence_and_advice() {
+        let text = explain("header_missing");
+        let sentence = "header_missing: the first bytes are no PROXY header\n  Refused.\n  Switch";
+        assert!(text.starts_with(sentence), "{text}");
+        assert_eq!(
+            explain("closed"),
+            "closed: established connection that has ended\n  Counted.\n"
+        );
+    }
+
+    #[test]
+    fn a_label_of_two_lists_has_both_meanings() {
+        let text = explain("signed");
+        assert_eq!(text.matches("signed: ").count(), 2, "{text}");
+        assert!(text.contains(REFUSED) && text.contains(NOT_ACCEPT), "{text}");
+    }
+
+    #[test]
+    fn the_list_has_each_label() {
+        let all = entries();
+        let text = list(&all);
+        assert_eq!(text.lines().filter(|line| line.starts_with("  ")).count(), all.len());
+        for title in [REFUSED, NOT_ACCEPT, COUNTED] {
+            assert_eq!(text.lines().filter(|line| *line == title).count(), 1, "{text}");
+        }
+    }
+}
