@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use crate::pcap::{CapturedSegment, segments};
+use crate::pcap::{CapturedSegment, Pcap};
 
 /// What one direction of a connection was acknowledged with. All numbers are relative to the sender's
 /// initial sequence number.
@@ -34,10 +34,11 @@ impl Acknowledgments {
     #[must_use]
     pub fn read(capture: &Path, sender: u16, receiver: u16) -> Self {
         let mut this = Self::default();
-        for segment in segments(capture) {
-            if (segment.from, segment.to) == (sender, receiver) {
+        for segment in Pcap::read(capture).segments() {
+            let ports = (segment.source.port(), segment.destination.port());
+            if ports == (sender, receiver) {
                 this.send(&segment);
-            } else if (segment.from, segment.to) == (receiver, sender) {
+            } else if ports == (receiver, sender) {
                 this.acknowledge(&segment);
             }
         }
@@ -45,25 +46,31 @@ impl Acknowledgments {
     }
 
     fn send(&mut self, segment: &CapturedSegment) {
-        if segment.syn {
+        if segment.syn() {
             self.initial = Some(segment.sequence);
         }
         let Some(initial) = self.initial else { return };
         let begin = segment.sequence.wrapping_sub(initial);
-        let end = begin.wrapping_add(segment.length);
+        let end = begin.wrapping_add(segment.numbers());
         self.edges.extend([begin, end]);
         self.sent = self.sent.max(end);
     }
 
     fn acknowledge(&mut self, segment: &CapturedSegment) {
-        let (Some(initial), Some(number)) = (self.initial, segment.acknowledgment) else { return };
+        let Some(initial) = self.initial else { return };
+        if !segment.ack() {
+            return;
+        }
         let relative = |number: u32| number.wrapping_sub(initial);
-        let number = relative(number);
+        let number = relative(segment.acknowledgment);
         self.segments += 1;
         self.acknowledged = self.acknowledged.max(number);
         self.expect_sent("acknowledgment", number);
-        let blocks: Vec<_> =
-            segment.blocks.iter().map(|(begin, end)| (relative(*begin), relative(*end))).collect();
+        let blocks: Vec<_> = segment
+            .blocks()
+            .into_iter()
+            .map(|(begin, end)| (relative(begin), relative(end)))
+            .collect();
         for (index, (begin, end)) in blocks.iter().copied().enumerate() {
             self.blocks += 1;
             self.expect_sent("first number of a SACK block", begin);
@@ -98,24 +105,51 @@ impl Acknowledgments {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
-    fn segment(sequence: u32, length: u32) -> CapturedSegment {
-        let (from, to, acknowledgment, blocks) = (1, 2, None, Vec::new());
-        CapturedSegment { from, to, sequence, length, acknowledgment, blocks, syn: length == 1 }
+    const SYN: u8 = 0x02;
+    const ACK: u8 = 0x10;
+
+    fn segment(sequence: u32, flags: u8, length: u32) -> CapturedSegment {
+        CapturedSegment {
+            source: ([10, 0, 0, 1], 1).into(),
+            destination: ([10, 0, 0, 2], 2).into(),
+            sequence,
+            acknowledgment: 0,
+            flags,
+            window: 0,
+            checksum: 0,
+            options: Vec::new(),
+            length,
+            payload: Vec::new(),
+            time: Duration::ZERO,
+        }
+    }
+
+    /// RFC 2018 §3.
+    fn sack_option(blocks: &[(u32, u32)]) -> Vec<u8> {
+        let length = u8::try_from(2 + 8 * blocks.len()).expect("at most four blocks");
+        let numbers = blocks.iter().flat_map(|(begin, end)| [begin, end]);
+        let numbers = numbers.flat_map(|number| number.to_be_bytes());
+        [1, 1, 5, length].into_iter().chain(numbers).collect()
     }
 
     /// A peer that has sent a SYN and three segments of 100 bytes, and is answered like this.
     fn answered(number: u32, blocks: &[(u32, u32)]) -> Acknowledgments {
         let initial = u32::MAX - 100;
         let mut seen = Acknowledgments::default();
-        seen.send(&segment(initial, 1));
+        seen.send(&segment(initial, SYN, 0));
         for begin in [1, 101, 201] {
-            seen.send(&segment(initial.wrapping_add(begin), 100));
+            seen.send(&segment(initial.wrapping_add(begin), ACK, 100));
         }
         let absolute = |number: u32| number.wrapping_add(initial);
-        let blocks = blocks.iter().map(|(begin, end)| (absolute(*begin), absolute(*end))).collect();
-        let acknowledgment = Some(absolute(number));
-        seen.acknowledge(&CapturedSegment { acknowledgment, blocks, ..segment(0, 0) });
+        let blocks = blocks.iter().map(|(begin, end)| (absolute(*begin), absolute(*end)));
+        let options = match blocks.collect::<Vec<_>>().as_slice() {
+            [] => Vec::new(),
+            blocks => sack_option(blocks),
+        };
+        let acknowledgment = absolute(number);
+        seen.acknowledge(&CapturedSegment { acknowledgment, options, ..segment(0, ACK, 0) });
         seen
     }
 

@@ -1,17 +1,16 @@
 //! Packet captures, and the check that no packet in them has a wrong checksum.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use nix::sys::signal::Signal;
 
-use crate::command::attempt;
+use crate::checksums::Checksums;
 use crate::namespace::Namespace;
+use crate::pcap::{CapturedSegment, Pcap};
 use crate::process::Process;
 use crate::scratch::Scratch;
-use crate::wait::eventually;
 
 /// Which packets of an interface are captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,24 +92,10 @@ impl Capture {
         assert!(report.contains("\n0 packets dropped by kernel"), "tcpdump: {report}");
     }
 
-    /// Fields of the packets that match a display filter, one row for each packet. The capture may
-    /// still run; what has just happened may then be missing.
-    ///
-    /// # Panics
-    /// When tshark fails.
+    /// The TCP segments so far. The capture may still run; what has just happened may then be missing.
     #[must_use]
-    pub fn fields(&self, filter: &str, fields: &[&str]) -> Vec<Vec<String>> {
-        let file = self.file.display().to_string();
-        let check = ["-o", "tcp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE"];
-        let mut arguments = vec!["-n", "-r", &file, "-Y", filter, "-T", "fields"];
-        arguments.extend(check);
-        arguments.extend(fields.iter().flat_map(|field| ["-e", field]));
-        // The end of a running capture may be half a packet: tshark fails then, for a moment.
-        let text = eventually("tshark reads a capture", || {
-            let output = attempt(Command::new("tshark").args(&arguments));
-            output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
-        });
-        text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect()
+    pub fn segments(&self) -> Vec<CapturedSegment> {
+        Pcap::read(&self.file).segments().collect()
     }
 
     /// The file; whole when the capture has been stopped.
@@ -119,36 +104,32 @@ impl Capture {
         &self.file
     }
 
-    /// How many packets match a display filter.
+    /// How many TCP segments are like this.
     #[must_use]
-    pub fn count(&self, filter: &str) -> usize {
-        self.fields(filter, &["frame.number"]).len()
+    pub fn count(&self, is_counted: impl Fn(&CapturedSegment) -> bool) -> usize {
+        Pcap::read(&self.file).segments().filter(is_counted).count()
     }
 
-    /// Frames with a wrong IP or TCP checksum, and how many TCP packets the capture has in all.
+    /// Numbers of the frames with a wrong IP or TCP checksum, and how many TCP packets the capture has in all.
     ///
     /// # Panics
-    /// When tshark did not check a packet.
+    /// When a packet is not all there.
     #[must_use]
     pub fn bad_checksums(&self) -> (Vec<String>, usize) {
-        const GOOD: &str = "1";
-        let fields = ["frame.number", "ip.checksum.status", "tcp.checksum.status"];
-        let fields = [fields.as_slice(), &["tcp.checksum", "tcp.checksum_calculated"]].concat();
-        // ICMP errors quote the beginning of a segment, whose checksum cannot be checked.
-        let rows = self.fields("tcp and not icmp and not icmpv6", &fields);
-        let mut bad = Vec::new();
-        for row in &rows {
-            let [frame, ip, tcp, sum, calculated] = row.as_slice() else { panic!("row {row:?}") };
-            assert!(!calculated.is_empty(), "frame {frame}: TCP checksum unchecked ({tcp})");
-            // Linux sends 0xffff where the sum is 0: the same number in one's complement, and right,
-            // but tshark objects. <https://elixir.bootlin.com/linux/v6.18/A/ident/CSUM_MANGLED_0>
-            let zero = sum == "0xffff" && calculated == "0x0000";
-            // IPv6 has no header checksum.
-            if !(tcp == GOOD || zero) || !(ip == GOOD || ip.is_empty()) {
-                bad.push(frame.clone());
+        let pcap = Pcap::read(&self.file);
+        let (mut bad, mut packets) = (Vec::new(), 0);
+        for (number, frame) in (1..).zip(pcap.frames()) {
+            match Checksums::of(frame.bytes) {
+                Checksums::NotTcp => continue,
+                Checksums::Unknown => {
+                    panic!("{}: frame {number} is not whole", self.file.display())
+                }
+                Checksums::Right => {}
+                Checksums::Wrong => bad.push(u32::to_string(&number)),
             }
+            packets += 1;
         }
-        (bad, rows.len())
+        (bad, packets)
     }
 
     /// Asserts that the capture has packets and that all checksums are right.

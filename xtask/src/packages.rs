@@ -30,7 +30,7 @@ const FUZZING: [(&str, &str); 1] = [
 
 /// What the tests and the demo start.
 #[rustfmt::skip]
-const TESTS: [(&str, &str); 20] = [
+const TESTS: [(&str, &str); 19] = [
     ("nginx",               "server, and load balancer that sends PROXY v1"),
     ("libnginx-mod-stream", "nginx as a TCP load balancer"),
     ("haproxy",             "load balancer that sends PROXY v1 and v2 with TLVs"),
@@ -49,7 +49,6 @@ const TESTS: [(&str, &str); 20] = [
     ("nftables",            "rules with marks"),
     ("conntrack",           "what NAT remembers of a connection"),
     ("tcpdump",             "captures of what is on the wire"),
-    ("tshark",              "reading captures"),
     ("bpftool",             "what is attached and pinned"),
 ];
 

@@ -5,7 +5,9 @@ use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use proxyip_tests::servers::EchoServer;
-use proxyip_tests::{Agent, Guard, HandOff, Site, address, is_reset, read_rest, reset};
+use proxyip_tests::{
+    Agent, CapturedSegment, Guard, HandOff, Site, address, is_reset, read_rest, reset,
+};
 use socket2::SockRef;
 
 use crate::common::{
@@ -42,7 +44,7 @@ fn header_payload_and_fin_in_one_segment(hand_off: HandOff) {
     assert_eq!(agent.wait_event("close", &peer)["bytes_received"], 10);
 
     site.stop_captures();
-    let with_fin = site.balancer_capture().count("tcp.len == 38 && tcp.flags.fin == 1");
+    let with_fin = site.balancer_capture().count(|sent| sent.length == 38 && sent.fin());
     assert_eq!(with_fin, 1, "one segment of 28 + 10 bytes with FIN");
     site.finish(&mut agent, &[]);
 }
@@ -62,8 +64,9 @@ fn header_and_fin_in_one_segment(hand_off: HandOff) {
         assert_eq!(agent.wait_event("close", &peer)["bytes_received"], 0);
     }
     site.stop_captures();
-    let with_fin =
-        site.balancer_capture().count("tcp.dstport == 80 && tcp.len > 0 && tcp.flags.fin == 1");
+    let is_counted =
+        |sent: &CapturedSegment| sent.destination.port() == 80 && sent.length > 0 && sent.fin();
+    let with_fin = site.balancer_capture().count(is_counted);
     assert_eq!(with_fin, 2, "segments with header and FIN");
     site.finish(&mut agent, &[]);
 }
@@ -94,7 +97,8 @@ fn reset_before_the_header_leaves_nothing(hand_off: HandOff) {
     stream.write_all(&header_of_client()).expect("cannot send");
     assert_both(ask_names(&stream), socket_address(CLIENT));
     site.stop_captures();
-    assert_eq!(site.server_capture().count("tcp.dstport == 80 && tcp.flags.reset == 1"), 2);
+    let resets = site.server_capture().count(|sent| sent.destination.port() == 80 && sent.rst());
+    assert_eq!(resets, 2);
     site.finish(&mut agent, &[]);
 }
 

@@ -1,6 +1,8 @@
 //! Checksums and segmentation left to the device, and not: a header and payload of any size arrive
 //! whole either way.
 
+use std::collections::HashMap;
+
 use proxyip_tests::servers::EchoServer;
 use proxyip_tests::{
     Agent, Batches, Capture, Dial, Directions, Guard, HandOff, Offloads, Plan, Site,
@@ -25,7 +27,7 @@ const QUESTION: &[u8] = b"who am I?\n";
 /// Payload of one `send()`.
 const LARGE: usize = 60_000;
 /// What Linux sends of it in the first segment: up to half of the window that the SYN-ACK offers.
-const FIRST_SEGMENT: usize = 30_000;
+const FIRST_SEGMENT: u32 = 30_000;
 
 fn no_offloads(hand_off: HandOff) {
     all_shapes(hand_off, Offloads::NONE);
@@ -95,8 +97,14 @@ fn all_shapes(hand_off: HandOff, offloads: Offloads) {
     }
 
     whole.stop();
-    let lengths = whole.fields("tcp.dstport == 80 && tcp.seq == 1 && tcp.len > 0", &["tcp.len"]);
-    let longest = lengths.iter().map(|row| row[0].parse::<usize>().expect("a length")).max();
+    let segments = whole.segments();
+    let to_server = || segments.iter().filter(|segment| segment.destination.port() == 80);
+    let starts: HashMap<_, _> = to_server()
+        .filter(|segment| segment.syn())
+        .map(|syn| (syn.source, syn.sequence.wrapping_add(1)))
+        .collect();
+    let first = to_server().filter(|segment| starts[&segment.source] == segment.sequence);
+    let longest = first.map(|segment| segment.length).max();
     eprintln!("{offloads:?}: longest first segment {longest:?}");
     if offloads.segmentation {
         assert!(longest >= Some(FIRST_SEGMENT), "the first segment had at most {longest:?} bytes");

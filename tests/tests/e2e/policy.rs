@@ -152,8 +152,9 @@ fn a_dropped_connection_hangs_and_is_told_of_once(hand_off: HandOff) {
     assert_eq!(agent.flow_log().len(), 2, "{:?}", agent.flow_log());
     site.stop_captures();
     let capture = site.server_capture();
-    assert_eq!(capture.count("tcp.srcport == 80 && (tcp.flags.reset == 1 || tcp.len > 0)"), 0);
-    let sent = capture.count("tcp.dstport == 80 && tcp.len > 0");
+    let answers = capture.count(|sent| sent.source.port() == 80 && (sent.rst() || sent.length > 0));
+    assert_eq!(answers, 0);
+    let sent = capture.count(|sent| sent.destination.port() == 80 && sent.length > 0);
     assert_eq!(usize::try_from(agent.counter("denied_again")), Ok(sent - 2));
     site.finish(&mut agent, &[("denied_dropped", 2)]);
 }

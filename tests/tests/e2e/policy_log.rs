@@ -5,7 +5,9 @@ use std::time::SystemTime;
 
 use proxyip_tests::header::{v1, v2};
 use proxyip_tests::servers::{AcceptQueue, EchoServer};
-use proxyip_tests::{Agent, HandOff, Site, address, eventually, is_reset, read_line, reset};
+use proxyip_tests::{
+    Agent, CapturedSegment, HandOff, Site, address, eventually, is_reset, read_line, reset,
+};
 
 use crate::common::{
     CLIENT, CLIENT6, DESTINATION, assert_echoed, auto_translate_and_observe, header_of_client,
@@ -153,9 +155,12 @@ fn records_of_refused_and_of_closed_connections(hand_off: HandOff) {
         assert!(times.is_sorted(), "{times:?}");
     }
     site.stop_captures();
-    for (record, direction) in [(received, "tcp.dstport == 80"), (sent, "tcp.srcport == 80")] {
+    let from_client = |segment: &CapturedSegment| segment.destination.port() == 80;
+    let from_server = |segment: &CapturedSegment| segment.source.port() == 80;
+    let captured =
+        [site.server_capture().count(from_client), site.server_capture().count(from_server)];
+    for (record, captured) in [received, sent].into_iter().zip(captured) {
         // The handshake is not counted, and the refused connection is another.
-        let captured = site.server_capture().count(direction);
         assert!((LENGTH / 1460..=captured).contains(&record.packets), "{}", record.packets);
     }
     site.finish(&mut agent, &[("denied_reset", 1)]);

@@ -178,7 +178,8 @@ fn a_header_with_60_kilobytes_in_one_packet(hand_off: HandOff) {
     assert!(received.starts_with(answer.as_bytes()));
     assert_same(&received[answer.len()..], &payload);
     capture.stop();
-    let first = capture.count(&format!("tcp.dstport == 80 && tcp.len == {}", bytes.len()));
+    let whole = u32::try_from(bytes.len()).expect("a packet");
+    let first = capture.count(|sent| sent.destination.port() == 80 && sent.length == whole);
     assert!(first >= 1, "the packet crossed the link in one piece");
     site.finish(&mut agent, &[]);
 }
@@ -198,7 +199,7 @@ fn a_syn_flood_leaves_no_trace() {
         // would come after one second.
         std::thread::sleep(Duration::from_millis(2500));
         site.stop_captures();
-        let answers = site.server_capture().count("tcp.flags.syn == 1 && tcp.flags.ack == 1");
+        let answers = site.server_capture().count(|sent| sent.syn() && sent.ack());
         assert_eq!(answers, usize::from(SYNS));
     });
 }

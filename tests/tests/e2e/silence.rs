@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use proxyip_tests::servers::EchoServer;
-use proxyip_tests::{Agent, Guard, HandOff, Site};
+use proxyip_tests::{Agent, Guard, HandOff, RawPeer, Site};
 
 use crate::common::{
     CLIENT, CLIENT6, ask_names, assert_both, header_of_client, header_of_client6, on_ipv6_socket,
@@ -47,14 +47,16 @@ fn silent_then_used(hand_off: HandOff, seconds: u32) {
     site.stop_captures();
     for stream in [&probed, &probed6] {
         let port = stream.local_addr().expect("a bound socket").port();
-        let sent = format!("tcp.srcport == {port} && tcp.analysis.keep_alive");
+        let segments = site.balancer_capture().segments();
+        let sent = segments.iter().filter(|segment| segment.source.port() == port);
+        let initial = sent.clone().find(|segment| segment.syn()).expect("a SYN").sequence;
+        // A probe repeats the last number that was sent: nothing comes after the SYN before the header.
+        let sent = sent.filter(|probe| !probe.syn() && probe.sequence == initial).count();
         // The answers: segments with the ACK flag and nothing else before the header came.
-        let answers = format!(
-            "tcp.dstport == {port} && tcp.flags == 0x10 && frame.time_relative < {}",
-            seconds - 1
-        );
-        let sent = site.balancer_capture().count(&sent);
-        let answers = site.balancer_capture().count(&answers);
+        let end = Duration::from_secs((seconds - 1).into());
+        let answers = segments.iter().filter(|segment| segment.destination.port() == port);
+        let answers =
+            answers.filter(|answer| answer.flags == RawPeer::ACK && answer.time < end).count();
         eprintln!("port {port}: {sent} probes, {answers} answers");
         let due = usize::try_from(seconds / 10 - 2).expect("a small number");
         assert!(sent >= due, "{sent} keep-alive probes");

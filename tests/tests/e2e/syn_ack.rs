@@ -1,9 +1,9 @@
 //! What the SYN-ACK offers: the same as this namespace's own TCP would.
 
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpStream};
 
 use proxyip_tests::servers::EchoServer;
-use proxyip_tests::{Agent, Dial, Guard, HandOff, Plan, Site, eventually};
+use proxyip_tests::{Agent, CapturedSegment, Dial, Guard, HandOff, Plan, Site, eventually};
 
 use crate::common::{
     CLIENT, ask_names, assert_echoed, auto_and_translate, header_of_client, open_and_send, pattern,
@@ -18,7 +18,7 @@ auto_and_translate!(
     a_change_of_the_servers_sysctls_is_followed
 );
 
-/// The TCP options of one SYN-ACK, as tshark reads them.
+/// The TCP options of one SYN-ACK.
 #[derive(Debug)]
 struct Offer {
     mss: u32,
@@ -43,23 +43,21 @@ fn unused_offer(site: &Site, dial: &Dial) -> Offer {
 /// What the SYN-ACK of this connection offered.
 fn offer_to(site: &Site, stream: &TcpStream) -> Offer {
     let port = stream.local_addr().expect("a bound socket").port();
-    let filter = format!("tcp.dstport == {port} && tcp.flags.syn == 1");
-    let fields = ["tcp.options.mss_val", "tcp.options.wscale.shift", "tcp.options.sack_perm"];
-    let fields = [fields.as_slice(), &["tcp.options.timestamp.tsval"]].concat();
-    let row = eventually("a SYN-ACK in the capture", || {
-        site.balancer_capture().fields(&filter, &fields).pop()
+    let is_offer = |segment: &CapturedSegment| segment.destination.port() == port && segment.syn();
+    let syn_ack = eventually("a SYN-ACK in the capture", || {
+        site.balancer_capture().segments().into_iter().rfind(is_offer)
     });
-    let has = |column: usize| !row[column].is_empty();
-    let mss = row[0].parse().expect("an MSS");
-    Offer { mss, window_scale: has(1), sack: has(2), timestamps: has(3) }
+    let mss = syn_ack.mss().expect("an MSS").into();
+    let [window_scale, sack, timestamps] = [3, 4, 8].map(|kind| syn_ack.has_option(kind));
+    Offer { mss, window_scale, sack, timestamps }
 }
 
 /// The longest segment that one end has sent so far, bytes of payload.
 fn longest_segment(site: &Site, source: &str) -> u32 {
-    let family = if source.contains(':') { "ipv6" } else { "ip" };
-    let filter = format!("{family}.src == {source} && tcp.len > 0");
-    let rows = site.balancer_capture().fields(&filter, &["tcp.len"]);
-    rows.iter().map(|row| row[0].parse().expect("a length")).max().expect("segments")
+    let source: IpAddr = source.parse().expect("an address");
+    let segments = site.balancer_capture().segments().into_iter();
+    let lengths = segments.filter(|sent| sent.source.ip() == source).map(|sent| sent.length);
+    lengths.max().filter(|longest| *longest > 0).expect("segments")
 }
 
 fn jumbo_frames_are_offered_and_used(hand_off: HandOff) {
@@ -136,7 +134,9 @@ fn options_are_those_that_the_load_balancer_offers(hand_off: HandOff) {
     let offer = used_offer(&site, &trusted_dial6(80));
     assert!(!offer.timestamps && !offer.sack && !offer.window_scale, "{offer:?}");
     site.stop_captures();
-    let bare = site.balancer_capture().count("ipv6 && tcp.len > 0 && tcp.hdr_len == 20");
+    let bare = site.balancer_capture().count(|segment| {
+        segment.source.is_ipv6() && segment.length > 0 && segment.options.is_empty()
+    });
     assert!(bare > 0, "segments without options");
     site.finish(&mut agent, &[]);
 }
