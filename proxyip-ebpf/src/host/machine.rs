@@ -5,6 +5,7 @@ use core::{mem::take, net::SocketAddr};
 use proxyip_common::{
     address::{Endpoint, Local, Peer},
     cookie::Secret,
+    counter::{Counter, DropReason, Reason},
     flow::{FlowKey, FlowRecord},
     settings::{ListenerSettings, NamespaceSettings, Policy, RETIRED, ScopedAddress},
 };
@@ -24,7 +25,10 @@ use super::{
 };
 use crate::{
     egress, ingress,
-    maps::{CLIENTS, FLOWS, LISTENERS, NAMESPACES, POLICIES, PORTS, SECRETS, SETS, TRUSTED},
+    maps::{
+        CLIENTS, COUNTERS, DROPS, FLOWS, HEADER_BYTES, LEFT_TO_KERNEL, LISTENERS, NAMESPACES,
+        PARTIAL_HEADERS, POLICIES, PORTS, SECRETS, SETS, TRUSTED,
+    },
     platform::Platform,
 };
 
@@ -169,6 +173,32 @@ impl Machine {
     /// How many records there are.
     pub fn records(&self) -> usize {
         FLOWS.count()
+    }
+
+    /// How often the programs have counted this.
+    pub fn counted(&self, counter: Counter) -> u64 {
+        COUNTERS.get(counter as u32).copied().unwrap_or_default()
+    }
+
+    /// How often the programs have refused for this reason.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        DROPS.get(reason as u32).copied().unwrap_or_default()
+    }
+
+    /// How many connections were not served by the accept hand-off for this reason.
+    pub fn left(&self, reason: Reason) -> u64 {
+        LEFT_TO_KERNEL.get(reason as u32).copied().unwrap_or_default()
+    }
+
+    /// How many headers have begun and are remembered, and of how many the bytes are kept.
+    pub fn begun_headers(&self) -> (usize, usize) {
+        (PARTIAL_HEADERS.count(), HEADER_BYTES.count())
+    }
+
+    /// Forgets the bytes of a header that has begun, as if another had needed their place.
+    pub fn forget_header_bytes(&mut self, peer: Endpoint, local: Endpoint) {
+        let key = FlowKey::new(NAMESPACE_COOKIE, Peer(peer), Local(local));
+        HEADER_BYTES.remove(key).expect("bytes of a header that has begun");
     }
 
     /// Receives a frame, and all that it makes come.

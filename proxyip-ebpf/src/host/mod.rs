@@ -4,9 +4,13 @@
 //! refuses is refused here, and what the verifier would refuse (a socket that is not released) is a panic. All its
 //! state belongs to one thread. [`machine::Machine`] is the host around it, with a small TCP of its own.
 
+#[cfg(test)]
+mod conversation;
 pub mod frame;
 #[cfg(test)]
 mod function_tests;
+#[cfg(test)]
+mod headers;
 pub mod helpers;
 pub mod machine;
 pub mod maps;
@@ -17,6 +21,8 @@ pub mod programs;
 pub mod sockets;
 #[cfg(test)]
 mod sockopt_tests;
+#[cfg(test)]
+mod split_tests;
 mod stack;
 pub mod state;
 #[cfg(test)]

@@ -24,6 +24,8 @@ pub struct Segment {
     pub acknowledgment: u32,
     /// [`flags`].
     pub flags: u8,
+    /// The window, as it stands in the header.
+    pub window: u16,
     /// TCP options; a multiple of 4 bytes, 40 at most.
     pub options: Vec<u8>,
     /// Payload.
@@ -45,6 +47,7 @@ impl Segment {
             sequence,
             acknowledgment,
             flags,
+            window: 0x2000,
             options: vec![],
             payload: vec![],
         }
@@ -79,7 +82,9 @@ impl Segment {
         tcp.extend(self.destination.port_bytes());
         tcp.extend(self.sequence.to_be_bytes());
         tcp.extend(self.acknowledgment.to_be_bytes());
-        tcp.extend([((20 + self.options.len()) << 2) as u8, self.flags, 0x20, 0, 0, 0, 0, 0]);
+        tcp.extend([((20 + self.options.len()) << 2) as u8, self.flags]);
+        tcp.extend(self.window.to_be_bytes());
+        tcp.extend([0; 4]);
         tcp.extend(&self.options);
         tcp.extend(&self.payload);
         let checksum = !fold(add(self.pseudo_header(tcp.len()), sum(&tcp)).into());
@@ -126,6 +131,7 @@ impl Segment {
             sequence: u32::from_be_bytes(numbers[..4].try_into().ok()?),
             acknowledgment: u32::from_be_bytes(numbers[4..8].try_into().ok()?),
             flags: numbers[9],
+            window: u16::from_be_bytes([numbers[10], numbers[11]]),
             options: tcp.get(20..header)?.to_vec(),
             payload: tcp[header..].to_vec(),
         };

@@ -4,25 +4,17 @@ use std::io::Read;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use proxyip_tests::header::{NOOP, tlv, v2_with};
 use proxyip_tests::servers::{EchoServer, RubyEcho};
 use proxyip_tests::{Agent, Guard, HandOff, RawPeer, Site, address, eventually, is_reset};
 
-use crate::common::{
-    CLIENT, DESTINATION, auto_and_translate, expect_names, header_of_client,
-    listen_with_room_for_one, socket_address, trusted_dial,
-};
-use crate::raw::{DATA, QUESTION, expect_answer};
+use crate::common::{auto_and_translate, header_of_client, listen_with_room_for_one, trusted_dial};
+use crate::raw::{DATA, expect_answer};
 use crate::segments::answer_all;
 use crate::split::{SOON, first_segment, send_parts};
 
 auto_and_translate!(
-    a_reset_that_was_lost_is_sent_again,
     a_late_header_that_was_reset_is_reset_again,
-    many_that_do_not_go_on_are_all_reset,
-    completed_headers_drive_out_none,
-    windows_need_not_be_scaled,
-    a_header_completed_too_late_is_reset
+    many_that_do_not_go_on_are_all_reset
 );
 
 fn guard(hand_off: HandOff, header_timeout: u32) -> Guard {
@@ -45,22 +37,6 @@ fn expect_reset(peer: &RawPeer) {
     let answer = std::iter::from_fn(|| peer.receive(Duration::from_secs(4)))
         .find(|answer| answer.flags & RawPeer::SYN == 0);
     assert_ne!(answer.expect("a RST").flags & RawPeer::RST, 0);
-}
-
-fn a_reset_that_was_lost_is_sent_again(hand_off: HandOff) {
-    let site = Site::new();
-    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let mut agent = Agent::start(&site, &guard(hand_off, 5));
-    let mut peer = begun(&site, 13);
-    let here = peer.sequence;
-    for _ in 0..3 {
-        peer.sequence = here;
-        // A family that there is not on TCP.
-        peer.send(DATA, &[], &[0x12, 0, 12]);
-        expect_reset(&peer);
-    }
-    assert_eq!(agent.counter("reset_again"), 2);
-    site.finish(&mut agent, &[("v2_family", 1)]);
 }
 
 fn a_late_header_that_was_reset_is_reset_again(hand_off: HandOff) {
@@ -98,57 +74,6 @@ fn many_that_do_not_go_on_are_all_reset(hand_off: HandOff) {
     assert!(agent.process().is_alive());
 }
 
-/// The place of a header that is complete is free again when its connection is established.
-fn completed_headers_drive_out_none(hand_off: HandOff) {
-    let site = Site::without_captures();
-    let _echo = EchoServer::start(&site.net.server, "::", 80);
-    let mut agent = Agent::start(&site, &guard(hand_off, 60));
-    let bytes = first_segment();
-    let slow = trusted_dial(80).open(&site.net.balancer);
-    send_parts(&slow, &[&bytes[..20]]);
-    agent.wait_counter("header_part", 1);
-    for _ in 0..2048 {
-        let stream = trusted_dial(80).open(&site.net.balancer);
-        send_parts(&stream, &[&bytes[..20], &bytes[20..]]);
-        expect_names(&stream);
-    }
-    send_parts(&slow, &[&bytes[20..]]);
-    expect_names(&slow);
-    agent.assert_healthy(&[]);
-}
-
-/// A window that the peer takes for 128 times smaller than it is would make it wait for its timers.
-fn windows_need_not_be_scaled(hand_off: HandOff) {
-    let site = Site::new();
-    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    site.net.balancer.sysctl("ipv4.tcp_window_scaling", "0");
-    let mut agent = Agent::start(&site, &guard(hand_off, 5));
-    let tlvs = tlv(NOOP, &vec![0; 3000]);
-    let header = v2_with(socket_address(CLIENT), socket_address(DESTINATION), &tlvs);
-    let stream = trusted_dial(80).open(&site.net.balancer);
-    send_parts(&stream, &[&header[..20], &[&header[20..], QUESTION].concat()]);
-    expect_names(&stream);
-    // Four segments hold it; more would be sent into a small window.
-    assert!(agent.counter("header_part") <= 4, "{:?}", agent.numbers("counters"));
-    site.finish(&mut agent, &[]);
-}
-
-fn a_header_completed_too_late_is_reset(hand_off: HandOff) {
-    let site = Site::new();
-    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let mut agent = Agent::start(&site, &guard(hand_off, 1));
-    let bytes = first_segment();
-    let stream = trusted_dial(80).open(&site.net.balancer);
-    send_parts(&stream, &[&bytes[..20]]);
-    agent.wait_counter("header_part", 1);
-    agent.kill();
-    std::thread::sleep(Duration::from_millis(1500));
-    send_parts(&stream, &[&bytes[20..]]);
-    assert!(is_reset(&stream));
-    agent.start_again();
-    site.finish(&mut agent, &[("header_timeout", 1)]);
-}
-
 /// While what the kernel sends is raised for the connection before, whose 4-tuple is in `TIME_WAIT`.
 #[test]
 fn a_part_is_acknowledged_beside_an_old_translation() {
@@ -175,28 +100,6 @@ fn a_part_is_acknowledged_beside_an_old_translation() {
     peer.send(DATA, &[], &header_of_client()[..20]);
     let answer = peer.receive(SOON).expect("an acknowledgment");
     assert_eq!(answer.acknowledgment.wrapping_sub(start), 20, "{answer:?}");
-}
-
-/// A part of an older, translated connection is none of a new one that is accepted.
-#[test]
-fn an_old_part_does_not_choose_the_hand_off() {
-    let site = Site::new();
-    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let mut agent = Agent::start(&site, &guard(HandOff::Translate, 60));
-    let mut peer = begun(&site, 20);
-    let start = peer.sequence.wrapping_sub(20);
-    // What a peer that knows nothing of the connection answers to a challenge.
-    peer.sequence = start;
-    peer.send(RawPeer::RST, &[], &[]);
-    agent.kill();
-    agent.configure(&guard(HandOff::Auto, 60));
-    agent.start_again();
-    peer.sequence = start.wrapping_add(1_000_000);
-    peer.open(&[]);
-    peer.send(RawPeer::ACK, &[], &[]);
-    peer.send(DATA, &[], &first_segment());
-    expect_answer(&mut peer);
-    site.finish(&mut agent, &[]);
 }
 
 #[test]

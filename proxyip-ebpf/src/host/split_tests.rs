@@ -1,0 +1,395 @@
+//! Headers that come in several segments: the state machine that keeps their parts, on each way to the application.
+
+use proxyip_common::counter::{Counter, DropReason};
+
+use super::{
+    conversation::{
+        ACCEPT, CONSUMING, Conversation, HEADER_TIMEOUT, LINUX, OBSERVE, QUESTION, SECOND,
+        TRANSLATE, ends4, ends6,
+    },
+    headers::{self, CLIENT},
+    machine::Fate,
+    sockets::Socket,
+    wire::flags,
+};
+
+/// A version 2 header, and the first words behind it.
+fn stream() -> Vec<u8> {
+    [headers::v2(), QUESTION.to_vec()].concat()
+}
+
+#[test]
+fn a_header_may_be_split_at_every_byte() {
+    for way in CONSUMING {
+        for (what, header, client) in headers::all() {
+            let bytes = [&header, QUESTION].concat();
+            for (at, ends) in (1..header.len()).flat_map(|at| [(at, ends4()), (at, ends6())]) {
+                let mut peer = Conversation::new(way, ends);
+                peer.open(LINUX);
+                peer.send_part(&bytes, 0..at, at);
+                assert_eq!(peer.received(), None, "{what}");
+                peer.send_range(&bytes, at..bytes.len());
+                peer.assert_served(client, QUESTION);
+                assert_eq!(peer.count(Counter::HeaderPart), 1, "{what}");
+                assert_eq!(peer.count(Counter::HandedOver), 1, "{what}");
+                assert_eq!(peer.drops(), [], "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_header_may_come_byte_by_byte() {
+    for way in CONSUMING {
+        for (what, header, client) in headers::all() {
+            let mut peer = Conversation::opened(way);
+            for at in 0..header.len() - 1 {
+                peer.send_part(&header, at..at + 1, at + 1);
+            }
+            assert_eq!(peer.count(Counter::HeaderPart) as usize, header.len() - 1, "{what}");
+            peer.send_range(&header, header.len() - 1..header.len());
+            peer.assert_served(client, b"");
+            let answers = peer.send(header.len() as i32, flags::ACK, QUESTION);
+            let upto = header.len() + QUESTION.len();
+            peer.expect_acknowledgment(what, &answers, upto);
+            peer.assert_served(client, QUESTION);
+        }
+    }
+}
+
+#[test]
+fn what_is_behind_the_header_arrives_whole() {
+    for way in CONSUMING {
+        let header = headers::v2_with_checksum();
+        let bytes: Vec<u8> = (0..20_000_u32).map(|number| ((number * number) >> 5) as u8).collect();
+        let stream = [&header[..], &bytes].concat();
+        let mut peer = Conversation::opened(way);
+        peer.send_part(&stream, 0..5, 5);
+        peer.send_part(&stream, 5..60, 60);
+        for start in (60..stream.len()).step_by(1000) {
+            let end = stream.len().min(start + 1000);
+            let answers = peer.send_range(&stream, start..end);
+            assert_eq!(answers.last().unwrap().acknowledgment, peer.start.wrapping_add(end as u32));
+        }
+        peer.assert_served(headers::CLIENT6, &bytes);
+    }
+}
+
+#[test]
+fn a_malformed_header_is_reset_as_soon_as_that_shows() {
+    let wrong_checksum = {
+        let mut header = headers::v2_with_checksum();
+        *header.last_mut().unwrap() ^= 1;
+        header
+    };
+    let signature = &headers::v2()[..12];
+    let cases: [(DropReason, Vec<u8>, usize); 6] = [
+        (DropReason::HeaderMissing, b"PROX_".to_vec(), 4),
+        (DropReason::V1Family, b"PROXY UDP".to_vec(), 7),
+        (DropReason::V1Address, b"PROXY TCP4 1.2.3.256 ".to_vec(), 12),
+        (DropReason::V2Family, [signature, &[0x21, 0x12, 0, 12]].concat(), 14),
+        (DropReason::HeaderTooLong, [signature, &[0x21, 0x11, 255, 255]].concat(), 14),
+        (DropReason::V2Checksum, wrong_checksum, 70),
+    ];
+    for way in CONSUMING {
+        for (reason, bytes, at) in &cases {
+            let mut peer = Conversation::opened(way);
+            peer.send_part(bytes, 0..*at, *at);
+            let answers = peer.send_range(bytes, *at..bytes.len());
+            peer.expect_reset(reason.label(), &answers);
+            assert_eq!(peer.received(), None, "{reason:?}");
+            assert_eq!(peer.drops(), [(*reason, 1)]);
+        }
+    }
+}
+
+#[test]
+fn the_end_of_the_stream_within_the_header_is_reset() {
+    for way in CONSUMING {
+        let bytes = stream();
+        let mut apart = Conversation::opened(way);
+        apart.send_part(&bytes, 0..20, 20);
+        let answers = apart.send(20, flags::FIN | flags::ACK, b"");
+        apart.expect_reset("the end alone", &answers);
+        assert_eq!(apart.drops(), [(DropReason::HeaderIncomplete, 1)]);
+
+        let mut together = Conversation::opened(way);
+        together.send_part(&bytes, 0..1, 1);
+        let answers = together.send(1, flags::FIN | flags::ACK, &bytes[1..20]);
+        together.expect_reset("the end with a part", &answers);
+        assert_eq!(together.drops(), [(DropReason::HeaderIncomplete, 1)]);
+    }
+}
+
+#[test]
+fn parts_may_overlap() {
+    for way in CONSUMING {
+        let mut peer = Conversation::opened(way);
+        let bytes = stream();
+        for (range, upto) in [(0..10, 10), (5..20, 20), (0..25, 25), (24..27, 27)] {
+            peer.send_part(&bytes, range, upto);
+        }
+        peer.send_range(&bytes, 3..bytes.len());
+        peer.assert_served(CLIENT, QUESTION);
+    }
+}
+
+#[test]
+fn a_part_that_comes_again_is_acknowledged_again() {
+    for way in CONSUMING {
+        let mut peer = Conversation::opened(way);
+        let bytes = stream();
+        for range in [0..20, 0..20, 0..5, 10..20, 19..20] {
+            peer.send_part(&bytes, range, 20);
+        }
+        assert_eq!(peer.count(Counter::HeaderPart), 5);
+        peer.send_range(&bytes, 20..bytes.len());
+        peer.assert_served(CLIENT, QUESTION);
+        // What belongs to the header is old to TCP as well.
+        let answers = peer.send_range(&bytes, 10..bytes.len());
+        assert_eq!(answers.len(), 1);
+        peer.send(bytes.len() as i32, flags::ACK, b"next");
+        peer.assert_served(CLIENT, &[QUESTION, b"next"].concat());
+    }
+}
+
+/// The acknowledgment was lost, and the peer has merged what it sends again.
+#[test]
+fn the_header_may_come_whole_after_a_part_of_it() {
+    for way in CONSUMING {
+        let mut peer = Conversation::opened(way);
+        let bytes = stream();
+        peer.send_part(&bytes, 0..20, 20);
+        peer.send_range(&bytes, 0..bytes.len());
+        peer.assert_served(CLIENT, QUESTION);
+        // It lives on when the header would have been late.
+        peer.wait(HEADER_TIMEOUT + 2 * SECOND);
+        peer.send(bytes.len() as i32, flags::ACK, b"still here");
+        peer.assert_served(CLIENT, &[QUESTION, b"still here"].concat());
+        assert_eq!(peer.drops(), []);
+    }
+}
+
+#[test]
+fn a_part_that_overtakes_another_is_not_acknowledged() {
+    for way in CONSUMING {
+        let mut peer = Conversation::opened(way);
+        let bytes = stream();
+        for (hole, overtaking) in [(0, 1), (10, 2)] {
+            let answers = peer.send_range(&bytes, hole + 5..hole + 10);
+            assert_eq!((answers, &peer.fates[..]), (vec![], &[Fate::Dropped][..]));
+            assert_eq!(peer.count(Counter::OutOfOrder), overtaking);
+            peer.send_part(&bytes, hole..hole + 10, hole + 10);
+        }
+        peer.send_range(&bytes, 20..bytes.len());
+        peer.assert_served(CLIENT, QUESTION);
+    }
+}
+
+/// A peer that sends other bytes the second time breaks TCP; it must not make two readers disagree.
+#[test]
+fn bytes_that_were_acknowledged_count() {
+    for way in CONSUMING {
+        let mut peer = Conversation::opened(way);
+        let bytes = stream();
+        peer.send_part(&bytes, 0..20, 20);
+        let mut others = bytes.clone();
+        // Of the client's address.
+        others[16..20].copy_from_slice(&[9, 9, 9, 9]);
+        peer.send_range(&others, 12..bytes.len());
+        peer.assert_served(CLIENT, QUESTION);
+    }
+}
+
+#[test]
+fn probes_within_the_header_are_answered() {
+    for way in CONSUMING {
+        let mut peer = Conversation::opened(way);
+        let bytes = stream();
+        peer.send_part(&bytes, 0..20, 20);
+        for payload in [&[][..], &[0]] {
+            let answers = peer.send(19, flags::ACK, payload);
+            peer.expect_acknowledgment("a probe", &answers, 20);
+        }
+        assert_eq!(peer.send(20, flags::ACK, b""), [], "to a bare acknowledgment");
+        assert_eq!(peer.count(Counter::HandedOver), 0);
+        peer.send_range(&bytes, 20..bytes.len());
+        peer.assert_served(CLIENT, QUESTION);
+    }
+}
+
+#[test]
+fn a_reset_within_the_header_is_believed() {
+    for way in CONSUMING {
+        let mut peer = Conversation::opened(way);
+        peer.send_part(&stream(), 0..20, 20);
+        assert_eq!(peer.send(20, flags::RST, b""), []);
+        // Nothing is left that could be late, and the kernel has no handshake.
+        assert_eq!(peer.machine.begun_headers(), (0, 0), "{}", way.name);
+        let kind = peer.machine.socket(peer.ends.0, peer.ends.1, Socket::kind);
+        assert_eq!(kind, None, "{}", way.name);
+        assert_eq!(peer.drops(), []);
+    }
+}
+
+#[test]
+fn a_reset_beside_the_header_is_not_believed() {
+    for way in CONSUMING {
+        let mut peer = Conversation::opened(way);
+        let bytes = stream();
+        peer.send_part(&bytes, 0..20, 20);
+        for offset in [0, 19, 21] {
+            peer.send(offset, flags::RST, b"");
+            assert_eq!(peer.machine.begun_headers(), (1, 1), "{}", way.name);
+        }
+    }
+}
+
+#[test]
+fn a_new_connection_from_the_same_port_begins_anew() {
+    for way in CONSUMING {
+        let mut peer = Conversation::opened(way);
+        let bytes = stream();
+        peer.send_part(&bytes, 0..20, 20);
+        peer.send(20, flags::RST, b"");
+        peer.begin_anew();
+        peer.open(&[]);
+        peer.send_part(&bytes, 0..7, 7);
+        peer.send_range(&bytes, 7..bytes.len());
+        peer.assert_served(CLIENT, QUESTION);
+    }
+}
+
+#[test]
+fn a_header_may_take_its_time() {
+    for way in CONSUMING {
+        let mut peer = Conversation::opened(way);
+        let bytes = stream();
+        peer.send_part(&bytes, 0..20, 20);
+        peer.wait(HEADER_TIMEOUT);
+        peer.send_range(&bytes, 20..bytes.len());
+        peer.assert_served(CLIENT, QUESTION);
+    }
+}
+
+/// Also without the agent, which would have reset it before.
+#[test]
+fn a_header_that_goes_on_too_late_is_reset() {
+    for way in CONSUMING {
+        for end in [22, stream().len()] {
+            let mut peer = Conversation::opened(way);
+            let bytes = stream();
+            peer.send_part(&bytes, 0..20, 20);
+            peer.wait(HEADER_TIMEOUT + 1);
+            let answers = peer.send_range(&bytes, 20..end);
+            peer.expect_reset("the next part", &answers);
+            assert_eq!(peer.received(), None);
+            assert_eq!(peer.drops(), [(DropReason::HeaderTimeout, 1)]);
+        }
+    }
+}
+
+#[test]
+fn a_reset_that_was_lost_is_sent_again() {
+    for way in CONSUMING {
+        let mut peer = Conversation::opened(way);
+        peer.send_part(&headers::v2(), 0..13, 13);
+        for _ in 0..3 {
+            // A family that there is not on TCP.
+            let answers = peer.send(13, flags::ACK, &[0x12, 0, 12]);
+            peer.expect_reset("each time", &answers);
+        }
+        assert_eq!(peer.count(Counter::ResetAgain), 2);
+        assert_eq!(peer.drops(), [(DropReason::V2Family, 1)]);
+    }
+}
+
+/// Its bytes had to make room for those of another one.
+#[test]
+fn a_header_whose_bytes_are_forgotten_is_reset() {
+    for way in CONSUMING {
+        let mut peer = Conversation::opened(way);
+        let bytes = stream();
+        peer.send_part(&bytes, 0..20, 20);
+        peer.machine.forget_header_bytes(peer.ends.0, peer.ends.1);
+        let answers = peer.send_range(&bytes, 20..bytes.len());
+        peer.expect_reset("the rest", &answers);
+        assert_eq!(peer.drops(), [(DropReason::HeaderForgotten, 1)]);
+    }
+}
+
+/// Else completed headers would drive out those that are slow.
+#[test]
+fn a_header_that_is_complete_needs_no_place() {
+    for way in CONSUMING {
+        let mut peer = Conversation::opened(way);
+        let bytes = stream();
+        peer.send_part(&bytes, 0..20, 20);
+        assert_eq!(peer.machine.begun_headers(), (1, 1));
+        peer.send_range(&bytes, 20..bytes.len());
+        peer.assert_served(CLIENT, QUESTION);
+        assert_eq!(peer.machine.begun_headers(), (0, 0), "{}", way.name);
+    }
+}
+
+/// A window that the peer takes for 128 times smaller than it is would make it wait for its timers.
+#[test]
+fn windows_are_scaled_only_if_both_ends_do_so() {
+    for way in CONSUMING {
+        for (options, window) in [(&[][..], 64_000), (LINUX, 64_000 >> 7)] {
+            let mut peer = Conversation::new(way, ends4());
+            peer.open(options);
+            let answer = peer.send_part(&stream(), 0..20, 20);
+            assert_eq!(answer.window, window, "{}", way.name);
+        }
+    }
+}
+
+/// A part of an older, translated connection does not belong to a new one that is accepted.
+#[test]
+fn an_old_part_does_not_choose_the_hand_off() {
+    let mut peer = Conversation::opened(TRANSLATE);
+    let bytes = stream();
+    peer.send_part(&bytes, 0..20, 20);
+    // What a peer that knows nothing of the connection answers to a challenge.
+    peer.send(0, flags::RST, b"");
+    peer.configure(ACCEPT);
+    peer.begin_anew();
+    peer.open(&[]);
+    peer.send_range(&bytes, 0..bytes.len());
+    peer.assert_served(CLIENT, QUESTION);
+}
+
+#[test]
+fn an_observed_header_may_be_split_at_every_byte() {
+    let header = headers::v1();
+    for at in 1..header.len() {
+        let mut peer = Conversation::opened(OBSERVE);
+        peer.send_range(&header, 0..at);
+        assert_eq!(peer.received().as_deref(), Some(&header[..at]), "the application has it");
+        assert_eq!(peer.machine.records(), 0, "not judged yet");
+        peer.send_range(&header, at..header.len());
+        peer.assert_served(CLIENT, &header);
+    }
+    let mut peer = Conversation::opened(OBSERVE);
+    for at in 0..header.len() {
+        peer.send_range(&header, at..at + 1);
+    }
+    peer.assert_served(CLIENT, &header);
+}
+
+/// Else the application would read it before it was judged.
+#[test]
+fn an_observed_part_that_overtakes_another_waits_for_it() {
+    let bytes = [headers::v1(), b"more\n".to_vec()].concat();
+    let mut peer = Conversation::opened(OBSERVE);
+    for (overtaking, next) in [(1, 0..10), (2, 10..20)] {
+        peer.send_range(&bytes, 20..bytes.len());
+        assert_eq!(peer.fates, [Fate::Dropped]);
+        assert_eq!(peer.count(Counter::OutOfOrder), overtaking);
+        peer.send_range(&bytes, next);
+    }
+    assert_eq!(peer.count(Counter::Established), 0);
+    peer.send_range(&bytes, 20..bytes.len());
+    peer.assert_served(CLIENT, &bytes);
+}
