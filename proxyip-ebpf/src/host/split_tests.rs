@@ -332,6 +332,26 @@ fn a_header_that_is_complete_needs_no_place() {
     }
 }
 
+/// The header is complete: it is not late, however often its last segment is sent again.
+#[test]
+fn a_header_in_parts_that_finds_the_accept_queue_full_may_come_later() {
+    for way in CONSUMING {
+        let mut peer = Conversation::opened(way);
+        let bytes = stream();
+        peer.send_part(&bytes, 0..20, 20);
+        peer.machine.adjust(|state| state.accept_queue_full = true);
+        for _ in 0..2 {
+            peer.send_range(&bytes, 20..bytes.len());
+            assert_eq!(peer.received(), None);
+            peer.wait(SECOND);
+        }
+        peer.wait(HEADER_TIMEOUT);
+        peer.machine.adjust(|state| state.accept_queue_full = false);
+        peer.send_range(&bytes, 20..bytes.len());
+        peer.assert_served(CLIENT, QUESTION);
+    }
+}
+
 /// A window that the peer takes for 128 times smaller than it is would make it wait for its timers.
 #[test]
 fn windows_are_scaled_only_if_both_ends_do_so() {
@@ -353,9 +373,11 @@ fn an_old_part_does_not_choose_the_hand_off() {
     peer.send_part(&bytes, 0..20, 20);
     // What a peer that knows nothing of the connection answers to a challenge.
     peer.send(0, flags::RST, b"");
+    assert_eq!(peer.machine.begun_headers(), (1, 1));
     peer.configure(ACCEPT);
     peer.begin_anew();
     peer.open(&[]);
+    assert_eq!(peer.machine.begun_headers(), (0, 0), "what the agent would reset");
     peer.send_range(&bytes, 0..bytes.len());
     peer.assert_served(CLIENT, QUESTION);
 }

@@ -86,6 +86,9 @@ fn open(state: &mut state::State, segment: &Segment, requested: bool) -> Answer 
     if !requested {
         return Answer::Segment(segment.acknowledgment, 0, flags::RST, vec![]);
     }
+    if state.accept_queue_full {
+        return Answer::Nothing;
+    }
     let mut socket = Socket::new(Kind::Connected);
     socket.set_next(segment.sequence);
     socket.iss = segment.acknowledgment.wrapping_sub(1);
@@ -126,6 +129,9 @@ fn establish(state: &mut state::State, segment: &Segment) -> Answer {
         return Answer::Segment(socket.iss.wrapping_add(1), first, flags::ACK, vec![]);
     }
     if segment.flags & flags::ACK == 0 || segment.acknowledgment != socket.iss.wrapping_add(1) {
+        return Answer::Nothing;
+    }
+    if state.accept_queue_full {
         return Answer::Nothing;
     }
     let mut connected = Socket::new(Kind::Connected);

@@ -22,6 +22,8 @@ pub struct State {
     pub sent: Vec<Box<Frame>>,
     /// Sockets.
     pub sockets: Sockets,
+    /// Whether listening sockets have no room for a connection.
+    pub accept_queue_full: bool,
     /// Sysctls that the kernel looks at when it takes a connection from a program.
     pub sysctls: Sysctls,
     /// How many elements a hash table holds at most.
@@ -55,6 +57,7 @@ impl Default for State {
             queued: VecDeque::new(),
             sent: Vec::new(),
             sockets: Sockets::default(),
+            accept_queue_full: false,
             sysctls: Sysctls { window_scaling: true, sack: true, timestamps: true },
             largest_table: usize::MAX,
             failure: 0,
