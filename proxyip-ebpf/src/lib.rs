@@ -13,39 +13,14 @@
 #![allow(missing_docs, unreachable_pub, reason = "used by the entry points alone")]
 #![allow(clippy::must_use_candidate, reason = "likewise, and by tests")]
 
-mod accept;
-mod acknowledge;
-mod checksum;
-mod count;
-pub mod egress;
-mod event;
-mod extensions;
-mod first;
-mod handover;
+mod act;
+mod decide;
+mod decision;
+mod frame;
 mod header;
+pub mod hooks;
 #[cfg(not(target_arch = "bpf"))]
 pub mod host;
-pub mod ingress;
-mod intact;
-mod judge;
-mod kernel;
-mod kfunc;
-mod latency;
-pub mod lookup;
-mod maps;
-mod observe;
-mod options;
-mod packet;
-mod parse;
-pub mod peername;
-pub mod platform;
-mod policy;
-mod reply;
-mod route;
-pub mod set;
-mod socket;
-pub mod sockops;
-pub mod sockopt;
-mod split;
-mod syn;
-mod translate;
+pub mod kernel;
+mod memory;
+mod state;

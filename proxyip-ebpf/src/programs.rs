@@ -8,9 +8,8 @@ use aya_ebpf::{
     programs::{SkBuffContext, SockAddrContext, SockOpsContext, SockoptContext, TcContext},
 };
 use proxyip_ebpf::{
-    egress, ingress, lookup, peername,
-    platform::{Basic, Modern},
-    set, sockops, sockopt,
+    hooks::{egress, ingress, iptables, lookups, peername, sockops, sockopt},
+    kernel::platform::{Basic, Modern},
 };
 
 /// TC ingress, Linux 6.9 and later.
@@ -34,7 +33,7 @@ pub fn proxyip_egress(ctx: TcContext) -> i32 {
 /// Attached to nothing: the agent runs it to look up many flows at once.
 #[classifier]
 pub fn proxyip_lookup(ctx: TcContext) -> i32 {
-    lookup::answer(&ctx);
+    lookups::answer(&ctx);
     0
 }
 
@@ -69,7 +68,7 @@ pub fn proxyip_getsockopt(ctx: SockoptContext) -> i32 {
 /// Whether the client of a packet is in a named set, for rules of iptables (`xt_bpf`).
 #[socket_filter]
 pub fn proxyip_set(ctx: SkBuffContext) -> i64 {
-    i64::from(set::has_client(ctx.skb.skb))
+    i64::from(iptables::has_client(ctx.skb.skb))
 }
 
 #[unsafe(link_section = "license")]

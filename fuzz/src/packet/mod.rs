@@ -23,7 +23,7 @@ use proxyip_ebpf::{
         sockets::{Kind, Socket},
         wire::{Segment, flags},
     },
-    platform::{Basic, Modern},
+    kernel::platform::{Basic, Modern},
 };
 
 use self::{

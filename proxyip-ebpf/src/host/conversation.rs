@@ -16,7 +16,7 @@ use super::{
     sockets::{Kind, Socket},
     wire::{Segment, flags},
 };
-use crate::platform::{Basic, Modern};
+use crate::kernel::platform::{Basic, Modern};
 
 /// Initial sequence number of the load balancer. The header begins in front of the number 0 and ends behind it.
 pub(super) const ISN: u32 = 0xffff_fff0;

@@ -9,11 +9,14 @@ use super::{
     wire,
 };
 use crate::{
-    maps::{incoming, scratch},
-    options,
-    packet::{Segment, Shape, flags},
-    parse,
-    reply::Reply,
+    act::{answer, rewrite},
+    frame::{
+        options, parse,
+        reply::Reply,
+        segment::{Segment, Shape, incoming},
+        tcp::flags,
+    },
+    memory::scratch,
 };
 
 /// A host on which port 443 is guarded.
@@ -105,7 +108,7 @@ fn read_options(bytes: &[u8]) -> (options::Options, Box<Frame>) {
     let ctx = TcContext::new(&mut frame);
     assert!(is_read(&ctx, segment) && options::read(&ctx, segment, scratch));
     let read = scratch.received;
-    assert!(options::blank(&ctx, segment, scratch));
+    assert!(rewrite::blank(&ctx, segment, scratch));
     (read, frame)
 }
 
@@ -146,7 +149,7 @@ fn answers_have_right_checksums_whatever_the_kernel_knows_of_them() {
         let (segment, scratch) = (incoming().unwrap(), scratch().unwrap());
         let ctx = TcContext::new(&mut frame);
         assert!(is_read(&ctx, segment));
-        let written = Reply::reset(segment).write(&ctx, segment, &mut scratch.frame);
+        let written = answer::write(&Reply::reset(segment), &ctx, segment, &mut scratch.frame);
         assert_eq!(written, Ok(()));
         let answer = wire::Segment::read(&frame.on_the_wire(), true).expect("right checksums");
         assert_eq!((answer.source, answer.destination), (sent.destination, sent.source));

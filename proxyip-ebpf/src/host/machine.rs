@@ -24,12 +24,19 @@ use super::{
     wire::Segment,
 };
 use crate::{
-    egress, ingress,
-    maps::{
-        CLIENTS, COUNTERS, DROPS, FLOWS, HEADER_BYTES, LEFT_TO_KERNEL, LISTENERS, NAMESPACES,
-        PARTIAL_HEADERS, POLICIES, PORTS, SECRETS, SETS, TRUSTED,
+    frame::ports::PORTS,
+    hooks::{egress, ingress},
+    kernel::platform::Platform,
+    state::{
+        counters::{COUNTERS, DROPS, LEFT_TO_KERNEL},
+        flows::FLOWS,
+        listeners::LISTENERS,
+        namespace::NAMESPACES,
+        networks::{CLIENTS, SETS, TRUSTED},
+        parts::{HEADER_BYTES, PARTIAL_HEADERS},
+        policies::POLICIES,
+        secrets::SECRETS,
     },
-    platform::Platform,
 };
 
 /// The cookie of the host's network namespace.

@@ -13,8 +13,8 @@ use super::{
     wire::flags,
 };
 use crate::{
-    platform::{Basic, Modern},
-    set,
+    hooks::iptables,
+    kernel::platform::{Basic, Modern},
 };
 
 /// A listener that denies one client, and judges.
@@ -86,7 +86,8 @@ fn a_set_has_the_client_of_a_flow_or_a_packets_source() {
     peer.send::<Modern>(flags::ACK, LINE);
     let (_, local) = peer.ends;
     let packet = |peer: &Peer| peer.segment(flags::ACK, b"").frame()[14..].to_vec();
-    let has = |bytes: Vec<u8>| set::has_client(Frame::new(bytes, 54, Checksum::None).as_context());
+    let has =
+        |bytes: Vec<u8>| iptables::has_client(Frame::new(bytes, 54, Checksum::None).as_context());
     // The place of the set is 0 unless the agent sets another.
     assert!(!has(packet(&peer)), "no set");
     peer.machine.make_set(0, 7);

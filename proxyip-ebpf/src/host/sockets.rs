@@ -22,7 +22,7 @@ use super::{
     numbers::{EINVAL, ENOMEM},
     state,
 };
-use crate::kfunc::RequestAttributes;
+use crate::kernel::kfunc::RequestAttributes;
 
 /// What a socket is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use super::{
     sockets::{Kind, Socket, bpf_sk_storage_get},
     state,
 };
-use crate::{maps::SOCKETS, sockopt};
+use crate::{hooks::sockopt, state::sockets::SOCKETS};
 
 const ENOPROTOOPT: i32 = -92;
 const BYTES: usize = size_of::<SocketInfo>();

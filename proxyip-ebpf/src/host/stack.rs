@@ -16,7 +16,7 @@ use super::{
     state,
     wire::{Segment, flags},
 };
-use crate::sockops;
+use crate::hooks::sockops;
 
 /// What the stack does about a segment.
 enum Answer {

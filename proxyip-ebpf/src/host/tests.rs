@@ -13,7 +13,7 @@ use super::{
     sockets::{Kind, Socket},
     wire::{Segment, flags},
 };
-use crate::platform::{Basic, Modern, Platform};
+use crate::kernel::platform::{Basic, Modern, Platform};
 
 pub(super) const LINE: &[u8] = b"PROXY TCP4 203.0.113.9 192.0.2.1 51234 443\r\n";
 const ISN: u32 = 0xffff_fff0;

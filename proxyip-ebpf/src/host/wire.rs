@@ -7,9 +7,9 @@ use super::{
     numbers::{add, fold, sum},
 };
 
-use crate::packet::PROTOCOL_TCP;
+use crate::frame::tcp::PROTOCOL_TCP;
 /// Flags of TCP.
-pub use crate::packet::flags;
+pub use crate::frame::tcp::flags;
 
 /// A TCP segment without IP options; numbers in host byte order.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,112 @@
+//! Answers without a socket, written in place of the segment they answer.
+
+use crate::{
+    frame::{
+        checksum::{fold, pseudo_header},
+        ip::ETHERNET,
+        reply::{Frame, IPV4_AT, IPV6_AT, OPTIONS, Reply},
+        segment::Segment,
+        tcp::{TCP, TCP_CHECKSUM},
+    },
+    kernel::{
+        bindings::BPF_F_RECOMPUTE_CSUM,
+        helpers::{
+            bpf_csum_update, bpf_l4_csum_replace, bpf_skb_change_tail, bpf_skb_load_bytes,
+            bpf_skb_store_bytes,
+        },
+        packet::raw,
+        programs::TcContext,
+    },
+};
+
+/// Rewrites the skb of `segment` into this answer, addressed to its sender.
+///
+/// # Errors
+/// The error of the helper that failed; the skb may be half written and must be dropped.
+#[inline(always)]
+pub fn write(
+    reply: &Reply,
+    ctx: &TcContext,
+    segment: &Segment,
+    frame: &mut Frame,
+) -> Result<(), i64> {
+    let tcp_length = TCP + reply.options_length.min(OPTIONS);
+    let pseudo = fold(pseudo_header(segment, tcp_length));
+    let header = reply.compose(segment, frame, pseudo);
+    emit(ctx, segment, frame, tcp_length)?;
+    finish_checksum(ctx, ETHERNET + segment.ip_length() + TCP_CHECKSUM, header, pseudo)
+}
+
+/// Writes the composed frame over the skb, keeping its Ethernet header but for the swapped addresses.
+#[inline(never)]
+fn emit(
+    ctx: &TcContext,
+    segment: &Segment,
+    frame: &mut Frame,
+    tcp_length: usize,
+) -> Result<(), i64> {
+    let skb = raw(ctx);
+    let length = ETHERNET + segment.ip_length() + tcp_length;
+    let start = if segment.ipv6 { IPV6_AT } else { IPV4_AT } - ETHERNET;
+    // The SYN of a Linux peer is as long as its SYN-ACK: nothing to cut, and no copy made for it.
+    if ctx.len() as usize != length {
+        // SAFETY: any length is checked by the helper.
+        let changed = unsafe { bpf_skb_change_tail(skb, length as u32, 0) };
+        if changed != 0 {
+            return Err(changed);
+        }
+    }
+    if start + length > frame.0.len() {
+        return Err(-22);
+    }
+    let at = frame.0[start..].as_mut_ptr();
+    // SAFETY: the Ethernet header is 14 bytes, and `start + length` is within the frame.
+    let stored = unsafe {
+        let loaded = bpf_skb_load_bytes(skb.cast(), 0, at.cast(), ETHERNET as u32);
+        if loaded != 0 {
+            return Err(loaded);
+        }
+        swap_addresses(at);
+        bpf_skb_store_bytes(skb, 0, at.cast(), length as u32, BPF_F_RECOMPUTE_CSUM.into())
+    };
+    if stored == 0 { Ok(()) } else { Err(stored) }
+}
+
+/// Swaps source and destination of an Ethernet header.
+///
+/// # Safety
+/// `header` is valid for 12 bytes.
+#[inline(always)]
+unsafe fn swap_addresses(header: *mut u8) {
+    let addresses = header.cast::<[[u8; 6]; 2]>();
+    // SAFETY: the caller's promise; arrays of bytes need no alignment.
+    unsafe {
+        let [destination, source] = addresses.read();
+        addresses.write([source, destination]);
+    }
+}
+
+/// Turns the checksum field, which holds the sum of the pseudo-header, into what the skb needs.
+///
+/// That sum is right as it stands for an skb whose checksum the device will complete (`CHECKSUM_PARTIAL`,
+/// a segment from the same host or from a virtio neighbour) and only for such. Programs cannot read which
+/// kind they have, but `bpf_l4_csum_replace()` without `BPF_F_PSEUDO_HDR` changes the field for every other
+/// kind only: there it sets `!(difference - field)`. With `difference = header + 2 * pseudo` that is the
+/// full checksum `!(header + pseudo)`.
+///
+/// That helper leaves the sum of a device (`CHECKSUM_COMPLETE`) as it is, because a checksum that is adapted makes up
+/// for the change. Here it is the change, and a RST that is passed would be logged as "hw csum failure".
+#[inline(always)]
+fn finish_checksum(ctx: &TcContext, at: usize, header: u64, pseudo: u16) -> Result<(), i64> {
+    let difference = fold(header + 2 * u64::from(pseudo));
+    // SAFETY: any offset is checked by the helper.
+    let replaced = unsafe { bpf_l4_csum_replace(raw(ctx), at as u32, 0, difference.into(), 0) };
+    if replaced != 0 {
+        return Err(replaced);
+    }
+    let checksum = !fold(header + u64::from(pseudo));
+    let change = fold(u64::from(checksum) + u64::from(!pseudo));
+    // SAFETY: changes a number; an error says that there is no such sum.
+    let _ = unsafe { bpf_csum_update(raw(ctx), change.into()) };
+    Ok(())
+}

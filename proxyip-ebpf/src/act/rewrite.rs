@@ -1,0 +1,101 @@
+//! Segments that are changed before the kernel gets them.
+
+use crate::{
+    frame::{
+        checksum::{copy, fold, pseudo_header, sum},
+        ip::{ETHERNET, IPV4, IPV6},
+        options::{LONGEST, NO_OPERATION},
+        segment::Segment,
+        tcp::{TCP, TCP_CHECKSUM},
+    },
+    kernel::{
+        bindings::BPF_F_RECOMPUTE_CSUM,
+        helpers::{bpf_csum_diff, bpf_l4_csum_replace, bpf_skb_load_bytes, bpf_skb_store_bytes},
+        packet::raw,
+        programs::TcContext,
+        verified::bounded,
+    },
+    memory::Scratch,
+};
+
+/// Puts no-operations in the place of options that the kernel must not see in a SYN. MPTCP (RFC 8684) numbers the
+/// payload by itself, and with TCP Fast Open (RFC 7413) the application would see the connection before its
+/// header has come. The options have been read. False if that failed.
+#[inline(never)]
+pub fn blank(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> bool {
+    let unwanted = scratch.received.unwanted;
+    if unwanted == 0 {
+        return true;
+    }
+    scratch.blanked = scratch.options;
+    for (byte, blanked) in scratch.blanked.iter_mut().enumerate() {
+        if unwanted >> byte & 1 != 0 {
+            *blanked = NO_OPERATION;
+        }
+    }
+    let (skb, at) = (raw(ctx), segment.tcp + TCP);
+    let (old, new) = (scratch.options.as_mut_ptr(), scratch.blanked.as_mut_ptr());
+    // SAFETY: `length` is at most 40, and both buffers hold 64 bytes.
+    unsafe {
+        let difference = bpf_csum_diff(old.cast(), 64, new.cast(), 64, 0);
+        let checksum = (segment.tcp + TCP_CHECKSUM) as u32;
+        if difference < 0
+            || bpf_l4_csum_replace(skb, checksum, 0, difference.cast_unsigned(), 0) != 0
+        {
+            return false;
+        }
+    }
+    scratch.options = scratch.blanked;
+    let Some(length) = bounded::<LONGEST>(scratch.options_length) else { return false };
+    // SAFETY: as above.
+    unsafe { bpf_skb_store_bytes(skb, at as u32, new.cast(), length as u32, 0) == 0 }
+}
+
+/// Where the TCP header is in the working frame, for both families.
+const TCP_AT: usize = IPV6;
+
+/// Cuts the payload off the segment, whose options are in `scratch.options`, and gives it this sequence number and
+/// these flags.
+///
+/// Only the length in the IP header is changed: the IP layer then trims the skb itself, without the copy
+/// that `bpf_skb_change_tail()` makes of a paged payload.
+/// False if a helper failed.
+#[inline(never)]
+pub fn trim(
+    ctx: &TcContext,
+    segment: &Segment,
+    scratch: &mut Scratch,
+    sequence: u32,
+    flags: u8,
+) -> bool {
+    let frame = &mut scratch.frame.0;
+    let length = segment.ip_length() + TCP;
+    let at = frame[TCP_AT - segment.ip_length()..].as_mut_ptr();
+    let skb = raw(ctx);
+    // SAFETY: the frame holds an IPv6 and a TCP header, and an IPv4 header starts later.
+    let loaded =
+        unsafe { bpf_skb_load_bytes(skb.cast(), ETHERNET as u32, at.cast(), length as u32) };
+    if loaded != 0 {
+        return false;
+    }
+    if segment.ipv6 {
+        copy(frame, 4, (segment.header as u16).to_be_bytes());
+    } else {
+        let ip = TCP_AT - IPV4;
+        copy(frame, ip + 2, ((IPV4 + segment.header) as u16).to_be_bytes());
+        copy(frame, ip + 10, [0; 2]);
+        let checksum = !fold(sum::<IPV4, _>(frame, ip));
+        copy(frame, ip + 10, checksum.to_ne_bytes());
+    }
+    copy(frame, TCP_AT + 4, sequence.to_be_bytes());
+    frame[TCP_AT + 13] = flags;
+    copy(frame, TCP_AT + TCP_CHECKSUM, [0; 4]);
+    let tcp = sum::<TCP, _>(frame, TCP_AT) + sum::<40, _>(&scratch.options, 0);
+    let checksum = !fold(pseudo_header(segment, segment.header) + tcp);
+    copy(frame, TCP_AT + TCP_CHECKSUM, checksum.to_ne_bytes());
+    // SAFETY: as above.
+    unsafe {
+        let flags = BPF_F_RECOMPUTE_CSUM.into();
+        bpf_skb_store_bytes(skb, ETHERNET as u32, at.cast(), length as u32, flags) == 0
+    }
+}

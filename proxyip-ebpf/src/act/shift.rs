@@ -1,0 +1,149 @@
+//! Sequence numbers of translated connections: lowered on the way in, raised on the way out.
+
+use crate::{
+    frame::{
+        segment::Segment,
+        tcp::{TCP, TCP_CHECKSUM},
+    },
+    kernel::{
+        bindings::__sk_buff,
+        helpers::{bpf_csum_diff, bpf_l4_csum_replace, bpf_skb_load_bytes, bpf_skb_store_bytes},
+        packet::raw,
+        programs::TcContext,
+        verified::bounded,
+    },
+    memory::Egress,
+};
+
+/// Lowers the sequence number of a segment that comes in; false if that failed.
+#[inline(always)]
+pub fn lower(ctx: &TcContext, segment: &Segment, shift: u16) -> bool {
+    const SEQUENCE: usize = 4;
+    let new = segment.sequence.wrapping_sub(shift.into());
+    let (at, checksum) = (segment.tcp + SEQUENCE, segment.tcp + TCP_CHECKSUM);
+    replace(raw(ctx), at, checksum, segment.sequence.to_be(), new.to_be())
+}
+
+/// Offset of the acknowledgment number in the TCP header.
+const ACKNOWLEDGMENT: usize = 8;
+const END: u8 = 0;
+const NO_OPERATION: u8 = 1;
+const SACK: u8 = 5;
+
+#[inline(always)]
+pub fn raise(ctx: &TcContext, segment: &Segment, scratch: &mut Egress, shift: u32) -> bool {
+    let sum = segment.tcp + TCP_CHECKSUM;
+    let old = segment.acknowledgment;
+    let new = old.wrapping_add(shift);
+    replace(raw(ctx), segment.tcp + ACKNOWLEDGMENT, sum, old.to_be(), new.to_be())
+        && (has_no_sack(ctx, segment) || raise_sack(ctx, segment, scratch, shift))
+}
+
+/// Replaces four bytes, in network byte order in memory, and adapts the checksum.
+#[inline(always)]
+fn replace(skb: *mut __sk_buff, at: usize, checksum_at: usize, old: u32, new: u32) -> bool {
+    // SAFETY: offsets are checked by the helpers; four bytes are read from `new`.
+    unsafe {
+        bpf_l4_csum_replace(skb, checksum_at as u32, old.into(), new.into(), 4) == 0
+            && bpf_skb_store_bytes(skb, at as u32, (&raw const new).cast(), 4, 0) == 0
+    }
+}
+
+/// Whether there are no options, or the timestamps alone as Linux writes them: nearly every segment.
+#[inline(always)]
+fn has_no_sack(ctx: &TcContext, segment: &Segment) -> bool {
+    const TIMESTAMPS: [u8; 4] = [1, 1, 8, 10];
+    match segment.header - TCP {
+        0 => true,
+        12 => ctx.load::<[u8; 4]>(segment.tcp + TCP).is_ok_and(|options| options == TIMESTAMPS),
+        _ => false,
+    }
+}
+
+/// Bytes of four SACK blocks, the most that fit in a header.
+const BLOCKS: usize = 32;
+
+/// Raises both edges of each SACK block.
+#[inline(never)]
+fn raise_sack(ctx: &TcContext, segment: &Segment, scratch: &mut Egress, shift: u32) -> bool {
+    if !find_sack(ctx, segment, scratch) {
+        return false;
+    }
+    let at = scratch.sack_at;
+    if scratch.sack_length == 0 {
+        return true;
+    }
+    // The kernel aligns its options; the checksum of others would need its bytes swapped.
+    if !at.is_multiple_of(2) {
+        return false;
+    }
+    let skb = raw(ctx);
+    scratch.old = [0; BLOCKS / 4];
+    let Some(length) = bounded::<BLOCKS>(scratch.sack_length) else { return false };
+    // SAFETY: `length` is at most the size of the buffer.
+    let loaded = unsafe {
+        bpf_skb_load_bytes(skb.cast(), at as u32, scratch.old.as_mut_ptr().cast(), length as u32)
+    };
+    if loaded != 0 {
+        return false;
+    }
+    // What is behind the blocks is zero before and not summed after.
+    scratch.new = [0; BLOCKS / 4];
+    for (index, (new, old)) in scratch.new.iter_mut().zip(scratch.old).enumerate() {
+        if index * 4 < length {
+            *new = u32::from_be(old).wrapping_add(shift).to_be();
+        }
+    }
+    let (old, new) = (scratch.old.as_mut_ptr(), scratch.new.as_mut_ptr());
+    let checksum = (segment.tcp + TCP_CHECKSUM) as u32;
+    // SAFETY: the whole buffers are summed.
+    let replaced = unsafe {
+        let difference = bpf_csum_diff(old, BLOCKS as u32, new, BLOCKS as u32, 0);
+        difference >= 0 && bpf_l4_csum_replace(skb, checksum, 0, difference.cast_unsigned(), 0) == 0
+    };
+    let Some(length) = bounded::<BLOCKS>(scratch.sack_length) else { return false };
+    // SAFETY: `length` is at most the size of the buffer.
+    replaced && unsafe { bpf_skb_store_bytes(skb, at as u32, new.cast(), length as u32, 0) } == 0
+}
+
+/// Finds the blocks in the options; false if the frame ends before those do.
+#[inline(always)]
+fn find_sack(ctx: &TcContext, segment: &Segment, scratch: &mut Egress) -> bool {
+    const LONGEST: usize = 40;
+    scratch.at = segment.tcp + TCP;
+    scratch.end = segment.tcp + segment.header;
+    scratch.sack_length = 0;
+    for _ in 0..LONGEST {
+        if scratch.at >= scratch.end {
+            break;
+        }
+        if !skip_option(ctx, scratch) {
+            return false;
+        }
+    }
+    true
+}
+
+/// Looks at the option at `scratch.at` and moves behind it.
+#[inline(never)]
+fn skip_option(ctx: &TcContext, scratch: &mut Egress) -> bool {
+    let Ok(kind) = ctx.load::<u8>(scratch.at) else { return false };
+    if kind == NO_OPERATION {
+        scratch.at += 1;
+        return true;
+    }
+    let length = match kind {
+        END => 0,
+        _ => usize::from(ctx.load::<u8>(scratch.at + 1).unwrap_or(0)),
+    };
+    if length < 2 {
+        scratch.at = scratch.end;
+        return true;
+    }
+    if kind == SACK {
+        scratch.sack_at = scratch.at + 2;
+        scratch.sack_length = (length - 2) & !7;
+    }
+    scratch.at += length;
+    true
+}

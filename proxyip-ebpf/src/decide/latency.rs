@@ -1,0 +1,56 @@
+//! How long a header takes, from the handshake on.
+
+use proxyip_common::{flow::HandOff, latency::since_echo};
+
+use crate::{
+    frame::segment::Segment,
+    kernel::clock::now,
+    memory::Scratch,
+    state::{
+        counters::count_latency,
+        handshakes::HANDSHAKES,
+        namespace::{clock, settings},
+    },
+};
+
+/// Looks up when the handshake of the flow in `scratch.event` began, before it is forgotten. Of one that was answered with
+/// a cookie nothing is known.
+#[inline(always)]
+pub fn recall(scratch: &mut Scratch) {
+    scratch.since_ns = 0;
+    if scratch.hand_off == HandOff::Accept as u8 {
+        return;
+    }
+    if let Some(handshake) = HANDSHAKES.get_ptr(&scratch.event.key) {
+        // SAFETY: an element of the map; at worst it is another handshake's by now, whose numbers do not fit.
+        let (isn, since_ns) = unsafe { ((*handshake).isn, (*handshake).since_ns) };
+        if isn == scratch.isn {
+            scratch.since_ns = since_ns;
+        }
+    }
+}
+
+/// Counts the header that `segment` has completed, once: its connection may be handed over again until TCP takes it.
+#[inline(never)]
+pub fn count(segment: &Segment, scratch: &Scratch) {
+    let time_ns = if scratch.hand_off == HandOff::Accept as u8 {
+        if scratch.again { None } else { since_syn_ack(scratch) }
+    } else if scratch.since_ns == 0 {
+        None
+    } else {
+        Some(now().wrapping_sub(scratch.since_ns))
+    };
+    if let Some(time_ns) = time_ns {
+        count_latency(segment.listener, time_ns);
+    }
+}
+
+/// By the SYN-ACK's timestamp, which is the latest that the peer has seen: what is acknowledged before the socket exists
+/// repeats it. The options of the segment have been read.
+#[inline(always)]
+fn since_syn_ack(scratch: &Scratch) -> Option<u64> {
+    let settings = settings()?;
+    let timestamps = scratch.received.timestamps?;
+    // The life of a cookie.
+    since_echo(clock(settings), timestamps.echo, 2 * settings.epoch_ns)
+}

@@ -1,0 +1,112 @@
+//! A SYN, or a segment whose TCP header is behind options, extension headers or fragmentation.
+
+use proxyip_common::{
+    counter::{DropReason, Reason},
+    flow::HandOff,
+    settings::{HandOffChoice, ListenerSettings},
+};
+
+use crate::{
+    decide::{policy, syn::judge_syn, translated, waiting},
+    decision::Verdict,
+    frame::segment::{RETIRED_LISTENER, Segment, Shape},
+    kernel::{platform::Platform, programs::TcContext},
+    memory::Scratch,
+    state::{
+        flows::forget,
+        listeners::{LISTENERS, choice},
+        policies,
+        route::is_local,
+        sockets::State,
+    },
+};
+
+/// The first word of a connection, or a segment that hides what it is.
+#[inline(never)]
+pub fn judge_opening<P: Platform>(
+    ctx: &TcContext,
+    segment: &Segment,
+    scratch: &mut Scratch,
+) -> Verdict {
+    let state = scratch.state;
+    // No connection is made to a group; TCP drops its SYN.
+    if is_group(segment) || !is_local(ctx, segment) {
+        return Verdict::Pass;
+    }
+    if segment.shape == Shape::Plain {
+        translated::make_way(segment, scratch, state);
+    }
+    if segment.listener == RETIRED_LISTENER {
+        forget(segment, scratch);
+        return Verdict::Pass;
+    }
+    // Once for both questions: the answers must be of one version.
+    match policies::of(segment.listener) {
+        // The listener is being removed: the peer sends its SYN again.
+        None => return Verdict::drop(DropReason::SynAckFailed),
+        Some(policy) if policies::trusts(policy, &segment.peer.0) => {}
+        Some(policy) => return policy::judge_untrusted(policy),
+    }
+    match segment.shape {
+        Shape::Plain => {}
+        Shape::Fragment => return Verdict::drop(DropReason::Fragment),
+        Shape::Extended => return Verdict::drop(DropReason::ExtensionHeader),
+    }
+    match state {
+        State::Connected => return Verdict::LeaveToKernel(Reason::LivingSocket),
+        State::Request => return waiting::judge_repeated_syn(segment, scratch),
+        State::Listening | State::TimeWait => {}
+    }
+    let choice = choice(segment);
+    if choice == HandOffChoice::Observe as u8 {
+        scratch.hand_off = HandOff::Observe as u8;
+        scratch.reason = Reason::Configured as u8;
+        return waiting::expect(ctx, segment, scratch);
+    }
+    let reason = match unserved::<P>(segment, state, scratch.mptcp) {
+        None => match judge_syn(ctx, segment, scratch) {
+            Ok(verdict) => return verdict,
+            Err(reason) => reason,
+        },
+        Some(reason) => reason,
+    };
+    if choice == HandOffChoice::Accept as u8 {
+        // The application would get it whoever its client is.
+        return if policies::judges(segment) {
+            Verdict::reset(DropReason::Unjudged)
+        } else {
+            Verdict::LeaveToKernel(reason)
+        };
+    }
+    scratch.hand_off = HandOff::Translate as u8;
+    scratch.reason = reason as u8;
+    waiting::expect(ctx, segment, scratch)
+}
+
+/// Whether the segment is for a multicast group, or all of the network.
+#[inline(always)]
+fn is_group(segment: &Segment) -> bool {
+    let [first, .., fourth] = segment.local.0.words();
+    if segment.ipv6 { first.to_ne_bytes()[0] == 0xff } else { fourth.to_ne_bytes()[0] >= 224 }
+}
+
+/// Why the accept hand-off cannot serve a connection whose SYN it has not read yet.
+#[inline(always)]
+fn unserved<P: Platform>(segment: &Segment, state: State, mptcp: bool) -> Option<Reason> {
+    let listener = LISTENERS.get(segment.listener.into());
+    let (choice, flags) = listener.map_or((0, 0), |listener| (listener.hand_off, listener.flags));
+    if choice == HandOffChoice::Translate as u8 {
+        return Some(Reason::Configured);
+    }
+    if !P::ACCEPT {
+        return Some(Reason::NoKfunc);
+    }
+    if mptcp {
+        return Some(Reason::Mptcp);
+    }
+    if state == State::TimeWait {
+        return Some(Reason::TimeWait);
+    }
+    let refuses = flags & ListenerSettings::STACK_REFUSES != 0;
+    if refuses && choice == HandOffChoice::Auto as u8 { Some(Reason::StackRefuses) } else { None }
+}

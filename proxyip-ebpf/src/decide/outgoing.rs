@@ -1,0 +1,48 @@
+//! Segments that leave the host.
+
+use proxyip_common::{
+    flow::{FlowKey, Translation},
+    header::MAX_LENGTH,
+};
+
+use crate::{
+    frame::{segment::Segment, tcp::flags},
+    kernel::clock::now,
+    memory::Egress,
+    state::{handshakes::HANDSHAKES, namespace::settings, parts, translations::TRANSLATIONS},
+};
+
+/// By how much to raise; 0 if the connection is not translated.
+#[inline(never)]
+pub fn find(segment: &Segment, scratch: &mut Egress) -> u32 {
+    let namespace = settings().map_or(0, |settings| settings.cookie);
+    scratch.key = FlowKey::new(namespace, segment.peer, segment.local);
+    let Some(entry) = TRANSLATIONS.get_ptr_mut(&scratch.key) else { return 0 };
+    // SAFETY: an element of the map; at worst it is another connection's by now, whose time is set.
+    let entry = unsafe { &mut *entry };
+    if entry.flags & Translation::SUPERSEDED != 0 && answers_handshake(segment, scratch) {
+        return 0;
+    }
+    let shift = entry.shift.into();
+    match entry.state {
+        Translation::ESTABLISHED => {}
+        // The last word of a socket that was closed with it, or the answer to a header that came too late.
+        Translation::CLOSED | Translation::OPENING if segment.has(flags::RST) => {
+            let _ = TRANSLATIONS.remove(&scratch.key);
+        }
+        _ => entry.seen_ns = now(),
+    }
+    shift
+}
+
+/// Whether the segment acknowledges the SYN of the connection that replaces the one in `TIME_WAIT`.
+#[inline(always)]
+fn answers_handshake(segment: &Segment, scratch: &Egress) -> bool {
+    // SAFETY: read at once; at worst it is another handshake's by now, whose number does not fit.
+    let handshake = unsafe { HANDSHAKES.get(&scratch.key) };
+    handshake.is_some_and(|handshake| {
+        let length = segment.acknowledgment.wrapping_sub(handshake.isn.wrapping_add(1));
+        // Or a part of its header.
+        length == 0 || length < MAX_LENGTH as u32 && parts::has_begun(&scratch.key, handshake.isn)
+    })
+}

@@ -1,0 +1,155 @@
+//! Who may connect: a listener's policy on the sources of segments, and on the clients that headers name.
+
+use proxyip_common::{
+    counter::{Counter, DropReason, per_listener},
+    flow::{FlowRecord, Origin},
+    partial::PartialHeader,
+    settings::{Denied, ListenerSettings, Policy, ScopedAddress, Untrusted, verdict},
+};
+
+use crate::{
+    decision::Verdict,
+    frame::segment::Segment,
+    kernel::{
+        bindings::BPF_ANY, btf_maps::lpm_trie::Key, helpers::bpf_skb_load_bytes, packet::raw,
+        programs::TcContext,
+    },
+    memory::Scratch,
+    state::{
+        counters::{count, count_listener},
+        denied::DROPPED,
+        listeners::LISTENERS,
+        networks::CLIENTS,
+        parts,
+        policies::{self, trusted},
+        sockets::Socket,
+    },
+};
+
+/// What becomes of the SYN of a source that is not trusted.
+#[inline(always)]
+pub fn judge_untrusted(policy: &Policy) -> Verdict {
+    const RESET: u8 = Untrusted::Reset as u8;
+    const DROP: u8 = Untrusted::Drop as u8;
+    match policy.untrusted {
+        RESET => Verdict::reset(DropReason::UntrustedReset),
+        DROP => Verdict::drop(DropReason::UntrustedDropped),
+        _ => Verdict::PassCounted(Counter::Bypassed),
+    }
+}
+
+/// Judges the client of the record in `scratch.event`; of one that is let through with a mark it says so.
+///
+/// The load balancer itself may always connect. Who the client is must be known to find it on a list.
+///
+/// # Errors
+/// Why the connection must be refused.
+#[inline(always)]
+pub fn judge_client(segment: &Segment, scratch: &mut Scratch) -> Result<(), DropReason> {
+    const MARK: u8 = Denied::Mark as u8;
+    const DROP: u8 = Denied::Drop as u8;
+    let record = &mut scratch.event.record;
+    // While the listener is being removed there is none.
+    let Some(policy) = policies::of(segment.listener) else { return Err(DropReason::DeniedReset) };
+    if policy.judges == 0 || record.origin == Origin::Local as u8 {
+        return Ok(());
+    }
+    let found = if record.origin == Origin::Proxied as u8 {
+        let client = ScopedAddress::new(policy.scope, &record.client.0);
+        CLIENTS.get(&Key::new(ScopedAddress::BITS, client))
+    } else {
+        None
+    };
+    if found.copied().unwrap_or(policy.otherwise) & verdict::ALLOWED != 0 {
+        return Ok(());
+    }
+    match policy.denied {
+        MARK => {
+            record.flags |= FlowRecord::DENIED;
+            Ok(())
+        }
+        DROP => Err(DropReason::DeniedDropped),
+        _ => Err(DropReason::DeniedReset),
+    }
+}
+
+/// Drops a first segment whose client is denied. Its peer sends it again and again; the first one is told of.
+#[inline(never)]
+pub fn drop_denied(scratch: &mut Scratch) -> Verdict {
+    if let Some(isn) = DROPPED.get_ptr(&scratch.event.key)
+        // SAFETY: an element of the map; at worst it is another flow's by now, whose number does not fit.
+        && unsafe { *isn } == scratch.isn
+    {
+        return Verdict::Hold(Counter::DeniedAgain);
+    }
+    // If it cannot be remembered it is told of once more.
+    let _ = DROPPED.insert(&scratch.event.key, &scratch.isn, BPF_ANY.into());
+    parts::end(scratch, PartialHeader::DROPPED);
+    Verdict::drop(DropReason::DeniedDropped)
+}
+
+/// Marks a segment of a connection whose client is denied, for the rules of a firewall.
+#[inline(never)]
+pub fn mark(ctx: &TcContext, segment: &Segment) {
+    let Some(policy) = policies::of(segment.listener) else { return };
+    let skb = raw(ctx);
+    // SAFETY: a field of the context.
+    unsafe { (*skb).mark |= policy.mark };
+}
+
+/// Marks a segment of an established connection if its client was denied.
+#[inline(always)]
+pub fn mark_later(ctx: &TcContext, segment: &Segment, socket: &Socket) {
+    if marks(segment) && socket.record().is_some_and(|record| record.has(FlowRecord::DENIED)) {
+        mark(ctx, segment);
+    }
+}
+
+/// Likewise a RST, whose socket is looked for only if it may have to be marked.
+#[inline(never)]
+pub fn mark_reset(ctx: &TcContext, segment: &Segment) {
+    if marks(segment)
+        && let Some(socket) = Socket::find(ctx, segment)
+    {
+        mark_later(ctx, segment, &socket);
+    }
+}
+
+/// Whether the listener marks the connections of clients that it denies.
+#[inline(always)]
+fn marks(segment: &Segment) -> bool {
+    let listener = LISTENERS.get(segment.listener.into());
+    listener.is_some_and(|listener| listener.has(ListenerSettings::MARKS))
+}
+
+/// Counts a segment that begins like a PROXY header and comes from a source that is not trusted, on a connection that
+/// the kernel has: either the source should be trusted, or the load balancer hides its own address.
+#[inline(never)]
+pub fn notice_header(ctx: &TcContext, segment: &Segment) {
+    /// Of the shortest header.
+    const LEAST: usize = 15;
+    const V1: u32 = u32::from_ne_bytes(*b"PROX");
+    const V2: u32 = u32::from_ne_bytes(*b"\r\n\r\n");
+    const V1_NEXT: u32 = u32::from_ne_bytes(*b"Y TC");
+    const V1_UNKNOWN: u32 = u32::from_ne_bytes(*b"Y UN");
+    const V2_NEXT: u32 = u32::from_ne_bytes(*b"\0\r\nQ");
+    if segment.payload < LEAST {
+        return;
+    }
+    let mut start = [0u32; 2];
+    let at = (segment.tcp + segment.header) as u32;
+    // SAFETY: as many bytes as the array has.
+    let loaded = unsafe {
+        bpf_skb_load_bytes(
+            raw(ctx).cast(),
+            at,
+            start.as_mut_ptr().cast(),
+            size_of_val(&start) as u32,
+        )
+    };
+    let begins = matches!(start, [V1, V1_NEXT | V1_UNKNOWN] | [V2, V2_NEXT]);
+    if loaded == 0 && begins && !trusted(segment) {
+        count(Counter::UntrustedHeader);
+        count_listener(segment.listener, per_listener::UNTRUSTED_HEADER);
+    }
+}

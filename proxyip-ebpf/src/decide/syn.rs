@@ -1,0 +1,125 @@
+//! The SYN-ACK: a keyed cookie, and what this namespace's stack would offer.
+
+use proxyip_common::{
+    cookie::Options as Agreed,
+    counter::{Counter, DropReason, Reason},
+    settings::{NamespaceSettings, ScopedAddress},
+};
+
+use crate::{
+    decision::Verdict,
+    frame::{
+        ip::{IPV4, IPV6},
+        options::{self, Options},
+        reply::{Frame, Reply, put_option, put_timestamps},
+        segment::{Segment, classes},
+        tcp::{TCP, flags},
+    },
+    kernel::{btf_maps::lpm_trie::Key, helpers::bpf_check_mtu, packet::raw, programs::TcContext},
+    memory::Scratch,
+    state::{
+        namespace::{NAMESPACE, clock, settings},
+        networks::ROUTES,
+        secrets::flow_hash,
+    },
+};
+
+/// A SYN from a trusted source for a socket that listens.
+///
+/// # Errors
+/// Why the accept hand-off cannot serve the connection.
+#[inline(never)]
+pub fn judge_syn(
+    ctx: &TcContext,
+    segment: &Segment,
+    scratch: &mut Scratch,
+) -> Result<Verdict, Reason> {
+    let Some(settings) = settings() else {
+        return Ok(Verdict::drop(DropReason::SynAckFailed));
+    };
+    if !settings.has(NamespaceSettings::SYNCOOKIES) {
+        return Err(Reason::SynCookiesOff);
+    }
+    if !settings.has(NamespaceSettings::CONNTRACK_LOOSE) {
+        return Err(Reason::ConntrackStrict);
+    }
+    if !options::read(ctx, segment, scratch) {
+        return Ok(Verdict::drop(DropReason::SynAckFailed));
+    }
+    let offered = scratch.received;
+    if offered.signed {
+        return Err(Reason::Signed);
+    }
+    // RFC 9293 §3.7.1: what a peer that offers no MSS can take.
+    let default = if segment.ipv6 { 1220 } else { 536 };
+    let Some(mss_class) = Agreed::class_of(offered.mss.unwrap_or(default), classes(segment)) else {
+        return Err(Reason::MssTooSmall);
+    };
+    match syn_ack(ctx, segment, &mut scratch.frame, settings, &offered, mss_class) {
+        Some(reply) => Ok(Verdict::Answer(Counter::SynAnswered, reply)),
+        None => Ok(Verdict::drop(DropReason::SynAckFailed)),
+    }
+}
+
+/// The SYN-ACK: the cookie as its sequence number, and the options that this namespace's stack would offer.
+#[inline(always)]
+fn syn_ack(
+    ctx: &TcContext,
+    segment: &Segment,
+    frame: &mut Frame,
+    settings: &NamespaceSettings,
+    offered: &Options,
+    mss_class: u8,
+) -> Option<Reply> {
+    let scaling = settings.has(NamespaceSettings::WINDOW_SCALING);
+    let agreed = Agreed {
+        mss_class,
+        sack: offered.sack_permitted && settings.has(NamespaceSettings::SACK),
+        window_scale: if scaling { offered.window_scale } else { None },
+    };
+    let timestamps =
+        if settings.has(NamespaceSettings::TIMESTAMPS) { offered.timestamps } else { None };
+
+    let cookie = flow_hash(segment, None)?.cookie(segment.sequence, agreed);
+    let acknowledgment = segment.sequence.wrapping_add(1);
+    let mut reply = Reply::bare(cookie, acknowledgment, flags::SYN | flags::ACK);
+    reply.window = settings.window;
+    let [high, low] = advertised_mss(ctx, segment, settings)?.to_be_bytes();
+    // Four no-operations where an option is missing in the middle; none behind the last.
+    put_option(frame, 0, [2, 4, high, low, 1, 1, 1, 1]);
+    reply.options_length = 4;
+    if agreed.window_scale.is_some() {
+        put_option(frame, 4, [1, 3, 3, settings.window_scale]);
+        reply.options_length = 8;
+    }
+    if agreed.sack {
+        put_option(frame, 8, [1, 1, 4, 2]);
+        reply.options_length = 12;
+    }
+    if let Some(received) = timestamps {
+        let lead = if agreed.sack { [4, 2] } else { [1, 1] };
+        put_timestamps(frame, 8, lead, (clock(settings), received.value));
+        reply.options_length = 20;
+    }
+    Some(reply)
+}
+
+/// The MSS of the route to the peer if it has one, else that of the interface's MTU.
+#[inline(always)]
+fn advertised_mss(ctx: &TcContext, segment: &Segment, settings: &NamespaceSettings) -> Option<u16> {
+    if settings.has(NamespaceSettings::ROUTE_MSS)
+        && let destination = ScopedAddress::new(NAMESPACE.load(), &segment.peer.0)
+        && let Some(mss) = ROUTES.get(&Key::new(ScopedAddress::BITS, destination))
+        && *mss != 0
+    {
+        return Some(*mss);
+    }
+    let mut mtu = 0;
+    // SAFETY: the helper writes the device's MTU unless its arguments are wrong.
+    if unsafe { bpf_check_mtu(raw(ctx).cast(), 0, &raw mut mtu, 0, 0) } < 0 {
+        return None;
+    }
+    let headers = if segment.ipv6 { IPV6 + TCP } else { IPV4 + TCP };
+    let mss = (mtu as usize).checked_sub(headers)?;
+    Some(mss.min(65_535 - headers) as u16)
+}

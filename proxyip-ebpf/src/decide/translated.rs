@@ -1,0 +1,173 @@
+//! Segments of connections that are translated: see [`crate::decide::waiting`].
+
+use proxyip_common::{
+    counter::{Counter, DropReason, per_listener},
+    flow::{FlowRecord, Translation},
+};
+
+use crate::{
+    decide::{acknowledge::acknowledge, policy},
+    decision::Verdict,
+    frame::{
+        segment::{Segment, Shape},
+        tcp::flags,
+    },
+    kernel::{bindings::BPF_ANY, clock::now, programs::TcContext},
+    memory::Scratch,
+    state::{
+        counters::count_listener,
+        flows::identify,
+        handshakes::HANDSHAKES,
+        parts,
+        sockets::State,
+        translations::{TRANSLATIONS, is_in_use},
+    },
+};
+
+/// What the table of translated connections says of a segment.
+pub enum Known {
+    Nothing,
+    /// Its connection was in `TIME_WAIT` when a SYN came; its shift.
+    Superseded(u16),
+    /// It is a first segment that was queued behind a bare ACK, which has not established the connection.
+    Queued,
+    Living(Verdict),
+}
+
+/// Looks the segment's connection up.
+#[inline(never)]
+pub fn find(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Known {
+    if segment.has(flags::SYN) || !is_in_use() {
+        return Known::Nothing;
+    }
+    identify(segment, scratch);
+    let Some(entry) = TRANSLATIONS.get_ptr_mut(&scratch.event.key) else {
+        return Known::Nothing;
+    };
+    // SAFETY: an element of the map; at worst it is another connection's by now, whose time is set.
+    let entry = unsafe { &mut *entry };
+    if entry.flags & Translation::DENIED != 0 {
+        policy::mark(ctx, segment);
+    }
+    if entry.flags & Translation::SUPERSEDED != 0 {
+        entry.seen_ns = now();
+        return Known::Superseded(entry.shift);
+    }
+    if segment.has(flags::RST) {
+        return Known::Living(judge_reset(segment, scratch, entry));
+    }
+    if matches!(entry.state, Translation::ESTABLISHED | Translation::RESET) {
+        return Known::Living(Verdict::Translate(entry.shift));
+    }
+    entry.seen_ns = now();
+    // Holds a part of the header, so that TCP would find nothing new at its beginning.
+    let ahead = segment.sequence.wrapping_sub(entry.isn.wrapping_add(1));
+    let first = ahead < entry.shift.into() && segment.payload != 0;
+    scratch.isn = entry.isn;
+    scratch.acknowledged = entry.shift.into();
+    if entry.state != Translation::OPENING || !first || segment.shape != Shape::Plain {
+        return Known::Living(Verdict::Translate(entry.shift));
+    }
+    // Not remembered any more: better too small a window than too large.
+    scratch.unscaled = false;
+    if !scratch.clone {
+        return Known::Living(Verdict::Introduce);
+    }
+    Known::Queued
+}
+
+/// A RST for a connection that is translated.
+#[inline(always)]
+fn judge_reset(segment: &Segment, scratch: &mut Scratch, entry: &mut Translation) -> Verdict {
+    /// As large as one is before the socket exists.
+    const WINDOW: u32 = 65_536;
+    let shift = entry.shift;
+    let ahead = segment.sequence.wrapping_sub(entry.isn.wrapping_add(1));
+    match entry.state {
+        // Of one within the window; the kernel looks more closely (RFC 5961 §3.2).
+        Translation::OPENING if ahead > WINDOW => {}
+        Translation::OPENING => {
+            let _ = TRANSLATIONS.remove(&scratch.event.key);
+        }
+        Translation::ESTABLISHED | Translation::RESET => {
+            entry.state = Translation::RESET;
+            entry.seen_ns = now();
+        }
+        _ => {}
+    }
+    Verdict::Translate(shift)
+}
+
+/// A segment of a connection that may have been replaced since it was in `TIME_WAIT`.
+#[inline(never)]
+pub fn judge_superseded(scratch: &mut Scratch, state: State, shift: u16) -> Option<Verdict> {
+    match state {
+        State::TimeWait => Some(Verdict::Translate(shift)),
+        State::Connected => {
+            // By one that is not translated.
+            let _ = TRANSLATIONS.remove(&scratch.event.key);
+            None
+        }
+        State::Request | State::Listening => None,
+    }
+}
+
+/// The first segment of a connection that the bare ACK before it did not establish: the peer sends it again. If a
+/// request socket is still there, the stack may only be waiting for more than a header (`TCP_DEFER_ACCEPT`), or
+/// for room; the header need not come again.
+#[inline(always)]
+pub fn judge_queued(
+    ctx: &TcContext,
+    segment: &Segment,
+    scratch: &mut Scratch,
+    state: State,
+) -> Verdict {
+    if state == State::Request {
+        return acknowledge(ctx, segment, scratch, Counter::HeaderAcknowledged);
+    }
+    Verdict::drop(DropReason::PayloadWithoutSocket)
+}
+
+/// Clears away what earlier connections of this 4-tuple have left, before a SYN. What is in `TIME_WAIT` is still
+/// translated until the kernel has taken the SYN.
+#[inline(always)]
+pub fn make_way(segment: &Segment, scratch: &mut Scratch, state: State) {
+    parts::make_way(segment, scratch);
+    if !is_in_use() || !matches!(state, State::Listening | State::TimeWait) {
+        return;
+    }
+    identify(segment, scratch);
+    let _ = HANDSHAKES.remove(&scratch.event.key);
+    if state == State::Listening {
+        let _ = TRANSLATIONS.remove(&scratch.event.key);
+    } else if let Some(entry) = TRANSLATIONS.get_ptr_mut(&scratch.event.key) {
+        // SAFETY: an element of the map, of a connection that is over.
+        unsafe { (*entry).flags |= Translation::SUPERSEDED };
+    }
+}
+
+/// Begins to translate: the header has been read, and the flow is in `scratch.event`.
+#[inline(always)]
+pub fn begin(segment: &Segment, scratch: &mut Scratch, state: State) -> Verdict {
+    let shift = scratch.event.record.header_length;
+    let entry = Translation {
+        seen_ns: now(),
+        isn: scratch.isn,
+        shift,
+        state: Translation::OPENING,
+        flags: if scratch.event.record.has(FlowRecord::DENIED) { Translation::DENIED } else { 0 },
+    };
+    if TRANSLATIONS.insert(&scratch.event.key, &entry, BPF_ANY.into()).is_err() {
+        let expected = scratch.isn.wrapping_add(1);
+        return Verdict::reset_both(DropReason::TranslationTable, scratch, expected);
+    }
+    let _ = HANDSHAKES.remove(&scratch.event.key);
+    count_listener(segment.listener, per_listener::TRANSLATE + u32::from(scratch.reason));
+    // Nothing new to TCP would not establish the connection, and a SYN cookie is compared with the very
+    // sequence number of the SYN.
+    let end = segment.sequence.wrapping_sub(scratch.isn.wrapping_add(1)) as usize + segment.payload;
+    if end == usize::from(shift) || state == State::Listening {
+        return Verdict::Introduce;
+    }
+    Verdict::Translate(shift)
+}

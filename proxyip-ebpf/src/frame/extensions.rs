@@ -1,0 +1,69 @@
+//! IPv6 extension headers (RFC 8200 §4).
+
+use crate::{
+    frame::{
+        ip::{ETHERNET, IPV6},
+        tcp::PROTOCOL_TCP,
+    },
+    kernel::{bindings::__sk_buff, helpers::bpf_skb_load_bytes, verified::Code},
+};
+
+/// From [`find_tcp`]: there is no TCP header.
+pub const NO_TCP: usize = 0;
+
+/// From [`find_tcp`]: there may be one.
+const UNKNOWN: Code = -1;
+
+/// In what [`find_tcp`] returns, the header's offset in the frame.
+pub const OFFSET: usize = 0xffff;
+
+/// In what [`find_tcp`] returns: in a first fragment.
+pub const FRAGMENT: usize = OFFSET + 1;
+
+/// Walks the extension headers of an IPv6 packet (RFC 8200 §4) to its TCP header. Exported: the verifier walks it once,
+/// and not at each call.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn find_tcp(skb: *mut __sk_buff) -> Code {
+    const HOP_BY_HOP: u8 = 0;
+    const ROUTING: u8 = 43;
+    const FRAGMENT_HEADER: u8 = 44;
+    const DESTINATION: u8 = 60;
+    /// More than one of each kind is not sent by anybody; RFC 8504 §5.3 allows hosts a limit.
+    const MOST: usize = 8;
+
+    let mut fragment = 0;
+    let Some([mut next, ..]) = load_word(skb, ETHERNET + 6) else { return NO_TCP as Code };
+    let mut at = ETHERNET + IPV6;
+    for _ in 0..=MOST {
+        if next == PROTOCOL_TCP {
+            return (at & OFFSET | fragment) as Code;
+        }
+        if !matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT_HEADER | DESTINATION) {
+            return NO_TCP as Code;
+        }
+        let Some([following, length, high, low]) = load_word(skb, at) else {
+            return NO_TCP as Code;
+        };
+        if next == FRAGMENT_HEADER {
+            if u16::from_be_bytes([high, low]) & 0xfff8 != 0 {
+                return NO_TCP as Code;
+            }
+            fragment = FRAGMENT;
+            at += 8;
+        } else {
+            at += (usize::from(length) + 1) * 8;
+        }
+        next = following;
+    }
+    UNKNOWN
+}
+
+/// Four bytes of the frame; `None` if it ends before.
+#[inline(always)]
+fn load_word(skb: *mut __sk_buff, at: usize) -> Option<[u8; 4]> {
+    let mut word = [0; 4];
+    // SAFETY: the array has as many bytes.
+    let loaded = unsafe { bpf_skb_load_bytes(skb.cast(), at as u32, word.as_mut_ptr().cast(), 4) };
+    if loaded == 0 { Some(word) } else { None }
+}

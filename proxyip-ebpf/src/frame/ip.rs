@@ -1,0 +1,36 @@
+//! Ethernet and IP headers.
+
+/// Length of an Ethernet header without tags.
+pub const ETHERNET: usize = 14;
+
+/// Length of an IPv4 header without options.
+pub const IPV4: usize = 20;
+
+/// Length of an IPv6 header without extension headers.
+pub const IPV6: usize = 40;
+
+/// An IPv4 header without options (RFC 791 §3.1).
+#[repr(C, align(4))]
+pub struct Ipv4Header {
+    pub version_length: u8,
+    pub service: u8,
+    pub total: [u8; 2],
+    pub identification: [u8; 2],
+    pub fragment: [u8; 2],
+    pub hops: u8,
+    pub protocol: u8,
+    pub checksum: [u8; 2],
+    pub source: [u8; 4],
+    pub destination: [u8; 4],
+}
+
+/// An IPv6 header (RFC 8200 §3).
+#[repr(C, align(4))]
+pub struct Ipv6Header {
+    pub version: [u8; 4],
+    pub length: [u8; 2],
+    pub next: u8,
+    pub hops: u8,
+    pub source: [u32; 4],
+    pub destination: [u32; 4],
+}

@@ -1,0 +1,253 @@
+//! From an Ethernet frame to a TCP segment for a guarded port.
+//!
+//! What the stack would make a segment of must be seen here, however it is wrapped: else a connection would begin
+//! without its header. Where that cannot be told, the frame is dropped.
+
+use proxyip_common::address::{Endpoint, Local, Peer};
+
+use crate::{
+    frame::{
+        extensions::{FRAGMENT, NO_TCP, OFFSET, find_tcp},
+        ip::{ETHERNET, IPV4, IPV6, Ipv4Header, Ipv6Header},
+        ports::listener,
+        segment::{Segment, Shape},
+        tcp::{PROTOCOL_TCP, TCP, TcpHeader},
+    },
+    kernel::{packet::raw, programs::TcContext},
+};
+
+const ETHERTYPE_IPV4: u32 = (0x0800_u16.to_be()) as u32;
+const ETHERTYPE_IPV6: u32 = (0x86dd_u16.to_be()) as u32;
+const ETHERTYPE_VLAN: u32 = (0x8100_u16.to_be()) as u32;
+const ETHERTYPE_SERVICE_VLAN: u32 = (0x88a8_u16.to_be()) as u32;
+
+/// `pkt_type` of a frame for this host's Ethernet address (`include/uapi/linux/if_packet.h`).
+const PACKET_HOST: u32 = 0;
+
+/// The VLAN's number in `vlan_tci`.
+const VLAN_ID: u32 = 0xfff;
+
+/// In a tag, what gives a priority (IEEE 802.1Q).
+const PRIORITY: u16 = 0xf000;
+
+/// More than any segment holds in bytes, BIG TCP included.
+const LONGEST: usize = 0x00ff_ffff;
+
+/// What a frame is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Frame {
+    /// None of ours.
+    Other,
+    /// A segment for a guarded port, or from one.
+    Segment,
+    /// It cannot be told what the stack would find in it.
+    Hidden,
+}
+
+/// Reads the frame.
+///
+/// Frames of a VLAN are not looked at: their connections are seen on the VLAN's own interface. A tag that only
+/// gives a priority (VLAN 0) is no VLAN: the stack takes it off. Not looked at are
+/// frames for another host's Ethernet address, which a bridge port or a promiscuous interface sees.
+#[inline(never)]
+pub fn incoming(ctx: &TcContext, segment: &mut Segment) -> Frame {
+    let skb = raw(ctx);
+    // SAFETY: fields of the context, which the verifier turns into loads from the skb.
+    let (protocol, vlan, kind) = unsafe { ((*skb).protocol, (*skb).vlan_tci, (*skb).pkt_type) };
+    if vlan & VLAN_ID != 0 || kind != PACKET_HOST {
+        return Frame::Other;
+    }
+    match protocol {
+        ETHERTYPE_IPV4 if !is_foreign(ctx, IPV4, 0, 0x45) => parse_v4::<Incoming>(ctx, segment),
+        ETHERTYPE_IPV6 if !is_foreign(ctx, IPV6, 6, PROTOCOL_TCP) => {
+            parse_v6::<Incoming>(ctx, segment)
+        }
+        // A second tag, of VLAN 0 too: the stack takes it off behind this program, and delivers what is in it
+        // (`__netif_receive_skb_core()`, https://elixir.bootlin.com/linux/v6.9/source/net/core/dev.c).
+        ETHERTYPE_VLAN | ETHERTYPE_SERVICE_VLAN => match ctx.load::<[u8; 2]>(ETHERNET) {
+            Ok(tag) if u16::from_be_bytes(tag) | PRIORITY == PRIORITY => Frame::Hidden,
+            _ => Frame::Other,
+        },
+        _ => Frame::Other,
+    }
+}
+
+/// Reads a frame that leaves the host. The peer is where it goes to.
+#[inline(never)]
+pub fn outgoing(ctx: &TcContext, segment: &mut Segment) -> Frame {
+    let skb = raw(ctx);
+    // SAFETY: fields of the context.
+    let (protocol, vlan) = unsafe { ((*skb).protocol, (*skb).vlan_tci) };
+    // Translated on the VLAN's own interface.
+    if vlan & VLAN_ID != 0 {
+        return Frame::Other;
+    }
+    match protocol {
+        ETHERTYPE_IPV4 => parse_v4::<Outgoing>(ctx, segment),
+        ETHERTYPE_IPV6 => parse_v6::<Outgoing>(ctx, segment),
+        _ => Frame::Other,
+    }
+}
+
+/// Which end of a segment is this host's.
+trait Direction {
+    const OUTGOING: bool;
+}
+
+struct Incoming;
+
+struct Outgoing;
+
+impl Direction for Incoming {
+    const OUTGOING: bool = false;
+}
+
+impl Direction for Outgoing {
+    const OUTGOING: bool = true;
+}
+
+/// Whether the bytes at hand show that the frame is not for a guarded port: the quick way out for all other
+/// traffic. For a TCP header behind `ip` bytes of IP header, of which the byte at `offset` has this `value`.
+#[inline(always)]
+fn is_foreign(ctx: &TcContext, ip: usize, offset: usize, value: u8) -> bool {
+    let start = ctx.data() + ETHERNET;
+    let port = start + ip + 2;
+    if port + 2 > ctx.data_end() {
+        return false;
+    }
+    // SAFETY: both addresses lie before `data_end`, as just checked.
+    let (found, port) = unsafe { (*((start + offset) as *const u8), *(port as *const [u8; 2])) };
+    found == value && listener(port).is_none()
+}
+
+#[inline(always)]
+fn parse_v4<D: Direction>(ctx: &TcContext, segment: &mut Segment) -> Frame {
+    let Some(Both { ip, mut tcp }) = load_both::<Ipv4Header>(ctx) else { return Frame::Other };
+    let fragment = u16::from_be_bytes(ip.fragment);
+    // A later fragment has no ports, and is useless without the first.
+    if ip.protocol != PROTOCOL_TCP || fragment & 0x1fff != 0 {
+        return Frame::Other;
+    }
+    let ip_length = usize::from(ip.version_length & 0xf) * 4;
+    if ip_length < IPV4 {
+        return Frame::Other;
+    }
+    let total = usize::from(u16::from_be_bytes(ip.total));
+    // BIG TCP leaves the length at zero.
+    let total = if total == 0 { (ctx.len() as usize).wrapping_sub(ETHERNET) } else { total };
+    segment.ipv6 = false;
+    segment.tcp = ETHERNET + ip_length;
+    segment.shape = match ip_length {
+        _ if fragment & 0x2000 != 0 => Shape::Fragment,
+        IPV4 => Shape::Plain,
+        _ => Shape::Extended,
+    };
+    let length = total.wrapping_sub(ip_length);
+    if !load_tcp(ctx, segment, length, &mut tcp) {
+        return Frame::Other;
+    }
+    let source = Endpoint::from_v4(ip.source, tcp.source);
+    let destination = Endpoint::from_v4(ip.destination, tcp.destination);
+    segment.complete::<D>(source, destination, &tcp, length)
+}
+
+#[inline(always)]
+fn parse_v6<D: Direction>(ctx: &TcContext, segment: &mut Segment) -> Frame {
+    let Some(Both { ip, mut tcp }) = load_both::<Ipv6Header>(ctx) else { return Frame::Other };
+    let length = usize::from(u16::from_be_bytes(ip.length));
+    let after = (ctx.len() as usize).wrapping_sub(ETHERNET + IPV6);
+    let length = if length == 0 { after } else { length };
+    segment.ipv6 = true;
+    segment.tcp = ETHERNET + IPV6;
+    segment.shape = Shape::Plain;
+    if ip.next != PROTOCOL_TCP {
+        let found = match usize::try_from(find_tcp(raw(ctx))) {
+            Ok(NO_TCP) => return Frame::Other,
+            Ok(found) => found,
+            Err(_) => return Frame::Hidden,
+        };
+        segment.tcp = found & OFFSET;
+        segment.shape = if found & FRAGMENT == 0 { Shape::Extended } else { Shape::Fragment };
+    }
+    let length = length.wrapping_sub(segment.tcp.wrapping_sub(ETHERNET + IPV6));
+    if !load_tcp(ctx, segment, length, &mut tcp) {
+        return Frame::Other;
+    }
+    let source = Endpoint::from_words(ip.source, u16::from_ne_bytes(tcp.source));
+    let destination = Endpoint::from_words(ip.destination, u16::from_ne_bytes(tcp.destination));
+    // The stack drops these (`tcp_v6_conn_request()`); they must not be taken for IPv4.
+    if source.v4().is_some() || destination.v4().is_some() {
+        return Frame::Other;
+    }
+    segment.complete::<D>(source, destination, &tcp, length)
+}
+
+/// An IP header, and what follows it.
+#[repr(C, align(4))]
+struct Both<H> {
+    ip: H,
+    tcp: TcpHeader,
+}
+
+/// Both headers at once, as nearly every segment has them; if the frame is too short for that, the IP header alone,
+/// with a TCP header that none can be.
+#[inline(always)]
+fn load_both<H>(ctx: &TcContext) -> Option<Both<H>> {
+    if let Ok(both) = ctx.load::<Both<H>>(ETHERNET) {
+        return Some(both);
+    }
+    let ip = ctx.load::<H>(ETHERNET).ok()?;
+    Some(Both { ip, tcp: TcpHeader { offset: 0, ..TcpHeader::hidden([[0; 2]; 2]) } })
+}
+
+/// Loads the TCP header of a segment in which it does not follow the fixed IP header, or not all of it: it and the
+/// payload are `length` bytes. False if it is not there.
+#[inline(always)]
+fn load_tcp(ctx: &TcContext, segment: &Segment, length: usize, tcp: &mut TcpHeader) -> bool {
+    if segment.shape == Shape::Plain {
+        return true;
+    }
+    // In a first fragment there are eight bytes at least, and the rest may be in the next. Behind a short one
+    // there may be padding, which looks like the rest.
+    if segment.shape == Shape::Fragment && length < TCP {
+        let Ok(ports) = ctx.load(segment.tcp) else { return false };
+        *tcp = TcpHeader::hidden(ports);
+        return true;
+    }
+    let Ok(loaded) = ctx.load(segment.tcp) else { return false };
+    *tcp = loaded;
+    true
+}
+
+impl Segment {
+    /// Takes what the TCP header says; it and the payload are `length` bytes.
+    #[inline(always)]
+    fn complete<D: Direction>(
+        &mut self,
+        source: Endpoint,
+        destination: Endpoint,
+        tcp: &TcpHeader,
+        length: usize,
+    ) -> Frame {
+        (self.peer, self.local) = if D::OUTGOING {
+            (Peer(destination), Local(source))
+        } else {
+            (Peer(source), Local(destination))
+        };
+        let port = if D::OUTGOING { tcp.source } else { tcp.destination };
+        let Some(listener) = listener(port) else { return Frame::Other };
+        self.listener = listener;
+        self.sequence = u32::from_be_bytes(tcp.sequence);
+        self.acknowledgment = u32::from_be_bytes(tcp.acknowledgment);
+        self.flags = tcp.flags;
+        self.header = usize::from(tcp.offset >> 4) * 4;
+        if length > LONGEST {
+            return Frame::Other;
+        }
+        self.payload = length.saturating_sub(self.header);
+        // The rest of the TCP header may be in the next fragment; elsewhere the stack drops what is too short.
+        let whole = self.header >= TCP && length >= self.header;
+        if whole || self.shape == Shape::Fragment { Frame::Segment } else { Frame::Other }
+    }
+}

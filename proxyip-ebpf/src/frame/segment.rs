@@ -1,0 +1,90 @@
+//! A TCP segment for a guarded port, as [`crate::frame::parse`] reads it from an Ethernet frame.
+
+use proxyip_common::{
+    address::{Local, Peer},
+    cookie::{MSS_V4, MSS_V6},
+    settings::RETIRED,
+};
+
+use crate::{
+    frame::ip::{IPV4, IPV6},
+    kernel::{btf_maps::PerCpuArray, macros::btf_map},
+};
+
+/// In [`Segment::listener`], for a port that is guarded no longer.
+pub const RETIRED_LISTENER: u16 = RETIRED - 1;
+
+/// How the IP header is laid out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Shape {
+    /// A TCP header follows the fixed IP header.
+    Plain,
+    /// IPv4 options or IPv6 extension headers come between.
+    Extended,
+    /// The first fragment of several.
+    Fragment,
+}
+
+/// A TCP segment for a guarded port. Numbers are in host byte order.
+pub struct Segment {
+    pub ipv6: bool,
+    pub shape: Shape,
+    /// Index of the listener that guards the port.
+    pub listener: u16,
+    pub peer: Peer,
+    pub local: Local,
+    /// Offset of the TCP header from the start of the frame, in bytes.
+    pub tcp: usize,
+    pub sequence: u32,
+    pub acknowledgment: u32,
+    pub flags: u8,
+    /// Length of the TCP header in bytes, 20 to 60.
+    pub header: usize,
+    /// Length of the payload in bytes.
+    pub payload: usize,
+}
+
+impl Segment {
+    #[inline(always)]
+    pub fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// Swaps the two ends.
+    #[inline(always)]
+    pub fn turn_round(&mut self) {
+        core::mem::swap(&mut self.peer.0, &mut self.local.0);
+    }
+
+    /// Length of the IP header, for [`Shape::Plain`].
+    #[inline(always)]
+    pub fn ip_length(&self) -> usize {
+        if self.ipv6 { IPV6 } else { IPV4 }
+    }
+}
+
+/// The MSS classes of the segment's family.
+#[inline(always)]
+pub fn classes(segment: &Segment) -> &'static [u16; 8] {
+    if segment.ipv6 { &MSS_V6 } else { &MSS_V4 }
+}
+
+/// The segments being read by the ingress and by the egress program. On the stack, the verifier would walk the
+/// programs once for each combination of values that it can tell apart.
+#[btf_map]
+pub static SEGMENTS: PerCpuArray<Segment, 2> = PerCpuArray::new();
+
+/// The ingress program's segment of this CPU.
+#[inline(always)]
+pub fn incoming() -> Option<&'static mut Segment> {
+    // SAFETY: as for the scratch.
+    SEGMENTS.get_ptr_mut(0).map(|segment| unsafe { &mut *segment })
+}
+
+/// The egress program's segment of this CPU.
+#[inline(always)]
+pub fn outgoing() -> Option<&'static mut Segment> {
+    // SAFETY: as for the egress program's other memory.
+    SEGMENTS.get_ptr_mut(1).map(|segment| unsafe { &mut *segment })
+}

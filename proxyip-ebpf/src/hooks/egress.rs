@@ -1,0 +1,46 @@
+//! The way out of translated connections: what the kernel acknowledges is raised by the header's length.
+
+use proxyip_common::counter::DropReason;
+
+use crate::{
+    act::shift::raise,
+    decide::outgoing::find,
+    frame::{
+        parse::{self, Frame},
+        segment::outgoing,
+        tcp::flags,
+    },
+    kernel::{
+        bindings::tcx_action_base::{TCX_DROP, TCX_NEXT},
+        programs::TcContext,
+    },
+    memory::egress,
+    state::{counters::count_drop, translations::is_in_use},
+};
+
+/// Sends one frame.
+#[inline(always)]
+pub fn run(ctx: &TcContext) -> i32 {
+    if translate(ctx) {
+        return TCX_NEXT;
+    }
+    count_drop(DropReason::TranslateFailed);
+    TCX_DROP
+}
+
+/// Raises the acknowledgment and the SACK blocks of a translated connection's segment; false if that failed.
+#[inline(always)]
+fn translate(ctx: &TcContext) -> bool {
+    if !is_in_use() {
+        return true;
+    }
+    let (Some(segment), Some(scratch)) = (outgoing(), egress()) else { return false };
+    if parse::outgoing(ctx, segment) != Frame::Segment
+        || segment.has(flags::SYN)
+        || segment.flags & (flags::ACK | flags::RST) == 0
+    {
+        return true;
+    }
+    let shift = find(segment, scratch);
+    shift == 0 || !segment.has(flags::ACK) || raise(ctx, segment, scratch, shift)
+}

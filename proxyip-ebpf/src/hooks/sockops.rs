@@ -1,0 +1,272 @@
+//! What became of connections handed over: established, and closed.
+
+use core::ffi::c_void;
+
+use proxyip_common::{
+    address::{Endpoint, Local, Peer},
+    counter::{Counter, per_listener},
+    event::EventKind,
+    flow::{FlowKey, FlowRecord, HandOff, Translation},
+    settings::HandOffChoice,
+};
+
+use crate::{
+    decide::observed::awaits_header,
+    frame::ports::PORTS,
+    kernel::{
+        EbpfContext,
+        bindings::{
+            BPF_SK_STORAGE_GET_F_CREATE, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB,
+            BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_TCP_CLOSE,
+        },
+        clock::now,
+        helpers::{bpf_get_netns_cookie, bpf_sk_storage_get},
+        programs::SockOpsContext,
+    },
+    state::{
+        counters::{count, count_established, count_listener},
+        events,
+        flows::FLOWS,
+        listeners::LISTENERS,
+        namespace::HAS_NETNS_COOKIE,
+        parts, policies,
+        sockets::SOCKETS,
+        translations::TRANSLATIONS,
+    },
+};
+
+const AF_INET: u32 = 2;
+
+// States of TCP (include/net/tcp_states.h).
+const TCP_FIN_WAIT2: u32 = 5;
+const TCP_CLOSE_WAIT: u32 = 8;
+const TCP_LAST_ACK: u32 = 9;
+const TCP_CLOSING: u32 = 11;
+
+/// Runs for every TCP socket of the node: the two cheap questions come first.
+#[inline(always)]
+pub fn run(ctx: &SockOpsContext) {
+    match ctx.op() {
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB if is_guarded(ctx) => established(ctx),
+        BPF_SOCK_OPS_STATE_CB if ctx.arg(1) == BPF_TCP_CLOSE => closed(ctx),
+        BPF_SOCK_OPS_STATE_CB if ctx.arg(1) == TCP_FIN_WAIT2 => fin_acknowledged(ctx),
+        _ => {}
+    }
+}
+
+#[inline(always)]
+fn is_guarded(ctx: &SockOpsContext) -> bool {
+    listener(ctx).is_some()
+}
+
+/// The listener that guards the socket's local port.
+#[inline(always)]
+fn listener(ctx: &SockOpsContext) -> Option<u16> {
+    PORTS.get(ctx.local_port() & 0xffff)?.checked_sub(1)
+}
+
+/// Copies the flow's record to the socket, from where the socket's hooks read it.
+#[inline(always)]
+fn established(ctx: &SockOpsContext) {
+    let key = key(ctx);
+    let translated = begin_translation(ctx, &key);
+    let Some(record) = FLOWS.get_ptr_mut(&key) else {
+        if translated {
+            count(Counter::RecordLost);
+        } else {
+            await_header(ctx, &key);
+        }
+        return;
+    };
+    // SAFETY: an element of the map; entries are not removed while their connection is being established.
+    let record = unsafe { &mut *record };
+    if record.established_ns != 0 {
+        return;
+    }
+    parts::forget(&key);
+    record.established_ns = now();
+    if storage(ctx, Some(record)).is_none() {
+        count(Counter::RecordLost);
+        return;
+    }
+    if record.hand_off == HandOff::Accept as u8 && !record.has(FlowRecord::DENIED) {
+        count_listener(record.listener, per_listener::ACCEPT_ESTABLISHED);
+    }
+    follow(ctx);
+    count_established(record);
+    events::send(EventKind::Established, &key, record, [0; 2], [0; 2]);
+}
+
+/// Notes that a translated connection is established; false if this one is not translated.
+#[inline(always)]
+fn begin_translation(ctx: &SockOpsContext, key: &FlowKey) -> bool {
+    let Some(translation) = TRANSLATIONS.get_ptr_mut(key) else { return false };
+    // SAFETY: an element of the map; at worst it is another connection's by now, which is about to be used.
+    let translation = unsafe { &mut *translation };
+    if translation.flags & Translation::SUPERSEDED != 0 {
+        // By this connection: the header of one that is translated would have replaced the entry.
+        let _ = TRANSLATIONS.remove(key);
+        return false;
+    }
+    translation.seen_ns = now();
+    translation.state = Translation::ESTABLISHED;
+    // Its end must be seen, whatever becomes of the record.
+    follow(ctx);
+    true
+}
+
+/// Asks to be told of the socket's changes of state.
+#[inline(always)]
+fn follow(ctx: &SockOpsContext) {
+    let _ = ctx.set_cb_flags((ctx.cb_flags() | BPF_SOCK_OPS_STATE_CB_FLAG) as i32);
+}
+
+/// Marks the socket of a connection that is observed: its header is yet to come.
+#[inline(always)]
+fn await_header(ctx: &SockOpsContext, key: &FlowKey) {
+    let Some(listener) = listener(ctx) else { return };
+    let observed = LISTENERS
+        .get(listener.into())
+        .is_some_and(|settings| settings.hand_off == HandOffChoice::Observe as u8);
+    let trusted =
+        policies::of(listener).is_some_and(|policy| policies::trusts(policy, &key.peer.0));
+    if !observed || !trusted {
+        return;
+    }
+    let mut mark = FlowRecord { listener, hand_off: HandOff::Observe as u8, ..FlowRecord::EMPTY };
+    if storage(ctx, Some(&mut mark)).is_none() {
+        count(Counter::RecordLost);
+        return;
+    }
+    follow(ctx);
+}
+
+/// Notes what was received before the peer's FIN can come.
+#[inline(always)]
+fn fin_acknowledged(ctx: &SockOpsContext) {
+    if let Some(record) = storage(ctx, None) {
+        // SAFETY: a field of the context.
+        record.received_at_fin_wait = unsafe { (*ctx.ops).bytes_received };
+    }
+}
+
+#[inline(always)]
+fn closed(ctx: &SockOpsContext) {
+    let record = storage(ctx, None);
+    let translated = match &record {
+        Some(record) => record.hand_off == HandOff::Translate as u8,
+        None => is_guarded(ctx),
+    };
+    let key = key(ctx);
+    if translated {
+        end_translation(ctx, &key);
+    }
+    let Some(record) = record else { return };
+    if awaits_header(record) {
+        parts::forget(&key);
+        return;
+    }
+    count(Counter::Closed);
+    // SAFETY: a field of the context.
+    let total = unsafe { (*ctx.ops).bytes_received };
+    // TCP counts a FIN as a byte; the last state tells which of the two were received and acknowledged.
+    let (received, acknowledged) = match ctx.arg(0) {
+        TCP_LAST_ACK | TCP_CLOSING => (1, 1),
+        // Left by the peer's FIN, or at once if nobody has the socket any more.
+        TCP_FIN_WAIT2 => (u64::from(total > record.received_at_fin_wait), 1),
+        TCP_CLOSE_WAIT => (1, 0),
+        _ => (0, 0),
+    };
+    // SAFETY: fields of the context.
+    let bytes = unsafe {
+        [total.saturating_sub(received), (*ctx.ops).bytes_acked.saturating_sub(acknowledged)]
+    };
+    // Under accept the first segment came twice: as a bare ACK and whole.
+    let twice = u32::from(record.hand_off == HandOff::Accept as u8);
+    // SAFETY: fields of the context.
+    let packets = unsafe { [(*ctx.ops).segs_in.saturating_sub(twice), (*ctx.ops).segs_out] };
+    events::send(EventKind::Closed, &key, record, bytes, packets);
+    let _ = FLOWS.remove(&key);
+}
+
+/// Ends the translation at once if the peer's was the last word. Else the socket may leave a `TIME_WAIT` behind, or a
+/// RST that is sent after this: then the entry is removed with the RST, or later by the agent.
+#[inline(always)]
+fn end_translation(ctx: &SockOpsContext, key: &FlowKey) {
+    /// Within it a RST is taken, or not at all.
+    const MOMENT_NS: u64 = 1_000_000_000;
+    let Some(translation) = TRANSLATIONS.get_ptr_mut(key) else { return };
+    // SAFETY: an element of the map, this socket's.
+    let translation = unsafe { &mut *translation };
+    let reset = translation.state == Translation::RESET
+        && now().wrapping_sub(translation.seen_ns) < MOMENT_NS;
+    if translation.flags & Translation::SUPERSEDED == 0 && (ctx.arg(0) == TCP_LAST_ACK || reset) {
+        let _ = TRANSLATIONS.remove(key);
+    } else {
+        translation.seen_ns = now();
+        translation.state = Translation::CLOSED;
+    }
+}
+
+/// The record in the socket's storage; with `create`, put there.
+#[inline(always)]
+fn storage(
+    ctx: &SockOpsContext,
+    create: Option<&mut FlowRecord>,
+) -> Option<&'static mut FlowRecord> {
+    // SAFETY: a field of the context.
+    let socket = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
+    if socket.is_null() {
+        return None;
+    }
+    let map: *mut c_void = core::ptr::from_ref(&SOCKETS).cast_mut().cast();
+    let (value, flags) = match create {
+        Some(record) => ((&raw mut *record).cast(), BPF_SK_STORAGE_GET_F_CREATE.into()),
+        None => (core::ptr::null_mut(), 0),
+    };
+    // SAFETY: a socket of the context, and a value of the map's type or null.
+    let record = unsafe { bpf_sk_storage_get(map, socket.cast(), value, flags) };
+    // SAFETY: the storage lives as long as the socket, and the socket as long as this program runs.
+    unsafe { record.cast::<FlowRecord>().as_mut() }
+}
+
+/// An address field of the context, word by word: the verifier allows loads at constant offsets only, and
+/// the compiler would compute a pointer to copy the array.
+macro_rules! field {
+    ($ctx:ident.$field:ident) => {{
+        let mut bytes = [0; 16];
+        let mut word = 0;
+        while word < 4 {
+            // SAFETY: a field of the context.
+            let value = unsafe { (&raw const (*$ctx.ops).$field[word]).read_volatile() };
+            crate::frame::checksum::copy(&mut bytes, word * 4, value.to_ne_bytes());
+            word += 1;
+        }
+        bytes
+    }};
+}
+
+/// The flow of this socket. IPv4 connections of dual-stack sockets have IPv4-mapped addresses here.
+#[inline(always)]
+fn key(ctx: &SockOpsContext) -> FlowKey {
+    // remote_port is in network order in the upper half on little-endian hosts, local_port in host order.
+    let remote_port = ((ctx.remote_port() >> 16) as u16).to_ne_bytes();
+    let local_port = (ctx.local_port() as u16).to_be_bytes();
+    let (peer, local) = if ctx.family() == AF_INET {
+        (
+            Endpoint::from_v4(ctx.remote_ip4().to_ne_bytes(), remote_port),
+            Endpoint::from_v4(ctx.local_ip4().to_ne_bytes(), local_port),
+        )
+    } else {
+        (
+            Endpoint::from_v6(field!(ctx.remote_ip6), remote_port),
+            Endpoint::from_v6(field!(ctx.local_ip6), local_port),
+        )
+    };
+    let namespace = match HAS_NETNS_COOKIE.load() {
+        0 => 0,
+        // SAFETY: the context itself.
+        _ => unsafe { bpf_get_netns_cookie(ctx.as_ptr()) },
+    };
+    FlowKey::new(namespace, Peer(peer), Local(local))
+}

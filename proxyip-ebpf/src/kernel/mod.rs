@@ -1,0 +1,24 @@
+//! What the programs know of the kernel: its helpers, maps and contexts. On the host it is a simulated one.
+
+pub mod clock;
+pub mod kfunc;
+pub mod packet;
+pub mod platform;
+pub mod verified;
+
+#[cfg(target_arch = "bpf")]
+pub use aya_ebpf::{EbpfContext, Global, bindings, btf_maps, helpers, macros, programs};
+#[cfg(target_arch = "bpf")]
+pub use aya_log_ebpf::{debug, trace};
+
+#[cfg(not(target_arch = "bpf"))]
+pub use crate::host::{
+    EbpfContext, Global, bindings, btf_maps, debug, function, helpers, macros, programs, trace,
+};
+
+/// The kernel function that a placeholder address stands for: the address itself, which the agent replaces.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+pub const fn function(address: u32) -> usize {
+    address as usize
+}

@@ -1,0 +1,27 @@
+//! Packets, as the kernel hands them to a program.
+
+use crate::kernel::{bindings::__sk_buff, programs::TcContext};
+
+/// The context as the raw helpers want it.
+#[inline(always)]
+pub fn raw(ctx: &TcContext) -> *mut __sk_buff {
+    ctx.skb.skb
+}
+
+/// In `tc_index` of the clone that carries the payload: if it finds no socket it must not be taken for a
+/// first segment again, or a connection that TCP refuses would come back for ever.
+pub const CLONE: u32 = 0x5050;
+
+/// Whether this skb is the clone that this program queued; takes the mark off it.
+#[inline(always)]
+pub fn take_clone(ctx: &TcContext) -> bool {
+    let skb = raw(ctx);
+    // SAFETY: a field of the context.
+    unsafe {
+        let clone = (*skb).tc_index == CLONE;
+        if clone {
+            (*skb).tc_index = 0;
+        }
+        clone
+    }
+}

@@ -1,0 +1,23 @@
+//! What the verifier asks of code: bounds that it sees, and functions that it walks once.
+
+use core::hint::black_box;
+
+/// What a function that is verified by itself returns: a number that is not negative, or a reason.
+pub type Code = i64;
+
+/// A length for a helper, checked to be from 1 to `MOST`.
+///
+/// To be called directly before each use: the compiler must not know what it knows, or it drops a check that the
+/// verifier needs, and older verifiers forget what they know of a number that is kept on the stack.
+#[inline(always)]
+pub fn bounded<const MOST: usize>(length: usize) -> Option<usize> {
+    let below = black_box(length.wrapping_sub(1));
+    if below >= MOST { None } else { Some(below + 1) }
+}
+
+/// To be called with what an exported function finds by itself, before and after it is called: everything is in memory
+/// then, and nothing of it is known to the compiler.
+#[inline(always)]
+pub fn share<T>(shared: &mut T) -> &mut T {
+    black_box(shared)
+}

@@ -1,0 +1,100 @@
+//! Events for the agent, over the ring buffer.
+
+use proxyip_common::{
+    counter::Counter,
+    event::{Event, EventKind},
+    flow::{FlowKey, FlowRecord},
+    header::MAX_LENGTH,
+};
+
+use crate::{
+    kernel::{
+        bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+        btf_maps::RingBuf,
+        clock::now,
+        helpers::{bpf_ringbuf_output, bpf_ringbuf_query},
+        macros::btf_map,
+    },
+    memory::Scratch,
+    state::counters::count,
+};
+
+/// Bytes of the ring buffer: some 26,000 events, a second's worth of a busy node.
+pub const EVENTS_SIZE: usize = 4 << 20;
+
+/// What the agent is told.
+#[btf_map]
+pub static EVENTS: RingBuf<Event, EVENTS_SIZE> = RingBuf::new();
+
+/// Whether to wake the agent. It looks by itself at short intervals, so that a busy node does not pay for a
+/// wake-up with every event; it is woken when the ring fills faster than that.
+#[inline(always)]
+fn wakeup() -> u64 {
+    let ring = core::ptr::from_ref(&EVENTS).cast_mut().cast();
+    // SAFETY: a ring buffer, and a question that changes nothing.
+    let waiting = unsafe { bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA.into()) };
+    let flag =
+        if waiting > EVENTS_SIZE as u64 / 4 { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+    flag.into()
+}
+
+/// Sends one event of a socket; counts it as lost if the ring buffer is full. Bytes and packets are those received,
+/// then those sent.
+#[inline(always)]
+pub fn send(
+    kind: EventKind,
+    key: &FlowKey,
+    record: &FlowRecord,
+    bytes: [u64; 2],
+    packets: [u32; 2],
+) {
+    let Some(mut entry) = EVENTS.reserve_untyped::<Event>(0) else {
+        count(Counter::EventLost);
+        return;
+    };
+    let [bytes_received, bytes_sent] = bytes;
+    let [packets_received, packets_sent] = packets;
+    entry.write(Event {
+        time_ns: now(),
+        bytes_received,
+        bytes_sent,
+        packets_received,
+        packets_sent,
+        key: *key,
+        record: *record,
+        kind: kind as u8,
+        reason: 0,
+        header_length: 0,
+        reserved: [0; 4],
+    });
+    entry.submit(wakeup());
+}
+
+/// Sends the event whose key and record are in `scratch`, and whose bytes and packets are the caller's to set; with
+/// [`EventKind::Header`], the header's bytes too.
+#[inline(always)]
+pub fn send_scratch(scratch: &mut Scratch, kind: EventKind, reason: u8) {
+    let length = match kind {
+        EventKind::Header => scratch.event.record.header_length,
+        _ => 0,
+    };
+    if usize::from(length) > MAX_LENGTH {
+        return;
+    }
+    scratch.event.time_ns = now();
+    scratch.event.kind = kind as u8;
+    scratch.event.reason = reason;
+    scratch.event.header_length = length;
+    // SAFETY: event and header lie one behind the other, and `length` is within the latter.
+    let sent = unsafe {
+        bpf_ringbuf_output(
+            core::ptr::from_ref(&EVENTS).cast_mut().cast(),
+            (&raw mut *scratch).cast(),
+            (size_of::<Event>() + usize::from(length)) as u64,
+            wakeup(),
+        )
+    };
+    if sent != 0 {
+        count(Counter::EventLost);
+    }
+}

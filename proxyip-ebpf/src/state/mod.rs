@@ -1,0 +1,18 @@
+//! What is remembered and what is configured: the tables, each in a file of its own. All are pinned by name; see
+//! `docs/architecture.md` for who writes which.
+
+pub mod counters;
+pub mod denied;
+pub mod events;
+pub mod flows;
+pub mod handshakes;
+pub mod in_use;
+pub mod listeners;
+pub mod namespace;
+pub mod networks;
+pub mod parts;
+pub mod policies;
+pub mod route;
+pub mod secrets;
+pub mod sockets;
+pub mod translations;

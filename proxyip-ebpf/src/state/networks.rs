@@ -1,0 +1,35 @@
+//! Lists of networks.
+
+use proxyip_common::settings::{MAX_NETWORKS, MAX_SETS, Name, ScopedAddress};
+
+use crate::kernel::{
+    Global,
+    bindings::BPF_F_NO_PREALLOC,
+    btf_maps::{Array, HashMap, LpmTrie},
+    macros::btf_map,
+};
+
+/// Sources by scope: 1 for those that are trusted, 0 for exceptions within them.
+#[btf_map]
+pub static TRUSTED: LpmTrie<ScopedAddress, u8, { MAX_NETWORKS as usize }> = LpmTrie::new();
+
+/// Clients by scope: a [`verdict`](proxyip_common::settings::verdict) on each network.
+#[btf_map]
+pub static CLIENTS: LpmTrie<ScopedAddress, u8, { MAX_NETWORKS as usize }> = LpmTrie::new();
+
+/// Which entry of [`SETS`] the program for rules of iptables looks in; set before loading.
+#[unsafe(no_mangle)]
+pub static SET: Global<u32> = Global::new(0);
+
+/// The scopes of named sets in [`CLIENTS`], host order; replaced like policies.
+#[btf_map]
+pub static SETS: HashMap<u32, u32, { MAX_SETS as usize }, { BPF_F_NO_PREALLOC as usize }> =
+    HashMap::new();
+
+/// Names of the sets, for the agent.
+#[btf_map]
+pub static SET_NAMES: Array<Name, { MAX_SETS as usize }> = Array::new();
+
+/// Advertised MSS by namespace and destination, host order; 0 for routes that have none of their own.
+#[btf_map]
+pub static ROUTES: LpmTrie<ScopedAddress, u16, 65536> = LpmTrie::new();

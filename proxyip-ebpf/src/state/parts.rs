@@ -1,0 +1,224 @@
+//! Headers that have begun and are not complete.
+//!
+//! Two tables, so that memory is bounded and nobody hangs: one keeps the bytes of a few headers, the other notes, for
+//! many more, that a header has started. A connection whose bytes were evicted is reset.
+
+use proxyip_common::{
+    flow::FlowKey,
+    header::MAX_LENGTH,
+    partial::{HeaderBytes, PartialHeader},
+};
+
+use crate::{
+    frame::segment::Segment,
+    kernel::{
+        bindings::BPF_ANY, btf_maps::LruHashMap, clock::now, macros::btf_map, verified::Code,
+    },
+    memory::{Scratch, scratch},
+    state::{
+        flows::identify,
+        in_use::{self, is_used, set_used},
+        listeners::LISTENERS,
+    },
+};
+
+/// Headers that have begun and are not complete. Under a flood of such old ones make room, though not in their exact
+/// order: what a processor has inserted last stays with it. The sizes of these two are the least; the agent makes them
+/// larger on hosts with many processors.
+#[btf_map]
+pub static PARTIAL_HEADERS: LruHashMap<FlowKey, PartialHeader, 16_384> = LruHashMap::new();
+
+/// The bytes of the latest of them.
+#[btf_map]
+pub static HEADER_BYTES: LruHashMap<FlowKey, HeaderBytes, 1024> = LruHashMap::new();
+
+/// Words of a header.
+const WORDS: usize = MAX_LENGTH / 8;
+
+/// Whether the flow has begun a header; its hand-off and its handshake's initial sequence number are then in `scratch`,
+/// the latter still to be compared with the segment's.
+#[inline(never)]
+pub fn find(segment: &Segment, scratch: &mut Scratch) -> bool {
+    if !is_used(in_use::SPLIT) {
+        return false;
+    }
+    identify(segment, scratch);
+    let Some(header) = PARTIAL_HEADERS.get_ptr(&scratch.event.key) else { return false };
+    // SAFETY: an element of the map; at worst it is another flow's by now, whose number does not fit.
+    unsafe {
+        scratch.isn = (*header).isn;
+        scratch.hand_off = (*header).hand_off;
+        let state = (*header).state;
+        scratch.dropped = state == PartialHeader::DROPPED;
+        scratch.refused = scratch.dropped || state == PartialHeader::REFUSED;
+    }
+    true
+}
+
+/// Whether the handshake with this initial sequence number has begun a header.
+#[inline(always)]
+pub fn has_begun(flow: &FlowKey, isn: u32) -> bool {
+    if !is_used(in_use::SPLIT) {
+        return false;
+    }
+    // SAFETY: an element of the map; at worst it is another flow's by now, whose number does not fit.
+    PARTIAL_HEADERS.get_ptr(flow).is_some_and(|header| unsafe { (*header).isn } == isn)
+}
+
+/// Whether this sequence number lies within a header of the handshake that is in `scratch`.
+#[inline(always)]
+pub fn is_part(sequence: u32, scratch: &Scratch) -> bool {
+    let ahead = sequence.wrapping_sub(scratch.isn.wrapping_add(1));
+    ahead < MAX_LENGTH as u32
+}
+
+/// Notes that the flow's header is complete. Its bytes stay for the while: if the stack does not take the connection,
+/// the peer sends the last segment again.
+#[inline(always)]
+pub fn complete(scratch: &Scratch) {
+    if !is_used(in_use::SPLIT) {
+        return;
+    }
+    if let Some(header) = PARTIAL_HEADERS.get_ptr_mut(&scratch.event.key) {
+        // SAFETY: an element of the map; at worst it is another flow's by now, which the agent then does not reset.
+        unsafe { (*header).state = PartialHeader::COMPLETE };
+    }
+}
+
+/// Notes that the connection is reset or dropped, as [`PartialHeader`] has it: what was acknowledged does not come
+/// again, and if the RST is lost, its peer is told once more.
+#[inline(always)]
+pub fn end(scratch: &Scratch, state: u8) {
+    if !is_used(in_use::SPLIT) {
+        return;
+    }
+    if let Some(header) = PARTIAL_HEADERS.get_ptr_mut(&scratch.event.key) {
+        // SAFETY: an element of the map; at worst it is another flow's by now, which is reset when it goes on.
+        unsafe {
+            if (*header).isn == scratch.isn {
+                (*header).state = state;
+            }
+        }
+    }
+    let _ = HEADER_BYTES.remove(&scratch.event.key);
+}
+
+/// Forgets the flow's header if it is not of the handshake that this SYN begins.
+#[inline(never)]
+pub fn make_way(segment: &Segment, scratch: &mut Scratch) {
+    if find(segment, scratch) && scratch.isn != segment.sequence {
+        forget(&scratch.event.key);
+    }
+}
+
+/// Forgets the flow's header.
+#[inline(always)]
+pub fn forget(flow: &FlowKey) {
+    if is_used(in_use::SPLIT) {
+        let _ = PARTIAL_HEADERS.remove(flow);
+        let _ = HEADER_BYTES.remove(flow);
+    }
+}
+
+/// Whether the header of this handshake began too long ago, and is not complete yet.
+#[inline(never)]
+pub fn is_late(segment: &Segment, scratch: &mut Scratch) -> bool {
+    let Some(since_ns) = since(scratch) else { return false };
+    LISTENERS
+        .get(segment.listener.into())
+        .is_none_or(|listener| now().wrapping_sub(since_ns) > listener.header_timeout_ns)
+}
+
+/// When the header of this handshake began; for one that has been complete, now.
+#[inline(always)]
+pub fn since(scratch: &Scratch) -> Option<u64> {
+    let header = PARTIAL_HEADERS.get_ptr(&scratch.event.key)?;
+    // SAFETY: an element of the map; at worst it is another flow's by now, whose number does not fit.
+    let (isn, since_ns, state) = unsafe { ((*header).isn, (*header).since_ns, (*header).state) };
+    if isn != scratch.isn {
+        return None;
+    }
+    Some(if state == PartialHeader::COMPLETE { now() } else { since_ns })
+}
+
+/// Remembers that the header has begun; false if that failed.
+#[inline(always)]
+pub fn begin(segment: &Segment, scratch: &Scratch) -> bool {
+    set_used(in_use::SPLIT);
+    let header = PartialHeader {
+        since_ns: now(),
+        isn: scratch.isn,
+        expected: segment.acknowledgment,
+        listener: segment.listener,
+        hand_off: scratch.hand_off,
+        state: PartialHeader::OPEN,
+        reserved: [0; 4],
+    };
+    PARTIAL_HEADERS.insert(&scratch.event.key, &header, BPF_ANY.into()).is_ok()
+}
+
+/// How many bytes of this handshake's header are kept.
+#[inline(always)]
+pub fn stored(scratch: &Scratch) -> u32 {
+    let Some(kept) = HEADER_BYTES.get_ptr(&scratch.event.key) else { return 0 };
+    // SAFETY: an element of the map; at worst it is another flow's by now, whose number does not fit.
+    let (isn, length) = unsafe { ((*kept).isn, (*kept).length) };
+    if isn == scratch.isn { length } else { 0 }
+}
+
+// Exported, like the steps of the grammar: the verifier walks them once.
+
+/// Copies the bytes kept of the flow that is in the scratch to where the header is read.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn recall_bytes() -> Code {
+    let Some(scratch) = scratch() else { return 0 };
+    scratch.kept = 0;
+    let Some(kept) = HEADER_BYTES.get_ptr(&scratch.event.key) else { return 0 };
+    // SAFETY: an element of the map. It may become another flow's while it is read; then its owner changes first.
+    let (isn, length) = unsafe { ((*kept).isn, (*kept).length as usize) };
+    if isn != scratch.isn {
+        return 0;
+    }
+    for word in 0..WORDS {
+        if word * 8 >= length {
+            break;
+        }
+        // SAFETY: both arrays have as many words, and are aligned.
+        unsafe {
+            let from = (&raw const (*kept).words).cast::<u64>().add(word);
+            scratch.header.words().add(word).write(from.read_volatile());
+        }
+    }
+    // SAFETY: as above.
+    let (owner, still) = unsafe { ((&raw const (*kept).owner).read_volatile(), (*kept).isn) };
+    if owner == scratch.event.key && still == isn {
+        scratch.kept = length & (MAX_LENGTH - 1);
+    }
+    0
+}
+
+/// Keeps what is loaded of the header of the flow that is in the scratch; 0 if that worked.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn keep_bytes() -> Code {
+    let Some(scratch) = scratch() else { return -1 };
+    let bytes = &mut scratch.bytes;
+    bytes.owner = scratch.event.key;
+    bytes.isn = scratch.isn;
+    bytes.length = scratch.loaded as u32;
+    for word in 0..WORDS {
+        if word * 8 >= scratch.loaded {
+            break;
+        }
+        // SAFETY: both arrays have as many words, and are aligned.
+        unsafe {
+            let to = (&raw mut bytes.words).cast::<u64>().add(word);
+            to.write(scratch.header.words().add(word).read());
+        }
+    }
+    match HEADER_BYTES.insert(&scratch.event.key, &scratch.bytes, BPF_ANY.into()) {
+        Ok(()) => 0,
+        Err(_) => -1,
+    }
+}

@@ -1,0 +1,156 @@
+//! The socket a segment belongs to.
+
+use core::ffi::c_void;
+
+use proxyip_common::flow::FlowRecord;
+
+use crate::{
+    frame::segment::Segment,
+    kernel::{
+        bindings::{
+            bpf_sock, bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1,
+            bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2,
+        },
+        btf_maps::SkStorage,
+        helpers::{
+            bpf_sk_fullsock, bpf_sk_release, bpf_sk_storage_get, bpf_skc_lookup_tcp,
+            bpf_skc_to_mptcp_sock, bpf_skc_to_tcp_sock, bpf_tcp_sock,
+        },
+        kfunc::{self, RequestAttributes},
+        macros::btf_map,
+        packet::raw,
+        programs::TcContext,
+    },
+};
+
+/// The record of each established socket; freed by the kernel with the socket.
+#[btf_map]
+pub static SOCKETS: SkStorage<FlowRecord> = SkStorage::new();
+
+/// `BPF_F_CURRENT_NETNS`.
+const CURRENT_NAMESPACE: u64 = u64::MAX;
+const TCP_TIME_WAIT: u32 = 6;
+const TCP_LISTEN: u32 = 10;
+const TCP_NEW_SYN_RECV: u32 = 12;
+
+/// What kind of socket would get the segment.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Listening,
+    TimeWait,
+    /// A request socket: the kernel has answered a SYN and awaits the handshake's end.
+    Request,
+    /// Any other: the connection exists.
+    Connected,
+}
+
+/// A reference to a socket, released when dropped.
+pub struct Socket(*mut bpf_sock);
+
+impl Drop for Socket {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: the pointer came from bpf_skc_lookup_tcp() and is released exactly once.
+        unsafe { bpf_sk_release(self.0.cast()) };
+    }
+}
+
+impl Socket {
+    /// The socket that TCP would find for this segment.
+    #[inline(always)]
+    pub fn find(ctx: &TcContext, segment: &Segment) -> Option<Self> {
+        let (mut tuple, size) = tuple(segment);
+        // SAFETY: the tuple is initialised for `size` bytes.
+        let socket = unsafe {
+            bpf_skc_lookup_tcp(raw(ctx).cast(), &raw mut tuple, size, CURRENT_NAMESPACE, 0)
+        };
+        if socket.is_null() { None } else { Some(Self(socket)) }
+    }
+
+    #[inline(always)]
+    pub fn state(&self) -> State {
+        // SAFETY: not null; a field that all kinds of sockets have.
+        match unsafe { (*self.0).state } {
+            TCP_LISTEN => State::Listening,
+            TCP_TIME_WAIT => State::TimeWait,
+            TCP_NEW_SYN_RECV => State::Request,
+            _ => State::Connected,
+        }
+    }
+
+    #[inline(always)]
+    pub fn is_mptcp(&self) -> bool {
+        // SAFETY: not null, and held.
+        !unsafe { bpf_skc_to_mptcp_sock(self.0.cast()) }.is_null()
+    }
+
+    /// The record in the storage of a full socket.
+    #[inline(always)]
+    pub fn record(&self) -> Option<&'static mut FlowRecord> {
+        let map: *mut c_void = core::ptr::from_ref(&SOCKETS).cast_mut().cast();
+        // SAFETY: not null, and held; the storage lives as long as the socket, and that as long as the program
+        // runs.
+        unsafe {
+            let full = bpf_sk_fullsock(self.0);
+            if full.is_null() {
+                return None;
+            }
+            let record = bpf_sk_storage_get(map, full.cast(), core::ptr::null_mut(), 0);
+            record.cast::<FlowRecord>().as_mut()
+        }
+    }
+
+    /// The sequence number that TCP expects next, host order.
+    #[inline(always)]
+    pub fn next_sequence(&self) -> Option<u32> {
+        // SAFETY: not null, and held.
+        unsafe { bpf_tcp_sock(self.0).as_ref() }.map(|tcp| tcp.rcv_nxt)
+    }
+
+    /// Gives the skb, and with it the connection, to this listening socket.
+    ///
+    /// # Errors
+    /// The kfunc's error number.
+    #[inline(always)]
+    pub fn assign(&self, ctx: &TcContext, attributes: &mut RequestAttributes) -> Result<(), i32> {
+        // SAFETY: not null, and held.
+        let socket = unsafe { bpf_skc_to_tcp_sock(self.0.cast()) };
+        if socket.is_null() {
+            return Err(-22);
+        }
+        let socket = socket.cast::<c_void>();
+        // SAFETY: a trusted pointer to a socket, and attributes of the size passed.
+        let result = unsafe {
+            kfunc::bpf_sk_assign_tcp_reqsk(
+                raw(ctx),
+                socket,
+                attributes,
+                size_of::<RequestAttributes>() as i32,
+            )
+        };
+        if result == 0 { Ok(()) } else { Err(result) }
+    }
+}
+
+#[inline(always)]
+fn tuple(segment: &Segment) -> (bpf_sock_tuple, u32) {
+    let (peer, local) = (&segment.peer.0, &segment.local.0);
+    let (sport, dport) =
+        (u16::from_ne_bytes(peer.port_bytes()), u16::from_ne_bytes(local.port_bytes()));
+    let mut tuple = bpf_sock_tuple__bindgen_ty_1 {
+        ipv6: bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 {
+            saddr: peer.words(),
+            daddr: local.words(),
+            sport,
+            dport,
+        },
+    };
+    if segment.ipv6 {
+        let size = size_of::<bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2>() as u32;
+        return (bpf_sock_tuple { __bindgen_anon_1: tuple }, size);
+    }
+    let ([.., saddr], [.., daddr]) = (peer.words(), local.words());
+    tuple.ipv4 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 { saddr, daddr, sport, dport };
+    let size = size_of::<bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1>() as u32;
+    (bpf_sock_tuple { __bindgen_anon_1: tuple }, size)
+}
