@@ -1,32 +1,26 @@
-//! The agent and command line of proxyip.
+//! The agent and command line of proxyip, in rooms. Imports go one way: each room uses those above it in this list.
 //!
-//! - [`cli`]: one file per verb; [`client`] is how reading verbs reach the agent.
-//! - [`config`]: what to guard, from a file or from flags.
-//! - [`kernel`]: loads, attaches and pins the kernel programs; reads their maps and events.
-//! - [`recorder`]: from events to [`flows`] (memory of TLVs), [`flow_log`] and [`warnings`]; [`line`] and [`vpc`] are
-//!   the log's formats.
-//! - [`api`]: HTTP, and the line protocol. [`flow`] and [`tlvs`] are the JSON that it and the log share.
+//! - [`config`]: what to guard, from a file or from flags; [`inputs`]: what it names outside itself.
+//! - [`desired`]: what the maps must say; nothing here touches the host.
+//! - [`host`]: namespaces, sysctls, routes. [`bpf`]: programs, links, pins. [`tables`]: the maps, typed.
+//! - [`reconcile`]: writes the maps. [`watch`]: reads the counters. [`reap`]: ends what is over.
+//! - [`flowlog`]: from events to lines, and the memory of TLVs.
+//! - [`api`]: HTTP, and the line protocol; [`client`] asks it.
+//! - [`preflight`]: what `proxyip check` looks at. [`lifecycle`]: start, reload, stop. [`cli`]: one file per verb.
 
-pub mod acl;
-pub mod active;
 pub mod api;
+pub mod bpf;
 pub mod cli;
 pub mod client;
 pub mod config;
-pub mod flow;
-pub mod flow_log;
-pub mod flows;
-mod journal;
+pub mod desired;
+pub mod flowlog;
+pub mod host;
+pub mod inputs;
 mod json;
-pub mod kernel;
-pub mod line;
-pub mod lock;
-pub mod losses;
-pub mod period;
-pub mod recorder;
-mod reload;
-pub mod tlvs;
-mod unix_socket;
-pub mod vpc;
-pub mod warnings;
-mod watch;
+pub mod lifecycle;
+pub mod preflight;
+pub mod reap;
+pub mod reconcile;
+pub mod tables;
+pub mod watch;

@@ -2,7 +2,7 @@
 //!
 //! The compiler has no notion of them. A call to a constant address compiles to a `call` instruction whose
 //! immediate is that constant; before loading, the agent rewrites it to the function's BTF id
-//! (`proxyip-user/src/kernel/object.rs`).
+//! (`proxyip-user/src/bpf/object.rs`).
 
 use core::ffi::c_void;
 

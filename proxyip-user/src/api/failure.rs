@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::pages::JSON;
+use crate::api::routes::flows::JSON;
 use crate::json;
 
 /// Every answer that is not the one asked for.
@@ -21,18 +21,18 @@ pub struct ErrorJson {
 
 /// A status and a sentence.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(crate) struct Failure {
     status: StatusCode,
     sentence: String,
 }
 
-pub(super) fn fail(status: StatusCode, sentence: impl Display) -> Failure {
+pub(crate) fn fail(status: StatusCode, sentence: impl Display) -> Failure {
     Failure { status, sentence: sentence.to_string() }
 }
 
 impl Failure {
     /// JSON that cannot be written, which is a fault.
-    pub(super) fn from_json(error: serde_json::Error) -> Self {
+    pub(crate) fn from_json(error: serde_json::Error) -> Self {
         fail(StatusCode::INTERNAL_SERVER_ERROR, error)
     }
 }

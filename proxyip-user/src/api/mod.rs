@@ -1,25 +1,19 @@
 //! What a running agent answers: HTTP/1.1 with JSON on a Unix socket and a TCP address, and the line protocol.
 
-pub(crate) mod acl;
-pub mod clients;
-mod descriptors;
-mod failure;
-pub mod hand_offs;
-mod limits;
-mod line_protocol;
-mod lookup;
-mod metrics;
-mod openapi;
-mod page;
-pub mod pages;
-mod query;
-mod room;
-mod server;
-mod sockets;
-mod source;
-pub mod status;
+pub mod failure;
+pub mod limits;
+pub mod lines;
+pub mod openapi;
+pub mod page;
+pub mod query;
+pub mod routes;
+pub mod server;
+pub mod sockets;
+pub mod source;
 #[cfg(test)]
 mod tests;
+pub mod unix_socket;
+pub mod view;
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -36,17 +30,19 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-pub use self::failure::ErrorJson;
-use self::failure::{Failure, fail};
-use self::limits::Limits;
-pub use self::sockets::Sockets;
-pub use self::source::Source;
-use self::status::{ListenersJson, Status};
-use crate::acl::Acl;
-use crate::active::{Active, Current};
-use crate::flow_log::LostLines;
-use crate::flows::Flows;
+pub use crate::api::failure::ErrorJson;
+use crate::api::failure::{Failure, fail};
+use crate::api::limits::descriptors;
+use crate::api::limits::permits::Limits;
+use crate::api::routes::status::{ListenersJson, Status};
+use crate::api::routes::{acl, clients, flows, lookup, metrics, status};
+pub use crate::api::sockets::Sockets;
+pub use crate::api::source::Source;
+use crate::desired::active::{Active, Current};
+use crate::flowlog::flows::Flows;
+use crate::flowlog::queue::LostLines;
 use crate::json;
+use crate::reconcile::acl::Acl;
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -117,7 +113,7 @@ impl Shared {
             return Ok(([(CONTENT_TYPE, content_type)], bytes).into_response());
         }
         let permit = self.limits.answer(bytes.len())?;
-        Ok(pages::send(content_type, bytes, permit))
+        Ok(flows::send(content_type, bytes, permit))
     }
 
     /// The same as JSON.
@@ -126,17 +122,17 @@ impl Shared {
         work: impl FnOnce(&Self) -> Result<T, Failure> + Send + 'static,
     ) -> Result<Response, Failure> {
         let work = |shared: &Self| json::to_vec(&work(shared)?).map_err(Failure::from_json);
-        self.answer(pages::JSON, work).await
+        self.answer(flows::JSON, work).await
     }
 
-    /// Answers with a page of JSON, which may be long: see [`pages::send`].
+    /// Answers with a page of JSON, which may be long: see [`flows::send`].
     async fn page(
         &self,
         work: impl FnOnce(&Self) -> Result<Vec<u8>, Failure> + Send + 'static,
     ) -> Result<Response, Failure> {
         let permit = self.limits.page().await?;
         let bytes = self.blocking(move |shared| Ok(work(shared))).await??;
-        Ok(pages::send(pages::JSON, bytes, permit))
+        Ok(flows::send(flows::JSON, bytes, permit))
     }
 
     fn active(&self) -> Arc<Active> {
@@ -158,7 +154,7 @@ impl Shared {
 pub async fn serve(sockets: &Sockets, shared: Shared) -> Result<Infallible> {
     descriptors::lift_limit();
     let router = router(shared.clone()).layer(middleware::map_response(of_now));
-    let lines = line_protocol::serve(sockets.lookup()?, Arc::clone(&shared.source));
+    let lines = lines::serve(sockets.lookup()?, Arc::clone(&shared.source));
     let unix = server::serve_unix(sockets.api()?, router);
     let Some(http) = sockets.http()? else {
         return tokio::select! { ended = lines => ended, never = unix => Ok(never) };
@@ -180,7 +176,7 @@ fn router(shared: Shared) -> Router {
     let (router, document) = openapi::begin()
         .routes(routes!(is_alive))
         .routes(routes!(is_ready))
-        .routes(routes!(pages::flows))
+        .routes(routes!(flows::flows))
         .routes(routes!(lookup::lookup))
         .routes(routes!(clients::clients))
         .routes(routes!(listeners))

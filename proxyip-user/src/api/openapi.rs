@@ -8,7 +8,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, ResponseBuilder};
 use utoipa_axum::router::OpenApiRouter;
 
-use super::Shared;
+use crate::api::Shared;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -28,7 +28,7 @@ use super::Shared;
 struct Description;
 
 /// A router that is described as it grows.
-pub(super) fn begin() -> OpenApiRouter<Shared> {
+pub(crate) fn begin() -> OpenApiRouter<Shared> {
     OpenApiRouter::with_openapi(Description::openapi())
 }
 
@@ -65,7 +65,7 @@ fn describe_common(document: &mut Document) {
 }
 
 /// Serves the finished document.
-pub(super) fn route(mut document: Document) -> Router<Shared> {
+pub(crate) fn route(mut document: Document) -> Router<Shared> {
     describe_common(&mut document);
     let document = Arc::new(document);
     Router::new().route("/openapi.json", get(async move || Json(Document::clone(&document))))

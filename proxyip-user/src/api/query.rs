@@ -5,17 +5,17 @@ use std::net::IpAddr;
 use axum::http::StatusCode;
 use ipnet::IpNet;
 
-use super::Failure;
 use super::failure::fail;
+use crate::api::Failure;
+use crate::bpf::buckets::Cursor;
 use crate::config;
-use crate::kernel::Cursor;
 
 fn wrong(sentence: impl std::fmt::Display) -> Failure {
     fail(StatusCode::BAD_REQUEST, sentence)
 }
 
 /// How much is asked for: from 1 to `most`.
-pub(super) fn limit(text: Option<&str>, default: u16, most: u16) -> Result<usize, Failure> {
+pub(crate) fn limit(text: Option<&str>, default: u16, most: u16) -> Result<usize, Failure> {
     let Some(text) = text else { return Ok(default.into()) };
     let limit = text.parse().ok().filter(|limit| (1..=most).contains(limit));
     let limit = limit
@@ -24,19 +24,19 @@ pub(super) fn limit(text: Option<&str>, default: u16, most: u16) -> Result<usize
 }
 
 /// Where a page begins.
-pub(super) fn cursor(text: Option<&str>) -> Result<Cursor, Failure> {
+pub(crate) fn cursor(text: Option<&str>) -> Result<Cursor, Failure> {
     let Some(text) = text else { return Ok(0) };
     let sentence = || format!("cursor must be `next` of the page before, not {text:?}");
     text.parse().map_err(|_| wrong(sentence()))
 }
 
 /// A network, or an address alone.
-pub(super) fn network(name: &str, text: &str) -> Result<IpNet, Failure> {
+pub(crate) fn network(name: &str, text: &str) -> Result<IpNet, Failure> {
     config::network_or_address(text).map_err(|fault| wrong(format!("{name}: {fault}")))
 }
 
 /// An address.
-pub(super) fn address(name: &str, text: &str) -> Result<IpAddr, Failure> {
+pub(crate) fn address(name: &str, text: &str) -> Result<IpAddr, Failure> {
     let address = text.parse::<IpAddr>();
     let sentence = || format!("{name} must be an address such as 203.0.113.9, not {text:?}");
     Ok(address.map_err(|_| wrong(sentence()))?.to_canonical())

@@ -26,28 +26,28 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 
-use super::descriptors;
 use super::failure::fail;
-use super::room::{Place, Room};
+use crate::api::limits::descriptors;
+use crate::api::limits::room::{Place, Room};
 
 /// Connections to one socket.
-pub(super) const CONNECTIONS: usize = 256;
+pub(crate) const CONNECTIONS: usize = 256;
 /// How long a request's head may take, and how long a connection may be silent between two.
 const HEAD: Duration = Duration::from_secs(30);
 /// How long the other end may read nothing of an answer.
-pub(super) const STALL: Duration = Duration::from_secs(10);
+pub(crate) const STALL: Duration = Duration::from_secs(10);
 /// How old a connection becomes: it is closed behind the answer that is under way then.
 const LIFETIME: Duration = Duration::from_mins(2);
 /// How long that answer may still take.
 const GRACE: Duration = Duration::from_secs(10);
 /// Of a request's head, and of an answer that waits in memory for its reader; in bytes.
-pub(super) const BUFFER: usize = 64 * 1024;
+pub(crate) const BUFFER: usize = 64 * 1024;
 /// How long to wait before the next try, if accepting fails for want of memory or file descriptors.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Caller {
+pub(crate) enum Caller {
     /// Root or the agent's own user, over the Unix socket: may change rules.
     Owner,
     /// Anybody else who can open the Unix socket.
@@ -57,7 +57,7 @@ pub(super) enum Caller {
 }
 
 /// Hands connections to `welcome` for ever.
-pub(super) async fn accept<S>(
+pub(crate) async fn accept<S>(
     name: impl Display,
     accept: impl AsyncFn() -> io::Result<S>,
     welcome: impl Fn(S),
@@ -75,7 +75,7 @@ pub(super) async fn accept<S>(
 }
 
 /// Serves HTTP on a Unix socket.
-pub(super) async fn serve_unix(listener: UnixListener, router: Router) -> Infallible {
+pub(crate) async fn serve_unix(listener: UnixListener, router: Router) -> Infallible {
     let room = Room::new(descriptors::share(CONNECTIONS));
     let next = async || Ok(listener.accept().await?.0);
     let welcome = |stream: UnixStream| {
@@ -86,7 +86,7 @@ pub(super) async fn serve_unix(listener: UnixListener, router: Router) -> Infall
 }
 
 /// Serves HTTP on a TCP address.
-pub(super) async fn serve_tcp(listener: TcpListener, router: Router) -> Infallible {
+pub(crate) async fn serve_tcp(listener: TcpListener, router: Router) -> Infallible {
     let room = Room::new(descriptors::share(CONNECTIONS));
     let next = async || listener.accept().await;
     let welcome = |(stream, _): (_, SocketAddr)| {
@@ -145,7 +145,7 @@ async fn converse(
 
 /// Refuses requests for other names than `localhost` and addresses: a web site whose name turns into a loopback address
 /// must not have a browser ask for it ([DNS rebinding](https://en.wikipedia.org/wiki/DNS_rebinding)).
-pub(super) async fn refuse_other_names(request: axum::extract::Request, next: Next) -> Response {
+pub(crate) async fn refuse_other_names(request: axum::extract::Request, next: Next) -> Response {
     let mut hosts = request.headers().get_all(HOST).iter();
     let host = hosts.next().and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
     // A request's target may name a host too, which goes before the header.

@@ -5,8 +5,8 @@ use std::os::unix::net::UnixListener;
 
 use anyhow::{Context, Result, ensure};
 
+use super::unix_socket::UnixSocket;
 use crate::config::Api;
-use crate::unix_socket::UnixSocket;
 
 /// Bound; the files of the Unix sockets go with them.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub struct Sockets {
     api: UnixSocket,
     lookup: UnixSocket,
     http: Option<TcpListener>,
-    pub(super) http_remote: bool,
+    pub(crate) http_remote: bool,
 }
 
 impl Sockets {
@@ -41,16 +41,16 @@ impl Sockets {
     }
 
     /// For tokio, in whose runtime this and [`Self::http`] must be called.
-    pub(super) fn api(&self) -> Result<tokio::net::UnixListener> {
+    pub(crate) fn api(&self) -> Result<tokio::net::UnixListener> {
         self.api.listener()
     }
 
     /// For a runtime of its own.
-    pub(super) fn lookup(&self) -> Result<UnixListener> {
+    pub(crate) fn lookup(&self) -> Result<UnixListener> {
         self.lookup.try_clone()
     }
 
-    pub(super) fn http(&self) -> Result<Option<tokio::net::TcpListener>> {
+    pub(crate) fn http(&self) -> Result<Option<tokio::net::TcpListener>> {
         let listener = |http: &TcpListener| tokio::net::TcpListener::from_std(http.try_clone()?);
         Ok(self.http.as_ref().map(listener).transpose()?)
     }

@@ -6,7 +6,11 @@ use anyhow::Result;
 use proxyip_common::counter::{Counter, DropReason, Reason};
 use proxyip_common::flow::{FlowKey, FlowRecord};
 
-use crate::kernel::{Cursor, FlowChunk, Latency, ListenerCounts, Obstacle, Outcome, View};
+use super::view::{Obstacle, View};
+use crate::bpf::buckets::Cursor;
+use crate::tables::listeners::ListenerCounts;
+use crate::tables::maps::FlowChunk;
+use crate::tables::outcomes::{Latency, Outcome};
 
 /// A flow as the flow table has it.
 type Entry = (FlowKey, FlowRecord);

@@ -12,14 +12,18 @@ use serde_json::{Value, json};
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use self::acl::Rulebook;
-use super::pages::FlowPage;
+use super::view::Obstacle;
 use super::*;
-use crate::active::Active;
+use crate::api::routes::flows::FlowPage;
+use crate::api::tests::acl::Rulebook;
+use crate::bpf::buckets::Cursor;
 use crate::client::{self, ClientError};
 use crate::config::{Api, Config};
-use crate::flows::tests::{HEADER, flows, key, record};
-use crate::kernel::{Cursor, FlowChunk, Latency, ListenerCounts, Obstacle, Outcome};
+use crate::desired::active::Active;
+use crate::flowlog::flows::tests::{HEADER, flows, key, record};
+use crate::tables::listeners::ListenerCounts;
+use crate::tables::maps::FlowChunk;
+use crate::tables::outcomes::{Latency, Outcome};
 use anyhow::bail;
 
 /// Maps with `flows` entries; they cannot be read if `broken`.
@@ -295,7 +299,7 @@ async fn pages_are_filtered() {
 #[tokio::test]
 async fn a_search_in_a_large_table_goes_on_with_the_next_page() {
     // The last of them is the client's, and behind what is looked at for one page.
-    let flows = u32::try_from(pages::MAX_SCANNED + 100).unwrap();
+    let flows = u32::try_from(flows::MAX_SCANNED + 100).unwrap();
     with_api(Maps { flows, broken: false }, async |path| {
         let request = format!("/v1/flows?client={LAST}&limit=1");
         let (page, _) = client::get::<FlowPage>(path, &request).await.unwrap();

@@ -7,11 +7,11 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::{USAGE, ask, fail, print};
-use crate::api::status::Status;
+use crate::api::routes::status::Status;
 use crate::client;
 use crate::config::{Config, ConfigError, DEFAULT_SOCKET};
 use crate::json;
-use crate::kernel::preflight::{Check, State, preflight};
+use crate::preflight::{Check, State, preflight};
 
 /// Look for mistakes in a configuration file, on this host, and in what a running agent sees.
 ///

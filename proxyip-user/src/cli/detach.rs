@@ -8,8 +8,8 @@ use anyhow::Result;
 
 use super::print;
 use crate::config::DEFAULT_PIN_PATH;
-use crate::kernel;
-use crate::lock::AgentLock;
+use crate::lifecycle::detach::detach;
+use crate::lifecycle::lock::AgentLock;
 
 /// Remove the kernel programs that an agent has left working.
 ///
@@ -32,7 +32,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     }
     let _lock = AgentLock::take(path)?;
     let patience = Duration::from_secs(arguments.drain.into());
-    kernel::detach(path, patience, |sentence| {
+    detach(path, patience, |sentence| {
         writeln!(io::stderr(), "proxyip: {sentence}").ok();
     })
 }

@@ -9,7 +9,7 @@ use proxyip_common::address::Endpoint;
 
 use super::{Reading, USAGE, ask, fail, print};
 use crate::client::{self, ClientError};
-use crate::flow::Flow;
+use crate::flowlog::flow::Flow;
 
 /// Print the client of a connection.
 ///

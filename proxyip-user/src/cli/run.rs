@@ -18,12 +18,12 @@ use tracing_subscriber::EnvFilter;
 use super::USAGE;
 use crate::api::{self, Shared, Sockets, Source};
 use crate::config::{Config, ConfigError, KernelLog, PortRange, interface_name, network};
-use crate::flow_log::FlowLog;
-use crate::flows::Flows;
-use crate::kernel::Kernel;
-use crate::lock::AgentLock;
-use crate::recorder::Recorder;
-use crate::reload::Reload;
+use crate::flowlog::flows::Flows;
+use crate::flowlog::queue::FlowLog;
+use crate::flowlog::recorder::Recorder;
+use crate::lifecycle::kernel::Kernel;
+use crate::lifecycle::lock::AgentLock;
+use crate::lifecycle::reload::Reload;
 
 /// Attach the kernel programs, and serve their events and the API until SIGINT or SIGTERM.
 ///

@@ -7,8 +7,8 @@ use proxyip_common::counter::{Counter, DropReason, Reason};
 
 use super::duration::short;
 use super::{Reading, print};
-use crate::api::hand_offs::{Connections, NewConnections};
-use crate::api::status::{ListenerJson, Numbers, Status, Verdicts};
+use crate::api::routes::hand_offs::{Connections, NewConnections};
+use crate::api::routes::status::{ListenerJson, Numbers, Status, Verdicts};
 use crate::client;
 use crate::config::port_ranges;
 

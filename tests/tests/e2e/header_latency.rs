@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use proxyip_tests::servers::EchoServer;
 use proxyip_tests::{Agent, Guard, HandOff, Site, address, eventually};
-use proxyip_user::kernel::{Latency, ListenerMap};
+use proxyip_user::tables::listeners::ListenerMap;
+use proxyip_user::tables::outcomes::Latency;
 
 use crate::common::{
     ask_names, auto_translate_and_observe, header_of_client, listen_with_room_for_one,

@@ -7,7 +7,8 @@ use proxyip_common::verdict::Verdict;
 use proxyip_tests::header::{v1, v2};
 use proxyip_tests::servers::{AcceptQueue, EchoServer};
 use proxyip_tests::{Agent, Dial, Guard, HandOff, Site, address, eventually, is_reset};
-use proxyip_user::kernel::{ListenerMap, Outcome};
+use proxyip_user::tables::listeners::ListenerMap;
+use proxyip_user::tables::outcomes::Outcome;
 
 use crate::common::{
     CLIENT, DESTINATION, auto_translate_and_observe, header_of_client, header_of_client6,

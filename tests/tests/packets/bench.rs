@@ -9,7 +9,7 @@ use aya::{Ebpf, EbpfLoader};
 use proxyip_common::cookie::EPOCH_NS;
 use proxyip_common::settings::{Denied, HandOffChoice, NamespaceSettings, Untrusted};
 use proxyip_tests::{Namespace, Scratch, Tap};
-use proxyip_user::kernel::object;
+use proxyip_user::bpf::object;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::case::Program;

@@ -12,7 +12,7 @@ use proxyip_common::settings::{
     ListenerSettings, NamespaceSettings, Policy, RETIRED, ScopedAddress, verdict,
 };
 use proxyip_common::verdict::Verdict;
-use proxyip_user::kernel::pod::Raw;
+use proxyip_user::bpf::pod::Raw;
 
 use crate::bench::{DENYING, LISTENERS, OVER};
 use crate::case::Count;

@@ -7,16 +7,18 @@ use hyper::Method;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use super::{Maps, refusal, with_api};
-use crate::acl::{Acl, AclError, Decision, Disconnected, Origin, Part, Rule, Rules, Verdict};
+use crate::api::tests::{Maps, refusal, with_api};
 use crate::client::{self, escaped};
+use crate::reconcile::acl::{
+    Acl, AclError, Decision, Disconnected, Origin, Part, Rule, Rules, Verdict,
+};
 
 const MAPS: Maps = Maps { flows: 3, broken: false };
 /// Any text may be a name.
 const ODD: &str = "a/b?listener=web&c#d%2F é/test";
 
 /// The rules of all listeners, which are `web`, [`ODD`] and `broken`.
-pub(super) struct Rulebook(Mutex<Vec<Rule>>);
+pub(crate) struct Rulebook(Mutex<Vec<Rule>>);
 
 /// 203.0.113.0/24 is denied by the configuration.
 impl Default for Rulebook {

@@ -14,10 +14,10 @@ use ipnet::IpNet;
 use serde::de::IgnoredAny;
 
 use super::{Reading, USAGE, ask, fail, finish, print};
-use crate::acl::{Decision, Disconnected, Rule, Rules, Verdict};
-use crate::api::acl::MAX_LIMIT;
-use crate::api::status::Status;
+use crate::api::routes::acl::MAX_LIMIT;
+use crate::api::routes::status::Status;
 use crate::client::{self, escaped};
+use crate::reconcile::acl::{Decision, Disconnected, Rule, Rules, Verdict};
 use crate::{config, json};
 
 /// Change, list and test who may connect.

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use crate::acl::{Decision, Disconnected, Origin, Rule, Rules, Verdict};
 use crate::cli::table::align;
+use crate::reconcile::acl::{Decision, Disconnected, Origin, Rule, Rules, Verdict};
 
 /// As of a client.
 const fn participle(verdict: Verdict) -> &'static str {

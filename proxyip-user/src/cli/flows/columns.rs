@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use jiff::Timestamp;
 
 use crate::cli::duration::short;
-use crate::flow::LiveFlow;
+use crate::flowlog::flow::LiveFlow;
 
 /// A column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -18,7 +18,7 @@ use self::pages::{Pages, Query};
 use super::table::Table;
 use super::{Reading, print_more};
 use crate::client::ClientError;
-use crate::flow::LiveFlow;
+use crate::flowlog::flow::LiveFlow;
 use crate::{config, json};
 
 /// Clears a terminal and goes to its upper left corner (ECMA-48 ED and CUP).

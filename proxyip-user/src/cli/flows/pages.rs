@@ -4,9 +4,9 @@ use std::path::Path;
 
 use ipnet::IpNet;
 
-use crate::api::pages::FlowPage;
+use crate::api::routes::flows::FlowPage;
 use crate::client::{self, ClientError, escaped};
-use crate::flow::LiveFlow;
+use crate::flowlog::flow::LiveFlow;
 
 /// Flows on a page.
 const LIMIT: u16 = 1000;

@@ -10,8 +10,8 @@ use tempfile::TempDir;
 use tokio::net::UnixListener;
 
 use super::*;
-use crate::api::pages::FlowPage;
-use crate::flows::tests::{flows, key, record};
+use crate::api::routes::flows::FlowPage;
+use crate::flowlog::flows::tests::{flows, key, record};
 
 fn flow(port: u16) -> LiveFlow {
     let flow = flows().describe(&key(&format!("10.0.0.2:{port}")), &record());

@@ -9,8 +9,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::state::{Counted, Pace, Sample};
-use crate::api::clients::Clients;
-use crate::api::status::Status;
+use crate::api::routes::clients::Clients;
+use crate::api::routes::status::Status;
 use crate::client::{self, escaped};
 
 /// An agent that takes longer is as good as gone.

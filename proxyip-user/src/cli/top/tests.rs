@@ -12,8 +12,8 @@ use serde_json::json;
 use super::state::{Counted, LONGEST, Order, Rate, Sample};
 use super::view::parts::rate;
 use super::*;
-use crate::api::clients::Clients;
-use crate::api::status::Status;
+use crate::api::routes::clients::Clients;
+use crate::api::routes::status::Status;
 
 fn status(web: [u64; 2], ssh: [u64; 2], drops: &serde_json::Value) -> Status {
     let listener = |name: &str, [accept, reset]: [u64; 2]| {

@@ -1,0 +1,5 @@
+//! Bounds on connections, requests and memory.
+
+pub mod descriptors;
+pub mod permits;
+pub mod room;

@@ -1,0 +1,198 @@
+//! The line protocol: `PEER LOCAL\n` is answered with `CLIENT\n`, `-\n` if no such flow is known, or `! SENTENCE\n`.
+//!
+//! Lines may be sent without waiting for answers, which come in the order of the lines.
+
+use std::convert::Infallible;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixListener as StdUnixListener;
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::{Context, Result, bail};
+use memchr::memchr_iter;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
+use tokio::task::yield_now;
+use tokio::time::timeout;
+
+use super::server::{STALL, accept};
+use crate::api::Source;
+use crate::api::limits::descriptors;
+use crate::api::limits::room::{Place, Room};
+
+/// Connections at a time; one takes about 25 KB at most.
+pub(crate) const CONNECTIONS: usize = 1024;
+/// Two IPv6 addresses with zones and ports have 130 bytes.
+const LINE: usize = 256;
+/// Lines that are answered at once, and behind which it is others' turn.
+const BATCH: usize = 128;
+/// What is read at once.
+const BUFFER: usize = 16 * 1024;
+
+/// Answers lines on a Unix socket, on a thread of its own: a lookup takes a microsecond, and does not wait for a table that
+/// another thread writes as JSON.
+///
+/// # Errors
+/// If there is no thread, or it ends.
+pub(crate) async fn serve(
+    listener: StdUnixListener,
+    source: Arc<dyn Source>,
+) -> Result<Infallible> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let (alive, ended) = oneshot::channel::<Infallible>();
+    let work = move || {
+        let _alive = alive;
+        runtime.block_on(async {
+            match UnixListener::from_std(listener) {
+                Ok(listener) => never(welcome_all(listener, source).await),
+                Err(error) => tracing::error!("the lookup socket cannot be used: {error}"),
+            }
+        });
+    };
+    thread::Builder::new().name("lookups".into()).spawn(work).context("the lookups' thread")?;
+    match ended.await {
+        Ok(never) => Ok(never),
+        Err(_) => bail!("nobody answers on the lookup socket any more"),
+    }
+}
+
+fn never(infallible: Infallible) {
+    match infallible {}
+}
+
+async fn welcome_all(listener: UnixListener, source: Arc<dyn Source>) -> Infallible {
+    let room = Room::new(descriptors::share(CONNECTIONS));
+    let next = async || Ok(listener.accept().await?.0);
+    let welcome = |stream| {
+        let (place, source) = (room.enter(), Arc::clone(&source));
+        tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                ended = converse(stream, &place, &*source) => {
+                    if let Err(error) = ended {
+                        tracing::debug!("a lookup connection has ended: {error}");
+                    }
+                }
+                () = place.is_needed() => {
+                    tracing::debug!("a lookup connection has made room for another");
+                }
+            }
+        });
+    };
+    accept("the lookup socket", next, welcome).await
+}
+
+async fn converse(mut stream: UnixStream, place: &Place, source: &dyn Source) -> io::Result<()> {
+    let mut input = Vec::with_capacity(BUFFER);
+    let mut answers = Vec::new();
+    // Since others had their turn.
+    let mut answered = 0;
+    while stream.read_buf(&mut input).await? > 0 {
+        place.hear();
+        let mut begin = 0;
+        loop {
+            answers.clear();
+            let Batch { bytes, lines } = answer(&input[begin..], source, &mut answers);
+            if lines == 0 {
+                break;
+            }
+            begin += bytes;
+            answered += lines;
+            // Nothing more is answered or read meanwhile: whoever does not take answers cannot make them pile up.
+            send(&mut stream, &answers).await?;
+            if answered >= BATCH {
+                answered = 0;
+                yield_now().await;
+            }
+        }
+        input.drain(..begin);
+        if input.len() > LINE {
+            return send(&mut stream, format!("! a line has at most {LINE} bytes\n").as_bytes())
+                .await;
+        }
+        input.reserve(BUFFER - input.len());
+    }
+    Ok(())
+}
+
+/// Sends all of `answers`. The socket mostly has room for them, and then no timer is needed.
+async fn send(stream: &mut UnixStream, answers: &[u8]) -> io::Result<()> {
+    let sent = match stream.try_write(answers) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+        result => result?,
+    };
+    if sent < answers.len() {
+        timeout(STALL, stream.write_all(&answers[sent..])).await??;
+    }
+    Ok(())
+}
+
+/// What has been answered.
+struct Batch {
+    bytes: usize,
+    lines: usize,
+}
+
+/// Appends the answers to the first whole lines of `input`, at most [`BATCH`].
+fn answer(input: &[u8], source: &dyn Source, answers: &mut Vec<u8>) -> Batch {
+    let mut whole = 0;
+    let lines = memchr_iter(b'\n', input).take(BATCH).map(|end| {
+        let line = &input[whole..end];
+        whole = end + 1;
+        ends(line)
+    });
+    let lines: Vec<_> = lines.collect();
+    let batch = Batch { bytes: whole, lines: lines.len() };
+    let asked: Vec<_> = lines.iter().copied().flatten().collect();
+    let clients = source.clients(&asked);
+    let mut clients = clients.as_ref().map(|clients| clients.iter());
+    for line in lines {
+        let written = match (line, &mut clients) {
+            (None, _) => writeln!(answers, "! a line is PEER LOCAL, each IP:PORT or [IP]:PORT"),
+            (Some(_), Err(error)) => writeln!(answers, "! {error:#}"),
+            (Some(_), Ok(clients)) => match clients.next() {
+                Some(Some(client)) => {
+                    name(*client, answers);
+                    continue;
+                }
+                _ => writeln!(answers, "-"),
+            },
+        };
+        written.expect("memory takes what is written");
+    }
+    batch
+}
+
+fn ends(line: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
+    let (peer, local) = std::str::from_utf8(line).ok()?.trim_ascii_end().split_once(' ')?;
+    Some((peer.parse().ok()?, local.parse().ok()?))
+}
+
+/// Appends a line with an address. With the means of `std::fmt` that of an IPv4 address would take a tenth of a lookup.
+fn name(address: SocketAddr, answers: &mut Vec<u8>) {
+    let SocketAddr::V4(address) = address else {
+        return writeln!(answers, "{address}").expect("memory takes what is written");
+    };
+    let [a, b, c, d] = address.ip().octets().map(u16::from);
+    for (number, behind) in [(a, b'.'), (b, b'.'), (c, b'.'), (d, b':'), (address.port(), b'\n')] {
+        answers.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        answers.push(behind);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_named_as_everywhere() {
+        for text in ["0.0.0.0:0", "203.0.113.9:51234", "255.255.255.255:65535", "[2001:db8::9]:1"] {
+            let mut line = Vec::new();
+            name(text.parse().unwrap(), &mut line);
+            assert_eq!(line, format!("{text}\n").into_bytes());
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! `GET /v1/flows`: the flow table in pages, which may be filtered.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use ipnet::IpNet;
+use proxyip_common::flow::FlowRecord;
+use serde::{Deserialize, Serialize};
+use tokio::sync::OwnedSemaphorePermit;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::api::query;
+use crate::api::{ErrorJson, Failure, Shared};
+use crate::bpf::buckets::Cursor;
+use crate::flowlog::flow::LiveFlow;
+use crate::json;
+use crate::tables::maps::FlowChunk;
+
+pub(crate) const JSON: &str = "application/json";
+
+/// Flows on a page.
+const DEFAULT_LIMIT: u16 = 100;
+/// Flows on a page at most.
+pub(crate) const MAX_LIMIT: u16 = 1000;
+/// A page ends when it has this many bytes: TLVs may be long.
+const MAX_BYTES: usize = 1 << 20;
+/// Entries of the table that are looked at for one page, so that none takes long.
+pub(crate) const MAX_SCANNED: usize = 65_536;
+/// Entries that are read at once.
+const CHUNK: usize = 64;
+/// Bytes that are handed over at once to be sent.
+const FRAME: usize = 32 * 1024;
+
+/// A part of the flow table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FlowPage {
+    /// Flows in no order. A page may have none, and yet not be the last.
+    pub flows: Vec<LiveFlow>,
+    /// `cursor` of the next page; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "1718")]
+    pub next: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PageQuery {
+    /// Only flows of clients in this network, or with this address.
+    #[param(example = "203.0.113.0/24")]
+    client: Option<String>,
+    /// Only flows of this listener.
+    listener: Option<String>,
+    /// How many flows, from 1 to 1000; 100 if absent. A few more may come: what the table holds together comes together.
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<String>,
+    /// `next` of the page before; absent for the first.
+    #[param(pattern = "^[0-9]+$")]
+    cursor: Option<String>,
+}
+
+/// Live flows, in pages. A flow that lives while all pages are asked for comes exactly once.
+#[utoipa::path(
+    get, path = "/v1/flows", params(PageQuery), tag = "flows",
+    responses(
+        (status = 200, description = "A page", body = FlowPage),
+        (status = 400, description = "A parameter is wrong", body = ErrorJson),
+        (status = 404, description = "There is no such listener", body = ErrorJson),
+    )
+)]
+pub(crate) async fn flows(
+    State(shared): State<Shared>,
+    query: Result<Query<PageQuery>, QueryRejection>,
+) -> Result<Response, Failure> {
+    let Query(query) = query?;
+    let limit = query::limit(query.limit.as_deref(), DEFAULT_LIMIT, MAX_LIMIT)?;
+    let from = query::cursor(query.cursor.as_deref())?;
+    let client = query.client.map(|text| query::network("client", &text)).transpose()?;
+    let filter =
+        Filter { client, listener: query.listener.map(|name| shared.place_of(&name)).transpose()? };
+    shared.page(move |shared| Ok(page(shared, &filter, limit, from)?)).await
+}
+
+struct Filter {
+    client: Option<IpNet>,
+    /// Its place.
+    listener: Option<u16>,
+}
+
+impl Filter {
+    /// Whether it takes all.
+    const fn is_any(&self) -> bool {
+        self.client.is_none() && self.listener.is_none()
+    }
+
+    fn takes(&self, record: &FlowRecord) -> bool {
+        let client = || record.client.0.to_socket_addr().ip();
+        self.listener.is_none_or(|place| place == record.listener)
+            && self.client.is_none_or(|network| network.contains(&client()))
+    }
+}
+
+/// A [`FlowPage`], written while the table is read.
+fn page(shared: &Shared, filter: &Filter, limit: usize, from: Cursor) -> Result<Vec<u8>> {
+    let mut text = br#"{"flows":["#.to_vec();
+    let (mut cursor, mut found, mut scanned) = (Some(from), 0, 0);
+    while let Some(from) = cursor
+        && found < limit
+        && scanned < MAX_SCANNED
+        && text.len() < MAX_BYTES
+    {
+        let (chunk, about) = read(shared, filter, from, limit - found)?;
+        for (key, record) in chunk.flows.iter().filter(|(_, record)| filter.takes(record)) {
+            if found > 0 {
+                text.push(b',');
+            }
+            json::write(&mut text, &shared.flows.live(key, record))?;
+            found += 1;
+        }
+        scanned += about;
+        cursor = chunk.next;
+    }
+    text.push(b']');
+    if let Some(next) = cursor {
+        text.extend(format!(r#","next":"{next}""#).into_bytes());
+    }
+    text.push(b'}');
+    Ok(text)
+}
+
+/// The next part of the table, and about how many entries it has: as many as may be taken or, as most are not by most
+/// filters, more of which no more are.
+fn read(shared: &Shared, filter: &Filter, from: Cursor, room: usize) -> Result<(FlowChunk, usize)> {
+    if !filter.is_any() && room < CHUNK {
+        let chunk = shared.source.flows(from, CHUNK)?;
+        let taken = chunk.flows.iter().filter(|(_, record)| filter.takes(record)).count();
+        if taken <= room {
+            return Ok((chunk, CHUNK));
+        }
+    }
+    let about = CHUNK.min(room);
+    Ok((shared.source.flows(from, about)?, about))
+}
+
+/// An answer that is handed over in parts, so that no more than a part of it waits in the connection's memory, and that
+/// holds `permit` until the last.
+pub(crate) fn send(
+    content_type: &'static str,
+    bytes: Vec<u8>,
+    permit: OwnedSemaphorePermit,
+) -> Response {
+    let permit = Arc::new(permit);
+    let mut rest = Bytes::from(bytes);
+    let frames = std::iter::from_fn(move || {
+        let length = rest.len().min(FRAME);
+        (length > 0).then(|| rest.split_to(length))
+    });
+    let frames = frames.map(move |part| {
+        let _ = &permit;
+        Ok::<_, std::convert::Infallible>(Frame::data(part))
+    });
+    let body = Body::new(StreamBody::new(stream::iter(frames)));
+    ([(CONTENT_TYPE, content_type)], body).into_response()
+}

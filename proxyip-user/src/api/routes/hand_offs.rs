@@ -1,0 +1,137 @@
+//! A listener's hand-offs as `GET /v1/status` tells them: what its connections got, and what new ones get.
+
+use std::borrow::Cow;
+
+use proxyip_common::counter::Reason;
+use proxyip_common::flow::HandOff;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::api::view::Obstacle;
+use crate::config::{HandOffChoice, Netns};
+use crate::tables::listeners::ListenerCounts;
+
+/// What a new connection gets, if the application listens with an ordinary socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NewConnections {
+    /// `accept`, `translate` or `observe`.
+    #[schema(value_type = String, example = "accept")]
+    pub hand_off: Cow<'static, str>,
+    /// A sentence.
+    pub why: String,
+}
+
+/// Connections of one kind, since the pins were made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Connections {
+    /// `accept`, `translate` or `observe`.
+    #[schema(value_type = String, example = "accept")]
+    pub hand_off: Cow<'static, str>,
+    /// The label of the [`Reason`] for which they were translated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "mptcp")]
+    pub reason: Option<Cow<'static, str>>,
+    /// The reason for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub sentence: Option<Cow<'static, str>>,
+    /// How many.
+    pub count: u64,
+}
+
+impl NewConnections {
+    pub(crate) fn new(choice: HandOffChoice, obstacle: Option<&Obstacle>) -> Self {
+        let configured = || Reason::Configured.sentence().into();
+        let (hand_off, why) = match (choice, obstacle) {
+            (HandOffChoice::Translate, _) => (HandOff::Translate, configured()),
+            (HandOffChoice::Observe, _) => (HandOff::Observe, configured()),
+            (HandOffChoice::Accept, None) => (HandOff::Accept, configured()),
+            (HandOffChoice::Accept, Some(obstacle)) => {
+                let why = sentence(obstacle);
+                (HandOff::Accept, format!("{why}: they are left to the kernel, header in place"))
+            }
+            (HandOffChoice::Auto, Some(obstacle)) => (HandOff::Translate, sentence(obstacle)),
+            (HandOffChoice::Auto, None) => {
+                (HandOff::Accept, "the kernel and its settings allow it".into())
+            }
+        };
+        Self { hand_off: hand_off.label().into(), why }
+    }
+}
+
+fn sentence(obstacle: &Obstacle) -> String {
+    let sentence = obstacle.reason.sentence();
+    match &obstacle.netns {
+        None => sentence.into(),
+        Some(Netns::Host) => format!("{sentence} (in the agent's own network namespace)"),
+        Some(Netns::Path(path)) => format!("{sentence} (in {})", path.display()),
+    }
+}
+
+impl Connections {
+    /// Those that there were.
+    pub(crate) fn of(counts: &ListenerCounts) -> Vec<Self> {
+        let new = |hand_off: HandOff, reason: Option<Reason>, count| Self {
+            hand_off: hand_off.label().into(),
+            reason: reason.map(|reason| reason.label().into()),
+            sentence: reason.map(|reason| reason.sentence().into()),
+            count,
+        };
+        let translate = counts
+            .translate
+            .iter()
+            .map(|(reason, count)| new(HandOff::Translate, Some(*reason), *count));
+        std::iter::once(new(HandOff::Accept, None, counts.accept))
+            .chain(translate)
+            .chain([new(HandOff::Observe, None, counts.observe)])
+            .filter(|connections| connections.count > 0)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_new_connections_get_and_why() {
+        use HandOffChoice::{Accept, Auto, Observe, Translate};
+        let forbidden = Obstacle { reason: Reason::SynCookiesOff, netns: None };
+        let in_blue =
+            Obstacle { netns: Some(Netns::Path("/run/netns/blue".into())), ..forbidden.clone() };
+        let off = "net.ipv4.tcp_syncookies is 0";
+        for (choice, obstacle, hand_off, why) in [
+            (Auto, None, "accept", "the kernel and its settings allow it"),
+            (Auto, Some(&forbidden), "translate", off),
+            (Auto, Some(&in_blue), "translate", &format!("{off} (in /run/netns/blue)")),
+            (Accept, None, "accept", "the listener's hand_off says so"),
+            (
+                Accept,
+                Some(&forbidden),
+                "accept",
+                &format!("{off}: they are left to the kernel, header in place"),
+            ),
+            (Translate, Some(&forbidden), "translate", "the listener's hand_off says so"),
+            (Observe, None, "observe", "the listener's hand_off says so"),
+        ] {
+            let expected = NewConnections { hand_off: hand_off.into(), why: why.into() };
+            assert_eq!(NewConnections::new(choice, obstacle), expected);
+        }
+    }
+
+    #[test]
+    fn only_what_there_was_is_told() {
+        let counts = ListenerCounts {
+            accept: 0,
+            observe: 2,
+            translate: vec![(Reason::Mptcp, 5), (Reason::TimeWait, 0)],
+            ..ListenerCounts::default()
+        };
+        let told: Vec<_> = Connections::of(&counts)
+            .into_iter()
+            .map(|one| (one.hand_off.into_owned(), one.reason.map(Cow::into_owned), one.count))
+            .collect();
+        let expected = [("translate".into(), Some("mptcp".into()), 5), ("observe".into(), None, 2)];
+        assert_eq!(told, expected);
+    }
+}

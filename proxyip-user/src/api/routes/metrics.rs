@@ -1,0 +1,219 @@
+//! `GET /metrics`: everything that is counted, for Prometheus.
+//!
+//! The numbers are the kernel maps' own, read for each scrape: they go on where they were when the agent is restarted.
+
+use std::fmt;
+
+use anyhow::{Context, Result};
+use axum::extract::State;
+use axum::response::Response;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet, text::encode};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+use proxyip_common::counter::{Counter, DropReason, Reason};
+use proxyip_common::flow::HandOff;
+
+use crate::api::{Failure, Shared};
+use crate::tables::listeners::ListenerCounts;
+use crate::tables::outcomes::{Latency, Outcome};
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What the agent guards and has counted, for Prometheus.
+#[utoipa::path(
+    get, path = "/metrics", tag = "agent",
+    responses(
+        (status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text"),
+    )
+)]
+pub(crate) async fn metrics(State(shared): State<Shared>) -> Result<Response, Failure> {
+    shared.answer(OPEN_METRICS, |shared| Ok(write(Numbers::read(shared)?)?.into_bytes())).await
+}
+
+fn write(numbers: Numbers) -> Result<String> {
+    let mut registry = Registry::with_prefix("proxyip");
+    registry.register_collector(Box::new(numbers));
+    let mut text = String::new();
+    encode(&mut text, &registry).context("the metrics cannot be written")?;
+    Ok(text)
+}
+
+/// All numbers of one scrape.
+#[derive(Debug)]
+struct Numbers {
+    counters: Vec<(Counter, u64)>,
+    drops: Vec<(DropReason, u64)>,
+    left_to_kernel: Vec<(Reason, u64)>,
+    /// By name, in the order of the configuration.
+    listeners: Vec<(String, OfListener)>,
+    flows: u64,
+    translated: u64,
+    /// Of flows, then of translated connections.
+    capacity: (u64, u64),
+    lost_lines: u64,
+    started_s: u64,
+}
+
+#[derive(Debug)]
+struct OfListener {
+    counts: ListenerCounts,
+    outcomes: Vec<Outcome>,
+    latency: Latency,
+}
+
+impl Numbers {
+    fn read(shared: &Shared) -> Result<Self> {
+        let source = &shared.source;
+        let active = shared.active();
+        let listeners = active.listeners().map(|(place, listener)| {
+            let of_listener = OfListener {
+                counts: source.listener_counts(place)?,
+                outcomes: source.outcomes(place)?,
+                latency: source.header_latency(place)?,
+            };
+            Ok((listener.name.clone(), of_listener))
+        });
+        Ok(Self {
+            counters: source.counters()?,
+            drops: source.drops()?,
+            left_to_kernel: source.left_to_kernel()?,
+            listeners: listeners.collect::<Result<_>>()?,
+            flows: source.flow_count()?,
+            translated: source.translated()?,
+            capacity: source.capacity(),
+            lost_lines: shared.lost_lines.count(),
+            started_s: shared.started_at.as_secs(),
+        })
+    }
+}
+
+impl Collector for Numbers {
+    fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
+        let mut families = Families(encoder);
+        families.build()?;
+        for (counter, count) in &self.counters {
+            families.counter(counter.label(), counter.sentence(), *count)?;
+        }
+        families.connections(&self.listeners)?;
+        let denied = |counts: &ListenerCounts| counts.denied;
+        let help = "connections whose client is denied: reset, dropped or marked";
+        families.of_listeners("listener_denied", help, &self.listeners, denied)?;
+        let headerless = |counts: &ListenerCounts| counts.headerless;
+        let help = "connections of trusted sources that began without a header";
+        families.of_listeners("listener_headerless", help, &self.listeners, headerless)?;
+        families.latency(&self.listeners)?;
+        let drops = self.drops.iter().map(|(reason, count)| ([("reason", reason.label())], *count));
+        families.counters("drops", "connections and segments that were refused", drops)?;
+        let left = self.left_to_kernel.iter();
+        let left = left.map(|(reason, count)| ([("reason", reason.label())], *count));
+        families.counters(
+            "left_to_kernel",
+            "connections left to the kernel, header in place",
+            left,
+        )?;
+        let (most_flows, most_translated) = self.capacity;
+        families.gauge("flows", "flows that are known now", self.flows)?;
+        families.gauge("flows_limit", "flows that can be known at a time", most_flows)?;
+        let translated = "translated_connections";
+        families.gauge(translated, "connections that are translated now", self.translated)?;
+        let limit = "translated_connections_limit";
+        families.gauge(limit, "connections that can be translated at a time", most_translated)?;
+        let lost = "lines of the flow log that could not be written";
+        families.counter("flow_log_lost_lines", lost, self.lost_lines)?;
+        let started = "start_time_seconds";
+        families.gauge(started, "when the agent was started, since the Unix epoch", self.started_s)
+    }
+}
+
+/// Writes one family of metrics after the other.
+struct Families<'a>(DescriptorEncoder<'a>);
+
+impl Families<'_> {
+    fn build(&mut self) -> fmt::Result {
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        let mut family = self.0.encode_descriptor("build", "the agent", None, MetricType::Info)?;
+        family.encode_info(&version)
+    }
+
+    fn counter(&mut self, name: &str, help: &str, count: u64) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        family.encode_counter::<NoLabelSet, _, u64>(&count, None)
+    }
+
+    fn counters<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        rows: impl Iterator<Item = (L, u64)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, count) in rows {
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+        }
+        Ok(())
+    }
+
+    fn connections(&mut self, listeners: &[(String, OfListener)]) -> fmt::Result {
+        let of = |(name, listener): &'_ (String, OfListener)| {
+            let name = name.clone();
+            let outcomes = listener.outcomes.clone().into_iter();
+            outcomes.map(move |outcome| (labels(&name, &outcome), outcome.count))
+        };
+        let help = "connections by what became of them; undecided: refused before that was known";
+        self.counters("connections", help, listeners.iter().flat_map(of))
+    }
+
+    fn of_listeners(
+        &mut self,
+        name: &str,
+        help: &str,
+        listeners: &[(String, OfListener)],
+        count: impl Fn(&ListenerCounts) -> u64,
+    ) -> fmt::Result {
+        let row = |(name, listener): &(String, OfListener)| {
+            ([("listener", name.clone())], count(&listener.counts))
+        };
+        self.counters(name, help, listeners.iter().map(row))
+    }
+
+    fn latency(&mut self, listeners: &[(String, OfListener)]) -> fmt::Result {
+        let help = "from the SYN to the segment that completes the header, where that is known";
+        let unit = Unit::Seconds;
+        let mut family =
+            self.0.encode_descriptor("header_latency", help, Some(&unit), MetricType::Histogram)?;
+        for (name, OfListener { latency, .. }) in listeners {
+            let bound = |(bound, count): &(Option<u64>, u64)| {
+                (bound.map_or(f64::INFINITY, seconds), *count)
+            };
+            let buckets: Vec<_> = latency.buckets.iter().map(bound).collect();
+            let labels = [("listener", name.as_str())];
+            let sum = latency.sum.as_secs_f64();
+            let mut histogram = family.encode_family(&labels)?;
+            histogram.encode_histogram::<NoLabelSet>(sum, latency.count, &buckets, None)?;
+        }
+        Ok(())
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        family.encode_gauge(&value)
+    }
+}
+
+fn labels(listener: &str, outcome: &Outcome) -> [(&'static str, String); 4] {
+    let hand_off = outcome.hand_off.map_or("undecided", HandOff::label);
+    let version =
+        outcome.version.map_or_else(|| "undecided".into(), |version| format!("v{version}"));
+    [
+        ("listener", listener.to_owned()),
+        ("hand_off", hand_off.to_owned()),
+        ("version", version),
+        ("verdict", outcome.verdict.label().to_owned()),
+    ]
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact for longer than a host lives")]
+fn seconds(milliseconds: u64) -> f64 {
+    milliseconds as f64 / 1000.0
+}

@@ -1,0 +1,9 @@
+//! A file for each resource.
+
+pub mod acl;
+pub mod clients;
+pub mod flows;
+pub mod hand_offs;
+pub mod lookup;
+pub mod metrics;
+pub mod status;

@@ -1,0 +1,111 @@
+//! Reads hash tables by the bucket, hundreds of entries to a system call (`BPF_MAP_LOOKUP_BATCH`, Linux 5.6).
+//!
+//! Unlike going from key to key, which begins anew when a key is gone, this gives every entry that stays in the
+//! table exactly once, whatever is added and removed meanwhile
+//! ([`__htab_map_lookup_and_delete_batch`](https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/hashtab.c#L1681)).
+
+use std::marker::PhantomData;
+use std::mem::zeroed;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::{io, iter};
+
+use aya::Pod;
+use aya_obj::generated::{bpf_attr, bpf_attr__bindgen_ty_3, bpf_cmd};
+
+/// Where to go on in a table: the number of a bucket; 0 is the beginning.
+pub type Cursor = u32;
+
+/// Entries that are read at once where all are read.
+const CHUNK: usize = 4096;
+
+/// A hash table.
+#[derive(Debug)]
+pub(crate) struct Buckets<K, V> {
+    map: OwnedFd,
+    entries: PhantomData<(K, V)>,
+}
+
+/// Whole buckets.
+#[derive(Debug)]
+pub(crate) struct Chunk<K, V> {
+    pub(crate) keys: Vec<K>,
+    /// As many.
+    pub(crate) values: Vec<V>,
+    /// `None` at the table's end.
+    pub(crate) next: Option<Cursor>,
+}
+
+impl<K: Pod, V: Pod> Buckets<K, V> {
+    /// The table behind `map`, whose keys and values are as large as the types.
+    pub(crate) fn new(map: BorrowedFd) -> io::Result<Self> {
+        Ok(Self { map: map.try_clone_to_owned()?, entries: PhantomData })
+    }
+
+    /// The entries of as many buckets from `from` on as `at_most` entries have; more, if the first bucket alone has.
+    pub(crate) fn read(&self, from: Cursor, at_most: usize) -> io::Result<Chunk<K, V>> {
+        let mut room = at_most.max(1);
+        loop {
+            match self.try_read(from, room) {
+                Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => room *= 2,
+                result => return result,
+            }
+        }
+    }
+
+    /// The whole table; ends after an error.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = io::Result<(K, V)>> {
+        let mut cursor = Some(0);
+        let chunks = iter::from_fn(move || {
+            let chunk = self.read(cursor.take()?, CHUNK);
+            cursor = chunk.as_ref().ok().and_then(|chunk| chunk.next);
+            Some(chunk)
+        });
+        chunks.flat_map(|chunk| {
+            let (entries, error) = match chunk {
+                Ok(Chunk { keys, values, .. }) => (keys.into_iter().zip(values), None),
+                Err(error) => (Vec::new().into_iter().zip(Vec::new()), Some(error)),
+            };
+            entries.map(Ok).chain(error.map(Err))
+        })
+    }
+
+    fn try_read(&self, from: Cursor, room: usize) -> io::Result<Chunk<K, V>> {
+        let mut keys = Vec::<K>::with_capacity(room);
+        let mut values = Vec::<V>::with_capacity(room);
+        let mut next: Cursor = 0;
+        // SAFETY: all zero is a value of this union of integers.
+        let mut attributes: bpf_attr = unsafe { zeroed() };
+        attributes.batch = bpf_attr__bindgen_ty_3 {
+            in_batch: (&raw const from) as u64,
+            out_batch: (&raw mut next) as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: u32::try_from(room).map_err(io::Error::other)?,
+            map_fd: self.map.as_raw_fd().cast_unsigned(),
+            elem_flags: 0,
+            flags: 0,
+        };
+        // SAFETY: the kernel writes a cursor, and keys and values, which are as large as the types, into as much room
+        // as `count` says there is.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                bpf_cmd::BPF_MAP_LOOKUP_BATCH,
+                &raw mut attributes,
+                size_of::<bpf_attr>(),
+            )
+        };
+        let error = io::Error::last_os_error();
+        let at_end = result < 0 && error.raw_os_error() == Some(libc::ENOENT);
+        if result < 0 && !at_end {
+            return Err(error);
+        }
+        // SAFETY: the kernel has written how many entries it has written, which any bytes are.
+        unsafe {
+            let count = attributes.batch.count as usize;
+            keys.set_len(count);
+            values.set_len(count);
+        }
+        Ok(Chunk { keys, values, next: (!at_end).then_some(next) })
+    }
+}

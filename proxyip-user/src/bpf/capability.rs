@@ -1,0 +1,169 @@
+//! What the running kernel can do, and what is done instead where it cannot.
+
+use std::fs;
+
+use anyhow::{Context, Result, bail, ensure};
+use aya::programs::{ProgramError, ProgramType, SchedClassifier, TcAttachType};
+use aya::sys::{BpfHelper, SyscallError, is_helper_supported};
+
+use super::object;
+use crate::config::{Config, HandOffChoice, distinct};
+
+/// What the running kernel can do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Capability {
+    /// The kernel's release, as `uname -r` has it.
+    pub(crate) release: String,
+    /// BTF id of the kernel function that makes the accept hand-off possible.
+    pub(crate) assign: Option<u32>,
+    /// TC programs can be attached with links.
+    pub(crate) tcx: bool,
+    /// Programs on sockets can tell network namespaces apart.
+    pub(crate) netns_cookie: bool,
+}
+
+impl Capability {
+    /// Asks the kernel.
+    ///
+    /// # Errors
+    /// If it does not let itself be asked.
+    pub(crate) fn probe() -> Result<Self> {
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease")
+            .context("the kernel's release cannot be read")?;
+        let helper = BpfHelper::BPF_FUNC_get_netns_cookie;
+        let netns_cookie = is_helper_supported(ProgramType::SockOps, helper)
+            .context("the kernel refuses to load programs (root or CAP_BPF is needed)")?;
+        Ok(Self {
+            release: release.trim().into(),
+            assign: object::assign(),
+            tcx: has_tcx()?,
+            netns_cookie,
+        })
+    }
+
+    /// What it cannot do, and the fallback that is taken; a line each.
+    pub(crate) fn limits(&self) -> Vec<String> {
+        let release = &self.release;
+        let mut limits = Vec::new();
+        if self.assign.is_none() {
+            limits.push(format!(
+                "Linux {release} has no {}() (6.9 with CONFIG_SYN_COOKIES and BTF has): hand_off \"auto\" \
+                 translates",
+                object::ASSIGN
+            ));
+        }
+        if !self.tcx {
+            limits.push(format!(
+                "Linux {release} has no TCX links (6.6 has): clsact filters are used instead"
+            ));
+        }
+        if !self.netns_cookie {
+            limits.push(format!(
+                "Linux {release} has no cookies of network namespaces for programs on sockets (5.15 has): \
+                 one network namespace can be served"
+            ));
+        }
+        limits
+    }
+
+    /// Refuses a configuration that needs more than there is.
+    ///
+    /// # Errors
+    /// Names the listener and what to do.
+    pub(crate) fn check(&self, config: &Config) -> Result<()> {
+        let accept = config.listeners.iter().find(|one| one.hand_off == HandOffChoice::Accept);
+        if let (Some(listener), None) = (accept, self.assign) {
+            bail!(
+                "listener {:?} wants hand_off \"accept\", but Linux {} has no {}() (6.9 with \
+                 CONFIG_SYN_COOKIES and BTF has): write \"auto\" or \"translate\"",
+                listener.name,
+                self.release,
+                object::ASSIGN
+            );
+        }
+        let namespaces = distinct(config.interfaces.iter().map(|interface| &interface.netns));
+        ensure!(
+            self.netns_cookie || namespaces.len() == 1,
+            "the configuration names {} network namespaces, but on Linux {} only one can be served (from \
+             5.15 on there may be more): remove the others' interfaces",
+            namespaces.len(),
+            self.release
+        );
+        Ok(())
+    }
+}
+
+/// Whether the kernel knows TCX at all: then it can be asked about any interface.
+fn has_tcx() -> Result<bool> {
+    match SchedClassifier::query_tcx("lo", TcAttachType::Ingress) {
+        Ok(_) => Ok(true),
+        Err(ProgramError::SyscallError(SyscallError { io_error, .. }))
+            if io_error.raw_os_error() == Some(libc::EINVAL) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(error).context("the kernel does not say whether it has TCX links"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn linux(release: &str, assign: Option<u32>, tcx: bool, netns_cookie: bool) -> Capability {
+        Capability { release: release.into(), assign, tcx, netns_cookie }
+    }
+
+    fn config(hand_off: &str, interfaces: &str) -> Config {
+        let listener =
+            format!("[[listener]]\nports=[443]\ntrusted=['10.0.0.0/8']\nhand_off='{hand_off}'\n");
+        Config::from_toml(&format!("{listener}{interfaces}")).unwrap()
+    }
+
+    #[test]
+    fn each_thing_that_is_missing_has_its_line() {
+        for (capability, parts) in [
+            (linux("6.18.1", Some(1), true, true), &[][..]),
+            (linux("6.6.0", None, true, true), &["Linux 6.6.0 has no bpf_sk_assign_tcp_reqsk()"]),
+            (linux("6.1.0", None, false, true), &["\"auto\" translates", "clsact filters"]),
+            (
+                linux("5.10.0", None, false, false),
+                &["\"auto\" translates", "clsact filters", "one network namespace"],
+            ),
+        ] {
+            let limits = capability.limits();
+            assert_eq!(limits.len(), parts.len(), "{limits:#?}");
+            for (limit, part) in limits.iter().zip(parts) {
+                assert!(limit.contains(part), "{limit}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_cannot_do_is_refused() {
+        let two = "[[interface]]\n[[interface]]\nnetns='/run/netns/blue'\n";
+        let (old, oldest) =
+            (linux("6.1.0-18", None, false, true), linux("5.10.0-8", None, false, false));
+        for (capability, config, expected) in [
+            (&old, config("auto", two), None),
+            (&old, config("translate", ""), None),
+            (&old, config("accept", ""), Some("listener \"default\" wants hand_off \"accept\"")),
+            (&old, config("accept", ""), Some("Linux 6.1.0-18")),
+            (&oldest, config("auto", ""), None),
+            (&oldest, config("auto", two), Some("on Linux 5.10.0-8 only one")),
+        ] {
+            let error = capability.check(&config).err().map(|error| error.to_string());
+            match (&error, expected) {
+                (None, None) => {}
+                (Some(error), Some(part)) => assert!(error.contains(part), "{error}"),
+                _ => panic!("{capability:?}: {error:?} instead of {expected:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn two_interfaces_of_one_namespace_are_one_namespace() {
+        let config = config("auto", "[[interface]]\n[[interface]]\nname='eth1'\n");
+        linux("5.10.0", None, false, false).check(&config).unwrap();
+    }
+}

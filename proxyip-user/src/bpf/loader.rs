@@ -1,0 +1,244 @@
+//! Loads instances of the kernel object, with the maps of an agent before this one if there are any.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use aya::maps::{Array, MapData, MapInfo};
+use aya::programs::{CgroupSockAddr, CgroupSockopt, SchedClassifier, SockOps, SocketFilter};
+use aya::util::nr_cpus;
+use aya::{Ebpf, EbpfLoader};
+use aya_log::EbpfLogger;
+use proxyip_common::settings::{MAX_NAMESPACES, NamespaceSettings};
+
+use super::capability::Capability;
+use super::links::{Direction, Links};
+use super::lookups::Lookups;
+use super::object;
+use super::pins::map_directory;
+use super::pod::Raw;
+use super::programs::{
+    EGRESS, GETPEERNAME, GETSOCKOPT, INGRESS, INGRESS_BASIC, LOOKUP, SET, SOCK_OPS,
+};
+use crate::config::{Agent, KernelLog};
+use crate::reconcile::namespaces::Watcher;
+
+/// The maps that outlive the agent.
+const PINNED: &[&str] = &[
+    "NAMESPACES",
+    "PORTS",
+    "LISTENERS",
+    "LISTENER_NAMES",
+    "POLICIES",
+    "TRUSTED",
+    "CLIENTS",
+    "SETS",
+    "SET_NAMES",
+    "ROUTES",
+    "SECRETS",
+    "FLOWS",
+    "HANDSHAKES",
+    "TRANSLATIONS",
+    "PARTIAL_HEADERS",
+    "HEADER_BYTES",
+    "DROPPED",
+    "IN_USE",
+    "SOCKETS",
+    "EVENTS",
+    "COUNTERS",
+    "DROPS",
+    "DROPS_BY_AGENT",
+    "LEFT_TO_KERNEL",
+    "LISTENER_COUNTERS",
+    "REFUSED_BY_AGENT",
+];
+
+/// Loads instances of the kernel object.
+pub(crate) struct Loader {
+    agent: Agent,
+    capability: Capability,
+    object: Vec<u8>,
+    log: KernelLog,
+}
+
+impl Loader {
+    pub(crate) fn new(agent: &Agent, capability: &Capability, log: KernelLog) -> Result<Self> {
+        let object = object::object(capability.assign)?;
+        Ok(Self { agent: agent.clone(), capability: capability.clone(), object, log })
+    }
+
+    /// An instance whose programs on sockets are loaded, with that for `getsockopt()` if it is wanted.
+    pub(crate) fn sockets(&self, getsockopt: bool) -> Result<Ebpf> {
+        let mut ebpf = self.load(0, 0)?;
+        self.compare_sizes();
+        // All programs are loaded before any map is taken out of the object: they need its descriptors.
+        let program: &mut SockOps = program_of(&mut ebpf, SOCK_OPS)?;
+        program.load().context("the socket program is refused by the kernel")?;
+        for name in GETPEERNAME {
+            let program: &mut CgroupSockAddr = program_of(&mut ebpf, name)?;
+            program.load().context("the getpeername program is refused by the kernel")?;
+        }
+        if getsockopt {
+            let program: &mut CgroupSockopt = program_of(&mut ebpf, GETSOCKOPT)?;
+            program.load().context("the getsockopt program is refused by the kernel")?;
+        }
+        Ok(ebpf)
+    }
+
+    /// An instance for the calling thread's namespace, whose programs on interfaces are loaded and whose
+    /// settings are written. `configured` are the cookies of all namespaces.
+    pub(crate) fn interfaces(
+        &self,
+        shared: &mut Ebpf,
+        cookie: u64,
+        configured: &[u64],
+    ) -> Result<Instance> {
+        let index = place(shared, cookie, configured)?;
+        let mut ebpf = self.load(index, 0)?;
+        let ingress = if self.capability.assign.is_some() { INGRESS } else { INGRESS_BASIC };
+        // Egress first: no connection may be translated on its way in alone.
+        let programs = [(EGRESS, Direction::Egress), (ingress, Direction::Ingress)];
+        for (name, direction) in programs {
+            let program: &mut SchedClassifier = program_of(&mut ebpf, name)?;
+            program.load().with_context(|| {
+                format!("the {} program is refused by the kernel", direction.label())
+            })?;
+        }
+        let watcher = Watcher::new(&mut ebpf, index, cookie, self.agent.handshake_timeout)?;
+        let logger = match self.log {
+            KernelLog::Off => None,
+            _ => {
+                Some(EbpfLogger::init(&mut ebpf).context("the programs' messages cannot be read")?)
+            }
+        };
+        Ok(Instance { ebpf, programs, cookie, index, watcher, logger })
+    }
+
+    /// An instance whose program for rules of iptables is loaded, for the set at this place and the namespace at this
+    /// entry of `NAMESPACES`.
+    pub(crate) fn set(&self, namespace: u32, place: u16) -> Result<Ebpf> {
+        let mut ebpf = self.load(namespace, place.into())?;
+        let program: &mut SocketFilter = program_of(&mut ebpf, SET)?;
+        program.load().context("the program for named sets is refused by the kernel")?;
+        Ok(ebpf)
+    }
+
+    /// The program for many lookups at once.
+    pub(crate) fn lookups(&self) -> Result<Lookups> {
+        let mut ebpf = self.load(0, 0)?;
+        let program: &mut SchedClassifier = program_of(&mut ebpf, LOOKUP)?;
+        program.load().context("the program for lookups is refused by the kernel")?;
+        Ok(Lookups::new(ebpf))
+    }
+
+    /// An instance whose programs use entry `namespace` of `NAMESPACES` and entry `set` of `SETS`.
+    fn load(&self, namespace: u32, set: u32) -> Result<Ebpf> {
+        let directory = map_directory(&self.agent.pin_path);
+        fs::create_dir_all(&directory).with_context(|| {
+            format!("{} cannot be made: is a BPF file system mounted there?", directory.display())
+        })?;
+        let mut loader = EbpfLoader::new();
+        for map in PINNED {
+            loader.map_pin_path(map, directory.join(map));
+        }
+        for (map, size) in self.sizes().into_iter().chain(sizes_by_processors()) {
+            loader.map_max_entries(map, size);
+        }
+        loader.override_global("NAMESPACE", &namespace, true);
+        loader.override_global("SET", &set, true);
+        let netns_cookie = u8::from(self.capability.netns_cookie);
+        loader.override_global("HAS_NETNS_COOKIE", &netns_cookie, true);
+        let level = self.log as u8;
+        loader.override_global("AYA_LOG_LEVEL", &level, true);
+        let ebpf = loader.load(&self.object);
+        ebpf.context("the kernel refuses the programs' maps (root or CAP_BPF is needed)")
+    }
+
+    /// The maps whose size can be chosen.
+    fn sizes(&self) -> [(&'static str, u32); 2] {
+        [("FLOWS", self.agent.max_flows), ("TRANSLATIONS", self.agent.max_translated)]
+    }
+
+    /// Says so if a table that was adopted has another size than the configuration wants.
+    fn compare_sizes(&self) {
+        for ((map, wanted), table) in
+            self.sizes().into_iter().zip(["flow table", "table of translated connections"])
+        {
+            let pin = map_directory(&self.agent.pin_path).join(map);
+            if let Ok(size) = MapInfo::from_pin(pin).map(|info| info.max_entries())
+                && size != wanted
+            {
+                tracing::warn!(
+                    "the {table} keeps its {size} entries instead of {wanted}: `proxyip detach` before the \
+                     start makes a new one"
+                );
+            }
+        }
+    }
+}
+
+/// The tables of headers that have begun. Of an LRU table each processor keeps 128 free entries for itself, in which
+/// nothing is left for others if it is small (<https://git.kernel.org/torvalds/c/d4adf1c9ee77>).
+fn sizes_by_processors() -> [(&'static str, u32); 2] {
+    const EACH: u32 = 256;
+    let processors = nr_cpus().ok().and_then(|count| u32::try_from(count).ok()).unwrap_or(1);
+    let by_processors = processors.saturating_mul(EACH);
+    [("PARTIAL_HEADERS", by_processors.max(16_384)), ("HEADER_BYTES", by_processors.max(1024))]
+}
+
+/// What is to be attached in a namespace.
+pub(crate) struct Instance {
+    ebpf: Ebpf,
+    /// In the order in which they are to be attached.
+    programs: [(&'static str, Direction); 2],
+    cookie: u64,
+    /// Its entry of `NAMESPACES`.
+    pub(crate) index: u32,
+    pub(crate) watcher: Watcher,
+    pub(crate) logger: Option<EbpfLogger<&'static dyn log::Log>>,
+}
+
+impl Instance {
+    /// Attaches to interfaces of the calling thread's namespace.
+    pub(crate) fn attach(&mut self, links: &mut Links, interfaces: &[&str]) -> Result<()> {
+        for (name, direction) in self.programs {
+            let program: &mut SchedClassifier = program_of(&mut self.ebpf, name)?;
+            for interface in interfaces {
+                links.classifier(program, direction, self.cookie, interface)?;
+            }
+        }
+        self.watcher.attached(interfaces)?;
+        tracing::info!("attached to {}", interfaces.join(", "));
+        Ok(())
+    }
+}
+
+/// The entry of `NAMESPACES` that has this cookie, or one that no namespace of `configured` has: a program
+/// that is still attached must not see its entry change under it.
+fn place(ebpf: &mut Ebpf, cookie: u64, configured: &[u64]) -> Result<u32> {
+    let map = ebpf.map_mut("NAMESPACES").context("the kernel object has no map NAMESPACES")?;
+    let map: Array<&mut MapData, Raw<NamespaceSettings>> = Array::try_from(map)?;
+    let mut cookies = Vec::new();
+    for index in 0..MAX_NAMESPACES {
+        let Raw(settings) = map.get(&index, 0).context("the settings cannot be read")?;
+        cookies.push(settings.cookie);
+    }
+    let place = [
+        cookies.iter().position(|there| *there == cookie),
+        cookies.iter().position(|there| *there == 0),
+        cookies.iter().position(|there| !configured.contains(there)),
+    ];
+    let place = place.into_iter().flatten().next();
+    let place = place.and_then(|index| u32::try_from(index).ok());
+    place.with_context(|| format!("there are more than {MAX_NAMESPACES} network namespaces"))
+}
+
+/// A program of the object, typed.
+pub(crate) fn program_of<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = aya::programs::ProgramError>,
+{
+    let program = ebpf
+        .program_mut(name)
+        .with_context(|| format!("the kernel object has no program {name}"))?;
+    program.try_into().with_context(|| format!("program {name} is of another kind"))
+}

@@ -1,0 +1,14 @@
+//! The kernel object and what is loaded from it: programs, links, filters, pins, and reading maps in bulk.
+
+pub mod buckets;
+pub mod capability;
+pub mod cgroup_link;
+pub mod clock;
+pub mod filters;
+pub mod links;
+pub mod loader;
+pub mod lookups;
+pub mod object;
+pub mod pins;
+pub mod pod;
+pub mod programs;

@@ -1,0 +1,5 @@
+//! What the maps must say for a configuration and the rules of commands. Nothing here reads or writes anything.
+
+pub mod active;
+pub mod networks;
+pub mod rules;

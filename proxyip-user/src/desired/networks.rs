@@ -1,0 +1,191 @@
+//! Lists of networks as the kernel's tries hold them.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use aya::maps::lpm_trie::Key;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use proxyip_common::address::Endpoint;
+use proxyip_common::settings::{ScopedAddress, verdict};
+
+use crate::bpf::pod::Raw;
+use crate::config::{Listener, Networks, Set};
+use crate::reconcile::acl::Verdict;
+
+/// What a trie says of each network of one scope.
+pub(crate) type Entries = BTreeMap<IpNet, u8>;
+
+/// The rules that commands have made for one listener.
+pub(crate) type Commands = BTreeMap<IpNet, Verdict>;
+
+/// A trie's key.
+pub(crate) type TrieKey = Key<Raw<ScopedAddress>>;
+
+/// A listener's trusted sources: 1 for those that are trusted.
+pub(crate) fn sources(trusted: &Networks) -> Entries {
+    separate(trusted.iter().map(|network| (*network, 1)).collect(), 0)
+}
+
+/// A listener's verdicts on clients. What a command says goes before the configuration.
+pub(crate) fn clients(listener: &Listener, commands: &Commands) -> Entries {
+    let with = |networks: &'_ Networks, verdict: u8| -> Vec<(IpNet, u8)> {
+        networks.iter().map(|network| (*network, verdict)).collect()
+    };
+    let by_command = commands
+        .iter()
+        .map(|(network, verdict)| (*network, value(*verdict) | verdict::FROM_COMMAND));
+    let entries = with(&listener.allow, verdict::ALLOW)
+        .into_iter()
+        .chain(with(&listener.deny, verdict::DENY))
+        .chain(by_command);
+    separate(entries.collect(), value(otherwise(listener)))
+}
+
+/// The members of a set.
+pub(crate) fn members(set: &Set) -> Entries {
+    let entries = set.networks.iter().map(|network| (*network, verdict::ALLOW));
+    separate(entries.collect(), verdict::DENY)
+}
+
+/// The verdict on clients that no network of the listener has. A command does not change it: to allow one client more
+/// must not deny all others.
+pub(crate) fn otherwise(listener: &Listener) -> Verdict {
+    if listener.allow.is_given() { Verdict::Deny } else { Verdict::Allow }
+}
+
+pub(crate) const fn value(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Allow => verdict::ALLOW,
+        Verdict::Deny => verdict::DENY,
+    }
+}
+
+pub(crate) const fn verdict_of(value: u8) -> Verdict {
+    if value & verdict::ALLOWED == 0 { Verdict::Deny } else { Verdict::Allow }
+}
+
+/// The verdict on one network, if it has one of its own.
+pub(crate) fn value_of(listener: &Listener, commands: &Commands, network: &IpNet) -> Option<u8> {
+    let has = |networks: &Networks| networks.iter().any(|one| one == network);
+    match commands.get(network) {
+        Some(verdict) => Some(value(*verdict) | verdict::FROM_COMMAND),
+        None if has(&listener.deny) => Some(verdict::DENY),
+        None if has(&listener.allow) => Some(verdict::ALLOW),
+        None => None,
+    }
+}
+
+/// Whether an IPv6 network has all IPv4-mapped addresses.
+pub(crate) fn covers_ipv4(network: &IpNet) -> bool {
+    let mapped: Ipv6Net = "::ffff:0:0/96".parse().expect("a network");
+    matches!(network, IpNet::V6(network) if network.contains(&mapped))
+}
+
+/// IPv4 addresses are looked up IPv4-mapped, so an IPv6 network that has `::ffff:0:0/96` would have all of IPv4; an
+/// exception keeps it from that.
+fn separate(mut entries: Entries, otherwise: u8) -> Entries {
+    if entries.keys().any(covers_ipv4) {
+        entries.entry(Ipv4Net::default().into()).or_insert(otherwise);
+    }
+    entries
+}
+
+/// The key of a network.
+pub(crate) fn key(scope: u32, network: &IpNet) -> TrieKey {
+    let family = match network {
+        IpNet::V4(_) => 96,
+        IpNet::V6(_) => 0,
+    };
+    let bits = 32 + family + u32::from(network.prefix_len());
+    Key::new(bits, Raw(address(scope, network.network())))
+}
+
+/// The key that finds the smallest network that has an address.
+pub(crate) fn key_of(scope: u32, ip: IpAddr) -> TrieKey {
+    Key::new(ScopedAddress::BITS, Raw(address(scope, ip)))
+}
+
+fn address(scope: u32, ip: IpAddr) -> ScopedAddress {
+    ScopedAddress::new(scope, &Endpoint::from(SocketAddr::new(ip, 0)))
+}
+
+/// The scope and the network of a key; `None` if it is none of ours.
+pub(crate) fn network(key: &TrieKey) -> Option<(u32, IpNet)> {
+    let Raw(data) = key.data();
+    let ip = Endpoint::from_words(data.address, 0).to_socket_addr().ip();
+    let bits = u8::try_from(key.prefix_len().checked_sub(32)?).ok()?;
+    let network = match ip {
+        // Shorter than the mapping it is IPv6, whose address has zeros there.
+        IpAddr::V4(v4) if bits >= 96 => Ipv4Net::new(v4, bits - 96).ok()?.into(),
+        IpAddr::V4(v4) => Ipv6Net::new(v4.to_ipv6_mapped(), bits).ok()?.into(),
+        IpAddr::V6(v6) => Ipv6Net::new(v6, bits).ok()?.into(),
+    };
+    Some((u32::from_be_bytes(data.scope), network))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn net(text: &str) -> IpNet {
+        text.parse().unwrap()
+    }
+
+    fn networks(texts: &[&str]) -> Networks {
+        texts.iter().map(|text| net(text)).collect::<Vec<_>>().into()
+    }
+
+    #[test]
+    fn prefix_lengths_count_scope_and_mapping() {
+        for (text, bits) in [
+            ("10.0.0.0/8", 136),
+            ("fd00::/8", 40),
+            ("192.0.2.1/32", 160),
+            ("0.0.0.0/0", 128),
+            ("::/0", 32),
+        ] {
+            let key = key(7, &net(text));
+            assert_eq!(key.prefix_len(), bits);
+            assert_eq!(network(&key), Some((7, net(text))));
+        }
+    }
+
+    #[test]
+    fn all_of_ipv6_is_not_ipv4() {
+        assert_eq!(sources(&networks(&["::/0"])).get(&net("0.0.0.0/0")), Some(&0));
+        assert_eq!(sources(&networks(&["::/0", "0.0.0.0/0"])).get(&net("0.0.0.0/0")), Some(&1));
+        assert_eq!(sources(&networks(&["fd00::/8"])).len(), 1);
+    }
+
+    #[test]
+    fn all_of_ipv6_denied_leaves_ipv4_as_it_is() {
+        let listener = Listener { deny: networks(&["::/0"]), ..Listener::default() };
+        let entries = clients(&listener, &Commands::new());
+        assert_eq!(entries.get(&net("0.0.0.0/0")), Some(&verdict::ALLOW));
+        let listener = Listener {
+            allow: networks(&["::/0"]),
+            deny: networks(&["2001:db8::/32"]),
+            ..Listener::default()
+        };
+        let entries = clients(&listener, &Commands::new());
+        assert_eq!(entries.get(&net("0.0.0.0/0")), Some(&verdict::DENY));
+    }
+
+    #[test]
+    fn commands_go_before_the_configuration() {
+        let listener = Listener { allow: networks(&["10.0.0.0/8"]), ..Listener::default() };
+        let commands = [("10.0.0.0/8", Verdict::Deny), ("192.0.2.0/24", Verdict::Allow)]
+            .map(|(text, verdict)| (net(text), verdict));
+        let entries = clients(&listener, &commands.into());
+        assert_eq!(entries[&net("10.0.0.0/8")], verdict::FROM_COMMAND);
+        assert_eq!(entries[&net("192.0.2.0/24")], verdict::ALLOW | verdict::FROM_COMMAND);
+    }
+
+    #[test]
+    fn one_client_allowed_by_a_command_denies_nobody() {
+        let open = Listener::default();
+        assert_eq!(otherwise(&open), Verdict::Allow);
+        let restricted = Listener { allow: networks(&["10.0.0.0/8"]), ..Listener::default() };
+        assert_eq!(otherwise(&restricted), Verdict::Deny);
+    }
+}

@@ -1,0 +1,273 @@
+//! What the agent remembers of flows beyond the kernel's flow table: TLVs, and listeners' names.
+//!
+//! An agent that was restarted does not know the TLVs of connections that came before.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+use proxyip_common::counter::DropReason;
+use proxyip_common::flow::{FlowKey, FlowRecord};
+use proxyip_common::header;
+
+use super::flow::{Flow, LiveFlow};
+use super::period::wall_clock;
+use super::tlvs::TlvsJson;
+use crate::desired::active::Current;
+
+/// Joins entries of the flow table with what the agent remembers.
+#[derive(Debug)]
+pub struct Flows {
+    current: Current,
+    memory: Mutex<Memory>,
+}
+
+impl Flows {
+    /// Remembers the TLVs of at most `max_flows` flows.
+    #[must_use]
+    pub fn new(current: Current) -> Self {
+        let limit = current.borrow().config.agent.max_flows as usize;
+        Self { current, memory: Mutex::new(Memory::new(limit)) }
+    }
+
+    /// Remembers the TLVs of the header that `record` was made from.
+    ///
+    /// # Errors
+    /// If the bytes are not one whole header.
+    pub fn remember(
+        &self,
+        key: FlowKey,
+        record: &FlowRecord,
+        bytes: &[u8],
+    ) -> Result<(), DropReason> {
+        let header = header::parse(bytes)?;
+        let tlvs = bytes.get(usize::from(header.tlvs)..usize::from(header.length));
+        let tlvs = tlvs.ok_or(DropReason::V2Length)?.into();
+        let handed_over_ns = record.handed_over_ns;
+        self.memory().insert(key, Remembered { handed_over_ns, tlvs });
+        Ok(())
+    }
+
+    /// Forgets a flow that has ended.
+    pub fn forget(&self, key: &FlowKey) {
+        self.memory().remove(key);
+    }
+
+    /// Whether the flow's header had TLVs and is so new that its event may still be on the way.
+    #[must_use]
+    pub fn awaits_tlvs(&self, key: &FlowKey, record: &FlowRecord) -> bool {
+        let new = clock_gettime(ClockId::CLOCK_MONOTONIC).is_ok_and(|now| {
+            let established = Duration::from_nanos(record.established_ns);
+            Duration::from(now).saturating_sub(established) < Duration::from_secs(1)
+        });
+        new && record.has(FlowRecord::TLVS) && self.memory().get(key, record).is_none()
+    }
+
+    /// All that is known of an entry of the flow table.
+    #[must_use]
+    pub fn describe(&self, key: &FlowKey, record: &FlowRecord) -> Flow {
+        let tlvs = self.memory().get(key, record).and_then(TlvsJson::from_bytes);
+        Flow::new(key, record, self.listener(record.listener), tlvs)
+    }
+
+    /// The same of a flow that lives.
+    #[must_use]
+    pub fn live(&self, key: &FlowKey, record: &FlowRecord) -> LiveFlow {
+        let established = format!("{:.3}", wall_clock(record.established_ns));
+        LiveFlow { flow: self.describe(key, record), established }
+    }
+
+    /// The name of the listener at this place.
+    #[must_use]
+    pub fn listener(&self, place: u16) -> Option<String> {
+        self.current.borrow().at(place).map(|listener| listener.name.clone())
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        // Whoever panicked left the two maps at worst with an entry that is dropped later.
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Bytes of TLVs for each entry that there is room for: more than load balancers send. A flow may have more if others
+/// have less.
+const SHARE: usize = 256;
+
+/// Bounded; the oldest entries make room. Its keys are those of `order`.
+///
+/// Not every entry is removed in the end: nothing tells of connections that the stack never established, and events
+/// may be lost.
+#[derive(Debug)]
+struct Memory {
+    limit: usize,
+    /// Of all TLVs.
+    bytes: usize,
+    entries: HashMap<FlowKey, (u64, Remembered)>,
+    order: BTreeMap<u64, FlowKey>,
+    next: u64,
+}
+
+/// Raw bytes, as they are a fraction of the decoded form's size.
+#[derive(Debug)]
+struct Remembered {
+    /// Tells flows of the same 4-tuple apart, should the end of the first be missed.
+    handed_over_ns: u64,
+    tlvs: Box<[u8]>,
+}
+
+impl Memory {
+    fn new(limit: usize) -> Self {
+        Self { limit, bytes: 0, entries: HashMap::new(), order: BTreeMap::new(), next: 0 }
+    }
+
+    fn insert(&mut self, key: FlowKey, remembered: Remembered) {
+        self.remove(&key);
+        let bytes = remembered.tlvs.len();
+        while self.entries.len() >= self.limit || self.bytes + bytes > self.limit * SHARE {
+            let Some(oldest) = self.order.values().next().copied() else { break };
+            self.remove(&oldest);
+        }
+        self.bytes += bytes;
+        self.entries.insert(key, (self.next, remembered));
+        self.order.insert(self.next, key);
+        self.next += 1;
+    }
+
+    fn remove(&mut self, key: &FlowKey) {
+        if let Some((number, remembered)) = self.entries.remove(key) {
+            self.order.remove(&number);
+            self.bytes -= remembered.tlvs.len();
+        }
+    }
+
+    fn get(&self, key: &FlowKey, record: &FlowRecord) -> Option<&[u8]> {
+        let (_, remembered) = self.entries.get(key)?;
+        (remembered.handed_over_ns == record.handed_over_ns).then_some(&remembered.tlvs)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::net::SocketAddr;
+
+    use proxyip_common::event::{Event, EventKind};
+
+    use super::*;
+    use crate::config::Config;
+    use crate::desired::active::Active;
+
+    /// A header from 203.0.113.9:51234 to 192.0.2.1:443 with the ALPN `h2`.
+    pub(crate) const HEADER: &[u8] =
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x11\xcb\0\x71\x09\xc0\0\x02\x01\xc8\x22\x01\xbb\x01\0\x02h2";
+
+    pub(crate) fn key(peer: &str) -> FlowKey {
+        let peer: SocketAddr = peer.parse().unwrap();
+        let local: SocketAddr = "10.0.1.2:443".parse().unwrap();
+        FlowKey::new(1, peer.into(), local.into())
+    }
+
+    pub(crate) fn record() -> FlowRecord {
+        let client: SocketAddr = "203.0.113.9:51234".parse().unwrap();
+        let destination: SocketAddr = "192.0.2.1:443".parse().unwrap();
+        FlowRecord {
+            handed_over_ns: 4_000_000,
+            established_ns: 5_000_000,
+            client: client.into(),
+            destination: destination.into(),
+            header_length: u16::try_from(HEADER.len()).unwrap(),
+            version: 2,
+            origin: 1,
+            flags: FlowRecord::TLVS,
+            hand_off: 2,
+            ..FlowRecord::EMPTY
+        }
+    }
+
+    /// Of a connection from 203.0.113.9:51234 by way of 10.0.0.2:41000 to 10.0.1.2:443.
+    pub(crate) fn event(kind: EventKind, reason: u8) -> Event {
+        Event {
+            time_ns: 1_005_999_999,
+            bytes_received: 100,
+            bytes_sent: 2000,
+            packets_received: 3,
+            packets_sent: 4,
+            key: key("10.0.0.2:41000"),
+            record: record(),
+            kind: kind as u8,
+            reason,
+            header_length: 0,
+            reserved: [0; 4],
+        }
+    }
+
+    pub(crate) fn flows() -> Flows {
+        let mut config =
+            Config::from_toml("[[listener]]\nname='web'\nports=[443]\ntrusted=['10.0.0.0/8']\n")
+                .unwrap();
+        config.agent.max_flows = 2;
+        Flows::new(Active::constant(config))
+    }
+
+    #[test]
+    fn tlvs_are_joined_until_the_flow_ends() {
+        let (flows, key) = (flows(), key("10.0.0.2:41000"));
+        assert_eq!(flows.describe(&key, &record()).tlvs, None);
+        flows.remember(key, &record(), HEADER).unwrap();
+        let flow = flows.describe(&key, &record());
+        assert_eq!(flow.tlvs.unwrap().alpn.as_deref(), Some("h2"));
+        assert_eq!(flow.listener.as_deref(), Some("web"));
+        assert_eq!(flow.hand_off, "translate");
+        flows.forget(&key);
+        assert_eq!(flows.describe(&key, &record()).tlvs, None);
+    }
+
+    #[test]
+    fn tlvs_of_an_earlier_flow_of_the_same_tuple_are_not_shown() {
+        let (flows, key) = (flows(), key("10.0.0.2:41000"));
+        flows.remember(key, &record(), HEADER).unwrap();
+        let later = FlowRecord { handed_over_ns: 9_000_000, ..record() };
+        assert_eq!(flows.describe(&key, &later).tlvs, None);
+    }
+
+    #[test]
+    fn the_oldest_entry_makes_room() {
+        let flows = flows();
+        let keys = ["10.0.0.2:1", "10.0.0.2:2", "10.0.0.2:3"].map(key);
+        for key in [keys[0], keys[1], keys[0], keys[2]] {
+            flows.remember(key, &record(), HEADER).unwrap();
+        }
+        let known = keys.map(|key| flows.describe(&key, &record()).tlvs.is_some());
+        assert_eq!(known, [true, false, true]);
+        let memory = flows.memory();
+        assert_eq!((memory.entries.len(), memory.order.len()), (2, 2));
+    }
+
+    #[test]
+    fn long_tlvs_push_out_several_entries() {
+        let mut memory = Memory::new(4);
+        let ports = [("10.0.0.2:1", 100), ("10.0.0.2:2", 300), ("10.0.0.2:3", 4 * SHARE - 400)];
+        let insert = |memory: &mut Memory, (peer, length)| {
+            let tlvs = vec![0; length].into();
+            memory.insert(key(peer), Remembered { handed_over_ns: 1, tlvs });
+        };
+        for (peer, length) in ports {
+            insert(&mut memory, (peer, length));
+        }
+        assert_eq!((memory.entries.len(), memory.bytes), (3, 4 * SHARE));
+        insert(&mut memory, ("10.0.0.2:4", 101));
+        assert_eq!((memory.entries.len(), memory.order.len()), (2, 2));
+        assert_eq!(memory.bytes, 4 * SHARE - 400 + 101);
+        memory.remove(&key("10.0.0.2:3"));
+        memory.remove(&key("10.0.0.2:4"));
+        assert_eq!((memory.entries.len(), memory.bytes), (0, 0));
+    }
+
+    #[test]
+    fn bytes_that_are_no_header_are_refused() {
+        assert_eq!(
+            flows().remember(key("10.0.0.2:1"), &record(), &HEADER[..20]),
+            Err(DropReason::HeaderIncomplete)
+        );
+    }
+}

@@ -1,0 +1,146 @@
+//! Network namespaces: finding one, and entering it.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::thread;
+
+use anyhow::{Context, Result};
+use nix::sched::{CloneFlags, setns};
+
+use crate::config::Netns;
+
+/// `SO_NETNS_COOKIE` (include/uapi/asm-generic/socket.h).
+const SO_NETNS_COOKIE: libc::c_int = 71;
+
+/// A network namespace.
+#[derive(Debug)]
+pub(crate) struct Namespace {
+    /// `None` for the namespace that the agent was started in.
+    file: Option<File>,
+}
+
+impl Namespace {
+    pub(crate) fn open(netns: &Netns) -> Result<Self> {
+        let file = match netns {
+            Netns::Host => None,
+            Netns::Path(path) => Some(File::open(path).with_context(|| {
+                format!("network namespace {} cannot be opened", path.display())
+            })?),
+        };
+        Ok(Self { file })
+    }
+
+    /// The namespace with this cookie, if anybody still has it.
+    pub(crate) fn with_cookie(wanted: u64) -> Option<Self> {
+        let is_it = |namespace: &Self| namespace.run(cookie).is_ok_and(|cookie| cookie == wanted);
+        all().map(|(_, namespace)| namespace).find(is_it)
+    }
+
+    /// The namespace with this inode number, if anybody still has it.
+    pub(crate) fn with_inode(wanted: u64) -> Option<Self> {
+        all().find_map(|(inode, namespace)| (inode == wanted).then_some(namespace))
+    }
+
+    /// Runs `work` on a thread in this namespace.
+    pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                self.enter()?;
+                work()
+            });
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// Moves the calling thread here.
+    pub(crate) fn enter(&self) -> Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        setns(file, CloneFlags::CLONE_NEWNET).context("the network namespace cannot be entered")
+    }
+}
+
+/// The namespaces that a process is in or that a file stands for, with their inode numbers, each once.
+fn all() -> impl Iterator<Item = (u64, Namespace)> {
+    let entries = |directory| fs::read_dir(directory).into_iter().flatten().flatten();
+    let named = entries("/run/netns").map(|entry| entry.path());
+    let of_processes = entries("/proc").map(|entry| entry.path().join("ns/net"));
+    let own = PathBuf::from("/proc/self/ns/net");
+    let mut seen = HashSet::new();
+    std::iter::once(own).chain(named).chain(of_processes).filter_map(move |path| {
+        // The process may have ended meanwhile.
+        let file = File::open(path).ok()?;
+        let inode = file.metadata().ok()?.ino();
+        seen.insert(inode).then_some((inode, Namespace { file: Some(file) }))
+    })
+}
+
+/// The inode number of the calling thread's namespace: unique among those that exist.
+pub(crate) fn inode() -> Result<u64> {
+    let metadata = fs::metadata("/proc/thread-self/ns/net");
+    Ok(metadata.context("the network namespace cannot be read")?.ino())
+}
+
+/// The cookie of the calling thread's namespace: unique while the host is up.
+pub(crate) fn cookie() -> Result<u64> {
+    let mut cookie = 0u64;
+    let mut length = libc::socklen_t::try_from(size_of::<u64>())?;
+    // SAFETY: a new descriptor, closed with its owner; and a value of the length passed.
+    let result = unsafe {
+        let socket = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
+        if socket < 0 {
+            return Err(io::Error::last_os_error()).context("no socket");
+        }
+        let socket = OwnedFd::from_raw_fd(socket);
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 {
+        Ok(cookie)
+    } else {
+        Err(io::Error::last_os_error()).context("the network namespace's cookie cannot be read")
+    }
+}
+
+/// The hardware type (`ARPHRD_*`) of an interface of the calling thread's namespace.
+pub(crate) fn hardware_type(interface: &str) -> Result<u16> {
+    let missing = || format!("interface {interface} does not exist in this network namespace");
+    // SAFETY: a request of zeros is one without a name; a new descriptor, closed with its owner; and a
+    // request of the type that SIOCGIFHWADDR takes.
+    unsafe {
+        let mut request: libc::ifreq = std::mem::zeroed();
+        let room = request.ifr_name.len() - 1;
+        for (to, from) in request.ifr_name.iter_mut().take(room).zip(interface.bytes()) {
+            *to = from.cast_signed();
+        }
+        let socket = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
+        if socket < 0 {
+            return Err(io::Error::last_os_error()).context("no socket");
+        }
+        let socket = OwnedFd::from_raw_fd(socket);
+        if libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFHWADDR, &raw mut request) != 0 {
+            return Err(io::Error::last_os_error()).with_context(missing);
+        }
+        Ok(request.ifr_ifru.ifru_hwaddr.sa_family)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_own_namespace_is_found() {
+        let found = Namespace::with_inode(inode().unwrap()).expect("a namespace");
+        assert_eq!(found.file.unwrap().metadata().unwrap().ino(), inode().unwrap());
+        assert!(Namespace::with_inode(1).is_none());
+    }
+}

@@ -1,0 +1,3 @@
+//! What a configuration names that lies outside of it.
+
+pub mod watch;

@@ -1,0 +1,116 @@
+//! `proxyip detach`: lets translated connections end, then removes everything.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use aya::maps::MapData;
+use proxyip_common::flow::{FlowKey, FlowRecord};
+
+use crate::bpf::filters::Place;
+use crate::bpf::pins::{self, link_directory, map_directory};
+use crate::bpf::pod::Raw;
+use crate::host::namespace::Namespace;
+use crate::reap::destroy::destroy;
+use crate::reap::partial_headers::end_begun;
+use crate::reap::translations::TranslationMap;
+use crate::tables::maps::open;
+use crate::tables::ports;
+
+/// How often to look whether connections have ended.
+const PERIOD: Duration = Duration::from_millis(250);
+/// How often to tell of those that have not.
+const WORD: Duration = Duration::from_secs(5);
+
+/// Detaches everything and removes all pins, and nothing else. Translated connections may go on for as long
+/// as
+/// `patience`; those that remain are ended. `tell` gets sentences for the operator.
+///
+/// # Errors
+/// If the directory is not on a BPF file system or holds what is not ours; or if a pin cannot be removed.
+pub fn detach(pin_path: &Path, patience: Duration, mut tell: impl FnMut(String)) -> Result<()> {
+    if !pins::check(pin_path)? {
+        return Ok(());
+    }
+    // Maps of another layout know of no translations.
+    if map_directory(pin_path).join("TRANSLATIONS").exists() {
+        drain(pin_path, patience, &mut tell)?;
+    }
+    pins::remove_all(pin_path)
+}
+
+/// Comes back when no connection is translated any more.
+fn drain(pin_path: &Path, patience: Duration, tell: &mut impl FnMut(String)) -> Result<()> {
+    // No new ones from here on.
+    ports::retire_all(&mut open(pin_path, "PORTS")?)?;
+    // The kernel would take the rest of a header for the payload.
+    end_begun(pin_path)?;
+    let translations = TranslationMap::open(pin_path)?;
+    let deadline = Instant::now() + patience;
+    let mut word = Instant::now();
+    loop {
+        let living: HashSet<FlowKey> = translations.living().collect::<Result<_>>()?;
+        let now = Instant::now();
+        if living.is_empty() {
+            return Ok(());
+        }
+        if now >= deadline {
+            return cut(pin_path, &living, tell);
+        }
+        if now >= word {
+            let (count, left) = (living.len(), (deadline - now).as_secs_f64().ceil());
+            tell(format!(
+                "translated connections: {count}; waiting for their ends, {left} s at most"
+            ));
+            word = now + WORD;
+        }
+        thread::sleep(PERIOD.min(deadline - now));
+    }
+}
+
+/// Ends connections, each by its name.
+fn cut(
+    pin_path: &Path,
+    connections: &HashSet<FlowKey>,
+    tell: &mut impl FnMut(String),
+) -> Result<()> {
+    let flows: aya::maps::HashMap<MapData, Raw<FlowKey>, Raw<FlowRecord>> =
+        open(pin_path, "FLOWS")?;
+    let mut namespaces = HashMap::new();
+    for key in connections {
+        let entered =
+            namespaces.entry(key.namespace).or_insert_with(|| namespace(pin_path, key.namespace));
+        // First the name: the flow is forgotten when its socket ends.
+        let client = match flows.get(&Raw(*key), 0) {
+            Ok(Raw(record)) => record.client.to_string(),
+            Err(_) => "not known any more".into(),
+        };
+        let ended = match entered {
+            Some(namespace) => namespace.run(|| Ok(destroy(key)))?,
+            None => Err(io::ErrorKind::NotFound.into()),
+        };
+        let outcome = match ended {
+            Ok(()) => "is cut".into(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => "has ended".into(),
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                "will hang: the kernel, built without CONFIG_INET_DIAG_DESTROY, cannot cut it"
+                    .into()
+            }
+            Err(error) => format!("will hang: it cannot be cut: {error}"),
+        };
+        tell(format!("warning: {} -> {} (client {client}) {outcome}", key.peer, key.local));
+    }
+    Ok(())
+}
+
+/// The namespace with this cookie; where there are no cookies, the one that is served.
+pub(crate) fn namespace(pin_path: &Path, cookie: u64) -> Option<Namespace> {
+    if cookie != 0 {
+        return Namespace::with_cookie(cookie);
+    }
+    let pins = pins::list(&link_directory(pin_path)).ok()?;
+    pins.iter().find_map(|pin| Place::from_name(&pins::name(pin))?.namespace())
+}

@@ -1,0 +1,7 @@
+//! Starting, reloading and stopping the agent.
+
+pub mod detach;
+pub mod kernel;
+pub mod lock;
+pub mod maintenance;
+pub mod reload;

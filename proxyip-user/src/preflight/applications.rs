@@ -1,0 +1,144 @@
+//! Whether applications listen on the guarded ports, and how.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+
+use super::listening::{Listening, listening};
+use crate::config::{Config, HandOffChoice, Listener, port_ranges};
+use crate::host::namespace::Namespace;
+use crate::lifecycle::kernel::by_namespace;
+use crate::preflight::Check;
+
+/// Whose addresses are loopback ones.
+const LOOPBACK: &str = "lo";
+
+pub(crate) fn checks(config: &Config, has_kfunc: bool) -> Vec<Check> {
+    match of_all_namespaces(config) {
+        Ok(ports) => {
+            let listeners = config.listeners.iter();
+            listeners.flat_map(|listener| of_listener(listener, &ports, has_kfunc)).collect()
+        }
+        Err(error) => vec![Check::warning("listener", format!("{error:#}"))],
+    }
+}
+
+/// A port is guarded in all namespaces, and the application is in one of them. Those that cannot be entered are told
+/// of elsewhere.
+fn of_all_namespaces(config: &Config) -> Result<BTreeMap<u16, Listening>> {
+    let mut all = BTreeMap::<u16, Listening>::new();
+    for (netns, interfaces) in by_namespace(&config.interfaces) {
+        let loopback = interfaces.contains(&LOOPBACK);
+        let Ok(namespace) = Namespace::open(netns) else { continue };
+        let ports = namespace.run(|| {
+            listening().context(
+                "the listening sockets cannot be listed (modprobe tcp_diag may help): see with `ss -tln` that \
+                 something listens on each guarded port",
+            )
+        })?;
+        for (port, mut found) in ports {
+            found.beyond_loopback |= loopback;
+            all.entry(port).or_default().add(found);
+        }
+    }
+    Ok(all)
+}
+
+fn of_listener(
+    listener: &Listener,
+    ports: &BTreeMap<u16, Listening>,
+    has_kfunc: bool,
+) -> Vec<Check> {
+    let name = &listener.name;
+    let select = |wanted: &dyn Fn(Option<&Listening>) -> bool| -> Vec<u16> {
+        listener.ports.iter().copied().filter(|port| wanted(ports.get(port))).collect()
+    };
+    let silent = select(&|found| found.is_none());
+    let hidden = select(&|found| found.is_some_and(|found| !found.beyond_loopback));
+    let multipath = select(&|found| found.is_some_and(|found| found.multipath));
+    let mut checks = Vec::new();
+    if !silent.is_empty() {
+        checks.push(Check::warning(
+            "listener",
+            format!(
+                "{name:?}: nothing listens on {}: start the application, or name its network namespace and its \
+                 own interface",
+                port_ranges(&silent)
+            ),
+        ));
+    }
+    if !hidden.is_empty() {
+        checks.push(Check::warning(
+            "listener",
+            format!(
+                "{name:?}: what listens on {} has a loopback address, which a load balancer cannot connect to: let \
+                 the application listen on the address that it connects to, or on all",
+                port_ranges(&hidden)
+            ),
+        ));
+    }
+    if has_kfunc && !multipath.is_empty() {
+        let ports = port_ranges(&multipath);
+        let found = format!("{name:?}: the application listens with an MPTCP socket on {ports}");
+        match listener.hand_off {
+            HandOffChoice::Auto => checks
+                .push(Check::ok("listener", format!("{found}, so connections are translated"))),
+            HandOffChoice::Accept => checks.push(Check::warning(
+                "listener",
+                format!(
+                    "{found}, which cannot be served with hand_off = \"accept\": write \"auto\", or switch MPTCP \
+                     off in the application (Go: GODEBUG=multipathtcp=0)"
+                ),
+            )),
+            HandOffChoice::Translate | HandOffChoice::Observe => {}
+        }
+    }
+    if checks.is_empty() {
+        let guarded = port_ranges(&listener.ports);
+        checks.push(Check::ok("listener", format!("{name:?}: something listens on {guarded}")));
+    }
+    checks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preflight::State;
+
+    #[test]
+    fn silent_ports_and_multipath_sockets_are_told_of() {
+        let [plain, multipath] =
+            [false, true].map(|multipath| Listening { multipath, beyond_loopback: true });
+        let hidden = Listening { multipath: false, beyond_loopback: false };
+        for (hand_off, sockets, expected) in [
+            ("auto", vec![(80, plain), (81, plain)], vec![(State::Ok, "listens on 80-81")]),
+            ("auto", vec![(80, plain)], vec![(State::Warning, "nothing listens on 81:")]),
+            ("auto", vec![], vec![(State::Warning, "nothing listens on 80-81:")]),
+            (
+                "auto",
+                vec![(80, hidden), (81, plain)],
+                vec![(State::Warning, "what listens on 80 has a loopback address")],
+            ),
+            (
+                "auto",
+                vec![(80, multipath), (81, plain)],
+                vec![(State::Ok, "MPTCP socket on 80, so connections are translated")],
+            ),
+            (
+                "accept",
+                vec![(80, multipath)],
+                vec![(State::Warning, "nothing"), (State::Warning, "GODEBUG")],
+            ),
+            ("observe", vec![(80, multipath), (81, plain)], vec![(State::Ok, "listens on 80-81")]),
+        ] {
+            let toml = format!("ports=[80,81]\ntrusted=['10.0.0.0/8']\nhand_off='{hand_off}'\n");
+            let config = Config::from_toml(&format!("[[listener]]\nname='web'\n{toml}")).unwrap();
+            let checks = of_listener(&config.listeners[0], &sockets.into_iter().collect(), true);
+            assert_eq!(checks.len(), expected.len(), "{checks:?}");
+            for (check, (state, part)) in checks.iter().zip(expected) {
+                assert_eq!(check.state, state, "{check:?}");
+                assert!(check.sentence.contains(part), "{check:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The kernel, and what must be mounted and permitted.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use caps::errors::CapsError;
+use caps::{CapSet, Capability as Permission, CapsHashSet};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+
+use crate::bpf::capability::Capability;
+use crate::bpf::links::root_cgroup;
+use crate::config::Netns;
+use crate::host::namespace::Namespace;
+use crate::host::sysctl;
+use crate::preflight::Check;
+
+/// `holder` has the lock of the pins.
+pub(crate) fn checks(
+    capability: &Result<Capability>,
+    pin_path: &Path,
+    holder: Option<u32>,
+    agent: Option<u32>,
+) -> Vec<Check> {
+    let mut checks = kernel(capability);
+    checks.extend([
+        btf(Path::new("/sys/kernel/btf/vmlinux")),
+        jit(jit_enable()),
+        permissions(caps::read(None, CapSet::Effective)),
+        Check::of("bpffs", bpffs(pin_path)),
+        Check::of("cgroup", root_cgroup().map(|_| "cgroup v2 is mounted".into())),
+        running(holder, agent, pin_path),
+    ]);
+    checks
+}
+
+/// Limits of the kernel are nobody's mistake.
+fn kernel(capability: &Result<Capability>) -> Vec<Check> {
+    match capability {
+        Ok(capability) => {
+            let release = Check::ok("kernel", format!("Linux {}", capability.release));
+            let limits = capability.limits().into_iter().map(|limit| Check::ok("kernel", limit));
+            std::iter::once(release).chain(limits).collect()
+        }
+        Err(error) => vec![Check::problem("kernel", format!("{error:#}"))],
+    }
+}
+
+fn btf(path: &Path) -> Check {
+    if path.exists() {
+        Check::ok("btf", "the kernel describes its types")
+    } else {
+        let sentence = "is missing: run a kernel with CONFIG_DEBUG_INFO_BTF";
+        Check::problem("btf", format!("{} {sentence}", path.display()))
+    }
+}
+
+/// From the first namespace, if the own one does not show it.
+fn jit_enable() -> Result<Option<u64>> {
+    if let Some(value) = sysctl::jit()? {
+        return Ok(Some(value));
+    }
+    let first = Namespace::open(&Netns::Path("/proc/1/ns/net".into()));
+    Ok(first.and_then(|namespace| namespace.run(sysctl::jit)).unwrap_or_default())
+}
+
+fn jit(value: Result<Option<u64>>) -> Check {
+    match value {
+        Ok(Some(0)) => Check::problem(
+            "jit",
+            "net.core.bpf_jit_enable is 0, but the programs need the JIT: sysctl -w net.core.bpf_jit_enable=1",
+        ),
+        Ok(Some(_)) => Check::ok("jit", "on"),
+        Ok(None) => Check::ok(
+            "jit",
+            "net.core.bpf_jit_enable cannot be seen from this network namespace; it must not be 0",
+        ),
+        Err(error) => Check::warning("jit", format!("{error:#}")),
+    }
+}
+
+fn permissions(effective: Result<CapsHashSet, CapsError>) -> Check {
+    let effective = match effective {
+        Ok(effective) => effective,
+        Err(error) => return Check::problem("permissions", error.to_string()),
+    };
+    // CAP_SYS_ADMIN includes CAP_BPF and CAP_PERFMON; namespaces are entered with nothing less.
+    let needed = [Permission::CAP_SYS_ADMIN, Permission::CAP_NET_ADMIN];
+    let missing: Vec<_> = needed.into_iter().filter(|one| !effective.contains(one)).collect();
+    if missing.is_empty() {
+        return Check::ok("permissions", "those of root");
+    }
+    let missing: Vec<_> = missing.iter().map(ToString::to_string).collect();
+    Check::problem("permissions", format!("{} missing: run this as root", missing.join(", ")))
+}
+
+fn bpffs(pin_path: &Path) -> Result<String> {
+    let there = pin_path.ancestors().find(|path| path.exists());
+    let there = there.with_context(|| format!("{} is no absolute path", pin_path.display()))?;
+    let kind = statfs(there).with_context(|| format!("{} is unusable", there.display()))?;
+    anyhow::ensure!(
+        kind.filesystem_type() == BPF_FS_MAGIC,
+        "{} would not be on a BPF file system: mount -t bpf bpf /sys/fs/bpf",
+        pin_path.display()
+    );
+    Ok(format!("{} is on a BPF file system", pin_path.display()))
+}
+
+/// `holder` has the lock of the pins, and `agent` answers on the socket.
+fn running(holder: Option<u32>, agent: Option<u32>, pin_path: &Path) -> Check {
+    let place = pin_path.display();
+    match (holder, agent) {
+        (None, None) => Check::ok("agent", "none runs"),
+        (Some(holder), Some(agent)) if holder == agent => {
+            Check::ok("agent", format!("process {agent} runs; SIGHUP makes it read a new file"))
+        }
+        (Some(holder), Some(agent)) => Check::problem(
+            "agent",
+            format!(
+                "process {agent} answers, but process {holder} has {place}: one agent per host, so stop one"
+            ),
+        ),
+        (Some(holder), None) => Check::problem(
+            "agent",
+            format!(
+                "process {holder} runs on {place} and does not answer: name its socket with --socket, or stop it"
+            ),
+        ),
+        // Its pins are elsewhere, or it is in another PID namespace.
+        (None, Some(agent)) => Check::ok("agent", format!("process {agent} runs")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preflight::State;
+
+    #[test]
+    fn what_lacks_is_a_problem() {
+        assert_eq!(btf(Path::new("/nonexistent")).state, State::Problem);
+        assert_eq!(jit(Ok(Some(0))).state, State::Problem);
+        assert_eq!(jit(Ok(Some(1))).state, State::Ok);
+        assert_eq!(jit(Ok(None)).state, State::Ok);
+        let check = permissions(Ok(CapsHashSet::from([Permission::CAP_NET_ADMIN])));
+        assert_eq!(check.state, State::Problem);
+        assert!(check.sentence.starts_with("CAP_SYS_ADMIN missing"), "{check:?}");
+        assert_eq!(permissions(Ok(caps::all())).state, State::Ok);
+        let failed = kernel(&Err(anyhow::anyhow!("no permission")));
+        assert_eq!(failed[0].state, State::Problem);
+    }
+
+    #[test]
+    fn pins_belong_on_a_bpf_file_system() {
+        let error = bpffs(Path::new("/proc/pins")).unwrap_err().to_string();
+        assert!(error.starts_with("/proc/pins would not be"), "{error}");
+    }
+
+    #[test]
+    fn an_agent_that_does_not_answer_is_a_problem() {
+        let path = Path::new("/sys/fs/bpf/proxyip");
+        for (holder, agent, state, part) in [
+            (None, None, State::Ok, "none"),
+            (Some(7), Some(7), State::Ok, "process 7 runs"),
+            (None, Some(7), State::Ok, "process 7 runs"),
+            (Some(7), None, State::Problem, "process 7 runs on /sys/fs/bpf/proxyip"),
+            (Some(7), Some(8), State::Problem, "stop one"),
+        ] {
+            let check = running(holder, agent, path);
+            assert_eq!(check.state, state, "{check:?}");
+            assert!(check.sentence.contains(part), "{check:?}");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Each network namespace of the configuration: whether it can be entered, its interfaces, its sysctls.
+
+use anyhow::Result;
+use proxyip_common::settings::NamespaceSettings;
+
+use crate::config::{Config, HandOffChoice};
+use crate::host::namespace::{self, Namespace};
+use crate::host::sysctl;
+use crate::lifecycle::kernel::{by_namespace, check_interface};
+use crate::preflight::Check;
+
+/// What decides about connections in a namespace.
+struct Sysctls {
+    /// Those of [`NamespaceSettings`].
+    flags: u8,
+    synack_retries: u64,
+}
+
+pub(crate) fn checks(config: &Config, has_kfunc: bool) -> Vec<Check> {
+    let mut checks = Vec::new();
+    let mut seen = Vec::new();
+    for (netns, interfaces) in by_namespace(&config.interfaces) {
+        let mut found = Vec::new();
+        let entered = Namespace::open(netns).and_then(|namespace| {
+            namespace.run(|| {
+                found.extend(interfaces.iter().map(|name| interface(name)));
+                found.extend(match read() {
+                    Ok(sysctls) => of_sysctls(config, has_kfunc, &sysctls),
+                    Err(error) => vec![Check::problem("sysctl", format!("{error:#}"))],
+                });
+                namespace::inode()
+            })
+        });
+        match entered {
+            Ok(inode) if seen.contains(&inode) => {
+                let sentence = "is named twice, by different names: name it once";
+                found.push(Check::problem("netns", sentence));
+            }
+            Ok(inode) => seen.push(inode),
+            Err(error) => found.push(Check::problem("netns", format!("{error:#}"))),
+        }
+        checks.extend(found.into_iter().map(|check| check.within(netns)));
+    }
+    checks
+}
+
+fn interface(name: &str) -> Check {
+    Check::of("interface", check_interface(name).map(|()| name.into()))
+}
+
+fn read() -> Result<Sysctls> {
+    Ok(Sysctls { flags: sysctl::read()?.flags, synack_retries: sysctl::synack_retries()? })
+}
+
+/// Those that are not as they should be; one line if all are.
+fn of_sysctls(config: &Config, has_kfunc: bool, sysctls: &Sysctls) -> Vec<Check> {
+    let listeners = || config.listeners.iter().map(|listener| listener.hand_off);
+    let hands_over = |choice| matches!(choice, HandOffChoice::Auto | HandOffChoice::Accept);
+    let mut checks = Vec::new();
+    if has_kfunc && listeners().any(hands_over) {
+        checks.extend(handing_over(config, sysctls.flags));
+    }
+    for (flag, name, loss) in [
+        (NamespaceSettings::TIMESTAMPS, "tcp_timestamps", "round-trip times are measured worse"),
+        (NamespaceSettings::WINDOW_SCALING, "tcp_window_scaling", "windows end at 64 KB"),
+        (NamespaceSettings::SACK, "tcp_sack", "what is lost is sent again with more beside it"),
+    ] {
+        if sysctls.flags & flag == 0 {
+            let key = format!("net.ipv4.{name}");
+            let sentence = format!("{key} is 0, so that {loss}: sysctl -w {key}=1");
+            checks.push(Check::warning(name, sentence));
+        }
+    }
+    let translates = !has_kfunc || listeners().any(|choice| choice == HandOffChoice::Translate);
+    if translates && sysctls.synack_retries < 5 {
+        checks.push(synack_retries(sysctls.synack_retries));
+    }
+    if checks.is_empty() {
+        checks.push(Check::ok("sysctl", "as proxyip wants them"));
+    }
+    checks
+}
+
+/// The accept hand-off ends without these.
+fn handing_over(config: &Config, flags: u8) -> Vec<Check> {
+    let accept = config.listeners.iter().find(|one| one.hand_off == HandOffChoice::Accept);
+    let then = match accept {
+        Some(listener) => format!(
+            "connections of listener {:?} are not handed over, as its hand_off = \"accept\" asks",
+            listener.name
+        ),
+        None => "connections are translated instead of accepted".into(),
+    };
+    let needed = [
+        (NamespaceSettings::SYNCOOKIES, "tcp_syncookies", "net.ipv4.tcp_syncookies"),
+        (
+            NamespaceSettings::CONNTRACK_LOOSE,
+            "nf_conntrack_tcp_loose",
+            "net.netfilter.nf_conntrack_tcp_loose",
+        ),
+    ];
+    let missing = needed.into_iter().filter(|(flag, ..)| flags & flag == 0);
+    let warning = |(_, name, key)| {
+        Check::warning(name, format!("{key} is 0, so that {then}: sysctl -w {key}=1"))
+    };
+    missing.map(warning).collect()
+}
+
+/// After `retries` times, with the time doubled from one second on (RFC 6298 §5.5), the kernel gives up.
+fn synack_retries(retries: u64) -> Check {
+    let seconds = (2 << retries) - 1;
+    Check::warning(
+        "tcp_synack_retries",
+        format!(
+            "net.ipv4.tcp_synack_retries is {retries}, so that connections are reset whose header comes later \
+             than {seconds} s, if they are translated: sysctl -w net.ipv4.tcp_synack_retries=5"
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preflight::State;
+
+    const FINE: u8 = NamespaceSettings::SYNCOOKIES
+        | NamespaceSettings::CONNTRACK_LOOSE
+        | NamespaceSettings::TIMESTAMPS
+        | NamespaceSettings::WINDOW_SCALING
+        | NamespaceSettings::SACK;
+
+    fn config(hand_off: &str) -> Config {
+        let listener = format!("hand_off='{hand_off}'\ntrusted=['10.0.0.0/8']\n");
+        Config::from_toml(&format!("[[listener]]\nports=[443]\n{listener}")).unwrap()
+    }
+
+    #[test]
+    fn only_sysctls_that_matter_are_warned_of() {
+        let cookies_off = FINE & !NamespaceSettings::SYNCOOKIES;
+        let sack_off = FINE & !NamespaceSettings::SACK;
+        for (hand_off, has_kfunc, flags, retries, expected) in [
+            ("auto", true, FINE, 5, None),
+            ("auto", true, cookies_off, 5, Some("translated instead of accepted")),
+            ("auto", false, cookies_off, 5, None),
+            ("accept", true, cookies_off, 5, Some("hand_off = \"accept\"")),
+            ("translate", true, cookies_off, 5, None),
+            ("observe", true, cookies_off, 1, None),
+            ("observe", true, sack_off, 5, Some("net.ipv4.tcp_sack=1")),
+            ("auto", true, FINE, 3, None),
+            ("auto", false, FINE, 3, Some("later than 15 s")),
+            ("translate", true, FINE, 4, Some("later than 31 s")),
+        ] {
+            let sysctls = Sysctls { flags, synack_retries: retries };
+            let checks = of_sysctls(&config(hand_off), has_kfunc, &sysctls);
+            let [check] = &checks[..] else { panic!("{checks:?}") };
+            match expected {
+                None => assert_eq!(check.state, State::Ok, "{check:?}"),
+                Some(part) => {
+                    assert_eq!(check.state, State::Warning, "{check:?}");
+                    assert!(check.sentence.contains(part), "{check:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn interfaces_and_namespaces_that_are_missing_are_problems() {
+        let mut config = config("auto");
+        config.interfaces[0].name = "lo".into();
+        let states = |config: &Config| {
+            let checks = checks(config, true).into_iter();
+            checks.map(|one| (one.check, one.state)).collect::<Vec<_>>()
+        };
+        assert!(states(&config).contains(&("interface", State::Ok)));
+        config.interfaces[0].name = "nowhere0".into();
+        assert!(states(&config).contains(&("interface", State::Problem)));
+        config.interfaces[0].netns = crate::config::Netns::Path("/run/netns/nowhere".into());
+        assert_eq!(states(&config), [("netns", State::Problem)]);
+    }
+}

@@ -1,0 +1,269 @@
+//! Headers that were begun and never completed: what is kept of them is removed, and their connections are reset.
+//!
+//! The kernel programs refuse such a connection when its next segment comes; here is for those that send nothing more.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use aya::maps::{Array, MapData, MapError};
+use proxyip_common::counter::{DropReason, per_listener};
+use proxyip_common::event::{Event, EventKind};
+use proxyip_common::flow::{FlowKey, FlowRecord, HandOff};
+use proxyip_common::partial::{HeaderBytes, PartialHeader};
+
+use super::destroy::destroy;
+use super::reset::Resets;
+use crate::bpf::clock::now_ns;
+use crate::bpf::pod::Raw;
+use crate::desired::active::Current;
+use crate::host::namespace::Namespace;
+use crate::lifecycle::detach as drain;
+use crate::tables::maps::{open, remove};
+
+/// How long the peer of a connection whose header is complete may try to get it into a full accept queue, and that of
+/// one that is reset may not have heard of it.
+const OVER: Duration = Duration::from_mins(2);
+
+const UNREADABLE: &str = "the headers begun cannot be read";
+const UNWRITABLE: &str = "the headers begun cannot be written";
+
+/// Something of each flow.
+type Table<V> = aya::maps::HashMap<MapData, Raw<FlowKey>, Raw<V>>;
+
+/// Looks for headers that are late.
+pub(crate) struct PartialHeaders {
+    in_use: Array<MapData, u32>,
+    table: Table<PartialHeader>,
+    bytes: Table<HeaderBytes>,
+    flows: Table<FlowRecord>,
+    /// By reason, and by listener and hand-off.
+    drops: Array<MapData, u64>,
+    refused: Array<MapData, u64>,
+    current: Current,
+    /// With their cookies.
+    namespaces: Vec<(u64, Namespace)>,
+}
+
+impl PartialHeaders {
+    pub(crate) fn open(
+        pin_path: &Path,
+        current: Current,
+        namespaces: Vec<(u64, Namespace)>,
+    ) -> Result<Self> {
+        Ok(Self {
+            in_use: open(pin_path, "IN_USE")?,
+            table: open(pin_path, "PARTIAL_HEADERS")?,
+            bytes: open(pin_path, "HEADER_BYTES")?,
+            flows: open(pin_path, "FLOWS")?,
+            drops: open(pin_path, "DROPS_BY_AGENT")?,
+            refused: open(pin_path, "REFUSED_BY_AGENT")?,
+            current,
+            namespaces,
+        })
+    }
+
+    /// Ends the connections whose headers are late, and tells of each.
+    pub(crate) fn check(&mut self, mut tell: impl FnMut(&Event)) -> Result<()> {
+        /// The place of these tables in `IN_USE`.
+        const SPLIT: u32 = 1;
+        if self.in_use.get(&SPLIT, 0).context(UNREADABLE)? == 0 {
+            return Ok(());
+        }
+        let now_ns = now_ns()?;
+        let active = Arc::clone(&self.current.borrow());
+        let timeouts: HashMap<_, _> =
+            active.listeners().map(|(place, listener)| (place, listener.header_timeout)).collect();
+        let late: Vec<_> = self
+            .table
+            .iter()
+            .filter_map(Result::ok)
+            .filter(|(_, Raw(header))| is_late(header, &timeouts, now_ns))
+            .collect();
+        let mut ended = Vec::new();
+        for (Raw(key), Raw(header)) in late {
+            if self.is_over(&key, &header) {
+                self.remove(&key, &header)?;
+            } else if self.refuse(&key, &header)? {
+                self.count(&header)?;
+                tell(&refusal(key, &header, now_ns));
+                ended.push((key, header));
+            }
+        }
+        end_all(&self.namespaces, &ended);
+        Ok(())
+    }
+
+    /// Whether nothing is to be ended: the header was completed, be it by a segment that held all of it, or its
+    /// connection reset.
+    fn is_over(&self, key: &FlowKey, header: &PartialHeader) -> bool {
+        let record = self.flows.get(&Raw(*key), 0);
+        header.state != PartialHeader::OPEN
+            || matches!(record, Ok(Raw(record)) if
+                record.established_ns != 0 || record.handed_over_ns >= header.since_ns)
+    }
+
+    fn remove(&mut self, key: &FlowKey, seen: &PartialHeader) -> Result<()> {
+        if self.is_there(key, seen)? {
+            remove(&mut self.table, &Raw(*key))
+                .and_then(|()| remove(&mut self.bytes, &Raw(*key)))
+                .context(UNWRITABLE)?;
+        }
+        Ok(())
+    }
+
+    /// Lets nothing more come of the header; false if it has ended, or another has begun, meanwhile.
+    fn refuse(&mut self, key: &FlowKey, seen: &PartialHeader) -> Result<bool> {
+        if !self.is_there(key, seen)? {
+            return Ok(false);
+        }
+        let refused = PartialHeader { state: PartialHeader::REFUSED, ..*seen };
+        self.table.insert(Raw(*key), Raw(refused), 0).context(UNWRITABLE)?;
+        remove(&mut self.bytes, &Raw(*key)).context(UNWRITABLE)?;
+        Ok(true)
+    }
+
+    fn is_there(&self, key: &FlowKey, seen: &PartialHeader) -> Result<bool> {
+        match self.table.get(&Raw(*key), 0) {
+            Ok(Raw(header)) => Ok(header == *seen),
+            Err(MapError::KeyNotFound) => Ok(false),
+            Err(error) => Err(error).context(UNREADABLE),
+        }
+    }
+
+    fn count(&mut self, header: &PartialHeader) -> Result<()> {
+        increment(&mut self.drops, DropReason::HeaderTimeout as u32)?;
+        increment(&mut self.refused, refused_by_agent(header.listener, header.hand_off))
+    }
+}
+
+/// The counter of connections of this listener and hand-off that the agent has refused.
+pub(crate) fn refused_by_agent(listener: u16, hand_off: u8) -> u32 {
+    let hand_off = hand_off.min(per_listener::HAND_OFFS - 1);
+    u32::from(listener) * u32::from(per_listener::HAND_OFFS) + u32::from(hand_off)
+}
+
+fn increment(counters: &mut Array<MapData, u64>, index: u32) -> Result<()> {
+    let count = counters.get(&index, 0).context("the counters cannot be read")?;
+    counters.set(index, count + 1, 0).context("the counters cannot be written")
+}
+
+/// Ends connections whose headers have begun, at their peers' ends and in the kernel.
+fn end_all(namespaces: &[(u64, Namespace)], connections: &[(FlowKey, PartialHeader)]) {
+    for (cookie, namespace) in namespaces {
+        let mut here = connections.iter().filter(|(key, _)| key.namespace == *cookie).peekable();
+        if here.peek().is_none() {
+            continue;
+        }
+        let ended = namespace.run(|| {
+            let mut resets = Resets::default();
+            let failures = here.filter_map(|(key, header)| end(&mut resets, key, header).err());
+            failures.reduce(|first, _| first).map_or(Ok(()), |error| Err(error.into()))
+        });
+        if let Err(error) = ended {
+            tracing::warn!("not every peer could be told that its connection is reset: {error:#}");
+        }
+    }
+}
+
+/// Ends the connections that have begun a header and that the kernel would go on with by itself.
+pub(crate) fn end_begun(pin_path: &Path) -> Result<()> {
+    let table: Table<PartialHeader> = open(pin_path, "PARTIAL_HEADERS")?;
+    let begun: Vec<_> = table
+        .iter()
+        .filter_map(Result::ok)
+        .map(|(Raw(key), Raw(header))| (key, header))
+        .filter(|(_, header)| header.state == PartialHeader::OPEN)
+        .collect();
+    let cookies: BTreeSet<_> = begun.iter().map(|(key, _)| key.namespace).collect();
+    let namespaces = cookies
+        .into_iter()
+        .filter_map(|cookie| Some((cookie, drain::namespace(pin_path, cookie)?)));
+    end_all(&namespaces.collect::<Vec<_>>(), &begun);
+    Ok(())
+}
+
+/// Ends a connection of the calling thread's namespace.
+fn end(resets: &mut Resets, key: &FlowKey, header: &PartialHeader) -> io::Result<()> {
+    // Under accept the kernel has nothing of it.
+    if header.hand_off != HandOff::Accept as u8
+        && let Err(error) = destroy(key)
+    {
+        tracing::debug!("the socket of {} stays: {error}", key.peer);
+    }
+    resets.send(key, header.expected)
+}
+
+fn is_late(header: &PartialHeader, timeouts: &HashMap<u16, Duration>, now_ns: u64) -> bool {
+    let age = Duration::from_nanos(now_ns.saturating_sub(header.since_ns));
+    let timeout = match timeouts.get(&header.listener) {
+        _ if header.state != PartialHeader::OPEN => OVER,
+        Some(timeout) => *timeout,
+        None => Duration::ZERO,
+    };
+    age > timeout
+}
+
+fn refusal(key: FlowKey, header: &PartialHeader, time_ns: u64) -> Event {
+    let record =
+        FlowRecord { listener: header.listener, hand_off: header.hand_off, ..FlowRecord::EMPTY };
+    Event {
+        time_ns,
+        bytes_received: 0,
+        bytes_sent: 0,
+        packets_received: 0,
+        packets_sent: 0,
+        key,
+        record,
+        kind: EventKind::Refused as u8,
+        reason: DropReason::HeaderTimeout as u8,
+        header_length: 0,
+        reserved: [0; 4],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(listener: u16, state: u8) -> PartialHeader {
+        PartialHeader {
+            since_ns: 1_000_000_000_000,
+            isn: 0,
+            expected: 0,
+            listener,
+            hand_off: HandOff::Accept as u8,
+            state,
+            reserved: [0; 4],
+        }
+    }
+
+    #[test]
+    fn headers_are_late_by_their_listeners_timeouts() {
+        let timeouts = HashMap::from(
+            [(0, 5), (1, 20)].map(|(place, seconds)| (place, Duration::from_secs(seconds))),
+        );
+        for (listener, state, seconds, late) in [
+            (0, 0, 4, false),
+            (0, 0, 6, true),
+            (1, 0, 6, false),
+            (1, 0, 21, true),
+            (0, 1, 100, false),
+            (0, 1, 121, true),
+            // A listener that the configuration has no longer.
+            (2, 0, 1, true),
+        ] {
+            let now_ns = 1_000_000_000_000 + seconds * 1_000_000_000;
+            let got = is_late(&header(listener, state), &timeouts, now_ns);
+            assert_eq!(got, late, "listener {listener}, state {state}, {seconds} s");
+        }
+    }
+
+    #[test]
+    fn a_header_newer_than_the_look_at_the_clock_is_not_late() {
+        assert!(!is_late(&header(0, 0), &HashMap::from([(0, Duration::from_secs(5))]), 1));
+    }
+}

@@ -1,0 +1,218 @@
+//! The table of translated connections: counting its entries, and removing those that are over.
+//!
+//! An entry outlives its socket, because the `TIME_WAIT` that the socket may leave behind still needs it. The
+//! kernel programs know when the socket is gone; when the rest is over only time can tell.
+
+use std::collections::BTreeSet;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use aya::maps::{HashMap, MapData, MapError};
+use proxyip_common::flow::{FlowKey, Translation};
+use tokio::sync::mpsc::Sender;
+
+use crate::bpf::buckets::Buckets;
+use crate::bpf::clock::now_ns;
+use crate::bpf::pins::map_directory;
+use crate::bpf::pod::Raw;
+use crate::reconcile::namespaces::Seen;
+use crate::tables::maps::{open, remove};
+use crate::tables::ports::{Ports, Retired};
+
+const UNREADABLE: &str = "the translated connections cannot be read";
+
+type Table = HashMap<MapData, Raw<FlowKey>, Raw<Translation>>;
+
+/// How often the table is looked through.
+const PERIOD: Duration = Duration::from_secs(10);
+/// `TCP_TIMEWAIT_LEN` (include/net/tcp.h).
+const TIME_WAIT: Duration = Duration::from_mins(1);
+/// For what the kernel's timers are late.
+const MARGIN: Duration = Duration::from_secs(10);
+/// Longer than any kernel tries to establish a connection whose header has been read.
+const OPENING: Duration = Duration::from_mins(5);
+
+/// The table, to be read.
+#[derive(Clone, Debug)]
+pub struct TranslationMap {
+    buckets: Arc<Buckets<Raw<FlowKey>, Raw<Translation>>>,
+    capacity: u32,
+}
+
+impl TranslationMap {
+    pub(crate) fn open(pin_path: &Path) -> Result<Self> {
+        let pin = map_directory(pin_path).join("TRANSLATIONS");
+        let context = || format!("{} cannot be opened", pin.display());
+        let map = MapData::from_pin(&pin).with_context(context)?;
+        let capacity = map.info().with_context(context)?.max_entries();
+        let buckets = Buckets::new(map.fd().as_fd()).with_context(context)?;
+        Ok(Self { buckets: Arc::new(buckets), capacity })
+    }
+
+    /// How many entries it can have.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        self.capacity.into()
+    }
+
+    /// The connections that are translated now.
+    pub fn living(&self) -> impl Iterator<Item = Result<FlowKey>> {
+        self.buckets.entries().filter_map(|entry| match entry {
+            Ok((_, Raw(translation))) if translation.state == Translation::CLOSED => None,
+            Ok((Raw(key), _)) => Some(Ok(key)),
+            Err(error) => Some(Err(error).context(UNREADABLE)),
+        })
+    }
+
+    /// How many connections are translated now.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn count(&self) -> Result<u64> {
+        self.living().try_fold(0, |count, key| key.map(|_| count + 1))
+    }
+}
+
+fn entries(table: &Table) -> impl Iterator<Item = Result<(FlowKey, Translation)>> {
+    table.iter().filter_map(|entry| match entry {
+        Ok((Raw(key), Raw(translation))) => Some(Ok((key, translation))),
+        // Removed between finding the key and reading the value.
+        Err(MapError::KeyNotFound) => None,
+        Err(error) => Some(Err(error).context(UNREADABLE)),
+    })
+}
+
+/// Removes entries that are over, and lets go of retired ports.
+pub(crate) struct Collector {
+    table: Table,
+    ports: Ports,
+    retired: Retired,
+    namespaces: Vec<Arc<Seen>>,
+}
+
+impl Collector {
+    pub(crate) fn new(
+        pin_path: &Path,
+        retired: Retired,
+        namespaces: Vec<Arc<Seen>>,
+    ) -> Result<Self> {
+        let (table, ports) = (open(pin_path, "TRANSLATIONS")?, open(pin_path, "PORTS")?);
+        Ok(Self { table, ports, retired, namespaces })
+    }
+
+    /// Goes on for the life of the process, on a thread of its own as the table may be large; an error goes
+    /// to `failed`.
+    pub(crate) fn spawn(mut self, failed: Sender<anyhow::Error>) -> Result<()> {
+        let run = move || {
+            loop {
+                if let Err(error) = self.pass() {
+                    failed.blocking_send(error).ok();
+                    return;
+                }
+                thread::sleep(PERIOD);
+            }
+        };
+        thread::Builder::new()
+            .name("translations".into())
+            .spawn(run)
+            .context("no thread for the translated connections")?;
+        Ok(())
+    }
+
+    fn pass(&mut self) -> Result<()> {
+        // Those retired meanwhile may have had connections that are not seen now.
+        let retired = self.retired.lock().clone();
+        // What is left of a socket in FIN_WAIT2 waits for the peer's FIN, and then another TIME_WAIT.
+        let fin_timeout = self.namespaces.iter().map(|seen| seen.fin_timeout()).max();
+        let closed = TIME_WAIT + fin_timeout.unwrap_or_default() + MARGIN;
+        let ages = Ages { now_ns: now_ns()?, closed };
+        let (mut over, mut kept) = (Vec::new(), BTreeSet::new());
+        for entry in entries(&self.table) {
+            let (key, translation) = entry?;
+            if ages.is_over(&translation) {
+                over.push(key);
+            } else {
+                // Closed or not: a new connection of the 4-tuple must be seen, or it would be translated too.
+                kept.insert(key.local.0.port());
+            }
+        }
+        for key in over {
+            self.remove(&key, &ages)?;
+        }
+        let mut still = self.retired.lock();
+        for port in retired.difference(&kept).filter(|port| still.remove(port)) {
+            self.ports.set((*port).into(), 0, 0).context("the guarded ports cannot be written")?;
+            tracing::debug!("the last translated connection to port {port} has ended");
+        }
+        Ok(())
+    }
+
+    /// Removes an entry, unless its 4-tuple has a new connection meanwhile.
+    fn remove(&mut self, key: &FlowKey, ages: &Ages) -> Result<()> {
+        match self.table.get(&Raw(*key), 0) {
+            Ok(Raw(translation)) if ages.is_over(&translation) => {}
+            Ok(_) | Err(MapError::KeyNotFound) => return Ok(()),
+            Err(error) => {
+                return Err(error).context("the translated connections cannot be read");
+            }
+        }
+        remove(&mut self.table, &Raw(*key)).context("the translated connections cannot be written")
+    }
+}
+
+/// When entries are over.
+struct Ages {
+    now_ns: u64,
+    /// How long after its last segment a closed connection needs its entry.
+    closed: Duration,
+}
+
+impl Ages {
+    fn is_over(&self, translation: &Translation) -> bool {
+        let age = Duration::from_nanos(self.now_ns.saturating_sub(translation.seen_ns));
+        match translation.state {
+            Translation::CLOSED => age > self.closed,
+            Translation::OPENING => age > OPENING,
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_over_by_state_and_age() {
+        const SECOND: u64 = 1_000_000_000;
+        let ages = Ages { now_ns: 10_000 * SECOND, closed: Duration::from_secs(130) };
+        for (state, age, over) in [
+            (Translation::CLOSED, 129, false),
+            (Translation::CLOSED, 131, true),
+            (Translation::OPENING, 299, false),
+            (Translation::OPENING, 301, true),
+            (Translation::ESTABLISHED, 9_999, false),
+        ] {
+            let seen_ns = ages.now_ns - age * SECOND;
+            let translation = Translation { seen_ns, isn: 0, shift: 28, state, flags: 0 };
+            assert_eq!(ages.is_over(&translation), over, "state {state} after {age} s");
+        }
+    }
+
+    #[test]
+    fn an_entry_newer_than_the_look_at_the_clock_is_not_over() {
+        let ages = Ages { now_ns: 1, closed: Duration::from_secs(130) };
+        let translation = Translation {
+            seen_ns: u64::MAX,
+            isn: 0,
+            shift: 0,
+            state: Translation::CLOSED,
+            flags: 0,
+        };
+        assert!(!ages.is_over(&translation));
+    }
+}

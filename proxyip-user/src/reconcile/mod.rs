@@ -1,0 +1,9 @@
+//! Brings the maps in line with what is wanted, and is the only one to write them.
+
+pub mod acl;
+pub mod control;
+pub mod guard;
+pub mod namespaces;
+pub mod places;
+pub mod scopes;
+pub mod sets;

@@ -1,0 +1,122 @@
+//! The places of listeners and sets in the kernel's maps, which they keep as long as the maps are pinned.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use aya::maps::{Array, MapData};
+use proxyip_common::settings::Name;
+
+use crate::bpf::pod::Raw;
+use crate::tables::maps::open;
+
+/// Who has which place.
+pub(crate) struct Places {
+    map: Array<MapData, Raw<Name>>,
+    /// Empty where nobody is.
+    names: Vec<String>,
+}
+
+impl Places {
+    pub(crate) fn open(pin_path: &Path, map: &str) -> Result<Self> {
+        let map: Array<MapData, Raw<Name>> = open(pin_path, map)?;
+        let names = (0..map.len()).map(|place| {
+            let Raw(name) = map.get(&place, 0).context("the names cannot be read")?;
+            Ok(text(&name))
+        });
+        let names = names.collect::<Result<_>>()?;
+        Ok(Self { map, names })
+    }
+
+    /// A place for each name; those that have one keep it. Nothing is written yet.
+    ///
+    /// # Errors
+    /// If there are more names than places.
+    pub(crate) fn find(&self, wanted: &[&str]) -> Result<Vec<u16>> {
+        self.find_among(wanted, true)
+    }
+
+    /// Likewise, but nobody gets the place of another who has left.
+    pub(crate) fn find_unused(&self, wanted: &[&str]) -> Result<Vec<u16>> {
+        self.find_among(wanted, false)
+    }
+
+    fn find_among(&self, wanted: &[&str], reuse: bool) -> Result<Vec<u16>> {
+        places(&self.names, wanted, reuse).with_context(|| {
+            format!(
+                "there are places for {} names, and each has been taken: `proxyip detach` frees those that \
+                 are not used",
+                self.names.len()
+            )
+        })
+    }
+
+    /// Whether a place is this one's already, and not just going to be.
+    pub(crate) fn is_of(&self, place: u16, name: &str) -> bool {
+        self.names.get(usize::from(place)).is_some_and(|there| there == name)
+    }
+
+    /// Notes who has a place.
+    pub(crate) fn take(&mut self, place: u16, name: &str) -> Result<()> {
+        let Some(there) = self.names.get_mut(usize::from(place)) else { return Ok(()) };
+        if there != name {
+            self.map
+                .set(place.into(), Raw(bytes(name)), 0)
+                .context("the names cannot be written")?;
+            name.clone_into(there);
+        }
+        Ok(())
+    }
+}
+
+fn places(names: &[String], wanted: &[&str], reuse: bool) -> Option<Vec<u16>> {
+    let at = |name: &str| names.iter().position(|there| there == name);
+    // The unused ones first: whoever was at a place is still in the records of flows.
+    let unused = (0..names.len()).filter(|place| names[*place].is_empty());
+    let left = (0..names.len())
+        .filter(|place| !names[*place].is_empty() && !wanted.contains(&names[*place].as_str()))
+        .filter(|_| reuse);
+    let mut free = unused.chain(left);
+    let places = wanted.iter().map(|name| at(name).or_else(|| free.next()));
+    places.map(|place| u16::try_from(place?).ok()).collect()
+}
+
+fn bytes(name: &str) -> Name {
+    let mut bytes = [0; Name::MAX];
+    for (to, from) in bytes.iter_mut().zip(name.bytes()) {
+        *to = from;
+    }
+    Name(bytes)
+}
+
+fn text(Name(bytes): &Name) -> String {
+    let length = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..length]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_keep_their_places() {
+        for (there, wanted, expected) in [
+            (&["", "", ""][..], &["a", "b"][..], Some(vec![0, 1])),
+            (&["a", "b", ""], &["b", "a"], Some(vec![1, 0])),
+            (&["a", "b", ""], &["c", "b"], Some(vec![2, 1])),
+            (&["a", "b"], &["b", "c"], Some(vec![1, 0])),
+            (&["a"], &["a", "b"], None),
+        ] {
+            let there: Vec<_> = there.iter().map(|&name| name.to_owned()).collect();
+            assert_eq!(places(&there, wanted, true), expected, "{there:?} {wanted:?}");
+        }
+        let there = ["a".to_owned(), "b".to_owned()];
+        assert_eq!(places(&there, &["b", "c"], false), None, "a rule may still look at place 0");
+    }
+
+    #[test]
+    fn names_come_back_as_they_were() {
+        for name in ["web", "", "überall", &"x".repeat(Name::MAX)] {
+            assert_eq!(text(&bytes(name)), name);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The scopes of lists: where new ones are written, and what becomes of old ones.
+
+use std::collections::BTreeSet;
+use std::mem::take;
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::desired::networks::Entries;
+use crate::tables::trie::Trie;
+
+/// The tries, and who may have something in them.
+pub(crate) struct Scopes {
+    pub(crate) trusted: Trie,
+    pub(crate) clients: Trie,
+    next: u32,
+    /// Those that were replaced since the last sweep.
+    replaced: BTreeSet<u32>,
+    /// Those that were replaced before it.
+    over: BTreeSet<u32>,
+}
+
+impl Scopes {
+    /// Opens the tries. Nobody reads what is in them but for the scopes that are in force: it is removed at once, since it
+    /// may be what an agent has left that was killed, over and over, while it wrote.
+    pub(crate) fn open(pin_path: &Path, in_force: &BTreeSet<u32>) -> Result<Self> {
+        let (mut trusted, mut clients) =
+            (Trie::open(pin_path, "TRUSTED")?, Trie::open(pin_path, "CLIENTS")?);
+        for trie in [&mut trusted, &mut clients] {
+            let orphans = trie.scopes().difference(in_force).copied().collect();
+            trie.sweep(&orphans)?;
+        }
+        let next = in_force.last().map_or(1, |last| last.wrapping_add(1));
+        Ok(Self { trusted, clients, next, replaced: BTreeSet::new(), over: BTreeSet::new() })
+    }
+
+    /// Writes new lists into a scope of their own.
+    ///
+    /// # Errors
+    /// If there is no room; then the scope is not used.
+    pub(crate) fn write(&mut self, sources: &Entries, clients: &Entries) -> Result<u32> {
+        let scope = self.next;
+        self.next = scope.wrapping_add(1);
+        let written =
+            self.trusted.fill(scope, sources).and_then(|()| self.clients.fill(scope, clients));
+        if written.is_err() {
+            self.replaced(scope);
+        }
+        written.map(|()| scope)
+    }
+
+    /// Notes that a scope is not used any more.
+    pub(crate) fn replaced(&mut self, scope: u32) {
+        self.replaced.insert(scope);
+    }
+
+    /// Removes the lists that were replaced before the last call. Call it once a second: each program runs for
+    /// microseconds, so that none has what was replaced so long ago.
+    pub(crate) fn sweep(&mut self) -> Result<()> {
+        if !self.over.is_empty() {
+            self.trusted.sweep(&self.over)?;
+            self.clients.sweep(&self.over)?;
+        }
+        self.over = take(&mut self.replaced);
+        Ok(())
+    }
+}

@@ -1,0 +1,87 @@
+//! The ring buffer of events.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use aya::Ebpf;
+use aya::maps::{MapData, RingBuf};
+use proxyip_common::event::Event;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::time::{MissedTickBehavior, interval};
+use zerocopy::FromBytes as _;
+
+use super::maps::take;
+
+/// The ring buffer.
+pub struct Events {
+    buffer: RingBuf<MapData>,
+}
+
+impl Events {
+    pub(crate) fn new(ebpf: &mut Ebpf) -> Result<Self> {
+        Ok(Self { buffer: take(ebpf, "EVENTS")? })
+    }
+
+    /// Calls `handle` for each event with the header bytes that follow it, until dropped.
+    ///
+    /// # Errors
+    /// If the buffer cannot be waited for.
+    pub async fn run(self, mut handle: impl FnMut(&Event, &[u8])) -> Result<Infallible> {
+        /// Events taken before other work of this thread has its turn.
+        const BATCH: usize = 1024;
+        /// How often to look: the kernel programs wake the agent only when the ring fills up.
+        const PERIOD: Duration = Duration::from_millis(20);
+
+        // SAFETY: the descriptor is the map's, open until the buffer is dropped, and never another one.
+        let buffer = unsafe { AsyncFd::register_with_interest(self.buffer, Interest::READABLE) };
+        let mut buffer = buffer.context("the event buffer cannot be polled")?;
+        let mut ticks = interval(PERIOD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                ready = buffer.readable_mut() => ready?.clear_ready(),
+            }
+            let mut taken = 0;
+            while let Some(item) = buffer.get_mut().next() {
+                if let Some((event, header)) = decode(&item) {
+                    handle(&event, header);
+                }
+                taken += 1;
+                if taken % BATCH == 0 {
+                    drop(item);
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    }
+}
+
+/// The event and the header bytes behind it; `None` for an item of another size.
+fn decode(item: &[u8]) -> Option<(Event, &[u8])> {
+    let (event, rest) = Event::read_from_prefix(item).ok()?;
+    let header = rest.get(..usize::from(event.header_length))?;
+    Some((event, header))
+}
+
+#[cfg(test)]
+mod tests {
+    use zerocopy::{FromZeros as _, IntoBytes as _};
+
+    use super::*;
+
+    #[test]
+    fn an_item_has_an_event_and_as_many_header_bytes_as_the_event_says() {
+        let mut sent = Event::new_zeroed();
+        (sent.time_ns, sent.kind, sent.header_length) = (7, 1, 3);
+        let item = [sent.as_bytes(), b"abc and what the ring has behind it"].concat();
+
+        let (event, header) = decode(&item).expect("an event");
+        assert_eq!((event.time_ns, event.kind, header), (7, 1, b"abc".as_slice()));
+        let length = size_of::<Event>();
+        assert!(decode(&item[..length + 2]).is_none(), "two of three header bytes");
+        assert!(decode(&item[..length - 1]).is_none(), "no whole event");
+    }
+}

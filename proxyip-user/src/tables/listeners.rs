@@ -1,0 +1,151 @@
+//! What the kernel programs know and count of each listener.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use aya::maps::{Array, MapData};
+use proxyip_common::counter::{Reason, per_listener};
+use proxyip_common::settings::{Denied, ListenerSettings};
+
+use super::maps::{PerCpu, open, sum};
+use crate::bpf::clock::nanoseconds;
+use crate::bpf::pod::Raw;
+use crate::config::{Listener, Unknown};
+use crate::reap::partial_headers::refused_by_agent;
+
+type Settings = Array<MapData, Raw<ListenerSettings>>;
+
+/// Settings and counters of the listeners.
+#[derive(Clone)]
+pub struct ListenerMap {
+    settings: Arc<Settings>,
+    counters: Arc<PerCpu>,
+    /// By listener and hand-off.
+    refused_by_agent: Arc<Array<MapData, u64>>,
+}
+
+/// Connections of one listener, by hand-off; each was counted when its header had been read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListenerCounts {
+    /// Accept.
+    pub accept: u64,
+    /// Observe.
+    pub observe: u64,
+    /// Translate, by reason.
+    pub translate: Vec<(Reason, u64)>,
+    /// Those whose client is denied: reset, dropped or marked.
+    pub denied: u64,
+    /// Those of trusted sources that began without a header.
+    pub headerless: u64,
+}
+
+impl ListenerMap {
+    /// Opens the maps that an agent has pinned there.
+    ///
+    /// # Errors
+    /// If there are none.
+    pub fn open(pin_path: &Path) -> Result<Self> {
+        Ok(Self {
+            settings: Arc::new(open(pin_path, "LISTENERS")?),
+            counters: Arc::new(open(pin_path, "LISTENER_COUNTERS")?),
+            refused_by_agent: Arc::new(open(pin_path, "REFUSED_BY_AGENT")?),
+        })
+    }
+
+    /// What the listener with this index has counted.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn counts(&self, listener: u16) -> Result<ListenerCounts> {
+        let translate = Reason::ALL.iter().map(|reason| {
+            let count = self.counter(listener, per_listener::TRANSLATE + *reason as u32)?;
+            Ok((*reason, count))
+        });
+        Ok(ListenerCounts {
+            accept: self.counter(listener, per_listener::ACCEPT)?,
+            observe: self.counter(listener, per_listener::OBSERVE)?,
+            translate: translate.collect::<Result<_>>()?,
+            denied: self.counter(listener, per_listener::DENIED)?,
+            headerless: self.counter(listener, per_listener::HEADERLESS)?,
+        })
+    }
+
+    /// Connections handed over by the accept hand-off that have not been established.
+    pub(crate) fn gap(&self, listener: u16) -> Result<u64> {
+        // In this order: whatever is established in between makes the gap smaller, never larger.
+        let accept = self.counter(listener, per_listener::ACCEPT)?;
+        Ok(accept.saturating_sub(self.counter(listener, per_listener::ACCEPT_ESTABLISHED)?))
+    }
+
+    /// Connections handed over by the accept hand-off and established.
+    pub(crate) fn established(&self, listener: u16) -> Result<u64> {
+        self.counter(listener, per_listener::ACCEPT_ESTABLISHED)
+    }
+
+    /// Connections translated for this reason.
+    pub(crate) fn translated(&self, listener: u16, reason: Reason) -> Result<u64> {
+        self.counter(listener, per_listener::TRANSLATE + reason as u32)
+    }
+
+    /// Whether the listener's connections are translated because the stack refuses others.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn stack_refuses(&self, listener: u16) -> Result<bool> {
+        Ok(self.settings(listener)?.has(ListenerSettings::STACK_REFUSES))
+    }
+
+    fn settings(&self, listener: u16) -> Result<ListenerSettings> {
+        let settings = self.settings.get(&listener.into(), 0);
+        Ok(settings.context("the listeners cannot be read")?.0)
+    }
+
+    /// Connections whose header was good.
+    pub(crate) fn headers(&self, listener: u16) -> Result<u64> {
+        let counts = self.counts(listener)?;
+        let translate: u64 = counts.translate.iter().map(|(_, count)| count).sum();
+        Ok(counts.accept + counts.observe + translate + counts.denied)
+    }
+
+    /// Connections with this hand-off that the agent has refused.
+    pub(crate) fn refused_by_agent(&self, listener: u16, hand_off: u8) -> Result<u64> {
+        let count = self.refused_by_agent.get(&refused_by_agent(listener, hand_off), 0);
+        count.context("the counters cannot be read")
+    }
+
+    /// One of [`per_listener`].
+    pub(crate) fn counter(&self, listener: u16, counter: u32) -> Result<u64> {
+        sum(&self.counters, u32::from(listener) * per_listener::COUNT + counter)
+    }
+}
+
+/// What the kernel programs are told of a listener, apart from its policy.
+pub(crate) fn settings_of(listener: &Listener) -> ListenerSettings {
+    let mut flags = 0;
+    for (flag, set) in [
+        (ListenerSettings::V1, listener.versions.v1),
+        (ListenerSettings::V2, listener.versions.v2),
+        (ListenerSettings::REFUSE_UNKNOWN, listener.unknown == Unknown::Reset),
+        (ListenerSettings::MARKS, listener.denied == Denied::Mark),
+    ] {
+        if set {
+            flags |= flag;
+        }
+    }
+    ListenerSettings {
+        flags,
+        hand_off: listener.hand_off as u8,
+        reserved: [0; 6],
+        header_timeout_ns: nanoseconds(listener.header_timeout),
+    }
+}
+
+/// From here on the kernel programs translate the new connections of this listener. Holds until an agent
+/// writes the listeners anew.
+pub(crate) fn set_stack_refuses(pin_path: &Path, listener: u16) -> Result<()> {
+    let mut map: Settings = open(pin_path, "LISTENERS")?;
+    let Raw(mut settings) = map.get(&listener.into(), 0).context("the listeners cannot be read")?;
+    settings.flags |= ListenerSettings::STACK_REFUSES;
+    map.set(listener.into(), Raw(settings), 0).context("the listeners cannot be written")
+}

@@ -1,0 +1,10 @@
+//! The maps that the kernel programs share with the agent, typed.
+
+pub mod events;
+pub mod listeners;
+pub mod maps;
+pub mod outcomes;
+pub mod ports;
+pub mod secrets;
+pub mod tally;
+pub mod trie;

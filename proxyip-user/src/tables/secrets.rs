@@ -1,0 +1,53 @@
+//! The cookie's secrets: random, and changed with the epochs.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use aya::Ebpf;
+use aya::maps::{Array, MapData};
+use proxyip_common::cookie::{SECRETS, Secret, epoch};
+
+use super::maps::take;
+use crate::bpf::clock::{nanoseconds, now_ns};
+
+/// Writes the secrets.
+pub(crate) struct Secrets {
+    map: Array<MapData, Secret>,
+    epoch_ns: u64,
+    epoch: u64,
+}
+
+impl Secrets {
+    /// Fills the slots that are empty: those of an agent before this one hold for handshakes in flight.
+    /// A secret's time is the handshake's.
+    pub(crate) fn new(ebpf: &mut Ebpf, handshake_timeout: Duration) -> Result<Self> {
+        let mut map: Array<MapData, Secret> = take(ebpf, "SECRETS")?;
+        for slot in 0..SECRETS {
+            if map.get(&slot, 0).context("the secrets cannot be read")? == [0; 2] {
+                set(&mut map, slot)?;
+            }
+        }
+        let epoch_ns = nanoseconds(handshake_timeout);
+        Ok(Self { map, epoch_ns, epoch: epoch(now_ns()?, epoch_ns) })
+    }
+
+    /// When an epoch has begun, renews the secret of the epoch after the next. Should the agent not live to
+    /// do so, old secrets come round again, but never with the same epoch in the hash.
+    pub(crate) fn rotate(&mut self) -> Result<()> {
+        let now = epoch(now_ns()?, self.epoch_ns);
+        if now != self.epoch {
+            self.epoch = now;
+            let slot = (now + 2) % u64::from(SECRETS);
+            set(&mut self.map, u32::try_from(slot).expect("below SECRETS"))?;
+        }
+        Ok(())
+    }
+}
+
+fn set(map: &mut Array<MapData, Secret>, slot: u32) -> Result<()> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).context("no random numbers")?;
+    let (low, high) = bytes.split_at(8);
+    let word = |half: &[u8]| u64::from_ne_bytes(half.try_into().expect("8 bytes"));
+    map.set(slot, [word(low), word(high)], 0).context("the secrets cannot be written")
+}

@@ -1,0 +1,92 @@
+//! A longest-prefix-match trie that holds many lists, each in a scope of its own.
+//!
+//! A list is never changed into another: the new one gets a new scope, and is complete before anybody looks there. What
+//! was replaced is removed when no program can still be reading it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use aya::maps::{LpmTrie, MapData, MapError};
+use ipnet::IpNet;
+use proxyip_common::settings::ScopedAddress;
+
+use super::maps::open;
+use crate::bpf::pod::Raw;
+use crate::desired::networks::{Entries, key, key_of, network};
+
+/// Such a trie.
+pub(crate) struct Trie {
+    map: LpmTrie<MapData, Raw<ScopedAddress>, u8>,
+    name: &'static str,
+}
+
+impl Trie {
+    pub(crate) fn open(pin_path: &Path, name: &'static str) -> Result<Self> {
+        Ok(Self { map: open(pin_path, name)?, name })
+    }
+
+    /// Writes a list into a scope that nobody reads.
+    pub(crate) fn fill(&mut self, scope: u32, entries: &Entries) -> Result<()> {
+        entries.iter().try_for_each(|(network, value)| self.set(scope, network, *value))
+    }
+
+    /// Sets the value of one network, which all programs see from then on.
+    pub(crate) fn set(&mut self, scope: u32, network: &IpNet, value: u8) -> Result<()> {
+        self.map
+            .insert(&key(scope, network), value, 0)
+            .with_context(|| format!("map {} takes no more networks", self.name))
+    }
+
+    /// Removes one network.
+    pub(crate) fn unset(&mut self, scope: u32, network: &IpNet) -> Result<()> {
+        self.map.remove(&key(scope, network)).with_context(|| self.unwritable())
+    }
+
+    /// The value of the smallest network that has an address.
+    pub(crate) fn get(&self, scope: u32, ip: IpAddr) -> Result<Option<u8>> {
+        match self.map.get(&key_of(scope, ip), 0) {
+            Ok(value) => Ok(Some(value)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("map {} cannot be read", self.name)),
+        }
+    }
+
+    /// The lists in these scopes.
+    pub(crate) fn entries(&self, scopes: &BTreeSet<u32>) -> BTreeMap<u32, Entries> {
+        let mut entries: BTreeMap<u32, Entries> = BTreeMap::new();
+        for (key, value) in self.map.iter().filter_map(Result::ok) {
+            if let Some((scope, network)) = network(&key)
+                && scopes.contains(&scope)
+            {
+                entries.entry(scope).or_default().insert(network, value);
+            }
+        }
+        entries
+    }
+
+    /// The scopes that have a network.
+    pub(crate) fn scopes(&self) -> BTreeSet<u32> {
+        let keys = self.map.keys().filter_map(Result::ok);
+        keys.filter_map(|key| Some(network(&key)?.0)).collect()
+    }
+
+    /// Removes the lists of these scopes.
+    pub(crate) fn sweep(&mut self, scopes: &BTreeSet<u32>) -> Result<()> {
+        let keys = self.map.keys().filter_map(Result::ok);
+        let scope = |data: &ScopedAddress| u32::from_be_bytes(data.scope);
+        let stale: Vec<_> = keys.filter(|key| scopes.contains(&scope(&key.data().0))).collect();
+        for key in stale {
+            match self.map.remove(&key) {
+                Ok(()) | Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(error).with_context(|| self.unwritable()),
+            }
+        }
+        Ok(())
+    }
+
+    fn unwritable(&self) -> String {
+        format!("map {} cannot be written", self.name)
+    }
+}

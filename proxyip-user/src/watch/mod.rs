@@ -1,0 +1,5 @@
+//! Watches the counters for what the operator or the agent must act on.
+
+pub mod gap;
+pub mod mistakes;
+pub mod reasons;
