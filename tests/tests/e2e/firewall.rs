@@ -1,4 +1,4 @@
-//! Rules of firewalls on the clients of connections: named sets, and marks. Rules are those of the README, as they are there.
+//! Rules of firewalls on the clients of connections: named sets, and marks. Rules are those of `docs/firewalls.md`, as they are there.
 
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind};
@@ -30,7 +30,7 @@ mod nginx {
     super::auto_and_translate!(a_block_list_before_nginx);
 }
 
-/// Of the rules in the README.
+/// Of the rules in `docs/firewalls.md`.
 pub(crate) const PORT: u16 = 443;
 /// Clients that are in no list of these tests.
 const OTHER: &str = "198.51.100.8:51234";
@@ -38,10 +38,10 @@ const OTHER6: &str = "[2001:db8:6::7]:51234";
 /// [`CLIENT`] and [`CLIENT6`].
 pub(crate) const MEMBERS: &str = r#"["198.51.100.7/32", "2001:db8:5::/48"]"#;
 
-/// The commands of the README's section, the first block of them or a later one, for an agent with this pin path.
+/// The commands of a section of `docs/firewalls.md`, its first block or a later one, for an agent with this pin path.
 pub(crate) fn commands(site: &Site, section: &str, number: usize) -> String {
-    let readme = include_str!("../../../README.md");
-    let (_, text) = readme.split_once(&format!("\n### {section}\n")).expect("the section");
+    let page = include_str!("../../../docs/firewalls.md");
+    let (_, text) = page.split_once(&format!("\n## {section}\n")).expect("the section");
     let text = text.split("\n##").next().unwrap_or_default();
     let block = text.split("```sh\n").nth(number + 1).expect("a block of commands");
     let block = block.split("```").next().unwrap_or_default();

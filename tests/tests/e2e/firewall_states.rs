@@ -1,4 +1,4 @@
-//! Rules of firewalls on marks, and on the states of connection tracking. Rules are those of the README, as they are there.
+//! Rules of firewalls on marks, and on the states of connection tracking. Rules are those of `docs/firewalls.md`, as they are there.
 
 use std::io::Write;
 use std::time::Duration;
