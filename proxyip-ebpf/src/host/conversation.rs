@@ -35,7 +35,7 @@ pub(super) struct Way {
     pub(super) name: &'static str,
     pub(super) choice: HandOffChoice,
     pub(super) hand_off: HandOff,
-    receive: fn(&mut Machine, Box<Frame>) -> Vec<Run>,
+    pub(super) receive: fn(&mut Machine, Box<Frame>) -> Vec<Run>,
 }
 
 /// The kernel makes the socket from the segment that completes the header.
@@ -130,13 +130,18 @@ impl Conversation {
     /// Configures the listener for a hand-off, for the connections that begin from now on.
     pub(super) fn configure(&mut self, way: Way) {
         self.way = way;
+        self.guard_too(443);
+    }
+
+    /// Guards a port by the same listener.
+    pub(super) fn guard_too(&mut self, port: u16) {
         let settings = ListenerSettings {
             flags: ListenerSettings::V1 | ListenerSettings::V2,
-            hand_off: way.choice as u8,
+            hand_off: self.way.choice as u8,
             header_timeout_ns: HEADER_TIMEOUT,
             ..ListenerSettings::default()
         };
-        self.machine.guard(443, 0, settings);
+        self.machine.guard(port, 0, settings);
     }
 
     /// Shakes hands with these options in the SYN; returns the SYN-ACK.

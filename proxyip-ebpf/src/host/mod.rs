@@ -6,6 +6,8 @@
 
 #[cfg(test)]
 mod conversation;
+#[cfg(test)]
+mod cookie_tests;
 pub mod frame;
 #[cfg(test)]
 mod function_tests;
@@ -18,6 +20,8 @@ mod numbers;
 #[cfg(test)]
 mod policy_tests;
 pub mod programs;
+#[cfg(test)]
+mod segment_tests;
 pub mod sockets;
 #[cfg(test)]
 mod sockopt_tests;

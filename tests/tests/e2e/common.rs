@@ -21,19 +21,6 @@ macro_rules! auto_and_translate {
 }
 pub(crate) use auto_and_translate;
 
-/// Likewise `auto::NAME` and `accept::NAME`.
-macro_rules! auto_and_accept {
-    ($($test:ident),+ $(,)?) => {
-        mod auto {
-            $(#[test] fn $test() { super::$test(proxyip_tests::HandOff::Auto); })+
-        }
-        mod accept {
-            $(#[test] fn $test() { super::$test(proxyip_tests::HandOff::Accept); })+
-        }
-    };
-}
-pub(crate) use auto_and_accept;
-
 /// As [`auto_and_translate`], and `observe::NAME`.
 macro_rules! auto_translate_and_observe {
     ($($test:ident),+ $(,)?) => {

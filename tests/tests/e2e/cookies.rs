@@ -8,17 +8,9 @@ use std::time::Duration;
 use proxyip_common::cookie::{Check, Options};
 use proxyip_tests::{Agent, Cookies, Flooder, Forged, HandOff, RawPeer, Site, eventually};
 
-use crate::common::{CLIENT, auto_and_accept, header_of_client, socket_address};
-use crate::crowd::{Crowd, guard, own_addresses, server, settle};
+use crate::common::{CLIENT, header_of_client, socket_address};
+use crate::crowd::{Crowd, guard, server, settle};
 use crate::raw::{DATA, QUESTION};
-
-auto_and_accept!(
-    a_made_up_cookie_opens_nothing,
-    the_cookie_of_another_connection_opens_nothing,
-    only_cookies_of_this_epoch_and_the_one_before_count,
-    options_of_a_cookie_cannot_be_changed,
-    twenty_thousand_guesses_open_nothing
-);
 
 /// What [`RawPeer::open`] agrees on if it offers [`MSS`].
 const AGREED: Options = Options { mss_class: 5, sack: false, window_scale: None };
@@ -63,11 +55,11 @@ impl Applications {
 }
 
 /// Every test here.
-fn with_applications(hand_off: HandOff, test: impl FnOnce(&Site, &Agent, &Applications, &Cookies)) {
+fn with_applications(test: impl FnOnce(&Site, &Agent, &Applications, &Cookies)) {
     let site = Site::without_captures();
     settle(&site);
     let applications = Applications::start(&site);
-    let guard = guard().also_guarding(81).hand_off(hand_off);
+    let guard = guard().also_guarding(81).hand_off(HandOff::Auto);
     let mut agent = Agent::start(&site, &guard);
     let cookies = Cookies::of(&site);
     test(&site, &agent, &applications, &cookies);
@@ -98,8 +90,9 @@ fn expect_refusal(agent: &Agent, cookies: &Cookies, peer: &mut RawPeer, cookie: 
     assert_eq!((answer.flags, answer.sequence), (RawPeer::RST, peer.acknowledgment), "{answer:?}");
 }
 
-fn a_made_up_cookie_opens_nothing(hand_off: HandOff) {
-    with_applications(hand_off, |site, agent, applications, cookies| {
+#[test]
+fn a_made_up_cookie_opens_nothing() {
+    with_applications(|site, agent, applications, cookies| {
         let mut peer = RawPeer::new(site, 4000, 80);
         let cookie = peer.open(&MSS).sequence;
         let (from, to) = peer.ends();
@@ -115,72 +108,10 @@ fn a_made_up_cookie_opens_nothing(hand_off: HandOff) {
     });
 }
 
-fn the_cookie_of_another_connection_opens_nothing(hand_off: HandOff) {
-    with_applications(hand_off, |site, agent, applications, cookies| {
-        let other_address = own_addresses(site, 1).remove(0);
-        let mut peer = RawPeer::new(site, 4000, 80);
-        let cookie = peer.open(&MSS).sequence;
-        let mut others = [
-            RawPeer::new(site, 4001, 80),
-            RawPeer::at(site, &other_address, 4000, 80),
-            RawPeer::new(site, 4000, 81),
-        ];
-        for other in &mut others {
-            other.sequence = peer.sequence;
-            expect_refusal(agent, cookies, other, cookie);
-        }
-        applications.expect_nothing(site, agent);
-        peer.send(DATA, &[], &first_segment());
-        applications.expect_client(site);
-    });
-}
-
-fn only_cookies_of_this_epoch_and_the_one_before_count(hand_off: HandOff) {
-    with_applications(hand_off, |site, agent, applications, cookies| {
-        let mut peer = RawPeer::new(site, 4000, 80);
-        let (from, to) = peer.ends();
-        peer.sequence = RawPeer::INITIAL.wrapping_add(1);
-        let cookie = |epochs| cookies.make(epochs, from, to, RawPeer::INITIAL, AGREED);
-        // Of these, the secret of two epochs ago is in the place of the one after the next.
-        for epochs in [-3, -2, 1, 2] {
-            expect_refusal(agent, cookies, &mut peer, cookie(epochs));
-        }
-        applications.expect_nothing(site, agent);
-        peer.acknowledgment = cookie(-1).wrapping_add(1);
-        peer.send(DATA, &[], &first_segment());
-        applications.expect_client(site);
-    });
-}
-
-/// MSS class, SACK and window scale are the last eight bits.
-fn options_of_a_cookie_cannot_be_changed(hand_off: HandOff) {
-    with_applications(hand_off, |site, agent, applications, cookies| {
-        let mut peer = RawPeer::new(site, 4000, 80);
-        let cookie = peer.open(&MSS).sequence;
-        let (from, to) = peer.ends();
-        let others: Vec<_> = (1..=u8::MAX).map(|bits| cookie ^ u32::from(bits)).collect();
-        // One in 32,768 has the right tag by chance.
-        let check = |other: &&u32| cookies.check(from, to, RawPeer::INITIAL, **other);
-        let forged: Vec<_> = others.iter().filter(|one| check(one) == Check::SameFlow).collect();
-        let start = peer.sequence;
-        for other in &forged {
-            peer.sequence = start;
-            peer.acknowledgment = other.wrapping_add(1);
-            peer.send(DATA, &[], &first_segment());
-        }
-        agent.wait_counter("out_of_order", forged.len() as u64);
-        assert_eq!(peer.receive(Duration::from_millis(100)), None);
-        applications.expect_nothing(site, agent);
-        peer.sequence = start;
-        peer.acknowledgment = cookie.wrapping_add(1);
-        peer.send(DATA, &[], &first_segment());
-        applications.expect_client(site);
-    });
-}
-
-fn twenty_thousand_guesses_open_nothing(hand_off: HandOff) {
+#[test]
+fn twenty_thousand_guesses_open_nothing() {
     const GUESSES: u64 = 20_000;
-    with_applications(hand_off, |site, agent, applications, cookies| {
+    with_applications(|site, agent, applications, cookies| {
         let flooder = Flooder::new(site);
         let check = |guess: &Forged| {
             let (isn, cookie) =

@@ -11,16 +11,16 @@ use crate::common::{
     header_of_client6, pattern, socket_address, trusted_dial, trusted_dial6,
 };
 
-auto_and_translate!(with_cookies, without_cookies);
+auto_and_translate!(headers_are_consumed);
 
-/// The client asks for a cookie and, had it got one, would send payload with its next SYN.
-fn with_cookies(hand_off: HandOff) {
-    consumes_headers(hand_off, "3", "3");
-}
+/// With cookies the client asks for one and, had it got one, would send payload with its next SYN. Without, payload is
+/// sent with every SYN, and would be taken (0x200 and 4 of `ip-sysctl.rst`).
+const SETTINGS: [(&str, &str); 2] = [("3", "3"), ("5", "515")];
 
-/// Payload is sent with every SYN, and would be taken (0x200 and 4 of `ip-sysctl.rst`).
-fn without_cookies(hand_off: HandOff) {
-    consumes_headers(hand_off, "5", "515");
+fn headers_are_consumed(hand_off: HandOff) {
+    for (balancer, server) in SETTINGS {
+        consumes_headers(hand_off, balancer, server);
+    }
 }
 
 fn consumes_headers(hand_off: HandOff, balancer: &str, server: &str) {
@@ -45,7 +45,7 @@ fn consumes_headers(hand_off: HandOff, balancer: &str, server: &str) {
 /// The header comes with the SYN or behind it, and is read there.
 #[test]
 fn observed() {
-    for (balancer, server) in [("3", "3"), ("5", "515")] {
+    for (balancer, server) in SETTINGS {
         let site = Site::new();
         site.net.balancer.sysctl("ipv4.tcp_fastopen", balancer);
         site.net.server.sysctl("ipv4.tcp_fastopen", server);

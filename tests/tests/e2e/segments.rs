@@ -8,15 +8,8 @@ use crate::common::{auto_and_translate, header_of_client};
 use crate::raw::{DATA, QUESTION, close, expect_answer, with_echo};
 
 auto_and_translate!(
-    the_header_alone_is_acknowledged_at_once,
-    probes_before_the_header_are_answered,
-    probes_of_an_established_connection_are_answered,
-    the_first_segment_again_is_acknowledged_and_not_read_again,
-    the_first_segment_again_with_more_payload,
-    the_end_of_the_first_segment_again,
-    a_reset_in_order_ends_the_connection,
-    a_reset_out_of_order_is_challenged,
-    the_end_of_the_stream_is_acknowledged
+    what_is_sent_again_or_beside_is_acknowledged,
+    a_reset_in_order_ends_the_connection
 );
 
 /// Earlier than a peer would send anything again.
@@ -55,98 +48,6 @@ pub(crate) fn open_and_ask(peer: &mut RawPeer) {
     peer.send(RawPeer::ACK, &[], &[]);
 }
 
-fn the_header_alone_is_acknowledged_at_once(hand_off: HandOff) {
-    with_echo(hand_off, &[], |site, _| {
-        let mut peer = RawPeer::new(site, 4000, 80);
-        peer.open(&[]);
-        peer.send(RawPeer::ACK, &[], &[]);
-        peer.send(DATA, &[], &header_of_client());
-        expect_acknowledgment(&mut peer, AT_ONCE);
-        peer.send(DATA, &[], QUESTION);
-        expect_answer(&mut peer);
-        close(&mut peer);
-    });
-}
-
-fn probes_before_the_header_are_answered(hand_off: HandOff) {
-    with_echo(hand_off, &[], |site, agent| {
-        answer_all(site);
-        let mut peer = RawPeer::new(site, 4000, 80);
-        peer.open(&[]);
-        peer.send(RawPeer::ACK, &[], &[]);
-        for payload in [[].as_slice(), &[0]] {
-            expect_acknowledgment_of_probe(&mut peer, payload);
-        }
-        assert_eq!(agent.counter("handed_over"), 0);
-        peer.send(DATA, &[], &[header_of_client(), QUESTION.to_vec()].concat());
-        expect_answer(&mut peer);
-        close(&mut peer);
-    });
-}
-
-fn probes_of_an_established_connection_are_answered(hand_off: HandOff) {
-    with_echo(hand_off, &[], |site, _| {
-        answer_all(site);
-        let mut peer = RawPeer::new(site, 4000, 80);
-        open_and_ask(&mut peer);
-        for payload in [[].as_slice(), &[0]] {
-            expect_acknowledgment_of_probe(&mut peer, payload);
-        }
-        close(&mut peer);
-    });
-}
-
-fn the_first_segment_again_is_acknowledged_and_not_read_again(hand_off: HandOff) {
-    with_echo(hand_off, &[], |site, _| {
-        let mut peer = RawPeer::new(site, 4000, 80);
-        peer.open(&[]);
-        let start = peer.sequence;
-        for _ in 0..2 {
-            peer.sequence = start;
-            peer.send(DATA, &[], &header_of_client());
-            expect_acknowledgment(&mut peer, AT_ONCE);
-        }
-        peer.send(DATA, &[], QUESTION);
-        expect_answer(&mut peer);
-        peer.send(RawPeer::ACK, &[], &[]);
-        let next = peer.sequence;
-        peer.sequence = start;
-        peer.send(DATA, &[], &[header_of_client(), QUESTION.to_vec()].concat());
-        assert_eq!(peer.sequence, next);
-        expect_acknowledgment(&mut peer, AT_ONCE);
-        close(&mut peer);
-    });
-}
-
-/// A sender may merge segments when it sends them again (RFC 9293 §3.8.1).
-fn the_first_segment_again_with_more_payload(hand_off: HandOff) {
-    with_echo(hand_off, &[], |site, _| {
-        let mut peer = RawPeer::new(site, 4000, 80);
-        let start = peer.sequence.wrapping_add(1);
-        open_and_ask(&mut peer);
-        peer.sequence = start;
-        peer.send(DATA, &[], &[&header_of_client(), QUESTION, b"and more"].concat());
-        assert_eq!(peer.receive_payload(), b"and more");
-        peer.send(RawPeer::ACK, &[], &[]);
-        expect_acknowledgment_of_probe(&mut peer, &[]);
-        close(&mut peer);
-    });
-}
-
-/// From the middle of the header on: the peer has learnt of a smaller MSS.
-fn the_end_of_the_first_segment_again(hand_off: HandOff) {
-    with_echo(hand_off, &[], |site, _| {
-        let mut peer = RawPeer::new(site, 4000, 80);
-        let start = peer.sequence.wrapping_add(1);
-        open_and_ask(&mut peer);
-        peer.sequence = start.wrapping_add(10);
-        let rest = [&header_of_client()[10..], QUESTION, b"and more"].concat();
-        peer.send(DATA, &[], &rest);
-        assert_eq!(peer.receive_payload(), b"and more");
-        close(&mut peer);
-    });
-}
-
 fn a_reset_in_order_ends_the_connection(hand_off: HandOff) {
     with_echo(hand_off, &[], |site, agent| {
         let mut peer = RawPeer::new(site, 4000, 80);
@@ -159,29 +60,35 @@ fn a_reset_in_order_ends_the_connection(hand_off: HandOff) {
     });
 }
 
-/// RFC 5961 §3.
-fn a_reset_out_of_order_is_challenged(hand_off: HandOff) {
-    with_echo(hand_off, &[], |site, _| {
+/// Of a connection from its header to its end, all that a real TCP answers: with delayed acknowledgments, challenges and
+/// limits of their rate.
+fn what_is_sent_again_or_beside_is_acknowledged(hand_off: HandOff) {
+    with_echo(hand_off, &[], |site, agent| {
         answer_all(site);
         let mut peer = RawPeer::new(site, 4000, 80);
-        open_and_ask(&mut peer);
-        let next = peer.sequence;
-        for beside in [1, 100] {
-            peer.sequence = next.wrapping_add(beside);
-            peer.send(RawPeer::RST, &[], &[]);
-            peer.sequence = next;
-            expect_acknowledgment(&mut peer, SOON);
+        peer.open(&[]);
+        peer.send(RawPeer::ACK, &[], &[]);
+        let start = peer.sequence;
+        // The header alone, and once more, is acknowledged at once.
+        for _ in 0..2 {
+            peer.sequence = start;
+            peer.send(DATA, &[], &header_of_client());
+            expect_acknowledgment(&mut peer, AT_ONCE);
         }
+        peer.send(DATA, &[], QUESTION);
+        expect_answer(&mut peer);
+        peer.send(RawPeer::ACK, &[], &[]);
+        for payload in [[].as_slice(), &[0]] {
+            expect_acknowledgment_of_probe(&mut peer, payload);
+        }
+        // From the middle of the header on: the peer has learnt of a smaller MSS.
+        peer.sequence = start.wrapping_add(10);
+        peer.send(DATA, &[], &[&header_of_client()[10..], QUESTION, b"and more"].concat());
+        assert_eq!(peer.receive_payload(), b"and more");
+        peer.send(RawPeer::ACK, &[], &[]);
+        expect_challenges(&mut peer);
         peer.send(DATA, &[], b"still here");
         assert_eq!(peer.receive_payload(), b"still here");
-        close(&mut peer);
-    });
-}
-
-fn the_end_of_the_stream_is_acknowledged(hand_off: HandOff) {
-    with_echo(hand_off, &[], |site, agent| {
-        let mut peer = RawPeer::new(site, 4000, 80);
-        open_and_ask(&mut peer);
         close(&mut peer);
         let answer = peer.receive(SOON).expect("the server's end of the stream");
         assert_eq!(answer.flags, RawPeer::FIN | RawPeer::ACK, "{answer:?}");
@@ -189,6 +96,18 @@ fn the_end_of_the_stream_is_acknowledged(hand_off: HandOff) {
         peer.acknowledgment = peer.acknowledgment.wrapping_add(1);
         peer.send(RawPeer::ACK, &[], &[]);
         let close = agent.wait_event("close", "10.77.1.2:4000");
-        assert_eq!(close["bytes_received"], QUESTION.len());
+        let received = QUESTION.len() + b"and more".len() + b"still here".len();
+        assert_eq!(close["bytes_received"], received);
     });
+}
+
+/// A RST out of order is challenged (RFC 5961 §3).
+fn expect_challenges(peer: &mut RawPeer) {
+    let next = peer.sequence;
+    for beside in [1, 100] {
+        peer.sequence = next.wrapping_add(beside);
+        peer.send(RawPeer::RST, &[], &[]);
+        peer.sequence = next;
+        expect_acknowledgment(peer, SOON);
+    }
 }

@@ -12,10 +12,7 @@ use crate::common::{
 
 auto_and_translate!(
     jumbo_frames_are_offered_and_used,
-    mtu_of_the_route_and_changes_of_it_are_followed,
-    options_are_those_of_the_servers_sysctls,
-    options_are_those_that_the_load_balancer_offers,
-    a_change_of_the_servers_sysctls_is_followed
+    options_are_those_that_the_load_balancer_offers
 );
 
 /// The TCP options of one SYN-ACK.
@@ -75,12 +72,13 @@ fn jumbo_frames_are_offered_and_used(hand_off: HandOff) {
     site.finish(&mut agent, &[]);
 }
 
-fn mtu_of_the_route_and_changes_of_it_are_followed(hand_off: HandOff) {
+#[test]
+fn mtu_of_the_route_and_changes_of_it_are_followed() {
     let site = Site::with(&Plan { mtu: 9001, ..Plan::default() });
     site.net.server.ip("route replace 10.77.1.0/24 dev eth0 src 10.77.1.1 mtu 1400");
     site.net.server.ip("-6 route replace fd00:77:1::/64 dev eth0 metric 256 mtu 1400");
     let _echo = EchoServer::start(&site.net.server, "::", 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
     assert_eq!(used_offer(&site, &trusted_dial(80)).mss, 1360);
     assert_eq!(used_offer(&site, &trusted_dial6(80)).mss, 1340);
 
@@ -93,21 +91,30 @@ fn mtu_of_the_route_and_changes_of_it_are_followed(hand_off: HandOff) {
     site.finish(&mut agent, &[]);
 }
 
-fn options_are_those_of_the_servers_sysctls(hand_off: HandOff) {
+/// Also when they change.
+#[test]
+fn options_are_those_of_the_servers_sysctls() {
+    let site = Site::new();
+    let _echo = EchoServer::start(&site.net.server, "::", 80);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
     for key in ["tcp_timestamps", "tcp_sack", "tcp_window_scaling"] {
-        let site = Site::new();
-        site.net.server.sysctl(&format!("ipv4.{key}"), "0");
-        let _echo = EchoServer::start(&site.net.server, "::", 80);
-        let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
-        for dial in [trusted_dial(80), trusted_dial6(80)] {
-            let offer = used_offer(&site, &dial);
-            eprintln!("{key}=0: {offer:?}");
-            assert_eq!(offer.timestamps, key != "tcp_timestamps");
-            assert_eq!(offer.sack, key != "tcp_sack");
-            assert_eq!(offer.window_scale, key != "tcp_window_scaling");
+        let has = |offer: &Offer, other: bool| {
+            offer.timestamps == (other || key != "tcp_timestamps")
+                && offer.sack == (other || key != "tcp_sack")
+                && offer.window_scale == (other || key != "tcp_window_scaling")
+        };
+        for (value, other) in [("0", false), ("1", true)] {
+            site.net.server.sysctl(&format!("ipv4.{key}"), value);
+            eventually("a SYN-ACK as the sysctl says", || {
+                has(&unused_offer(&site, &trusted_dial(80)), other).then_some(())
+            });
+            for dial in [trusted_dial(80), trusted_dial6(80)] {
+                let offer = used_offer(&site, &dial);
+                assert!(has(&offer, other), "{key}={value}: {offer:?}");
+            }
         }
-        site.finish(&mut agent, &[]);
     }
+    site.finish(&mut agent, &[]);
 }
 
 fn options_are_those_that_the_load_balancer_offers(hand_off: HandOff) {
@@ -138,18 +145,5 @@ fn options_are_those_that_the_load_balancer_offers(hand_off: HandOff) {
         segment.source.is_ipv6() && segment.length > 0 && segment.options.is_empty()
     });
     assert!(bare > 0, "segments without options");
-    site.finish(&mut agent, &[]);
-}
-
-fn a_change_of_the_servers_sysctls_is_followed(hand_off: HandOff) {
-    let site = Site::new();
-    let _echo = EchoServer::start(&site.net.server, "::", 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
-    assert!(used_offer(&site, &trusted_dial(80)).sack);
-    site.net.server.sysctl("ipv4.tcp_sack", "0");
-    eventually("a SYN-ACK without SACK", || {
-        (!unused_offer(&site, &trusted_dial(80)).sack).then_some(())
-    });
-    assert!(!used_offer(&site, &trusted_dial(80)).sack);
     site.finish(&mut agent, &[]);
 }
