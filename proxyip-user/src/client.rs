@@ -11,11 +11,10 @@ use hyper::client::conn::http1;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use proxyip_api::health::ErrorJson;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
-
-use crate::api::ErrorJson;
 
 /// Rules of a million networks take some seconds.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -6,18 +6,10 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use proxyip_api::health::ErrorJson;
 
 use crate::api::routes::flows::JSON;
 use crate::json;
-
-/// Every answer that is not the one asked for.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct ErrorJson {
-    /// A sentence.
-    pub error: String,
-}
 
 /// A status and a sentence.
 #[derive(Debug)]

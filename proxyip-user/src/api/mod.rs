@@ -26,15 +26,14 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router, middleware};
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use proxyip_api::health::{Alive, ErrorJson, IsReady};
+use proxyip_api::status::{ListenersJson, Status};
+use serde::Serialize;
 use utoipa_axum::routes;
 
-pub use crate::api::failure::ErrorJson;
 use crate::api::failure::{Failure, fail};
 use crate::api::limits::descriptors;
 use crate::api::limits::permits::Limits;
-use crate::api::routes::status::{ListenersJson, Status};
 use crate::api::routes::{acl, clients, flows, lookup, metrics, status};
 pub use crate::api::sockets::Sockets;
 pub use crate::api::source::Source;
@@ -207,13 +206,6 @@ fn unsupported(
     move || ready(fail(StatusCode::METHOD_NOT_ALLOWED, sentence))
 }
 
-/// Whether the agent lives.
-#[derive(Serialize, Deserialize, ToSchema)]
-struct Alive {
-    /// `true`: whoever does not live does not answer.
-    alive: bool,
-}
-
 /// Whether the agent answers at all.
 #[utoipa::path(
     get, path = "/healthz", tag = "agent",
@@ -221,13 +213,6 @@ struct Alive {
 )]
 async fn is_alive() -> Json<Alive> {
     Json(Alive { alive: true })
-}
-
-/// Whether the kernel programs are attached.
-#[derive(Serialize, Deserialize, ToSchema)]
-struct IsReady {
-    /// `true`: otherwise the answer is not 200.
-    ready: bool,
 }
 
 /// Whether connections can come: the kernel programs are attached to all interfaces, and their maps can be read.

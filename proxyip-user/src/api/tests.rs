@@ -2,19 +2,19 @@
 
 mod acl;
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
+use anyhow::bail;
 use hyper::Method;
+use proxyip_api::flow::FlowPage;
 use proxyip_common::counter::{Counter, DropReason, Reason};
 use proxyip_common::flow::{FlowKey, FlowRecord, HandOff};
 use proxyip_common::verdict::Verdict;
 use serde_json::{Value, json};
 
-use std::net::{Ipv4Addr, SocketAddr};
-
 use super::view::Obstacle;
 use super::*;
-use crate::api::routes::flows::FlowPage;
 use crate::api::tests::acl::Rulebook;
 use crate::bpf::buckets::Cursor;
 use crate::client::{self, ClientError};
@@ -24,7 +24,6 @@ use crate::flowlog::flows::tests::{HEADER, flows, key, record};
 use crate::tables::listeners::ListenerCounts;
 use crate::tables::maps::FlowChunk;
 use crate::tables::outcomes::{Latency, Outcome};
-use anyhow::bail;
 
 /// Maps with `flows` entries; they cannot be read if `broken`.
 struct Maps {

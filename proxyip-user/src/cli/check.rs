@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
+use proxyip_api::status::Status;
 use serde::Serialize;
 
 use super::{USAGE, ask, fail, print};
-use crate::api::routes::status::Status;
 use crate::client;
 use crate::config::{Config, ConfigError, DEFAULT_SOCKET};
 use crate::json;

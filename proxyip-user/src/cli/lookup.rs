@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use hyper::StatusCode;
+use proxyip_api::flow::Flow;
 use proxyip_common::address::Endpoint;
 
 use super::{Reading, USAGE, ask, fail, print};
 use crate::client::{self, ClientError};
-use crate::flowlog::flow::Flow;
 
 /// Print the client of a connection.
 ///

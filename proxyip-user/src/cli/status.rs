@@ -3,12 +3,12 @@
 use std::fmt::{self, Write};
 
 use anyhow::Result;
+use proxyip_api::status::{Connections, NewConnections};
+use proxyip_api::status::{ListenerJson, Numbers, Status, Verdicts};
 use proxyip_common::counter::{Counter, DropReason, Reason};
 
 use super::duration::short;
 use super::{Reading, print};
-use crate::api::routes::hand_offs::{Connections, NewConnections};
-use crate::api::routes::status::{ListenerJson, Numbers, Status, Verdicts};
 use crate::client;
 use crate::config::port_ranges;
 

@@ -5,12 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use aya::maps::lpm_trie::Key;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use proxyip_api::acl::Verdict;
 use proxyip_common::address::Endpoint;
 use proxyip_common::settings::{ScopedAddress, verdict};
 
 use crate::bpf::pod::Raw;
 use crate::config::{Listener, Networks, Set};
-use crate::reconcile::acl::Verdict;
 
 /// What a trie says of each network of one scope.
 pub(crate) type Entries = BTreeMap<IpNet, u8>;

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+use proxyip_api::acl::{Origin, Rule, Verdict};
 
 use super::networks::Commands;
 use crate::config::{Listener, Networks};
-use crate::reconcile::acl::{Origin, Part, Rule, Verdict};
+use crate::reconcile::acl::Part;
 
 /// The rules of a listener for the networks that are `wanted`, of each network the one that counts.
 pub(crate) fn rules(

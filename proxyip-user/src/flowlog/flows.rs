@@ -7,13 +7,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
+use proxyip_api::flow::{Flow, LiveFlow};
 use proxyip_common::counter::DropReason;
 use proxyip_common::flow::{FlowKey, FlowRecord};
 use proxyip_common::header;
 
-use super::flow::{Flow, LiveFlow};
+use super::flow::flow;
 use super::period::wall_clock;
-use super::tlvs::TlvsJson;
+use super::tlvs;
 use crate::desired::active::Current;
 
 /// Joins entries of the flow table with what the agent remembers.
@@ -67,8 +68,8 @@ impl Flows {
     /// All that is known of an entry of the flow table.
     #[must_use]
     pub fn describe(&self, key: &FlowKey, record: &FlowRecord) -> Flow {
-        let tlvs = self.memory().get(key, record).and_then(TlvsJson::from_bytes);
-        Flow::new(key, record, self.listener(record.listener), tlvs)
+        let tlvs = self.memory().get(key, record).and_then(tlvs::from_bytes);
+        flow(key, record, self.listener(record.listener), tlvs)
     }
 
     /// The same of a flow that lives.

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use jiff::Timestamp;
+use proxyip_api::line::{Connection, Line};
 use proxyip_common::counter::{DropReason, Reason};
 use proxyip_common::event::{Event, EventKind};
 use proxyip_common::flow::HandOff;
 use proxyip_common::verdict::Verdict;
 
 use super::flows::Flows;
-use super::line::{Connection, Line};
+use super::line;
 use super::losses::Losses;
 use super::period::Period;
 use super::queue::FlowLog;
@@ -49,10 +50,10 @@ impl Recorder {
                 }
             }
             Some(EventKind::Established) => {
-                self.write(event, || Line::accepted(event, self.flow(event)));
+                self.write(event, || line::accepted(event, self.flow(event)));
             }
             Some(EventKind::Closed) => {
-                self.write(event, || Line::closed(event, self.flow(event)));
+                self.write(event, || line::closed(event, self.flow(event)));
                 self.flows.forget(&event.key);
             }
             Some(EventKind::Refused) => self.refused(event),
@@ -103,7 +104,7 @@ impl Recorder {
                 0 => self.attempt(event, HandOff::from_u8(event.record.hand_off)),
                 _ => self.flow(event),
             };
-            Line::refused(event, connection, verdict, label)
+            line::refused(event, connection, verdict, label)
         });
     }
 
@@ -117,7 +118,7 @@ impl Recorder {
                 self.name(event)
             );
         }
-        self.write(event, || Line::left_to_kernel(event, self.attempt(event, None), label));
+        self.write(event, || line::left_to_kernel(event, self.attempt(event, None), label));
     }
 
     /// The connection as warnings name it.
@@ -137,7 +138,7 @@ impl Recorder {
     fn attempt(&self, event: &Event, hand_off: Option<HandOff>) -> Connection {
         Connection::Attempt {
             listener: self.flows.listener(event.record.listener),
-            hand_off: hand_off.map(HandOff::label),
+            hand_off: hand_off.map(|hand_off| hand_off.label().into()),
             peer: event.key.peer.0.to_socket_addr(),
             local: event.key.local.0.to_socket_addr(),
         }

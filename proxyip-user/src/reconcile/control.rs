@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Result, ensure};
 use ipnet::IpNet;
+use proxyip_api::acl::{Decision, Disconnected, Origin, Rules, Verdict};
 use proxyip_common::flow::{FlowKey, FlowRecord, Origin as ClientOrigin};
 use tokio::sync::watch;
 
-use super::acl::{Acl, AclError, Decision, Disconnected, Origin, Part, Rules, Verdict};
+use super::acl::{Acl, AclError, Part};
 use super::guard::Guard;
 use super::sets::Sets;
 use crate::config::{Config, Denied, Listener};

@@ -10,9 +10,9 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use aya::maps::{Array, HashMap, MapData, MapError};
 use ipnet::IpNet;
+use proxyip_api::acl::Verdict;
 use proxyip_common::settings::{Denied, ListenerSettings, Policy, verdict};
 
-use super::acl::Verdict;
 use super::places::Places;
 use super::scopes::Scopes;
 use crate::bpf::pod::Raw;

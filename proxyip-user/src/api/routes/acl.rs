@@ -5,6 +5,8 @@ use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
+use proxyip_api::acl::{Decision, Disconnected, MAX_RULES, Origin, Rule, Rules, Verdict};
+use proxyip_api::health::ErrorJson;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
@@ -12,11 +14,9 @@ use utoipa_axum::routes;
 
 use crate::api::query;
 use crate::api::server::Caller;
-use crate::api::{ErrorJson, Failure, Shared, fail, unsupported};
+use crate::api::{Failure, Shared, fail, unsupported};
 use crate::json;
-use crate::reconcile::acl::{
-    Acl, AclError, Decision, Disconnected, Origin, Part, Rule, Rules, Verdict,
-};
+use crate::reconcile::acl::{Acl, AclError, Part};
 
 /// Any text may be a listener's name: it comes percent-encoded.
 type Name = Result<Path<String>, PathRejection>;
@@ -24,8 +24,6 @@ type Asked<T> = Result<Query<T>, QueryRejection>;
 
 /// Rules on a page.
 const DEFAULT_LIMIT: u16 = 1000;
-/// Rules on a page at most.
-pub(crate) const MAX_LIMIT: u16 = 10_000;
 
 // A parameter that is misspelt must not be as if it were absent.
 
@@ -112,7 +110,7 @@ async fn rules(
 ) -> Result<Response, Failure> {
     let Path(listener) = listener?;
     let Query(RulesQuery { limit, cursor }) = query?;
-    let limit = query::limit(limit.as_deref(), DEFAULT_LIMIT, MAX_LIMIT)?;
+    let limit = query::limit(limit.as_deref(), DEFAULT_LIMIT, MAX_RULES)?;
     let after = cursor.map(|text| query::network("cursor", &text)).transpose()?;
     let read = move |shared: &Shared| {
         let rules = shared.acl.rules(&listener, Part { after, limit })?;

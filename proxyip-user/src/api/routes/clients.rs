@@ -7,39 +7,20 @@ use anyhow::Result;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::Response;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use proxyip_api::clients::{ClientCount, Clients};
+use proxyip_api::flow::MAX_FLOWS;
+use proxyip_api::health::ErrorJson;
+use serde::Deserialize;
+use utoipa::IntoParams;
 
-use super::flows::MAX_LIMIT;
 use crate::api::query;
-use crate::api::{ErrorJson, Failure, Shared};
+use crate::api::{Failure, Shared};
 
 const DEFAULT_LIMIT: u16 = 10;
 /// Flows that are counted. They are those of the first buckets of a keyed hash table, which makes them a fair sample.
 const SAMPLE: usize = 262_144;
 /// Entries that are read at once.
 const CHUNK: usize = 4096;
-
-/// Clients by number of live flows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Clients {
-    /// Those with most flows, most first.
-    pub clients: Vec<ClientCount>,
-    /// How many flows were counted.
-    pub flows: u64,
-    /// There are more flows than were counted: the numbers are those of a sample.
-    pub sampled: bool,
-}
-
-/// A client, without its port.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct ClientCount {
-    /// Its address.
-    #[schema(value_type = String, example = "203.0.113.9")]
-    pub client: IpAddr,
-    /// Its flows.
-    pub flows: u64,
-}
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -66,7 +47,7 @@ pub(crate) async fn clients(
     query: Result<Query<ClientsQuery>, QueryRejection>,
 ) -> Result<Response, Failure> {
     let Query(query) = query?;
-    let limit = query::limit(query.limit.as_deref(), DEFAULT_LIMIT, MAX_LIMIT)?;
+    let limit = query::limit(query.limit.as_deref(), DEFAULT_LIMIT, MAX_FLOWS)?;
     let listener = query.listener.map(|name| shared.place_of(&name)).transpose()?;
     shared.json(move |shared| Ok(count(shared, listener, limit)?)).await
 }

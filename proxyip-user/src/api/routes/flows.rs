@@ -12,15 +12,16 @@ use futures_util::stream;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 use ipnet::IpNet;
+use proxyip_api::flow::{FlowPage, MAX_FLOWS};
+use proxyip_api::health::ErrorJson;
 use proxyip_common::flow::FlowRecord;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tokio::sync::OwnedSemaphorePermit;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 
 use crate::api::query;
-use crate::api::{ErrorJson, Failure, Shared};
+use crate::api::{Failure, Shared};
 use crate::bpf::buckets::Cursor;
-use crate::flowlog::flow::LiveFlow;
 use crate::json;
 use crate::tables::maps::FlowChunk;
 
@@ -28,8 +29,6 @@ pub(crate) const JSON: &str = "application/json";
 
 /// Flows on a page.
 const DEFAULT_LIMIT: u16 = 100;
-/// Flows on a page at most.
-pub(crate) const MAX_LIMIT: u16 = 1000;
 /// A page ends when it has this many bytes: TLVs may be long.
 const MAX_BYTES: usize = 1 << 20;
 /// Entries of the table that are looked at for one page, so that none takes long.
@@ -38,17 +37,6 @@ pub(crate) const MAX_SCANNED: usize = 65_536;
 const CHUNK: usize = 64;
 /// Bytes that are handed over at once to be sent.
 const FRAME: usize = 32 * 1024;
-
-/// A part of the flow table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct FlowPage {
-    /// Flows in no order. A page may have none, and yet not be the last.
-    pub flows: Vec<LiveFlow>,
-    /// `cursor` of the next page; absent on the last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(example = "1718")]
-    pub next: Option<String>,
-}
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -81,7 +69,7 @@ pub(crate) async fn flows(
     query: Result<Query<PageQuery>, QueryRejection>,
 ) -> Result<Response, Failure> {
     let Query(query) = query?;
-    let limit = query::limit(query.limit.as_deref(), DEFAULT_LIMIT, MAX_LIMIT)?;
+    let limit = query::limit(query.limit.as_deref(), DEFAULT_LIMIT, MAX_FLOWS)?;
     let from = query::cursor(query.cursor.as_deref())?;
     let client = query.client.map(|text| query::network("client", &text)).transpose()?;
     let filter =

@@ -1,62 +1,33 @@
 //! A listener's hand-offs as `GET /v1/status` tells them: what its connections got, and what new ones get.
 
-use std::borrow::Cow;
-
+use proxyip_api::status::{Connections, NewConnections};
 use proxyip_common::counter::Reason;
 use proxyip_common::flow::HandOff;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use crate::api::view::Obstacle;
 use crate::config::{HandOffChoice, Netns};
 use crate::tables::listeners::ListenerCounts;
 
-/// What a new connection gets, if the application listens with an ordinary socket.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct NewConnections {
-    /// `accept`, `translate` or `observe`.
-    #[schema(value_type = String, example = "accept")]
-    pub hand_off: Cow<'static, str>,
-    /// A sentence.
-    pub why: String,
-}
-
-/// Connections of one kind, since the pins were made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Connections {
-    /// `accept`, `translate` or `observe`.
-    #[schema(value_type = String, example = "accept")]
-    pub hand_off: Cow<'static, str>,
-    /// The label of the [`Reason`] for which they were translated.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "mptcp")]
-    pub reason: Option<Cow<'static, str>>,
-    /// The reason for people.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    pub sentence: Option<Cow<'static, str>>,
-    /// How many.
-    pub count: u64,
-}
-
-impl NewConnections {
-    pub(crate) fn new(choice: HandOffChoice, obstacle: Option<&Obstacle>) -> Self {
-        let configured = || Reason::Configured.sentence().into();
-        let (hand_off, why) = match (choice, obstacle) {
-            (HandOffChoice::Translate, _) => (HandOff::Translate, configured()),
-            (HandOffChoice::Observe, _) => (HandOff::Observe, configured()),
-            (HandOffChoice::Accept, None) => (HandOff::Accept, configured()),
-            (HandOffChoice::Accept, Some(obstacle)) => {
-                let why = sentence(obstacle);
-                (HandOff::Accept, format!("{why}: they are left to the kernel, header in place"))
-            }
-            (HandOffChoice::Auto, Some(obstacle)) => (HandOff::Translate, sentence(obstacle)),
-            (HandOffChoice::Auto, None) => {
-                (HandOff::Accept, "the kernel and its settings allow it".into())
-            }
-        };
-        Self { hand_off: hand_off.label().into(), why }
-    }
+/// What new connections get with this choice, and why.
+pub(crate) fn new_connections(
+    choice: HandOffChoice,
+    obstacle: Option<&Obstacle>,
+) -> NewConnections {
+    let configured = || Reason::Configured.sentence().into();
+    let (hand_off, why) = match (choice, obstacle) {
+        (HandOffChoice::Translate, _) => (HandOff::Translate, configured()),
+        (HandOffChoice::Observe, _) => (HandOff::Observe, configured()),
+        (HandOffChoice::Accept, None) => (HandOff::Accept, configured()),
+        (HandOffChoice::Accept, Some(obstacle)) => {
+            let why = sentence(obstacle);
+            (HandOff::Accept, format!("{why}: they are left to the kernel, header in place"))
+        }
+        (HandOffChoice::Auto, Some(obstacle)) => (HandOff::Translate, sentence(obstacle)),
+        (HandOffChoice::Auto, None) => {
+            (HandOff::Accept, "the kernel and its settings allow it".into())
+        }
+    };
+    NewConnections { hand_off: hand_off.label().into(), why }
 }
 
 fn sentence(obstacle: &Obstacle) -> String {
@@ -68,29 +39,29 @@ fn sentence(obstacle: &Obstacle) -> String {
     }
 }
 
-impl Connections {
-    /// Those that there were.
-    pub(crate) fn of(counts: &ListenerCounts) -> Vec<Self> {
-        let new = |hand_off: HandOff, reason: Option<Reason>, count| Self {
-            hand_off: hand_off.label().into(),
-            reason: reason.map(|reason| reason.label().into()),
-            sentence: reason.map(|reason| reason.sentence().into()),
-            count,
-        };
-        let translate = counts
-            .translate
-            .iter()
-            .map(|(reason, count)| new(HandOff::Translate, Some(*reason), *count));
-        std::iter::once(new(HandOff::Accept, None, counts.accept))
-            .chain(translate)
-            .chain([new(HandOff::Observe, None, counts.observe)])
-            .filter(|connections| connections.count > 0)
-            .collect()
-    }
+/// The connections that there were.
+pub(crate) fn connections(counts: &ListenerCounts) -> Vec<Connections> {
+    let new = |hand_off: HandOff, reason: Option<Reason>, count| Connections {
+        hand_off: hand_off.label().into(),
+        reason: reason.map(|reason| reason.label().into()),
+        sentence: reason.map(|reason| reason.sentence().into()),
+        count,
+    };
+    let translate = counts
+        .translate
+        .iter()
+        .map(|(reason, count)| new(HandOff::Translate, Some(*reason), *count));
+    std::iter::once(new(HandOff::Accept, None, counts.accept))
+        .chain(translate)
+        .chain([new(HandOff::Observe, None, counts.observe)])
+        .filter(|connections| connections.count > 0)
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::*;
 
     #[test]
@@ -115,7 +86,7 @@ mod tests {
             (Observe, None, "observe", "the listener's hand_off says so"),
         ] {
             let expected = NewConnections { hand_off: hand_off.into(), why: why.into() };
-            assert_eq!(NewConnections::new(choice, obstacle), expected);
+            assert_eq!(new_connections(choice, obstacle), expected);
         }
     }
 
@@ -127,7 +98,7 @@ mod tests {
             translate: vec![(Reason::Mptcp, 5), (Reason::TimeWait, 0)],
             ..ListenerCounts::default()
         };
-        let told: Vec<_> = Connections::of(&counts)
+        let told: Vec<_> = connections(&counts)
             .into_iter()
             .map(|one| (one.hand_off.into_owned(), one.reason.map(Cow::into_owned), one.count))
             .collect();

@@ -8,14 +8,15 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use proxyip_api::flow::LiveFlow;
+use proxyip_api::health::ErrorJson;
 use proxyip_common::address::Endpoint;
 use serde::Deserialize;
 use tokio::time::sleep;
 use utoipa::IntoParams;
 
 use super::flows;
-use crate::api::{ErrorJson, Failure, Shared, fail};
-use crate::flowlog::flow::LiveFlow;
+use crate::api::{Failure, Shared, fail};
 use crate::json;
 
 /// How long a lookup waits for a new flow's TLVs, and how often it looks.

@@ -5,13 +5,12 @@ use std::sync::Mutex;
 
 use hyper::Method;
 use ipnet::IpNet;
+use proxyip_api::acl::{Decision, Disconnected, Origin, Rule, Rules, Verdict};
 use serde_json::{Value, json};
 
 use crate::api::tests::{Maps, refusal, with_api};
 use crate::client::{self, escaped};
-use crate::reconcile::acl::{
-    Acl, AclError, Decision, Disconnected, Origin, Part, Rule, Rules, Verdict,
-};
+use crate::reconcile::acl::{Acl, AclError, Part};
 
 const MAPS: Maps = Maps { flows: 3, broken: false };
 /// Any text may be a name.

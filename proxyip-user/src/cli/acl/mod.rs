@@ -11,13 +11,13 @@ use clap::{Args, Subcommand};
 use hyper::Method;
 use hyper::body::Bytes;
 use ipnet::IpNet;
+use proxyip_api::acl::MAX_RULES;
+use proxyip_api::acl::{Decision, Disconnected, Rule, Rules, Verdict};
+use proxyip_api::status::Status;
 use serde::de::IgnoredAny;
 
 use super::{Reading, USAGE, ask, fail, finish, print};
-use crate::api::routes::acl::MAX_LIMIT;
-use crate::api::routes::status::Status;
 use crate::client::{self, escaped};
-use crate::reconcile::acl::{Decision, Disconnected, Rule, Rules, Verdict};
 use crate::{config, json};
 
 /// Change, list and test who may connect.
@@ -169,7 +169,7 @@ async fn list(List { listener, reading }: &List) -> Result<()> {
 
 /// Those of all pages.
 async fn all_rules(socket: &Path, listener: &str) -> Result<Rules> {
-    let first = format!("{}?limit={MAX_LIMIT}", path(listener));
+    let first = format!("{}?limit={MAX_RULES}", path(listener));
     let (mut rules, _) = client::get::<Rules>(socket, &first).await?;
     while let Some(next) = rules.next.take() {
         let request = format!("{first}&cursor={}", escaped(&next.to_string()));

@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
+use proxyip_api::acl::{Decision, Disconnected, Origin, Rule, Rules, Verdict};
+
 use crate::cli::table::align;
-use crate::reconcile::acl::{Decision, Disconnected, Origin, Rule, Rules, Verdict};
 
 /// As of a client.
 const fn participle(verdict: Verdict) -> &'static str {

@@ -2,9 +2,9 @@
 
 use clap::ValueEnum;
 use jiff::Timestamp;
+use proxyip_api::flow::LiveFlow;
 
 use crate::cli::duration::short;
-use crate::flowlog::flow::LiveFlow;
 
 /// A column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -12,13 +12,13 @@ use anyhow::Result;
 use crossterm::terminal;
 use ipnet::IpNet;
 use jiff::Timestamp;
+use proxyip_api::flow::LiveFlow;
 
 use self::columns::{Column, DEFAULT, row};
 use self::pages::{Pages, Query};
 use super::table::Table;
 use super::{Reading, print_more};
 use crate::client::ClientError;
-use crate::flowlog::flow::LiveFlow;
 use crate::{config, json};
 
 /// Clears a terminal and goes to its upper left corner (ECMA-48 ED and CUP).

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use ipnet::IpNet;
+use proxyip_api::flow::FlowPage;
+use proxyip_api::flow::LiveFlow;
 
-use crate::api::routes::flows::FlowPage;
 use crate::client::{self, ClientError, escaped};
-use crate::flowlog::flow::LiveFlow;
 
 /// Flows on a page.
 const LIMIT: u16 = 1000;

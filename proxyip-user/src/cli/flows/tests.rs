@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use axum::extract::RawQuery;
 use axum::routing::get;
 use axum::{Json, Router};
+use proxyip_api::flow::FlowPage;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::UnixListener;
 
 use super::*;
-use crate::api::routes::flows::FlowPage;
 use crate::flowlog::flows::tests::{flows, key, record};
 
 fn flow(port: u16) -> LiveFlow {

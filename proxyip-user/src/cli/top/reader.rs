@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use proxyip_api::clients::Clients;
+use proxyip_api::status::Status;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::state::{Counted, Pace, Sample};
-use crate::api::routes::clients::Clients;
-use crate::api::routes::status::Status;
 use crate::client::{self, escaped};
 
 /// An agent that takes longer is as good as gone.

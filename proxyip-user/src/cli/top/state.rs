@@ -5,9 +5,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-
-use crate::api::routes::clients::{ClientCount, Clients};
-use crate::api::routes::status::{ListenerJson, Numbers, Status};
+use proxyip_api::clients::{ClientCount, Clients};
+use proxyip_api::status::{ListenerJson, Numbers, Status};
 
 /// The longest interval, seconds.
 pub(super) const LONGEST: u16 = 3600;

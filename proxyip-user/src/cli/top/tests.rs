@@ -4,6 +4,8 @@ use std::time::Instant;
 
 use anyhow::anyhow;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use proxyip_api::clients::Clients;
+use proxyip_api::status::Status;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::style::Color;
@@ -12,8 +14,6 @@ use serde_json::json;
 use super::state::{Counted, LONGEST, Order, Rate, Sample};
 use super::view::parts::rate;
 use super::*;
-use crate::api::routes::clients::Clients;
-use crate::api::routes::status::Status;
 
 fn status(web: [u64; 2], ssh: [u64; 2], drops: &serde_json::Value) -> Status {
     let listener = |name: &str, [accept, reset]: [u64; 2]| {

@@ -1,0 +1,11 @@
+//! What the agent's API and flow log say, as types: the server writes them, the command line and the tests read them.
+//!
+//! Nothing here does anything. A field that an older agent lacks has a default, so that newer tools read older answers.
+
+pub mod acl;
+pub mod clients;
+pub mod flow;
+pub mod health;
+pub mod line;
+pub mod status;
+pub mod tlvs;

@@ -1,0 +1,154 @@
+//! What the agent guards, and what it has counted.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// Numbers by label.
+pub type Numbers = BTreeMap<String, u64>;
+
+/// What the agent does and has done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Status {
+    /// The agent's version.
+    pub version: String,
+    /// The agent's process id.
+    pub pid: u32,
+    /// How long the agent has been running, in seconds.
+    #[serde(default)]
+    pub uptime_s: u64,
+    /// What happened, other than drops.
+    pub counters: Numbers,
+    /// Refusals by reason.
+    pub drops: Numbers,
+    /// Connections left to the kernel by reason.
+    pub left_to_kernel: Numbers,
+    /// Where it is attached.
+    pub interfaces: Vec<InterfaceJson>,
+    /// What it guards.
+    pub listeners: Vec<ListenerJson>,
+    /// Flows that are known now.
+    pub flows: u64,
+    /// Connections that are translated now.
+    pub translated: u64,
+    /// How many there can be.
+    #[serde(default)]
+    pub limits: Limits,
+    /// What the kernel cannot do, and the fallback that is taken; a line each.
+    pub kernel: Vec<String>,
+    /// What is allowed in the configuration but probably a mistake; a sentence each.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+    /// What is wrong: interfaces that are gone, listeners whose connections the stack refuses, and what traffic tells of
+    /// mistakes in the configuration, here or at the load balancer; a sentence each.
+    #[serde(default)]
+    pub findings: Vec<String>,
+}
+
+/// An interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct InterfaceJson {
+    /// Its name.
+    pub name: String,
+    /// `host`, or the path of a namespace file.
+    pub netns: String,
+}
+
+/// A listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ListenerJson {
+    /// Its name.
+    pub name: String,
+    /// The guarded ports, ascending.
+    pub ports: Vec<u16>,
+    /// Sources whose connections start with a PROXY header, as far as the configuration itself has them.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>, example = json!(["10.0.0.0/16"])))]
+    pub trusted: Vec<IpNet>,
+    /// How many more a file has.
+    #[serde(default)]
+    pub trusted_by_file: usize,
+    /// How many networks of clients are allowed by configuration and file; absent without such a list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow: Option<usize>,
+    /// Likewise, how many are denied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deny: Option<usize>,
+    /// What happens to denied clients: `reset`, `drop` or `mark`.
+    pub denied: String,
+    /// The hand-off as configured.
+    pub hand_off: String,
+    /// The hand-off of new connections.
+    pub new_connections: NewConnections,
+    /// Connections by hand-off.
+    pub connections: Vec<Connections>,
+    /// Connections by verdict, since the pins were made.
+    #[serde(default)]
+    pub verdicts: Verdicts,
+}
+
+/// How many entries tables can have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Limits {
+    /// Flows.
+    pub flows: u64,
+    /// Translated connections.
+    pub translated: u64,
+}
+
+/// Connections by verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Verdicts {
+    /// Established.
+    pub accept: u64,
+    /// Established, though the client is denied: its packets are marked.
+    pub mark: u64,
+    /// Reset.
+    pub reset: u64,
+    /// Dropped.
+    pub drop: u64,
+}
+
+/// All listeners.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ListenersJson {
+    /// In the order of the configuration.
+    pub listeners: Vec<ListenerJson>,
+}
+
+/// What a new connection gets, if the application listens with an ordinary socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NewConnections {
+    /// `accept`, `translate` or `observe`.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "accept"))]
+    pub hand_off: Cow<'static, str>,
+    /// A sentence.
+    pub why: String,
+}
+
+/// Connections of one kind, since the pins were made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Connections {
+    /// `accept`, `translate` or `observe`.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "accept"))]
+    pub hand_off: Cow<'static, str>,
+    /// The label of the reason for which they were translated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, example = "mptcp"))]
+    pub reason: Option<Cow<'static, str>>,
+    /// The reason for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub sentence: Option<Cow<'static, str>>,
+    /// How many.
+    pub count: u64,
+}
