@@ -54,7 +54,7 @@ const TESTS: [(&str, &str); 19] = [
 
 /// What only those tests start that do not run in guests with other kernels: what they are about is not the kernel.
 #[rustfmt::skip]
-const HOST_TESTS: [(&str, &str); 16] = [
+const HOST_TESTS: [(&str, &str); 15] = [
     ("chromium",                  "browser for the page"),
     ("chromium-driver",           "driving the browser"),
     ("fish",                      "shell that reads its completions"),
@@ -69,7 +69,6 @@ const HOST_TESTS: [(&str, &str); 16] = [
     ("redis-server",              "lookups to compare with"),
     ("redis-tools",               "measuring those"),
     ("systemd",                   "journal"),
-    ("tmux",                      "terminal for `proxyip top`"),
     ("zsh",                       "shell that reads its completions"),
 ];
 

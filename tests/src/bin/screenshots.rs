@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use proxyip_tests::header::{self, tlv};
 use proxyip_tests::servers::EchoServer;
 use proxyip_tests::{
-    Agent, Browser, Dial, Guard, Scheme, Site, Terminal, address, agent_binary, remove_everything,
-    until,
+    Agent, Browser, Dial, Guard, Scheme, Site, Size, Terminal, address, agent_binary,
+    remove_everything, until,
 };
 
 /// Listeners and the connections each gets in a second on average.
@@ -202,7 +202,7 @@ fn whole(browser: &Browser) -> Vec<u8> {
 
 /// A terminal with `proxyip top` in it.
 fn top(site: &Site) -> Terminal {
-    let terminal = Terminal::open(&site.scratch, 108, 36);
+    let terminal = Terminal::open(Size { columns: 108, lines: 36 });
     let (binary, socket) = (agent_binary(), site.scratch.path("api.sock"));
     terminal.enter(&format!("{} top --socket {}", binary.display(), socket.display()));
     terminal

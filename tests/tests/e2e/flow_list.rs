@@ -4,7 +4,7 @@ use std::net::TcpStream;
 
 use nix::sys::signal::Signal;
 use proxyip_tests::servers::EchoServer;
-use proxyip_tests::{Agent, Answer, Guard, Process, Site, Terminal, agent_binary};
+use proxyip_tests::{Agent, Answer, Guard, Process, Site, Size, Terminal, agent_binary};
 use proxyip_tests::{eventually, header};
 
 use crate::common::{
@@ -110,7 +110,7 @@ fn a_watched_list_is_printed_again_and_again() {
     watch.signal(Signal::SIGTERM);
     watch.wait();
 
-    let terminal = Terminal::open(&site.scratch, 100, 4);
+    let terminal = Terminal::open(Size { columns: 100, lines: 4 });
     terminal.enter(&format!(
         "{} flows --watch --socket {}",
         agent_binary().display(),
@@ -121,7 +121,7 @@ fn a_watched_list_is_printed_again_and_again() {
     assert!(lines[0].starts_with("CLIENT") && lines[2].starts_with('…'), "{shown}");
     drop(streams);
     eventually("a table without flows", || (!terminal.text().contains('…')).then_some(()));
-    terminal.press("C-c");
+    terminal.press(Terminal::CONTROL_C);
     terminal.wait("shell>");
     site.finish(&mut agent, &[]);
 }

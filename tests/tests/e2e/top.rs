@@ -3,13 +3,13 @@
 use std::process::Command;
 
 use proxyip_tests::servers::EchoServer;
-use proxyip_tests::{Agent, Answer, Guard, Site, Terminal, address, agent_binary, attempt};
+use proxyip_tests::{Agent, Answer, Guard, Site, Size, Terminal, address, agent_binary, attempt};
 
 use crate::common::open_for;
 
 /// A terminal in which `proxyip top` runs.
 fn top_of(site: &Site) -> Terminal {
-    let terminal = Terminal::open(&site.scratch, 80, 24);
+    let terminal = Terminal::open(Size { columns: 80, lines: 24 });
     let socket = site.scratch.path("api.sock");
     let binary = agent_binary();
     let (binary, socket) = (binary.display(), socket.display());
@@ -45,11 +45,11 @@ fn traffic_is_shown_and_the_terminal_is_left_as_it_was() {
         lines.any(|words| words.first() == Some(&"web") && words[1..].ends_with(&["3", "3", "0"]))
     });
 
-    terminal.resize("40", "12");
+    terminal.resize(Size { columns: 40, lines: 12 });
     terminal.wait_until("a small frame", |text| {
         !text.contains("q quit") && text.contains("web") && text.contains("198.18.0.")
     });
-    terminal.resize("100", "30");
+    terminal.resize(Size { columns: 100, lines: 30 });
     terminal.wait("q quit");
 
     terminal.press("p");
@@ -82,7 +82,7 @@ fn an_agent_that_is_killed_is_missed_until_it_is_back() {
     let another = open_for(&site, 10);
     terminal.wait("198.18.0.10");
     drop((stream, another));
-    terminal.press("C-c");
+    terminal.press(Terminal::CONTROL_C);
     assert_sane(&terminal);
     site.finish(&mut agent, &[]);
 }
@@ -92,7 +92,7 @@ fn a_signal_leaves_the_terminal_as_it_was() {
     let site = Site::without_captures();
     let mut agent = Agent::start(&site, &Guard::ports(&[80]));
     for signal in ["TERM", "HUP", "INT"] {
-        let terminal = Terminal::open(&site.scratch, 80, 24);
+        let terminal = Terminal::open(Size { columns: 80, lines: 24 });
         let pid = site.scratch.path("top.pid").display().to_string();
         let socket = site.scratch.path("api.sock").display().to_string();
         let binary = agent_binary().display().to_string();
