@@ -1,4 +1,4 @@
-//! `cargo xtask lint`: formatting, rooms, clippy, dependencies and spelling.
+//! `cargo xtask lint`: formatting, rooms, documents, clippy, dependencies and spelling.
 
 use std::{path::PathBuf, process::Command};
 
@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::{
     build_ebpf,
     command::{run as run_command, workspace_cargo, workspace_root},
-    fuzz, packages, rooms,
+    documents, fuzz, packages, rooms,
     steps::Steps,
     tools::Tool,
 };
@@ -25,6 +25,7 @@ pub(crate) fn run() -> Result<()> {
     steps.check("rustfmt", || run_command(workspace_cargo().args(["fmt", "--all", "--check"])));
     steps.check("rustfmt, fuzz targets", || run_command(fuzz::cargo("fmt").arg("--check")));
     steps.check("rooms", rooms::check);
+    steps.check("documents", documents::check);
     steps.check("clippy", || run_command(&mut clippy()));
     steps.check("clippy, fuzz targets", || {
         run_command(fuzz::cargo("clippy").args(["--all-targets", "--", "--deny", "warnings"]))

@@ -7,6 +7,7 @@ mod command;
 mod conformance;
 mod demo;
 mod directory;
+mod documents;
 mod fuzz;
 mod host;
 mod linker;

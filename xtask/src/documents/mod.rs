@@ -1,0 +1,105 @@
+//! What `cargo xtask lint` checks in the documents: links, the paths that they name, the commands that they show, and
+//! their English.
+
+mod commands;
+mod links;
+mod markdown;
+mod paths;
+mod prose;
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use anyhow::{Context as _, Result, bail};
+
+use self::{markdown::Page, prose::Words};
+use crate::command::workspace_root;
+
+/// The words that documents must not use.
+const WORDS: &str = "docs/words.txt";
+/// Generated from test cases as a whole; a test compares it.
+const GENERATED: &str = "docs/conformance.md";
+/// Its entries are fragments of sentences.
+const CHANGELOG: &str = "CHANGELOG.md";
+
+/// The documents by their paths below the top of the repository.
+type Pages = BTreeMap<String, Page>;
+
+/// An error after each fault has been printed as `FILE:LINE: what is wrong`.
+pub(crate) fn check() -> Result<()> {
+    let root = workspace_root();
+    let pages = read(&root)?;
+    let words = root.join(WORDS);
+    let words = fs::read_to_string(&words).with_context(|| format!("cannot read {WORDS}"))?;
+    let words = Words::parse(&words).map_err(|line| anyhow::anyhow!("{WORDS}: {line:?}"))?;
+    let faults = faults(&root, &pages, &words);
+    for fault in &faults {
+        eprintln!("{fault}");
+    }
+    if !faults.is_empty() {
+        bail!("{} faults in the documents", faults.len());
+    }
+    Ok(())
+}
+
+fn faults(root: &Path, pages: &Pages, words: &Words) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (path, page) in pages {
+        let mut found = links::faults(root, path, pages);
+        found.extend(paths::faults(root, page));
+        found.extend(commands::faults(root, page));
+        if ![GENERATED, CHANGELOG].contains(&path.as_str()) {
+            found.extend(prose::faults(page, words));
+        }
+        found.sort();
+        faults.extend(found.into_iter().map(|(line, fault)| format!("{path}:{line}: {fault}")));
+    }
+    faults
+}
+
+/// Those at the top, and all below `docs`.
+fn read(root: &Path) -> Result<Pages> {
+    let mut pages = Pages::new();
+    for entry in fs::read_dir(root)? {
+        add(&mut pages, root, &entry?.path())?;
+    }
+    let mut directories = vec![root.join("docs")];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                directories.push(path);
+            } else {
+                add(&mut pages, root, &path)?;
+            }
+        }
+    }
+    Ok(pages)
+}
+
+fn add(pages: &mut Pages, root: &Path, path: &Path) -> Result<()> {
+    if path.is_file() && path.extension().is_some_and(|extension| extension == "md") {
+        let text = fs::read_to_string(path)?;
+        let name = path.strip_prefix(root)?.to_string_lossy().into_owned();
+        pages.insert(name, Page::parse(&text));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documents_have_no_fault() {
+        check().unwrap();
+    }
+
+    #[test]
+    fn a_fault_names_its_file_and_line() {
+        let words = Words::parse("").unwrap();
+        let page = Page::parse("# Page\n\nSee [that](missing.md).\n");
+        let pages = Pages::from([("docs/page.md".to_owned(), page)]);
+        let found = faults(Path::new("/nonexistent"), &pages, &words);
+        assert_eq!(found, ["docs/page.md:3: no file is missing.md"]);
+    }
+}
