@@ -4,4 +4,5 @@ pub mod detach;
 pub mod kernel;
 pub mod lock;
 pub mod maintenance;
+pub mod policy;
 pub mod reload;

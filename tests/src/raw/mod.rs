@@ -166,6 +166,8 @@ impl RawPeer {
             let length = match self.socket.recv(&mut buffer) {
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                // A child of the test has ended.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => panic!("raw socket: {error}"),
             };
             // SAFETY: the kernel has written the first `length` bytes.

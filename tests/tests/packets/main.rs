@@ -13,6 +13,7 @@ mod header;
 mod layout;
 mod packet;
 mod policy;
+mod policy_model;
 mod sockets;
 mod state;
 mod tables;

@@ -1,0 +1,26 @@
+//! The policy alone: the pinned maps and what writes them, with nothing attached to any interface.
+
+use anyhow::Result;
+
+use crate::bpf::capability::Capability;
+use crate::bpf::loader::Loader;
+use crate::config::{Config, KernelLog};
+use crate::reconcile::control::Control;
+use crate::reconcile::guard::Guard;
+use crate::reconcile::sets::Sets;
+use crate::tables::maps::FlowMap;
+use crate::tables::ports::Retired;
+
+/// Puts the listeners of a configuration in force as an agent does that starts, in the maps under its `pin_path`. No
+/// traffic meets them. This is what a test of the policy needs.
+///
+/// # Errors
+/// If the kernel refuses the maps, or root is missing.
+pub fn start(config: &Config) -> Result<Control> {
+    let pin_path = &config.agent.pin_path;
+    let loader = Loader::new(&config.agent, &Capability::probe()?, KernelLog::Off)?;
+    let mut shared = loader.sockets(false)?;
+    let flows = FlowMap::new(&mut shared, Vec::new(), loader.lookups()?)?;
+    let guard = Guard::open(pin_path, Retired::default())?;
+    Control::start(guard, config, Sets::new(loader, pin_path, Vec::new()), flows, Vec::new())
+}
