@@ -8,6 +8,8 @@
 mod conversation;
 #[cfg(test)]
 mod cookie_tests;
+#[cfg(test)]
+mod denial_tests;
 pub mod frame;
 #[cfg(test)]
 mod function_tests;

@@ -7,15 +7,8 @@ use proxyip_tests::servers::EchoServer;
 use proxyip_tests::{Agent, Answer, Guard, HandOff, Site, address, header, read_line_or_error};
 
 use crate::common::{
-    DESTINATION, DESTINATION6, auto_and_translate, exchange, open_and_send, socket_address,
-    trusted_dial,
+    DESTINATION, DESTINATION6, exchange, open_and_send, socket_address, trusted_dial,
 };
-
-auto_and_translate!(
-    commands_count_from_the_next_connection_on,
-    the_test_of_a_client_is_what_its_connections_experience,
-    rules_of_commands_survive_the_agent_but_not_the_kernel_programs,
-);
 
 /// A connection of this client; `None` if it was refused.
 fn connect(site: &Site, port: u16, client: &str) -> Option<TcpStream> {
@@ -45,12 +38,13 @@ fn assert_done(answer: &Answer) {
     assert_eq!(answer.code, 0, "{answer:?}");
 }
 
-fn commands_count_from_the_next_connection_on(hand_off: HandOff) {
+#[test]
+fn commands_count_from_the_next_connection_on() {
     const CLIENT: &str = "198.51.100.7";
     const OTHER: &str = "198.51.100.8";
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let guard = Guard::ports(&[80]).hand_off(hand_off);
+    let guard = Guard::ports(&[80]);
     let mut agent = Agent::start(&site, &guard.setting("deny = [\"203.0.113.0/24\"]"));
     let before = connect(&site, 80, CLIENT).expect("accepted");
     assert_done(&agent.ask(&["acl", "deny", "web", "198.51.100.0/24"]));
@@ -82,14 +76,15 @@ fn commands_count_from_the_next_connection_on(hand_off: HandOff) {
     site.finish(&mut agent, &[("denied_reset", 4)]);
 }
 
-fn the_test_of_a_client_is_what_its_connections_experience(hand_off: HandOff) {
+#[test]
+fn the_test_of_a_client_is_what_its_connections_experience() {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let file = site.scratch.write("deny", "198.51.100.128/25\n2001:db8:6::/48\n");
     let lists = format!(
         "allow = [\"198.51.100.0/24\", \"198.51.100.200/32\", \"2001:db8::/32\"]\ndeny_file = {file:?}"
     );
-    let guard = Guard::ports(&[80]).hand_off(hand_off).setting(&lists);
+    let guard = Guard::ports(&[80]).hand_off(HandOff::Translate).setting(&lists);
     let mut agent = Agent::start(&site, &guard);
     assert_done(&agent.ask(&["acl", "allow", "web", "2001:db8:6::7,203.0.113.0/25"]));
     assert_done(&agent.ask(&["acl", "deny", "web", "::ffff:198.51.100.9", "2001:db8:7::/48"]));
@@ -122,12 +117,13 @@ fn the_test_of_a_client_is_what_its_connections_experience(hand_off: HandOff) {
 }
 
 /// Also: to allow one client where there is no list denies nobody.
-fn rules_of_commands_survive_the_agent_but_not_the_kernel_programs(hand_off: HandOff) {
+#[test]
+fn rules_of_commands_survive_the_agent_but_not_the_kernel_programs() {
     const DENIED: &str = "198.51.100.7";
     const OTHERS: [&str; 2] = ["203.0.113.5", "2001:db8:5::7"];
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let guard = Guard::ports(&[80]).hand_off(hand_off);
+    let guard = Guard::ports(&[80]);
     let mut agent = Agent::start(&site, &guard);
     assert_done(&agent.ask(&["acl", "allow", "web", OTHERS[0]]));
     let clients = [DENIED, OTHERS[0], OTHERS[1]];

@@ -2,65 +2,12 @@
 
 use std::io::Write;
 use std::net::TcpStream;
-use std::time::Duration;
 
 use proxyip_tests::servers::{AcceptQueue, EchoServer};
-use proxyip_tests::{
-    Agent, Dial, HandOff, RawPeer, Site, address, eventually, forget, is_reset, reset,
-};
+use proxyip_tests::{Agent, Dial, HandOff, Site, address, eventually, forget, is_reset, reset};
 
-use crate::common::{
-    auto_and_translate, auto_translate_and_observe, header_of_client, open_and_send, trusted_dial,
-};
+use crate::common::{header_of_client, open_and_send, trusted_dial};
 use crate::policy::{assert_silent, denying, is_served};
-use crate::raw::DATA;
-
-auto_translate_and_observe!(
-    a_first_segment_that_comes_again_is_reset_again,
-    the_same_port_after_a_reset,
-    the_same_port_after_a_drop
-);
-
-mod split {
-    use super::{
-        a_split_header_is_dropped, a_split_header_is_reset, a_split_header_is_reset_again,
-        auto_and_translate,
-    };
-
-    auto_and_translate!(
-        a_split_header_is_dropped,
-        a_split_header_is_reset,
-        a_split_header_is_reset_again
-    );
-}
-
-/// The next RST.
-fn expect_reset(peer: &RawPeer) {
-    loop {
-        let segment = peer.receive(Duration::from_secs(5)).expect("a RST");
-        if segment.flags & RawPeer::RST != 0 {
-            return;
-        }
-    }
-}
-
-/// The RST was lost.
-fn a_first_segment_that_comes_again_is_reset_again(hand_off: HandOff) {
-    let site = Site::new();
-    let queue = AcceptQueue::listen(&site.net.server, 80);
-    let mut agent = Agent::start(&site, &denying(hand_off));
-    let mut peer = RawPeer::new(&site, 4000, 80);
-    peer.open(&[]);
-    peer.send(RawPeer::ACK, &[], &[]);
-    let start = peer.sequence;
-    for _ in 0..3 {
-        peer.sequence = start;
-        peer.send(DATA, &[], &header_of_client());
-        expect_reset(&peer);
-    }
-    assert!(queue.next().is_none());
-    site.finish(&mut agent, &[("denied_reset", 3)]);
-}
 
 /// Sends a header in two parts, the second one when the first has arrived.
 fn send_split(site: &Site, agent: &Agent) -> TcpStream {
@@ -73,26 +20,6 @@ fn send_split(site: &Site, agent: &Agent) -> TcpStream {
     stream
 }
 
-fn a_split_header_is_reset(hand_off: HandOff) {
-    let site = Site::new();
-    let queue = AcceptQueue::listen(&site.net.server, 80);
-    let mut agent = Agent::start(&site, &denying(hand_off));
-    assert!(is_reset(&send_split(&site, &agent)));
-    assert!(queue.next().is_none());
-    site.finish(&mut agent, &[("denied_reset", 1)]);
-}
-
-fn a_split_header_is_dropped(hand_off: HandOff) {
-    let site = Site::new();
-    let queue = AcceptQueue::listen(&site.net.server, 80);
-    let mut agent = Agent::start(&site, &denying(hand_off).denied("drop"));
-    let stream = send_split(&site, &agent);
-    assert_dropped(&agent, &stream);
-    assert!(queue.next().is_none());
-    reset(stream);
-    site.finish(&mut agent, &[("denied_dropped", 1)]);
-}
-
 /// The rest of the header is sent again and again, and told of once.
 fn assert_dropped(agent: &Agent, stream: &TcpStream) {
     agent.wait_counter("denied_again", 3);
@@ -103,26 +30,6 @@ fn assert_dropped(agent: &Agent, stream: &TcpStream) {
     let refusals = log.iter().filter(|line| line["event"] == "refuse" && line["peer"] == own);
     let reasons: Vec<_> = refusals.map(|line| line["reason"].as_str()).collect();
     assert_eq!(reasons, [Some("denied_dropped")], "{log:?}");
-}
-
-fn a_split_header_is_reset_again(hand_off: HandOff) {
-    let site = Site::new();
-    let queue = AcceptQueue::listen(&site.net.server, 80);
-    let mut agent = Agent::start(&site, &denying(hand_off));
-    let header = header_of_client();
-    let mut peer = RawPeer::new(&site, 4000, 80);
-    peer.open(&[]);
-    peer.send(DATA, &[], &header[..20]);
-    agent.wait_counter("header_part", 1);
-    let start = peer.sequence;
-    for _ in 0..2 {
-        peer.sequence = start;
-        peer.send(DATA, &[], &header[20..]);
-        expect_reset(&peer);
-    }
-    assert!(queue.next().is_none());
-    assert_eq!(agent.counter("reset_again"), 1);
-    site.finish(&mut agent, &[("denied_reset", 1)]);
 }
 
 /// Under observe the application has the connection already: it must learn of the end, or get nothing more.
@@ -153,15 +60,19 @@ fn an_observed_split_header_reaches_the_application_no_further_than_its_first_pa
     site.assert_clean();
 }
 
-fn the_same_port_after_a_reset(hand_off: HandOff) {
-    the_same_port_after(hand_off, "reset", "denied_reset", |_, stream| {
+#[test]
+fn the_same_port_after_a_reset() {
+    the_same_port_after(HandOff::Auto, "reset", "denied_reset", |_, stream| {
         assert!(is_reset(&stream));
     });
 }
 
-/// The load balancer has given up: at first with a RST, then without.
-fn the_same_port_after_a_drop(hand_off: HandOff) {
-    for give_up in [reset, forget] {
+/// The load balancer has given up: with a RST, or without.
+#[test]
+fn the_same_port_after_a_drop() {
+    for (hand_off, give_up) in
+        [(HandOff::Translate, reset as fn(TcpStream)), (HandOff::Observe, forget)]
+    {
         the_same_port_after(hand_off, "drop", "denied_dropped", |agent, stream| {
             let before = agent.counter("denied_again");
             agent.wait_counter("denied_again", before + 1);

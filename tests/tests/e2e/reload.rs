@@ -6,14 +6,9 @@ use proxyip_tests::servers::{EchoServer, PeerNames};
 use proxyip_tests::{Agent, Guard, HandOff, Site, address, eventually, header, is_reset};
 
 use crate::common::{
-    CLIENT, DESTINATION, ask_names, assert_both, auto_and_translate, exchange, header_of_client,
-    open_and_send, socket_address, trusted_dial,
+    CLIENT, DESTINATION, ask_names, assert_both, exchange, header_of_client, open_and_send,
+    socket_address, trusted_dial,
 };
-
-auto_and_translate!(
-    a_changed_allow_list_counts_from_the_next_connection_on,
-    listeners_come_and_go_and_keep_their_names_and_counters,
-);
 
 const CLIENT_NET: &str = "198.51.100.0/24";
 
@@ -47,10 +42,11 @@ fn assert_not_taken(said: &str) {
     assert!(said.contains("the old configuration stays in force"), "{said}");
 }
 
-fn a_changed_allow_list_counts_from_the_next_connection_on(hand_off: HandOff) {
+#[test]
+fn a_changed_allow_list_counts_from_the_next_connection_on() {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let guard = Guard::ports(&[80]).hand_off(hand_off);
+    let guard = Guard::ports(&[80]);
     let mut agent = Agent::start(&site, &guard);
     let before = assert_accepted(&site, 80);
     assert_taken(&agent.reload(&guard.clone().setting("allow = [\"203.0.113.0/24\"]")));
@@ -75,11 +71,12 @@ fn connections(agent: &Agent, name: &str) -> u64 {
     rows.expect("an array").iter().map(|row| row["count"].as_u64().expect("a count")).sum()
 }
 
-fn listeners_come_and_go_and_keep_their_names_and_counters(hand_off: HandOff) {
+#[test]
+fn listeners_come_and_go_and_keep_their_names_and_counters() {
     let site = Site::new();
     let _echoes =
         [80, 81, 82].map(|port| EchoServer::start(&site.net.server, address::SERVER, port));
-    let guard = |name, ports: &[u16]| Guard::ports(ports).named(name).hand_off(hand_off);
+    let guard = |name, ports: &[u16]| Guard::ports(ports).named(name).hand_off(HandOff::Translate);
     let mut agent = Agent::start(&site, &guard("web", &[80]).with(&guard("api", &[81])));
     let listener_of = |agent: &Agent, stream: &std::net::TcpStream| {
         let peer = stream.local_addr().expect("a bound socket").to_string();

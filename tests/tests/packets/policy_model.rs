@@ -183,12 +183,19 @@ fn file(pin_path: &Path, listeners: &Listeners, more: &str) -> Config {
         format!("[agent]\npin_path = '{}'\nmax_flows = 1024\n{more}", pin_path.display());
     for (listener, lists) in listeners {
         let (name, port) = (LISTENERS[*listener], 1000 + listener);
-        text += &format!("[[listener]]\nname = '{name}'\nports = [{port}]\n");
-        text +=
-            &format!("trusted = [{}]\ndeny = [{}]\n", quoted(lists.trusted), quoted(lists.deny));
-        if let Some(allow) = lists.allow {
-            text += &format!("allow = [{}]\n", quoted(allow));
-        }
+        let (trusted, deny) = (quoted(lists.trusted), quoted(lists.deny));
+        let allow =
+            lists.allow.map_or_else(String::new, |list| format!("allow = [{}]", quoted(list)));
+        let lines = [
+            "[[listener]]",
+            &format!("name = '{name}'"),
+            &format!("ports = [{port}]"),
+            &format!("trusted = [{trusted}]"),
+            &format!("deny = [{deny}]"),
+            &allow,
+            "",
+        ];
+        text.push_str(&lines.join("\n"));
     }
     Config::from_toml(&text).unwrap_or_else(|error| panic!("{error:?}\n{text}"))
 }
@@ -251,7 +258,7 @@ impl Trial<'_> {
                 self.model.commands.remove(&(listener, network));
             }
             Some(Some(_)) => {
-                assert!(matches!(done, Err(AclError::NotByCommand { .. })), "{done:?}")
+                assert!(matches!(done, Err(AclError::NotByCommand { .. })), "{done:?}");
             }
         }
     }
