@@ -102,6 +102,8 @@ pub(super) struct Conversation {
     pub(super) start: u32,
     /// The number that the load balancer expects next.
     pub(super) acknowledgment: u32,
+    /// TCP options of all segments but the SYN.
+    pub(super) options: Vec<u8>,
     /// Fates of what was sent last.
     pub(super) fates: Vec<Fate>,
 }
@@ -115,7 +117,8 @@ impl Conversation {
         machine.listen(443, false);
         machine.adjust(|state| state.now_ns = 10 * SECOND);
         let (start, acknowledgment) = (ISN.wrapping_add(1), 0);
-        let mut new = Self { machine, ends, way, start, acknowledgment, fates: Vec::new() };
+        let (options, fates) = (Vec::new(), Vec::new());
+        let mut new = Self { machine, ends, way, start, acknowledgment, options, fates };
         new.configure(way);
         new
     }
@@ -175,6 +178,7 @@ impl Conversation {
         let sequence = self.start.wrapping_add_signed(offset);
         let mut segment = Segment::bare(peer, local, sequence, self.acknowledgment, flags);
         segment.payload = payload.to_vec();
+        segment.options.clone_from(&self.options);
         segment
     }
 
@@ -214,13 +218,17 @@ impl Conversation {
 
     /// Sends a segment; returns what comes back, the checksums right.
     pub(super) fn exchange(&mut self, segment: &Segment) -> Vec<Segment> {
-        let frame = Frame::new(segment.frame(), 54, Checksum::Complete);
-        let runs = (self.way.receive)(&mut self.machine, frame);
-        self.fates = runs.iter().map(|run| run.fate).collect();
+        self.fates = self.receive(Frame::new(segment.frame(), 54, Checksum::Complete));
         let read = |frame: Box<Frame>| {
             Segment::read(&frame.on_the_wire(), true).expect("a whole segment, its checksums right")
         };
         self.machine.sent().into_iter().map(read).collect()
+    }
+
+    /// Receives a frame; returns what became of it and of all that it made come.
+    pub(super) fn receive(&mut self, frame: Box<Frame>) -> Vec<Fate> {
+        let runs = (self.way.receive)(&mut self.machine, frame);
+        runs.iter().map(|run| run.fate).collect()
     }
 
     /// Lets time pass.

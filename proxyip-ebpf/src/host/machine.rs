@@ -5,7 +5,7 @@ use core::{mem::take, net::SocketAddr};
 use proxyip_common::{
     address::{Endpoint, Local, Peer},
     cookie::Secret,
-    counter::{Counter, DropReason, Reason},
+    counter::{Counter, DropReason, Reason, per_listener},
     flow::{FlowKey, FlowRecord},
     settings::{ListenerSettings, NamespaceSettings, Policy, RETIRED, ScopedAddress},
 };
@@ -28,7 +28,7 @@ use crate::{
     hooks::{egress, ingress},
     kernel::platform::Platform,
     state::{
-        counters::{COUNTERS, DROPS, LEFT_TO_KERNEL},
+        counters::{COUNTERS, DROPS, LEFT_TO_KERNEL, LISTENER_COUNTERS},
         flows::FLOWS,
         listeners::LISTENERS,
         namespace::NAMESPACES,
@@ -195,6 +195,12 @@ impl Machine {
     /// How many connections were not served by the accept hand-off for this reason.
     pub fn left(&self, reason: Reason) -> u64 {
         LEFT_TO_KERNEL.get(reason as u32).copied().unwrap_or_default()
+    }
+
+    /// What a counter of a listener says; `counter` is one of [`per_listener`].
+    pub fn listener_counted(&self, listener: u16, counter: u32) -> u64 {
+        let index = u32::from(listener) * per_listener::COUNT + counter;
+        LISTENER_COUNTERS.get(index).copied().unwrap_or_default()
     }
 
     /// How many headers have begun and are remembered, and of how many the bytes are kept.

@@ -9,6 +9,8 @@ mod conversation;
 #[cfg(test)]
 mod cookie_tests;
 #[cfg(test)]
+mod counting_tests;
+#[cfg(test)]
 mod denial_tests;
 pub mod frame;
 #[cfg(test)]

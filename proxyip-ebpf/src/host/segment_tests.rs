@@ -3,9 +3,11 @@
 use proxyip_common::counter::{Counter, DropReason};
 
 use super::{
-    conversation::{CONSUMING, Conversation, LINUX, QUESTION, TRANSLATE, ends4, ends6},
+    conversation::{CONSUMING, Conversation, LINUX, QUESTION, SECOND, TRANSLATE, ends4, ends6},
+    frame::{Checksum, Frame},
     headers::{self, CLIENT},
     machine::{Fate, endpoint},
+    sockets::Socket,
     wire::flags,
 };
 
@@ -171,5 +173,108 @@ fn a_reset_in_order_ends_the_connection_and_no_other_does() {
         peer.send(end, flags::RST, b"");
         assert_eq!((peer.received(), peer.machine.records()), (None, 0), "{}", way.name);
         assert_eq!(peer.count(Counter::Closed), 1);
+    }
+}
+
+/// One SYN-ACK, or the segment that would have been answered, was lost.
+#[test]
+fn a_syn_that_comes_again_is_answered_again() {
+    for way in CONSUMING {
+        let mut peer = Conversation::new(way, ends4());
+        let first = peer.syn(LINUX);
+        peer.wait(SECOND);
+        let again = peer.syn(LINUX);
+        assert_eq!(again.sequence, first.sequence, "{}", way.name);
+        peer.send(0, flags::ACK, b"");
+        peer.send_range(&stream(), 0..stream().len());
+        peer.assert_served(CLIENT, QUESTION);
+    }
+}
+
+#[test]
+fn the_end_of_the_stream_before_the_header_is_reset() {
+    for way in CONSUMING {
+        let mut peer = Conversation::opened(way);
+        let answers = peer.send(0, flags::FIN | flags::ACK, b"");
+        peer.expect_reset("FIN", &answers);
+        assert_eq!((peer.received(), peer.count(Counter::FinBeforeHeader)), (None, 1));
+        assert_eq!(peer.drops(), []);
+    }
+}
+
+#[test]
+fn a_reset_before_the_header_leaves_nothing() {
+    for way in CONSUMING {
+        let mut peer = Conversation::opened(way);
+        for _ in 0..2 {
+            assert_eq!(peer.send(0, flags::RST | flags::ACK, b""), []);
+            let kind = peer.machine.socket(peer.ends.0, peer.ends.1, Socket::kind);
+            assert_eq!(kind, None, "{}", way.name);
+            peer.begin_anew();
+            peer.open(&[]);
+        }
+        peer.send_range(&stream(), 0..stream().len());
+        peer.assert_served(CLIENT, QUESTION);
+        assert_eq!(peer.drops(), []);
+    }
+}
+
+/// A header damaged on the way names another client.
+#[test]
+fn a_damaged_header_is_not_believed_and_comes_again() {
+    for way in CONSUMING {
+        let mut peer = Conversation::opened(way);
+        let mut frame = peer.segment(0, flags::ACK, &stream()).frame();
+        // Of the client's address.
+        frame[14 + 40 + 16 + 3] ^= 1;
+        let fates = peer.receive(Frame::new(frame, 54, Checksum::None));
+        assert_eq!(fates, [Fate::Dropped], "{}", way.name);
+        assert_eq!((peer.received(), peer.drops()), (None, vec![(DropReason::Checksum, 1)]));
+        peer.send_range(&stream(), 0..stream().len());
+        peer.assert_served(CLIENT, QUESTION);
+    }
+}
+
+#[test]
+fn padding_of_a_frame_is_no_payload() {
+    for way in CONSUMING {
+        let mut peer = Conversation::new(way, ends4());
+        peer.syn(&[]);
+        let (header, payload) = (headers::v2(), QUESTION);
+        for (offset, bytes) in [(0, &b""[..]), (0, &header), (header.len(), payload)] {
+            let segment = peer.segment(offset as i32, flags::ACK, bytes);
+            let frame = [segment.frame(), vec![0xaa; 6]].concat();
+            peer.receive(Frame::new(frame, 54, Checksum::None));
+        }
+        assert_eq!(peer.count(Counter::AckDeferred), 1, "{}", way.name);
+        peer.assert_served(CLIENT, QUESTION);
+    }
+}
+
+#[test]
+fn sequence_numbers_may_wrap_around_anywhere() {
+    let length = u32::try_from(stream().len()).unwrap();
+    for way in CONSUMING {
+        for before in 0..length + 2 {
+            let mut peer = Conversation::new(way, ends4());
+            peer.start = 1_u32.wrapping_sub(before);
+            peer.open(&[]);
+            peer.send_range(&stream(), 0..header_length());
+            let answers = peer.send_range(&stream(), header_length()..stream().len());
+            peer.expect_acknowledgment("the question", &answers, stream().len());
+            peer.assert_served(CLIENT, QUESTION);
+        }
+    }
+}
+
+#[test]
+fn a_second_header_belongs_to_the_application() {
+    for way in CONSUMING {
+        for second in [headers::v1(), headers::v2_with_checksum()] {
+            let bytes = [headers::v2(), second.clone()].concat();
+            let mut peer = Conversation::opened(way);
+            peer.send_range(&bytes, 0..bytes.len());
+            peer.assert_served(CLIENT, &second);
+        }
     }
 }

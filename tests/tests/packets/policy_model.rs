@@ -81,12 +81,26 @@ struct Lists {
     deny: List,
 }
 
+impl Lists {
+    fn toggle(&mut self, list: usize, network: usize) {
+        let bit = 1 << network;
+        match list {
+            // The least that a file may have.
+            0 => self.trusted = self.trusted ^ bit | 2,
+            1 => self.allow = Some(self.allow.unwrap_or(0) ^ bit),
+            _ => self.deny ^= bit,
+        }
+    }
+}
+
 /// A listener by its place in [`LISTENERS`], in the order in which the file has them.
 type Listeners = Vec<(usize, Lists)>;
 
 #[derive(Clone, Debug)]
 enum Step {
     Reload(Listeners),
+    /// With one network more or less in a list: of trusted sources, allowed or denied clients.
+    Toggle(usize, usize, usize),
     /// Of a file that the agent must refuse.
     RefusedReload(Listeners),
     Set(usize, usize, bool),
@@ -111,9 +125,13 @@ fn listeners() -> impl Strategy<Value = Listeners> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let (listener, network) = (0..LISTENERS.len(), 0..NETWORKS.len());
+    let listener = 0..LISTENERS.len();
+    // On those of a whole family others depend.
+    let network = prop_oneof![3 => 0..NETWORKS.len(), 1 => proptest::sample::select(vec![0, 7, 8])];
     prop_oneof![
         3 => listeners().prop_map(Step::Reload),
+        5 => (listener.clone(), 0..3_usize, network.clone())
+            .prop_map(|(listener, list, network)| Step::Toggle(listener, list, network)),
         1 => listeners().prop_map(Step::RefusedReload),
         5 => (listener.clone(), network.clone(), any::<bool>())
             .prop_map(|(listener, network, allow)| Step::Set(listener, network, allow)),
@@ -210,10 +228,14 @@ struct Trial<'a> {
 impl Trial<'_> {
     fn take(&mut self, step: Step) {
         match step {
-            Step::Reload(listeners) => {
-                let config = file(self.pin_path, &listeners, "");
-                self.control.reload(&config).expect("the maps take it");
-                self.model.reload(listeners);
+            Step::Reload(listeners) => self.reload(listeners),
+            Step::Toggle(listener, list, network) => {
+                let mut listeners = self.model.listeners.clone();
+                if let Some((_, lists)) = listeners.iter_mut().find(|(there, _)| *there == listener)
+                {
+                    lists.toggle(list, network);
+                }
+                self.reload(listeners);
             }
             Step::RefusedReload(listeners) => {
                 let config = file(self.pin_path, &listeners, "[log]\nflows = 'vpc'\n");
@@ -233,6 +255,12 @@ impl Trial<'_> {
                 self.control = policy::start(&config).expect("an agent");
             }
         }
+    }
+
+    fn reload(&mut self, listeners: Listeners) {
+        let config = file(self.pin_path, &listeners, "");
+        self.control.reload(&config).expect("the maps take it");
+        self.model.reload(listeners);
     }
 
     fn set(&mut self, listener: usize, network: IpNet, verdict: Verdict) {
