@@ -27,8 +27,8 @@ fn outcomes(peer: &Conversation) -> Vec<(u8, Verdict, u64)> {
         for (version, verdict) in
             (0..3).flat_map(|version| Verdict::ALL.map(|verdict| (version, verdict)))
         {
-            let counter = per_listener::outcome(hand_off, version, verdict);
-            let number = peer.machine.listener_counted(0, counter);
+            let index = per_listener::outcome(hand_off, version, verdict);
+            let number = peer.machine.listener_counted(0, index);
             if number != 0 {
                 assert_eq!(hand_off, peer.way.hand_off as u8, "{}", peer.way.name);
                 counted.push((version, verdict, number));

@@ -118,19 +118,6 @@ impl RawPeer {
         self.advance(flags, payload.len());
     }
 
-    /// Sends a segment of which a bit of the payload was flipped on the way.
-    ///
-    /// # Panics
-    /// When the segment cannot be sent.
-    pub fn send_damaged(&mut self, flags: u8, payload: &[u8], damaged_byte: usize) {
-        let mut segment = self.segment(flags, &[], payload);
-        let sum = checksum(&[self.pseudo_header(segment.len()), segment.clone()].concat());
-        segment[16..18].copy_from_slice(&sum.to_be_bytes());
-        segment[HEADER + damaged_byte] ^= 1;
-        self.put(&segment);
-        self.advance(flags, payload.len());
-    }
-
     fn put(&self, segment: &[u8]) {
         let target = SockAddr::from(SocketAddrV4::new(self.target.0, 0));
         self.socket.send_to(segment, &target).expect("cannot send a raw segment");

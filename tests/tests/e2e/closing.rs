@@ -5,9 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use proxyip_tests::servers::EchoServer;
-use proxyip_tests::{
-    Agent, CapturedSegment, Guard, HandOff, Site, address, is_reset, read_rest, reset,
-};
+use proxyip_tests::{Agent, CapturedSegment, Guard, HandOff, Site, address, read_rest, reset};
 use socket2::SockRef;
 
 use crate::common::{
@@ -18,8 +16,6 @@ use crate::common::{
 auto_and_translate!(
     header_payload_and_fin_in_one_segment,
     header_and_fin_in_one_segment,
-    fin_before_the_header_is_answered_with_a_reset,
-    reset_before_the_header_leaves_nothing,
     an_established_connection_that_is_reset_is_closed
 );
 
@@ -68,37 +64,6 @@ fn header_and_fin_in_one_segment(hand_off: HandOff) {
         |sent: &CapturedSegment| sent.destination.port() == 80 && sent.length > 0 && sent.fin();
     let with_fin = site.balancer_capture().count(is_counted);
     assert_eq!(with_fin, 2, "segments with header and FIN");
-    site.finish(&mut agent, &[]);
-}
-
-fn fin_before_the_header_is_answered_with_a_reset(hand_off: HandOff) {
-    let site = Site::new();
-    let _echo = EchoServer::start(&site.net.server, "::", 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
-    for dial in [trusted_dial(80), trusted_dial6(80)] {
-        let stream = dial.open(&site.net.balancer);
-        stream.shutdown(Shutdown::Write).expect("the end of the stream");
-        assert!(is_reset(&stream));
-    }
-    assert_eq!(agent.counter("fin_before_header"), 2);
-    assert_eq!(agent.counter("handed_over"), 0);
-    site.finish(&mut agent, &[]);
-}
-
-fn reset_before_the_header_leaves_nothing(hand_off: HandOff) {
-    let site = Site::new();
-    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
-    // The same source port again: nothing of the first connection is in the way.
-    for _ in 0..2 {
-        reset(trusted_dial(80).from(address::BALANCER, 5000).open(&site.net.balancer));
-    }
-    let mut stream = trusted_dial(80).from(address::BALANCER, 5000).open(&site.net.balancer);
-    stream.write_all(&header_of_client()).expect("cannot send");
-    assert_both(ask_names(&stream), socket_address(CLIENT));
-    site.stop_captures();
-    let resets = site.server_capture().count(|sent| sent.destination.port() == 80 && sent.rst());
-    assert_eq!(resets, 2);
     site.finish(&mut agent, &[]);
 }
 

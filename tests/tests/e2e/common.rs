@@ -74,6 +74,19 @@ pub(crate) fn header_of_client6() -> Vec<u8> {
     header::v2(socket_address(CLIENT6), socket_address(DESTINATION6))
 }
 
+/// A version 1 header of [`CLIENT`].
+pub(crate) fn version_1() -> Vec<u8> {
+    header::v1(socket_address(CLIENT), socket_address(DESTINATION))
+}
+
+/// Asserts that a header on this way reaches the program.
+pub(crate) fn assert_left_alone(site: &Site, dial: &Dial) {
+    let stream = open_and_send(site, dial, &version_1());
+    let (names, line) = PeerNames::read(&stream);
+    assert_both(names, stream.local_addr().expect("a bound socket"));
+    assert!(line.starts_with("\"PROXY TCP4 "), "{line}");
+}
+
 /// From the load balancer's trusted address to the server.
 pub(crate) fn trusted_dial(port: u16) -> Dial {
     Dial::to(address::SERVER, port).from(address::BALANCER, 0)

@@ -1,21 +1,20 @@
 //! What is configured is what happens.
 
-use proxyip_tests::servers::{EchoServer, PeerNames};
-use proxyip_tests::{Agent, Dial, Guard, HandOff, Site, address, eventually, header, is_reset};
+use proxyip_tests::servers::EchoServer;
+use proxyip_tests::{Agent, Dial, Guard, HandOff, Site, address, eventually, is_reset};
 
 use crate::common::{
-    CLIENT, DESTINATION, ask_names, assert_both, auto_and_translate, header_of_client,
-    open_and_send, open_for, socket_address, trusted_dial,
+    CLIENT, ask_names, assert_both, assert_left_alone, header_of_client, open_and_send, open_for,
+    socket_address, trusted_dial, version_1,
 };
 
-auto_and_translate!(an_agent_serves_another_namespace, more_connections_than_the_flow_table_holds);
-
 /// The namespace is named in the file; the agent runs in another one.
-fn an_agent_serves_another_namespace(hand_off: HandOff) {
+#[test]
+fn an_agent_serves_another_namespace() {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let netns = format!("netns = \"/run/netns/{}\"", site.net.server.name());
-    let guard = Guard::ports(&[80]).hand_off(hand_off).interface_setting(&netns);
+    let guard = Guard::ports(&[80]).interface_setting(&netns);
     let mut agent = Agent::start_in(&site.net.client, &site, &guard);
     let stream = open_and_send(&site, &trusted_dial(80), &header_of_client());
     assert_both(ask_names(&stream), socket_address(CLIENT));
@@ -51,27 +50,17 @@ fn a_restart_takes_a_changed_configuration() {
     site.assert_clean();
 }
 
-fn version_1() -> Vec<u8> {
-    header::v1(socket_address(CLIENT), socket_address(DESTINATION))
-}
-
-/// Asserts that a header reaches the program.
-fn assert_left_alone(site: &Site, dial: &Dial) {
-    let stream = open_and_send(site, dial, &version_1());
-    let (names, line) = PeerNames::read(&stream);
-    assert_both(names, stream.local_addr().expect("a bound socket"));
-    assert!(line.starts_with("\"PROXY TCP4 "), "{line}");
-}
-
 /// The flow table holds fewer connections than there are: programs and the flow log know the clients all
 /// the same; only lookups of the oldest may fail.
-fn more_connections_than_the_flow_table_holds(hand_off: HandOff) {
+#[test]
+fn more_connections_than_the_flow_table_holds() {
     /// The least that may be configured.
     const FLOWS: u32 = 1024;
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let guard =
-        Guard::ports(&[80]).hand_off(hand_off).agent_setting(&format!("max_flows = {FLOWS}"));
+    let guard = Guard::ports(&[80])
+        .hand_off(HandOff::Translate)
+        .agent_setting(&format!("max_flows = {FLOWS}"));
     let mut agent = Agent::start(&site, &guard);
     let opened: Vec<_> = (0..FLOWS + 200).map(|number| open_for(&site, number)).collect();
 

@@ -16,8 +16,7 @@ use crate::common::{
 auto_and_translate!(
     accept_and_close_lines_of_a_request_through_haproxy,
     bytes_and_duration_of_a_connection,
-    bytes_of_a_connection_that_the_server_closes,
-    lookup_and_flows_know_living_connections
+    bytes_of_a_connection_that_the_server_closes
 );
 
 fn accept_and_close_lines_of_a_request_through_haproxy(hand_off: HandOff) {
@@ -87,10 +86,11 @@ fn bytes_of_a_connection_that_the_server_closes(hand_off: HandOff) {
     site.finish(&mut agent, &[]);
 }
 
-fn lookup_and_flows_know_living_connections(hand_off: HandOff) {
+#[test]
+fn lookup_and_flows_know_living_connections() {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, "::", 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
     let stream = open_and_send(&site, &trusted_dial(80), &header_of_client());
     ask_names(&stream);
     let peer = stream.local_addr().unwrap().to_string();

@@ -8,10 +8,7 @@ use crate::common::{
     open_and_send, socket_address,
 };
 
-auto_and_translate!(
-    connections_that_are_only_forwarded_are_left_alone,
-    strangers_that_are_only_forwarded_are_left_alone
-);
+auto_and_translate!(connections_that_are_only_forwarded_are_left_alone);
 
 /// A connection that only passes through belongs to a machine behind the server, which may know the
 /// PROXY protocol itself: it is left alone, although a socket of the server listens on the same port
@@ -42,13 +39,13 @@ fn connections_that_are_only_forwarded_are_left_alone(hand_off: HandOff) {
 }
 
 /// What a listener says of strangers is not said of those who only pass through.
-fn strangers_that_are_only_forwarded_are_left_alone(hand_off: HandOff) {
+#[test]
+fn strangers_that_are_only_forwarded_are_left_alone() {
     for untrusted in ["reset", "drop"] {
         let site = Site::new();
         let pod = pod_behind(&site);
         let _pod_echo = EchoServer::start(&pod, "0.0.0.0", 80);
-        let guard =
-            Guard::ports(&[80]).hand_off(hand_off).setting(&format!("untrusted = \"{untrusted}\""));
+        let guard = Guard::ports(&[80]).setting(&format!("untrusted = \"{untrusted}\""));
         let mut agent = Agent::start(&site, &guard);
         let dial = Dial::to("10.99.0.2", 80).from(address::STRANGER, 0);
         let stream = dial.open(&site.net.balancer);

@@ -4,23 +4,15 @@
 use std::net::SocketAddr;
 
 use proxyip_tests::servers::{EchoServer, PeerNames, RubyEcho};
-use proxyip_tests::{
-    Agent, Dial, Guard, HandOff, RawPeer, Site, address, eventually, header, read_line,
-};
+use proxyip_tests::{Agent, Dial, Guard, HandOff, Site, address, eventually, read_line};
 
-use crate::common::{
-    CLIENT, DESTINATION, assert_both, open_and_send, socket_address, trusted_dial,
-};
+use crate::common::{assert_both, open_and_send, trusted_dial, version_1};
 
 /// The line of a version 1 header as the program then reads it.
 const HEADER_LINE: &str = r#""PROXY TCP4 198.51.100.7 192.0.2.1 51234 443\r""#;
 
 fn accept(port: u16) -> Guard {
     Guard::ports(&[port]).hand_off(HandOff::Accept)
-}
-
-fn version_1() -> Vec<u8> {
-    header::v1(socket_address(CLIENT), socket_address(DESTINATION))
 }
 
 /// Asserts that the connection was left alone, and why.
@@ -60,14 +52,6 @@ fn syn_cookies_switched_off() {
     left_to_kernel(&site, "syncookies_off");
 }
 
-#[test]
-fn connection_tracking_that_wants_to_see_the_handshake() {
-    let site = Site::new();
-    site.net.server.sysctl("netfilter.nf_conntrack_tcp_loose", "0");
-    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    left_to_kernel(&site, "conntrack_strict");
-}
-
 /// The server closed first, and the load balancer uses the same source port again within a minute.
 #[test]
 fn a_connection_in_time_wait() {
@@ -91,21 +75,5 @@ fn a_connection_in_time_wait() {
     assert_eq!(agent.numbers("left_to_kernel"), [("time_wait".to_owned(), 1)].into());
     let event = agent.wait_event("left_to_kernel", "10.77.1.2:5000");
     assert_eq!(event["reason"], "time_wait");
-    site.finish(&mut agent, &[]);
-}
-
-#[test]
-fn an_mss_below_what_syn_cookies_can_express() {
-    let site = Site::new();
-    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let mut agent = Agent::start(&site, &accept(80));
-    let mut peer = RawPeer::new(&site, 5000, 80);
-    peer.open(&[2, 4, 0x02, 0x00]);
-    peer.send(RawPeer::ACK, &[], &[]);
-    peer.send(RawPeer::ACK | RawPeer::PSH, &[], &version_1());
-    let answer = String::from_utf8(peer.receive_payload()).expect("text");
-    assert_eq!(answer, format!("10.77.1.2:5000 10.77.1.2:5000 {HEADER_LINE}\n"));
-    assert_left(&agent, socket_address("10.77.1.2:5000"), "mss_too_small");
-    peer.send(RawPeer::FIN | RawPeer::ACK, &[], &[]);
     site.finish(&mut agent, &[]);
 }

@@ -12,13 +12,7 @@ use crate::common::{
     header_of_client, pattern, socket_address,
 };
 
-auto_and_translate!(
-    the_syn_ack_is_lost,
-    the_first_segment_is_lost,
-    the_header_alone_is_lost,
-    the_acknowledgments_of_the_first_segment_are_lost,
-    random_loss_of_the_payload
-);
+auto_and_translate!(the_acknowledgments_of_the_first_segment_are_lost, random_loss_of_the_payload);
 
 const QUESTION: &[u8] = b"who am I?\n";
 /// The first packet that matches is lost, later ones are not.
@@ -68,8 +62,9 @@ fn send(mut stream: &TcpStream, bytes: &[u8]) {
     stream.write_all(bytes).expect("cannot send");
 }
 
-fn the_syn_ack_is_lost(hand_off: HandOff) {
-    with_echo(hand_off, |path| {
+#[test]
+fn the_syn_ack_is_lost() {
+    with_echo(HandOff::Translate, |path| {
         path.lose(&format!("-i eth1 --tcp-flags SYN,ACK SYN,ACK {ONCE}"));
         let start = Instant::now();
         let stream = path.open();
@@ -80,8 +75,9 @@ fn the_syn_ack_is_lost(hand_off: HandOff) {
     });
 }
 
-fn the_first_segment_is_lost(hand_off: HandOff) {
-    with_echo(hand_off, |path| {
+#[test]
+fn the_first_segment_is_lost() {
+    with_echo(HandOff::Translate, |path| {
         path.lose(&format!("-o eth1 --tcp-flags PSH PSH {ONCE}"));
         let stream = path.open();
         send(&stream, &[header_of_client(), QUESTION.to_vec()].concat());
@@ -92,8 +88,9 @@ fn the_first_segment_is_lost(hand_off: HandOff) {
 }
 
 /// The header is lost, and the payload behind it overtakes the header sent again.
-fn the_header_alone_is_lost(hand_off: HandOff) {
-    with_echo(hand_off, |path| {
+#[test]
+fn the_header_alone_is_lost() {
+    with_echo(HandOff::Translate, |path| {
         path.lose(&format!("-o eth1 --tcp-flags PSH PSH {ONCE}"));
         let stream = path.open();
         send(&stream, &header_of_client());

@@ -9,12 +9,7 @@ use crate::common::{
     open_and_send, socket_address, trusted_dial, trusted_dial6,
 };
 
-auto_and_translate!(
-    malformed_headers_are_reset_counted_and_logged,
-    headers_without_a_client_keep_the_peer,
-    a_listener_may_refuse_unknown_clients_and_a_version,
-    untrusted_sources_may_be_reset_or_dropped
-);
+auto_and_translate!(malformed_headers_are_reset_counted_and_logged);
 
 fn version_1(text: &str) -> Vec<u8> {
     text.as_bytes().to_vec()
@@ -98,10 +93,11 @@ fn malformed_headers_are_reset_counted_and_logged(hand_off: HandOff) {
     site.finish(&mut agent, &expected);
 }
 
-fn headers_without_a_client_keep_the_peer(hand_off: HandOff) {
+#[test]
+fn headers_without_a_client_keep_the_peer() {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
     for ((origin, header), port) in headers_without_a_client().into_iter().zip(20_000..) {
         let dial = trusted_dial(80).from(address::BALANCER, port);
         let stream = open_and_send(&site, &dial, &header);
@@ -125,11 +121,12 @@ fn headers_without_a_client() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-fn a_listener_may_refuse_unknown_clients_and_a_version(hand_off: HandOff) {
+#[test]
+fn a_listener_may_refuse_unknown_clients_and_a_version() {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let guard = Guard::ports(&[80])
-        .hand_off(hand_off)
+        .hand_off(HandOff::Translate)
         .setting("unknown = \"reset\"")
         .setting("versions = [\"v2\"]");
     let mut agent = Agent::start(&site, &guard);
@@ -142,12 +139,12 @@ fn a_listener_may_refuse_unknown_clients_and_a_version(hand_off: HandOff) {
     site.finish(&mut agent, &[("unknown_refused", 1), ("version_refused", 1)]);
 }
 
-fn untrusted_sources_may_be_reset_or_dropped(hand_off: HandOff) {
+#[test]
+fn untrusted_sources_may_be_reset_or_dropped() {
     for (setting, reason) in [("reset", "untrusted_reset"), ("drop", "untrusted_dropped")] {
         let site = Site::new();
         let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-        let guard =
-            Guard::ports(&[80]).hand_off(hand_off).setting(&format!("untrusted = \"{setting}\""));
+        let guard = Guard::ports(&[80]).setting(&format!("untrusted = \"{setting}\""));
         let mut agent = Agent::start(&site, &guard);
         let mut command = site.net.balancer.command("curl");
         let stranger = ["-sS", "--max-time", "0.5", "--interface", address::STRANGER];

@@ -11,14 +11,8 @@ use proxyip_tests::servers::EchoServer;
 use proxyip_tests::{Agent, Guard, HandOff, Site, address, eventually, header};
 
 use crate::common::{
-    DESTINATION, DESTINATION6, StopOnDrop, ask_names, auto_and_translate, open_and_send,
-    socket_address, trusted_dial,
+    DESTINATION, DESTINATION6, StopOnDrop, ask_names, open_and_send, socket_address, trusted_dial,
 };
-
-auto_and_translate!(
-    a_hundred_thousand_networks_decide_as_they_should,
-    nobody_waits_for_a_hundred_thousand_networks,
-);
 
 const NETWORKS: usize = 100_000;
 
@@ -149,14 +143,15 @@ fn connects(site: &Site, port: u16, client: IpAddr) -> bool {
     proxyip_tests::read_line_or_error(&stream).is_ok()
 }
 
-fn a_hundred_thousand_networks_decide_as_they_should(hand_off: HandOff) {
+#[test]
+fn a_hundred_thousand_networks_decide_as_they_should() {
     const PROBES: usize = 10_000;
     const CONNECTIONS: usize = 400;
     let random = &mut Random(0x5eed);
     let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let rules = Rules::random(random);
-    let guard = Guard::ports(&[80]).hand_off(hand_off).setting(&rules.write(&site));
+    let guard = Guard::ports(&[80]).setting(&rules.write(&site));
     let start = Instant::now();
     let mut agent = Agent::start(&site, &guard);
     eprintln!("an agent with {NETWORKS} networks is ready after {:?}", start.elapsed());
@@ -183,7 +178,8 @@ fn a_hundred_thousand_networks_decide_as_they_should(hand_off: HandOff) {
     site.finish(&mut agent, &[("denied_reset", denied)]);
 }
 
-fn nobody_waits_for_a_hundred_thousand_networks(hand_off: HandOff) {
+#[test]
+fn nobody_waits_for_a_hundred_thousand_networks() {
     /// In both lists, so that it may always connect.
     const CLIENT: &str = "198.51.100.7";
     const WORKERS: usize = 2;
@@ -192,7 +188,7 @@ fn nobody_waits_for_a_hundred_thousand_networks(hand_off: HandOff) {
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let guard = |rules: &Rules| {
         let always = format!("allow = [\"{CLIENT}/32\"]\n{}", rules.write(&site));
-        Guard::ports(&[80]).hand_off(hand_off).setting(&always)
+        Guard::ports(&[80]).hand_off(HandOff::Translate).setting(&always)
     };
     let rules = || {
         let mut rules = Rules::random(&mut *random);

@@ -8,9 +8,7 @@ use nix::sys::signal::Signal;
 use proxyip_tests::servers::EchoServer;
 use proxyip_tests::{Agent, Guard, HandOff, Site, address, attempt, eventually, is_reset};
 
-use crate::common::{auto_and_translate, header_of_client, open_and_send, open_for, trusted_dial};
-
-auto_and_translate!(numbers_follow_traffic_and_survive_the_agent);
+use crate::common::{header_of_client, open_and_send, open_for, trusted_dial};
 
 /// Samples by name and labels, such as `proxyip_drops_total{reason=bad_header}`.
 type Samples = BTreeMap<String, u64>;
@@ -63,13 +61,14 @@ fn of_family(samples: &Samples, name: &str) -> Samples {
     samples.map(|(name, value)| (name.clone(), *value)).collect()
 }
 
-fn numbers_follow_traffic_and_survive_the_agent(hand_off: HandOff) {
+#[test]
+fn numbers_follow_traffic_and_survive_the_agent() {
     const ESTABLISHED: &str = "proxyip_established_total";
     const CLOSED: &str = "proxyip_closed_total";
     const FLOWS: &str = "proxyip_flows";
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let guard = Guard::ports(&[80]).hand_off(hand_off);
+    let guard = Guard::ports(&[80]);
     let mut agent = Agent::start(&site, &guard);
     let (idle, _) = scrape(&site, &agent);
     let told = [ESTABLISHED, CLOSED, FLOWS, "proxyip_flows_limit"].map(|name| idle[name]);
@@ -101,8 +100,8 @@ fn numbers_follow_traffic_and_survive_the_agent(hand_off: HandOff) {
     assert_eq!(
         of_family(&busy, "proxyip_connections_total"),
         [
-            (connections(hand_off.label(), "accept", "v2"), 5),
-            (connections(hand_off.label(), "reset", "undecided"), 2)
+            (connections(HandOff::Auto.label(), "accept", "v2"), 5),
+            (connections(HandOff::Auto.label(), "reset", "undecided"), 2)
         ]
         .into(),
     );

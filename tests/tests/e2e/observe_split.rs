@@ -2,19 +2,13 @@
 //! connection ends if the whole is bad.
 
 use proxyip_tests::servers::{EchoServer, PeerNames};
-use proxyip_tests::{Agent, Guard, HandOff, Site, header, is_reset};
+use proxyip_tests::{Agent, Guard, HandOff, Site, is_reset};
 
-use crate::common::{
-    CLIENT, DESTINATION, assert_echoed, socket_address, trusted_dial, trusted_dial6,
-};
+use crate::common::{CLIENT, assert_echoed, trusted_dial, trusted_dial6, version_1};
 use crate::split::send_parts;
 
 fn observe() -> Guard {
     Guard::ports(&[80]).hand_off(HandOff::Observe)
-}
-
-fn v1() -> Vec<u8> {
-    header::v1(socket_address(CLIENT), socket_address(DESTINATION))
 }
 
 #[test]
@@ -22,7 +16,7 @@ fn a_header_that_comes_byte_by_byte_is_read() {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, "::", 80);
     let mut agent = Agent::start(&site, &observe());
-    let header = v1();
+    let header = version_1();
     let bytes: Vec<_> = header.iter().map(std::slice::from_ref).collect();
     for dial in [trusted_dial(80), trusted_dial6(80)] {
         let stream = dial.open(&site.net.balancer);

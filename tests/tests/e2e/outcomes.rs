@@ -11,17 +11,10 @@ use proxyip_user::tables::listeners::ListenerMap;
 use proxyip_user::tables::outcomes::Outcome;
 
 use crate::common::{
-    CLIENT, DESTINATION, auto_translate_and_observe, header_of_client, header_of_client6,
-    open_and_send, socket_address, trusted_dial, trusted_dial6,
+    CLIENT, DESTINATION, header_of_client, header_of_client6, open_and_send, socket_address,
+    trusted_dial, trusted_dial6,
 };
 use crate::policy::{denying, is_served};
-
-auto_translate_and_observe!(
-    accepted_and_denied_connections_are_counted,
-    dropped_connections_are_counted_once,
-    marked_connections_are_counted_as_such,
-    headers_that_are_never_completed_are_counted
-);
 
 /// A client that no list has.
 const NEIGHBOUR: &str = "198.51.100.8:1";
@@ -50,10 +43,11 @@ fn assert_counted(site: &Site, expected: &[Outcome]) {
     assert_eq!(counted, expected);
 }
 
-fn accepted_and_denied_connections_are_counted(hand_off: HandOff) {
+#[test]
+fn accepted_and_denied_connections_are_counted() {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, "::", 80);
-    let mut agent = Agent::start(&site, &denying(hand_off));
+    let mut agent = Agent::start(&site, &denying(HandOff::Auto));
     let ask = |dial: &Dial, header: &[u8]| {
         is_served(&open_and_send(&site, dial, &[header, b"hello\n"].concat()))
     };
@@ -69,11 +63,11 @@ fn accepted_and_denied_connections_are_counted(hand_off: HandOff) {
     assert!(!ask(&trusted_dial6(80), &header_of_client6()));
     assert!(is_reset(&open_and_send(&site, &trusted_dial(80), b"no header at all\n")));
     let expected = [
-        outcome(hand_off, None, Verdict::Reset, 1),
-        outcome(hand_off, Some(1), Verdict::Accept, 2),
-        outcome(hand_off, Some(1), Verdict::Reset, 1),
-        outcome(hand_off, Some(2), Verdict::Accept, 3),
-        outcome(hand_off, Some(2), Verdict::Reset, 2),
+        outcome(HandOff::Auto, None, Verdict::Reset, 1),
+        outcome(HandOff::Auto, Some(1), Verdict::Accept, 2),
+        outcome(HandOff::Auto, Some(1), Verdict::Reset, 1),
+        outcome(HandOff::Auto, Some(2), Verdict::Accept, 3),
+        outcome(HandOff::Auto, Some(2), Verdict::Reset, 2),
     ];
     assert_counted(&site, &expected);
     // A restarted agent goes on counting.
@@ -83,40 +77,19 @@ fn accepted_and_denied_connections_are_counted(hand_off: HandOff) {
     site.finish(&mut agent, &[("denied_reset", 3), ("header_missing", 1)]);
 }
 
-fn dropped_connections_are_counted_once(hand_off: HandOff) {
-    let site = Site::new();
-    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let mut agent = Agent::start(&site, &denying(hand_off).denied("drop"));
-    let _stream = open_and_send(&site, &trusted_dial(80), &header_of_client());
-    agent.wait_counter("denied_again", 1);
-    assert_counted(&site, &[outcome(hand_off, Some(2), Verdict::Drop, 1)]);
-    site.finish(&mut agent, &[("denied_dropped", 1)]);
-}
-
-fn marked_connections_are_counted_as_such(hand_off: HandOff) {
-    let site = Site::new();
-    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let mut agent = Agent::start(&site, &denying(hand_off).denied("mark"));
-    for _ in 0..2 {
-        let bytes = [header_of_client(), b"hello\n".to_vec()].concat();
-        assert!(is_served(&open_and_send(&site, &trusted_dial(80), &bytes)));
-    }
-    assert_counted(&site, &[outcome(hand_off, Some(2), Verdict::Mark, 2)]);
-    site.finish(&mut agent, &[]);
-}
-
 /// The agent refuses these, as nothing comes that a kernel program could refuse.
-fn headers_that_are_never_completed_are_counted(hand_off: HandOff) {
+#[test]
+fn headers_that_are_never_completed_are_counted() {
     let site = Site::new();
     let _queue = AcceptQueue::listen(&site.net.server, 80);
-    let guard = Guard::ports(&[80]).hand_off(hand_off).setting("header_timeout = 1");
+    let guard = Guard::ports(&[80]).hand_off(HandOff::Translate).setting("header_timeout = 1");
     let mut agent = Agent::start(&site, &guard);
     for _ in 0..2 {
         let mut stream = trusted_dial(80).open(&site.net.balancer);
         stream.write_all(&header_of_client()[..10]).expect("cannot send");
         assert!(is_reset(&stream));
     }
-    assert_counted(&site, &[outcome(hand_off, None, Verdict::Reset, 2)]);
+    assert_counted(&site, &[outcome(HandOff::Translate, None, Verdict::Reset, 2)]);
     site.finish(&mut agent, &[("header_timeout", 2)]);
 }
 

@@ -11,14 +11,7 @@ use std::time::{Duration, Instant};
 use proxyip_tests::servers::EchoServer;
 use proxyip_tests::{Agent, Dial, Guard, HandOff, Site, address, header, read_line_or_error};
 
-use crate::common::{
-    DESTINATION, DESTINATION6, StopOnDrop, auto_and_translate, socket_address, trusted_dial,
-};
-
-auto_and_translate!(
-    reloads_give_no_mixture_of_two_policies,
-    commands_give_no_mixture_of_two_policies,
-);
+use crate::common::{DESTINATION, DESTINATION6, StopOnDrop, socket_address, trusted_dial};
 
 const SWITCHES: usize = 50;
 /// In the list of allowed ones, so that writing or removing it takes its time.
@@ -152,14 +145,15 @@ fn whole(line: &str) -> String {
     if line.contains('/') { format!("{line}\n") } else { format!("{line}/{bits}\n") }
 }
 
-fn reloads_give_no_mixture_of_two_policies(hand_off: HandOff) {
+#[test]
+fn reloads_give_no_mixture_of_two_policies() {
     let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let files = files(&site);
     let policy = |only: &str, denied: &str, untrusted: &str| {
         let settings = format!("{files}denied = {denied:?}\nuntrusted = {untrusted:?}");
         // Nobody but the file is to say that the load balancer is trusted.
-        let guard = Guard::ports(&[80]).trusting("192.0.2.0/24").hand_off(hand_off);
+        let guard = Guard::ports(&[80]).trusting("192.0.2.0/24").hand_off(HandOff::Translate);
         guard.setting(&settings).setting(&format!("allow = [\"{only}/32\"]"))
     };
     let a = policy(ONLY_A, "reset", "reset");
@@ -204,7 +198,8 @@ fn reloads_give_no_mixture_of_two_policies(hand_off: HandOff) {
 
 /// A rule for a network that the configuration is silent of comes and goes; so does one for all of IPv6, with which
 /// all rules are written anew. Smaller networks are not concerned.
-fn commands_give_no_mixture_of_two_policies(hand_off: HandOff) {
+#[test]
+fn commands_give_no_mixture_of_two_policies() {
     const COMMANDS: [[&str; 2]; 6] = [
         ["deny", "198.51.100.64/26"],
         ["deny", "::/0"],
@@ -216,10 +211,10 @@ fn commands_give_no_mixture_of_two_policies(hand_off: HandOff) {
     const OPEN: [[&str; 2]; 2] = [["deny", "198.51.100.65/32"], ["remove", "198.51.100.65/32"]];
     let site = Site::without_captures();
     let _echoes = [80, 81].map(|port| EchoServer::start(&site.net.server, address::SERVER, port));
-    let guard = |port| Guard::ports(&[port]).trusting("192.0.2.0/24").hand_off(hand_off);
+    let guard = |port| Guard::ports(&[port]).trusting("192.0.2.0/24");
     // In it a smaller network, which stays.
     let listed = guard(80).setting(&files(&site)).setting("allow = [\"198.51.100.66/32\"]");
-    let open = Guard::ports(&[81]).named("open").hand_off(hand_off);
+    let open = Guard::ports(&[81]).named("open");
     let agent = &mut Agent::start(&site, &listed.with(&open));
     let (trusted, to_open) = (trusted_dial(80), trusted_dial(81));
     let workers: &[(&Dial, &[&str])] = &[

@@ -1,10 +1,10 @@
 //! Translated connections whose port, or whose hand-off, is no longer in the configuration.
 
-use proxyip_tests::servers::{EchoServer, PeerNames};
-use proxyip_tests::{Agent, Guard, HandOff, Site, address, header};
+use proxyip_tests::servers::EchoServer;
+use proxyip_tests::{Agent, Guard, HandOff, Site, address};
 
 use crate::common::{
-    CLIENT, DESTINATION, ask_names, assert_both, assert_echoed, exchange, header_of_client,
+    CLIENT, ask_names, assert_both, assert_echoed, assert_left_alone, exchange, header_of_client,
     open_and_send, open_for, pattern, socket_address, trusted_dial,
 };
 
@@ -23,27 +23,18 @@ fn connections_of_a_port_that_is_guarded_no_longer_live_on() {
     [&first, &second].into_iter().for_each(exchange);
     assert_eq!(agent.ask(&["lookup", &peers[1], "10.77.1.1:80"]).stdout, client.to_string());
     assert_eq!(agent.json(&["status"])["translated"], 2);
-    assert_left_alone(&site, 80);
+    assert_left_alone(&site, &trusted_dial(80));
     let guarded = open_and_send(&site, &trusted_dial(81), &header_of_client());
     assert_both(ask_names(&guarded), socket_address(CLIENT));
 
     drop(first);
     agent.wait_event("close", &peers[0]);
-    assert_left_alone(&site, 80);
+    assert_left_alone(&site, &trusted_dial(80));
     assert_echoed(&second, &pattern(1_000_000));
     drop(second);
     agent.wait_event("close", &peers[1]);
-    assert_left_alone(&site, 80);
+    assert_left_alone(&site, &trusted_dial(80));
     site.finish(&mut agent, &[]);
-}
-
-/// Asserts that a header reaches the program.
-fn assert_left_alone(site: &Site, port: u16) {
-    let version_1 = header::v1(socket_address(CLIENT), socket_address(DESTINATION));
-    let stream = open_and_send(site, &trusted_dial(port), &version_1);
-    let (names, line) = PeerNames::read(&stream);
-    assert_both(names, stream.local_addr().expect("a bound socket"));
-    assert!(line.starts_with("\"PROXY TCP4 "), "{line}");
 }
 
 /// Each connection keeps the hand-off that it began with.

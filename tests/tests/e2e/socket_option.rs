@@ -21,13 +21,7 @@ use crate::common::{
     header_of_client6, open_and_send, socket_address, trusted_dial, trusted_dial6,
 };
 
-auto_and_translate!(
-    clients_of_both_families_on_sockets_of_both_families,
-    who_comes_without_a_client_is_told_so,
-    a_marked_client_is_said_to_be_denied,
-    a_buffer_may_be_longer_but_not_shorter,
-    it_is_turned_off_at_a_restart_and_removed_by_detach
-);
+auto_and_translate!(clients_of_both_families_on_sockets_of_both_families);
 
 const BYTES: usize = size_of::<SocketInfo>();
 
@@ -125,10 +119,11 @@ fn clients_of_both_families_on_sockets_of_both_families(hand_off: HandOff) {
     site.finish(&mut agent, &[]);
 }
 
-fn who_comes_without_a_client_is_told_so(hand_off: HandOff) {
+#[test]
+fn who_comes_without_a_client_is_told_so() {
     let site = Site::new();
     let listener = listen(&site, address::SERVER);
-    let mut agent = Agent::start(&site, &guard(hand_off));
+    let mut agent = Agent::start(&site, &guard(HandOff::Auto));
     for (header, origin, version) in [
         (aws_health_check(), Origin::Local, 2),
         (b"PROXY UNKNOWN\r\n".to_vec(), Origin::Unknown, 1),
@@ -138,7 +133,7 @@ fn who_comes_without_a_client_is_told_so(hand_off: HandOff) {
         let expected = SocketInfo {
             origin: origin as u8,
             header_version: version,
-            ..info(hand_off, &own, "10.77.1.1:80")
+            ..info(HandOff::Auto, &own, "10.77.1.1:80")
         };
         assert_eq!(info_of(&socket).expect("it"), expected);
     }
@@ -153,21 +148,24 @@ fn who_comes_without_a_client_is_told_so(hand_off: HandOff) {
     site.finish(&mut agent, &[]);
 }
 
-fn a_marked_client_is_said_to_be_denied(hand_off: HandOff) {
+#[test]
+fn a_marked_client_is_said_to_be_denied() {
     let site = Site::new();
     let listener = listen(&site, address::SERVER);
-    let guard = guard(hand_off).deny("198.51.100.7/32").denied("mark");
+    let guard = guard(HandOff::Translate).deny("198.51.100.7/32").denied("mark");
     let mut agent = Agent::start(&site, &guard);
     let (_peer, socket) = connect(&site, &listener, &trusted_dial(80), &header_of_client());
-    let expected = SocketInfo { flags: SocketInfo::DENIED, ..info(hand_off, CLIENT, DESTINATION) };
+    let expected =
+        SocketInfo { flags: SocketInfo::DENIED, ..info(HandOff::Translate, CLIENT, DESTINATION) };
     assert_eq!(info_of(&socket).expect("it"), expected);
     site.finish(&mut agent, &[]);
 }
 
-fn a_buffer_may_be_longer_but_not_shorter(hand_off: HandOff) {
+#[test]
+fn a_buffer_may_be_longer_but_not_shorter() {
     let site = Site::new();
     let listener = listen(&site, address::SERVER);
-    let mut agent = Agent::start(&site, &guard(hand_off));
+    let mut agent = Agent::start(&site, &guard(HandOff::Auto));
     let (_peer, socket) = connect(&site, &listener, &trusted_dial(80), &header_of_client());
     for room in [0, 1, BYTES - 1] {
         let (length, value) = option_of(&socket, (LEVEL, INFO), room);
@@ -232,14 +230,15 @@ fn nobody_answers_by_default() {
     site.finish(&mut agent, &[]);
 }
 
-fn it_is_turned_off_at_a_restart_and_removed_by_detach(hand_off: HandOff) {
+#[test]
+fn it_is_turned_off_at_a_restart_and_removed_by_detach() {
     let site = Site::new();
     let listener = listen(&site, address::SERVER);
-    let (on, off) = (guard(hand_off), Guard::ports(&[80]).hand_off(hand_off));
+    let (on, off) = (guard(HandOff::Auto), Guard::ports(&[80]));
     let pin = site.scratch.pin_path().join("links/getsockopt");
     let mut agent = Agent::start(&site, &on);
     let (_peer, socket) = connect(&site, &listener, &trusted_dial(80), &header_of_client());
-    let expected = info(hand_off, CLIENT, DESTINATION);
+    let expected = info(HandOff::Auto, CLIENT, DESTINATION);
     assert_eq!(info_of(&socket).expect("it"), expected);
 
     // It takes a restart.

@@ -7,15 +7,10 @@ use std::time::Duration;
 use proxyip_tests::servers::{EchoServer, RubyEcho};
 use proxyip_tests::{Agent, Guard, HandOff, RawPeer, Site, address, eventually, is_reset};
 
-use crate::common::{auto_and_translate, header_of_client, listen_with_room_for_one, trusted_dial};
+use crate::common::{header_of_client, listen_with_room_for_one, trusted_dial};
 use crate::raw::{DATA, expect_answer};
 use crate::segments::answer_all;
 use crate::split::{SOON, first_segment, send_parts};
-
-auto_and_translate!(
-    a_late_header_that_was_reset_is_reset_again,
-    many_that_do_not_go_on_are_all_reset
-);
 
 fn guard(hand_off: HandOff, header_timeout: u32) -> Guard {
     let setting = format!("header_timeout = {header_timeout}");
@@ -39,10 +34,11 @@ fn expect_reset(peer: &RawPeer) {
     assert_ne!(answer.expect("a RST").flags & RawPeer::RST, 0);
 }
 
-fn a_late_header_that_was_reset_is_reset_again(hand_off: HandOff) {
+#[test]
+fn a_late_header_that_was_reset_is_reset_again() {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let mut agent = Agent::start(&site, &guard(hand_off, 1));
+    let mut agent = Agent::start(&site, &guard(HandOff::Auto, 1));
     let mut peer = begun(&site, 13);
     expect_reset(&peer);
     peer.send(DATA, &[], &header_of_client()[13..]);
@@ -51,11 +47,12 @@ fn a_late_header_that_was_reset_is_reset_again(hand_off: HandOff) {
 }
 
 /// More than there is room for: each is told, and the agent lives, also one that is started meanwhile.
-fn many_that_do_not_go_on_are_all_reset(hand_off: HandOff) {
+#[test]
+fn many_that_do_not_go_on_are_all_reset() {
     const CONNECTIONS: usize = 1300;
     let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, "::", 80);
-    let mut agent = Agent::start(&site, &guard(hand_off, 3));
+    let mut agent = Agent::start(&site, &guard(HandOff::Translate, 3));
     let begin = |_| {
         let stream = trusted_dial(80).open(&site.net.balancer);
         send_parts(&stream, &[&header_of_client()[..20]]);

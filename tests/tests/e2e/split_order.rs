@@ -13,10 +13,7 @@ use crate::common::{
 };
 use crate::split::{first_segment, send_parts};
 
-auto_and_translate!(
-    headers_in_parts_that_find_the_accept_queue_full_come_later,
-    those_that_make_room_are_reset
-);
+auto_and_translate!(headers_in_parts_that_find_the_accept_queue_full_come_later);
 
 fn headers_in_parts_that_find_the_accept_queue_full_come_later(hand_off: HandOff) {
     let site = Site::new();
@@ -46,10 +43,11 @@ fn headers_in_parts_that_find_the_accept_queue_full_come_later(hand_off: HandOff
 /// A flood of headers that are begun and not completed: those that begin now are served, and of those that go on each
 /// is served with its own client or reset, as its bytes are kept or not. Which they are is the kernel's choice: its LRU
 /// is not exact, and each processor has a share of it.
-fn those_that_make_room_are_reset(hand_off: HandOff) {
+#[test]
+fn those_that_make_room_are_reset() {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, "::", 80);
-    let guard = Guard::ports(&[80]).hand_off(hand_off).setting("header_timeout = 300");
+    let guard = Guard::ports(&[80]).hand_off(HandOff::Translate).setting("header_timeout = 300");
     let mut agent = Agent::start(&site, &guard);
     // More on hosts with many processors.
     let kept = capacity_of_map(&site, "HEADER_BYTES");

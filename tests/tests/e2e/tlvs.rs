@@ -10,11 +10,7 @@ use crate::common::{
     open_and_send, pattern, socket_address, trusted_dial,
 };
 
-auto_and_translate!(
-    tlvs_are_logged_and_kept,
-    a_header_of_4096_bytes_and_one_of_4097,
-    a_second_header_belongs_to_the_application
-);
+auto_and_translate!(tlvs_are_logged_and_kept, a_header_of_4096_bytes_and_one_of_4097);
 
 /// Offset of the first TLV behind IPv4 addresses.
 const TLVS: usize = 28;
@@ -82,17 +78,4 @@ fn a_header_of_4096_bytes_and_one_of_4097(hand_off: HandOff) {
     }
     assert!(is_reset(&open_and_send(&site, &trusted_dial(80), &of_length(4097))));
     site.finish(&mut agent, &[("header_too_long", 1)]);
-}
-
-fn a_second_header_belongs_to_the_application(hand_off: HandOff) {
-    let site = Site::new();
-    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
-    let second = "PROXY TCP4 192.0.2.9 192.0.2.1 1 2";
-    let bytes = [header_with(&[]), format!("{second}\r\n").into_bytes()].concat();
-    let stream = open_and_send(&site, &trusted_dial(80), &bytes);
-    let (names, line) = proxyip_tests::servers::PeerNames::read(&stream);
-    assert_both(names, socket_address(CLIENT));
-    assert_eq!(line, format!(r#""{second}\r""#));
-    site.finish(&mut agent, &[]);
 }

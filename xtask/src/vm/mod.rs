@@ -39,18 +39,18 @@ use crate::{build_ebpf, host, packages};
 /// named sets of clients, and what kernels make of a socket option's program.
 const CORE: [&str; 13] = [
     "a_block_list_refuses_its_members",
+    "byte_by_byte",
     "clients_on_a_list_get_to_nginx",
     "closing::translate",
     "families::",
+    "headers_in_parts_that_find_the_accept_queue_full",
     "observe::haproxy",
     "observe::nginx",
-    "parts_that_overlap",
     "ruby::",
     "socket_option::auto::clients_of_both_families",
     "socket_option::other_options",
     "ssh::",
     "web::",
-    "what_is_behind_the_header_arrives_whole",
 ];
 
 /// What to run on which kernels

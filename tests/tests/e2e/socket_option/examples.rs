@@ -10,17 +10,16 @@ use proxyip_tests::{
 
 use super::{guard, listen};
 use crate::common::{
-    CLIENT, CLIENT6, DESTINATION, DESTINATION6, auto_and_translate, header_of_client,
-    header_of_client6, open_and_send, trusted_dial,
+    CLIENT, CLIENT6, DESTINATION, DESTINATION6, header_of_client, header_of_client6, open_and_send,
+    trusted_dial,
 };
 
 #[path = "../../../../examples/rust/src/main.rs"]
 #[expect(dead_code, reason = "a program of its own")]
 mod rust_example;
 
-auto_and_translate!(in_c, in_python, in_ruby, in_rust);
-
-fn in_c(hand_off: HandOff) {
+#[test]
+fn in_c() {
     let site = Site::new();
     let include = include_str!("../../../../include/proxyip.h");
     site.scratch.write("proxyip.h", include);
@@ -31,29 +30,32 @@ fn in_c(hand_off: HandOff) {
     gcc.args(["-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-D_DEFAULT_SOURCE"]);
     let compiled = attempt(gcc.args(["-I", &directory, "-o", &program, &source]));
     assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
-    is_told(&site, hand_off, &[&program]);
+    is_told(&site, HandOff::Auto, &[&program]);
 }
 
-fn in_python(hand_off: HandOff) {
+#[test]
+fn in_python() {
     let site = Site::new();
     let text = include_str!("../../../../examples/python/client.py");
     let program = site.scratch.write("client.py", text);
-    is_told(&site, hand_off, &["python3", &program]);
+    is_told(&site, HandOff::Translate, &["python3", &program]);
 }
 
-fn in_ruby(hand_off: HandOff) {
+#[test]
+fn in_ruby() {
     let site = Site::new();
     let text = include_str!("../../../../examples/ruby/client.rb");
     let program = site.scratch.write("client.rb", text);
-    is_told(&site, hand_off, &["ruby", &program]);
+    is_told(&site, HandOff::Auto, &["ruby", &program]);
 }
 
-fn in_rust(hand_off: HandOff) {
+#[test]
+fn in_rust() {
     let site = Site::new();
     let listener = listen(&site, address::SERVER);
     // Ends with the test program.
     let serve = move || rust_example::serve(&listener);
-    assert_told(&site, hand_off, || drop(thread::spawn(serve)));
+    assert_told(&site, HandOff::Translate, || drop(thread::spawn(serve)));
 }
 
 /// Starts a server, on the server's IPv4 address and port 80, and asks it.
