@@ -36,6 +36,7 @@ mod scratch;
 pub mod servers;
 mod site;
 mod terminal;
+pub mod turn;
 mod wait;
 mod wire;
 

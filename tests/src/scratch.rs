@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Once};
 
 use crate::command::{attempt, run};
+use crate::turn::{self, Turn};
 
 /// Prefix of every namespace and directory; the process id of the run follows.
 const PREFIX: &str = "pxt-";
@@ -19,6 +20,7 @@ const BPF_FILE_SYSTEM: &str = "/sys/fs/bpf";
 pub struct Scratch {
     name: String,
     directory: PathBuf,
+    _turn: Arc<Turn>,
 }
 
 impl Scratch {
@@ -27,12 +29,13 @@ impl Scratch {
     pub fn new() -> Self {
         static STALE: Once = Once::new();
         static NEXT: AtomicU32 = AtomicU32::new(0);
+        let turn = turn::of_this_test();
         STALE.call_once(|| remove(|pid| !Path::new(&format!("/proc/{pid}")).exists()));
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{PREFIX}{}-{number}", std::process::id());
         let directory = std::env::temp_dir().join(&name);
         fs::create_dir(&directory).expect("cannot make a temporary directory");
-        Self { name, directory }
+        Self { name, directory, _turn: turn }
     }
 
     /// The unique name, `pxt-PID-NUMBER`.

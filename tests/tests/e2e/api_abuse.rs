@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use proxyip_tests::servers::EchoServer;
-use proxyip_tests::{Agent, Api, Guard, Site, address, header, resident_kib};
+use proxyip_tests::{Agent, Api, Guard, Site, address, header, resident_kib, turn};
 
 use crate::common::{
     CLIENT, DESTINATION, StopOnDrop, ask_names, open_and_send, open_for, socket_address,
@@ -29,6 +29,7 @@ fn undisturbed(abuse: impl FnOnce(&Site, &Agent)) {
 }
 
 fn undisturbed_with(guard: &Guard, abuse: impl FnOnce(&Site, &Agent)) {
+    let _alone = turn::alone();
     let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let guard = guard.clone().api_setting(&format!("http = {HTTP:?}"));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use proxyip_tests::servers::EchoServer;
 use proxyip_tests::{
-    Acknowledgments, Agent, Capture, Dial, Faults, Guard, HandOff, Namespace, Plan, Site,
+    Acknowledgments, Agent, Capture, Dial, Faults, Guard, HandOff, Namespace, Plan, Site, turn,
 };
 
 use crate::common::{
@@ -21,6 +21,7 @@ const STALL: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_gibibyte_there_and_back_translated() {
+    let _alone = turn::alone();
     let plan = Plan { mtu: 9001, faults: Some(Faults { seed: 0x5eed }), ..Plan::default() };
     let site = Site::without_captures_with(&plan);
     let capture = Capture::headers(&site.scratch, &site.net.balancer, "eth1");

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use nix::sys::signal::Signal;
 use proxyip_tests::servers::EchoServer;
-use proxyip_tests::{Agent, Flooder, Site, address, eventually, run};
+use proxyip_tests::{Agent, Flooder, Site, address, eventually, run, turn};
 
 use crate::common::{exchange, open_for};
 use crate::crowd::{Crowd, guard, settle};
@@ -25,6 +25,7 @@ fn flood(site: &Site) {
 /// The agent is not there: the kernel programs wait for nobody, and count what they could not tell.
 #[test]
 fn refusals_that_the_agent_missed_are_counted() {
+    let _alone = turn::alone();
     let site = Site::without_captures();
     settle(&site);
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
@@ -49,6 +50,7 @@ fn refusals_that_the_agent_missed_are_counted() {
 /// The flow log's reader hangs: lines are lost, and the agent says how many. Nothing else is held up.
 #[test]
 fn a_flow_log_that_nobody_reads_holds_up_nothing() {
+    let _alone = turn::alone();
     let site = Site::without_captures();
     settle(&site);
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);

@@ -10,7 +10,7 @@ use proxyip_tests::balancers::HaProxy;
 use proxyip_tests::servers::EchoServer;
 use proxyip_tests::{
     Agent, Dial, Flooder, Forged, HandOff, Memory, RawPeer, Site, address, eventually, header,
-    is_reset, until,
+    is_reset, turn, until,
 };
 use socket2::SockRef;
 
@@ -89,6 +89,7 @@ impl Progress {
 }
 
 fn legitimate_connections_during_a_flood(hand_off: HandOff) {
+    let _alone = turn::alone();
     let site = Site::without_captures();
     settle(&site);
     let garbage_sources = own_addresses(&site, WORKERS);

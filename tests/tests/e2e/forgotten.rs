@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use proxyip_common::cookie::Check;
-use proxyip_tests::{Agent, Cookies, Flooder, Forged, HandOff, RawPeer, Segment, Site, eventually};
+use proxyip_tests::{
+    Agent, Cookies, Flooder, Forged, HandOff, RawPeer, Segment, Site, eventually, turn,
+};
 
 use crate::common::{CLIENT, header_of_client, socket_address};
 use crate::crowd::{Crowd, guard, passed_syns, server, settle};
@@ -85,6 +87,7 @@ fn with_handshake(
     begin: impl FnOnce(&Site) -> RawPeer,
     test: impl FnOnce(&Site, &Agent, &TcpListener, &mut RawPeer),
 ) {
+    let _alone = turn::alone();
     let site = Site::without_captures();
     settle(&site);
     site.net.server.sysctl("ipv4.tcp_syncookies", syncookies);

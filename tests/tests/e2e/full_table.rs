@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use proxyip_tests::{Agent, Guard, HandOff, Site, eventually, header, is_reset};
+use proxyip_tests::{Agent, Guard, HandOff, Site, eventually, header, is_reset, turn};
 
 use crate::common::{DESTINATION, open_and_send, socket_address, trusted_dial};
 
@@ -47,6 +47,7 @@ fn send_header(site: &Site, number: u16) -> TcpStream {
 
 #[test]
 fn connections_beyond_the_table_are_refused_until_there_is_room() {
+    let _alone = turn::alone();
     let site = Site::new();
     let listener = site.net.server.enter(|| TcpListener::bind("10.77.1.1:80")).expect("a listener");
     let guard = Guard::ports(&[80]).hand_off(HandOff::Translate);

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use proxyip_tests::balancers::HaProxy;
 use proxyip_tests::servers::EchoServer;
-use proxyip_tests::{Agent, Dial, Guard, HandOff, Site, address, eventually};
+use proxyip_tests::{Agent, Dial, Guard, HandOff, Site, address, eventually, turn};
 
 use crate::common::{ask_names, assert_both, auto_and_translate};
 
@@ -17,6 +17,7 @@ const WORKERS: usize = 16;
 
 /// Opened, used and closed as fast as possible, each from an address of its own.
 fn ten_thousand_connections_from_ten_thousand_clients(hand_off: HandOff) {
+    let _alone = turn::alone();
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let _haproxy = HaProxy::start(&site, 80, "10.77.1.1:80", "send-proxy-v2");

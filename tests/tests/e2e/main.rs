@@ -1,6 +1,8 @@
 //! End-to-end tests: real load balancers and real servers, each in a network namespace of its own,
 //! with proxyip between them. `PROXYIP_BIN` names the program under test; root is needed.
 
+// By its name the first to run: it takes longest, asleep.
+mod a_long_silence;
 mod accept_calls;
 mod acl;
 mod api_abuse;
@@ -68,7 +70,6 @@ mod reused_ports;
 mod ruby;
 mod sack;
 mod segments;
-mod silence;
 mod socket_option;
 mod split;
 mod split_after;

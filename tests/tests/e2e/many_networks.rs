@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use proxyip_tests::servers::EchoServer;
-use proxyip_tests::{Agent, Guard, HandOff, Site, address, eventually, header};
+use proxyip_tests::{Agent, Guard, HandOff, Site, address, eventually, header, turn};
 
 use crate::common::{
     DESTINATION, DESTINATION6, StopOnDrop, ask_names, open_and_send, socket_address, trusted_dial,
@@ -147,6 +147,7 @@ fn connects(site: &Site, port: u16, client: IpAddr) -> bool {
 fn a_hundred_thousand_networks_decide_as_they_should() {
     const PROBES: usize = 10_000;
     const CONNECTIONS: usize = 400;
+    let _alone = turn::alone();
     let random = &mut Random(0x5eed);
     let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
@@ -183,6 +184,7 @@ fn nobody_waits_for_a_hundred_thousand_networks() {
     /// In both lists, so that it may always connect.
     const CLIENT: &str = "198.51.100.7";
     const WORKERS: usize = 2;
+    let _alone = turn::alone();
     let random = &mut Random(0xfeed);
     let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
@@ -254,6 +256,7 @@ fn nobody_waits_for_a_hundred_thousand_networks() {
 fn a_hundred_thousand_networks_cost_little() {
     const ROUNDS: usize = 7;
     const CONNECTIONS: u32 = 300;
+    let _alone = turn::alone();
     let site = Site::without_captures();
     let _echoes = [80, 81].map(|port| EchoServer::start(&site.net.server, address::SERVER, port));
     let rules = Rules::random(&mut Random(0xc057));

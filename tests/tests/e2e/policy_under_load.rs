@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use proxyip_tests::servers::EchoServer;
-use proxyip_tests::{Agent, Dial, Guard, HandOff, Site, address, header, read_line_or_error};
+use proxyip_tests::{Agent, Dial, Guard, HandOff, Site, address, header, read_line_or_error, turn};
 
 use crate::common::{DESTINATION, DESTINATION6, StopOnDrop, socket_address, trusted_dial};
 
@@ -147,6 +147,7 @@ fn whole(line: &str) -> String {
 
 #[test]
 fn reloads_give_no_mixture_of_two_policies() {
+    let _alone = turn::alone();
     let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let files = files(&site);
@@ -209,6 +210,7 @@ fn commands_give_no_mixture_of_two_policies() {
         ["remove", "198.51.100.64/26"],
     ];
     const OPEN: [[&str; 2]; 2] = [["deny", "198.51.100.65/32"], ["remove", "198.51.100.65/32"]];
+    let _alone = turn::alone();
     let site = Site::without_captures();
     let _echoes = [80, 81].map(|port| EchoServer::start(&site.net.server, address::SERVER, port));
     let guard = |port| Guard::ports(&[port]).trusting("192.0.2.0/24");

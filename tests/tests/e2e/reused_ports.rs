@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use proxyip_tests::balancers::HaProxy;
 use proxyip_tests::servers::{EchoServer, RubyEcho};
-use proxyip_tests::{Agent, Dial, Guard, HandOff, Site, address, eventually, header, read_line};
+use proxyip_tests::{
+    Agent, Dial, Guard, HandOff, Site, address, eventually, header, read_line, turn,
+};
 
 use crate::common::{
     DESTINATION, ask_names, assert_both, auto_and_translate, socket_address, trusted_dial,
@@ -47,6 +49,7 @@ fn an_mptcp_server_closes_first() {
 
 /// Each connection finds its predecessor in `TIME_WAIT`.
 fn the_server_closes_first(hand_off: HandOff) {
+    let _alone = turn::alone();
     let site = Site::under(hand_off);
     let _ruby = RubyEcho::start(&site, address::SERVER, 7);
     let mut agent = Agent::start(&site, &Guard::ports(&[7]).hand_off(hand_off));
@@ -69,6 +72,7 @@ fn the_server_closes_first(hand_off: HandOff) {
 }
 
 fn the_load_balancer_closes_first(hand_off: HandOff) {
+    let _alone = turn::alone();
     let site = Site::new();
     // No TIME_WAIT at the load balancer: it connects from this port again at once.
     site.net.balancer.sysctl("ipv4.tcp_max_tw_buckets", "0");
@@ -90,6 +94,7 @@ fn the_load_balancer_closes_first(hand_off: HandOff) {
 
 /// `HAProxy` takes each of its ports anew as soon as the server has closed, for several clients at a time.
 fn a_thousand_connections_from_fifty_ports(hand_off: HandOff) {
+    let _alone = turn::alone();
     const CONNECTIONS: usize = 1000;
     let site = Site::without_captures();
     site.net.balancer.sysctl("ipv4.ip_local_port_range", "40000 40049");

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use proxyip_tests::servers::EchoServer;
-use proxyip_tests::{Agent, Guard, HandOff, RawPeer, Site};
+use proxyip_tests::{Agent, Guard, HandOff, RawPeer, Site, turn};
 
 use crate::common::{
     CLIENT, CLIENT6, ask_names, assert_both, header_of_client, header_of_client6, on_ipv6_socket,
@@ -27,6 +27,7 @@ fn translated_connections_silent_for_50_seconds_then_used() {
 }
 
 fn silent_then_used(hand_off: HandOff, seconds: u32) {
+    let _asleep = turn::asleep();
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, "::", 80);
     let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));

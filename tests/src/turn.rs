@@ -1,0 +1,211 @@
+//! Which tests may run beside each other.
+//!
+//! Most tests wait most of the time, so several run at once. A test that floods, or that measures time or memory, has
+//! the machine for itself: its body begins with [`alone`]. Whoever makes a [`Scratch`](crate::Scratch) without saying
+//! so is one of many.
+
+use std::cell::RefCell;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+
+/// Who has the machine.
+#[derive(Debug, Default)]
+struct Machine {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// How many tests share it.
+    sharing: usize,
+    /// Whether one has it alone.
+    taken: bool,
+    /// How many wait to have it alone. Nobody begins to share it meanwhile, or they would wait for ever.
+    waiting: usize,
+}
+
+/// The right to run, given back on drop. A thread has one at most, however many scenes its test makes.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    machine: &'static Machine,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Shared,
+    Alone,
+    Asleep,
+}
+
+/// The machine is this test's until this is dropped.
+#[derive(Debug)]
+#[must_use = "the test has the machine for as long as this lives"]
+pub struct Alone(#[expect(dead_code, reason = "kept for its drop")] Arc<Turn>);
+
+/// This test runs beside whatever runs, until this is dropped.
+#[derive(Debug)]
+#[must_use = "the test disturbs nobody for as long as this lives"]
+pub struct Asleep(#[expect(dead_code, reason = "kept for its drop")] Arc<Turn>);
+
+/// Waits until no other test runs, and lets none begin. To be called first.
+///
+/// # Panics
+/// When the test has made a scene already.
+pub fn alone() -> Alone {
+    Alone(begin(Kind::Alone))
+}
+
+/// For a test that sleeps for minutes and minds nobody: not even a test that runs alone waits for it. To be called
+/// first.
+///
+/// # Panics
+/// When the test has made a scene already.
+pub fn asleep() -> Asleep {
+    Asleep(begin(Kind::Asleep))
+}
+
+/// The turn of this thread's test, which shares the machine unless it has said otherwise.
+pub(crate) fn of_this_test() -> Arc<Turn> {
+    OWN.with_borrow(Weak::upgrade).unwrap_or_else(|| begin(Kind::Shared))
+}
+
+static MACHINE: Machine = Machine {
+    state: Mutex::new(State { sharing: 0, taken: false, waiting: 0 }),
+    changed: Condvar::new(),
+};
+
+thread_local! {
+    static OWN: RefCell<Weak<Turn>> = const { RefCell::new(Weak::new()) };
+}
+
+fn begin(kind: Kind) -> Arc<Turn> {
+    let has_one = OWN.with_borrow(|own| own.strong_count() > 0);
+    assert!(!has_one, "a test says how it runs before it makes anything");
+    let turn = Arc::new(MACHINE.take(kind));
+    OWN.set(Arc::downgrade(&turn));
+    turn
+}
+
+impl Machine {
+    fn take(&'static self, kind: Kind) -> Turn {
+        let mut state = self.lock();
+        match kind {
+            Kind::Asleep => {}
+            Kind::Shared => {
+                state = self.wait_while(state, |state| state.taken || state.waiting > 0);
+                state.sharing += 1;
+            }
+            Kind::Alone => {
+                state.waiting += 1;
+                state = self.wait_while(state, |state| state.taken || state.sharing > 0);
+                state.waiting -= 1;
+                state.taken = true;
+            }
+        }
+        drop(state);
+        Turn { machine: self, kind }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_while<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        busy: impl Fn(&State) -> bool,
+    ) -> MutexGuard<'a, State> {
+        let waited = self.changed.wait_while(state, |state| busy(state));
+        waited.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut state = self.machine.lock();
+        match self.kind {
+            Kind::Asleep => {}
+            Kind::Shared => state.sharing -= 1,
+            Kind::Alone => state.taken = false,
+        }
+        drop(state);
+        self.machine.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+    use std::time::Duration;
+
+    fn machine() -> &'static Machine {
+        Box::leak(Box::default())
+    }
+
+    #[test]
+    fn who_is_alone_sees_nobody_else() {
+        let machine = machine();
+        let running = AtomicUsize::new(0);
+        let run = |kind, most: usize| {
+            let _turn = machine.take(kind);
+            assert!(running.fetch_add(1, Ordering::SeqCst) < most);
+            thread::sleep(Duration::from_millis(1));
+            running.fetch_sub(1, Ordering::SeqCst);
+        };
+        thread::scope(|scope| {
+            for number in 0..60 {
+                let (kind, most) =
+                    if number % 5 == 0 { (Kind::Alone, 1) } else { (Kind::Shared, 60) };
+                scope.spawn(move || run(kind, most));
+            }
+        });
+        let state = machine.lock();
+        assert_eq!((state.sharing, state.taken, state.waiting), (0, false, 0));
+    }
+
+    /// Others that come all the time cannot keep it away.
+    #[test]
+    fn who_waits_to_be_alone_goes_before_those_who_share() {
+        let machine = machine();
+        let first = machine.take(Kind::Shared);
+        let alone = thread::spawn(|| machine.take(Kind::Alone));
+        while machine.lock().waiting == 0 {
+            thread::yield_now();
+        }
+        let second = thread::spawn(|| machine.take(Kind::Shared));
+        thread::sleep(Duration::from_millis(20));
+        assert!(!second.is_finished() && !alone.is_finished());
+        drop(first);
+        let alone = alone.join().expect("no panic");
+        assert!(!second.is_finished());
+        drop(alone);
+        drop(second.join().expect("no panic"));
+    }
+
+    #[test]
+    fn who_sleeps_is_waited_for_by_nobody() {
+        let machine = machine();
+        let _asleep = machine.take(Kind::Asleep);
+        drop(machine.take(Kind::Alone));
+        drop(machine.take(Kind::Shared));
+    }
+
+    #[test]
+    fn a_test_has_one_turn_however_many_scenes_it_makes() {
+        thread::spawn(|| {
+            let first = of_this_test();
+            assert!(Arc::ptr_eq(&first, &of_this_test()));
+            assert!(std::panic::catch_unwind(alone).is_err());
+            drop(first);
+            let alone = alone();
+            assert_eq!(of_this_test().kind, Kind::Alone);
+            drop(alone);
+            assert_eq!(of_this_test().kind, Kind::Shared);
+        })
+        .join()
+        .expect("no panic");
+    }
+}
