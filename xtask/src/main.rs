@@ -9,11 +9,14 @@ mod demo;
 mod directory;
 mod documents;
 mod fuzz;
+mod gate;
 mod host;
 mod linker;
 mod lint;
 mod packages;
 mod program;
+mod programs;
+mod pypi;
 mod rooms;
 mod steps;
 mod test;
@@ -42,6 +45,10 @@ enum Verb {
         /// Part of the names of the end-to-end tests to run
         filter: Vec<String>,
     },
+    /// Lint, test and fuzz, and test on two other kernels: what every change has to pass (root only)
+    Gate,
+    /// The same for longer and on all other kernels (root only)
+    Nightly(gate::Night),
     /// Look for inputs that break a promise, with the fuzz targets
     ///
     /// What they learn is kept below target/fuzz, where each target's log is as well.
@@ -73,6 +80,8 @@ fn main() -> ExitCode {
         Verb::BuildEbpf => build_ebpf::run(),
         Verb::Test { filter } => test::run(&filter),
         Verb::Fuzz(options) => fuzz::run(&options),
+        Verb::Gate => gate::run(),
+        Verb::Nightly(night) => gate::nightly(&night),
         Verb::Lint => lint::run(),
         Verb::Rooms => rooms::run(),
         Verb::Demo => demo::run(),

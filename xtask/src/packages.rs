@@ -22,10 +22,11 @@ const BUILD: [(&str, &str); 2] = [
     ("libc6-dev",           "start files and headers for gcc"),
 ];
 
-/// What building the fuzz targets needs besides.
+/// What linting and fuzzing need besides.
 #[rustfmt::skip]
-const FUZZING: [(&str, &str); 1] = [
+const LINT: [(&str, &str); 2] = [
     ("g++",                 "compiler of libFuzzer"),
+    ("python3-pip",         "getting tools"),
 ];
 
 /// What the tests and the demo start.
@@ -98,10 +99,20 @@ pub(crate) fn install_for_host_tests() -> Result<()> {
     install(&names).context("the tests need a real browser, journal and terminal, and other shells")
 }
 
-/// Installs what is missing for building the fuzz targets.
-pub(crate) fn install_for_fuzzing() -> Result<()> {
-    let names: Vec<&str> = names(&BUILD).chain(names(&FUZZING)).collect();
-    install(&names).context("the fuzz targets have libFuzzer in them, which is C++")
+/// Installs what is missing for linting, and for building the fuzz targets.
+pub(crate) fn install_for_lint() -> Result<()> {
+    let names: Vec<&str> = names(&BUILD).chain(names(&LINT)).collect();
+    install(&names).context("tools come from PyPI, and the fuzz targets have libFuzzer in them")
+}
+
+/// Installs all that is missing for any of these in one go, which is faster.
+pub(crate) fn install_everything() -> Result<()> {
+    let tables = [&BUILD[..], &LINT, &TESTS, &HOST_TESTS, &GUESTS];
+    let mut names: Vec<_> = tables.into_iter().flatten().map(|(name, _)| *name).collect();
+    names.extend(BASE);
+    names.sort_unstable();
+    names.dedup();
+    install(&names).context("the gate needs all that each of its steps needs")
 }
 
 /// Installs what is missing for building, and for running the tests in guests that have what the

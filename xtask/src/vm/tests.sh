@@ -1,7 +1,9 @@
 #!/bin/bash
-# The end-to-end tests on whatever kernel this is; the arguments say which.
+# The tests of a program on whatever kernel this is; the arguments say of which program, and which tests.
+program=$1
+shift
 
 # Debian's 5.10 has no MPTCP.
 [[ -e /proc/sys/net/mptcp ]] || set -- --skip multipath --skip mptcp "$@"
 
-PROXYIP_BIN=/payload/proxyip exec ./e2e --test-threads=1 "$@"
+PROXYIP_BIN=/payload/proxyip exec "./$program" --test-threads=1 "$@"

@@ -1,0 +1,87 @@
+//! `cargo xtask gate`, which every change has to pass, and `cargo xtask nightly`, which takes hours.
+
+use std::thread;
+
+use anyhow::{Context as _, Result, anyhow};
+use clap::Args;
+
+use crate::{
+    build_ebpf, fuzz, host, lint, packages,
+    programs::Programs,
+    steps::{self, Steps},
+    test,
+    vm::{self, Guests, Kernel},
+};
+
+/// For how long the gate fuzzes, seconds in all.
+const FUZZING: u32 = 60;
+
+/// The kernels of Debian's two newest stable releases. All four would take too long in the gate.
+const KERNELS: [Kernel; 2] = [Kernel::Bookworm, Kernel::Trixie];
+
+/// How long the night is
+#[derive(Args)]
+pub(crate) struct Night {
+    /// For how long to fuzz, in all
+    #[arg(long, default_value_t = 1800, value_parser = clap::value_parser!(u32).range(1..))]
+    fuzz_seconds: u32,
+    /// How often to run the end-to-end tests, which shows what fails rarely
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// The other kernels; all of them if none is named
+    #[arg(long, value_enum, value_name = "VERSION")]
+    kernel: Vec<Kernel>,
+}
+
+/// What can be bounded.
+struct Plan<'a> {
+    kernels: &'a [Kernel],
+    guests: vm::Options,
+    fuzz_seconds: u32,
+    rounds: u32,
+}
+
+/// What every change has to pass.
+pub(crate) fn run() -> Result<()> {
+    steps::run(|steps| {
+        let guests = vm::Options::smoke(&KERNELS);
+        all(steps, &Plan { kernels: &KERNELS, guests, fuzz_seconds: FUZZING, rounds: 1 })
+    })
+}
+
+/// What is too long for that.
+pub(crate) fn nightly(night: &Night) -> Result<()> {
+    let Night { fuzz_seconds, rounds, kernel: kernels } = night;
+    let guests = vm::Options::core(kernels);
+    let plan = Plan { kernels, guests, fuzz_seconds: *fuzz_seconds, rounds: *rounds };
+    steps::run(|steps| all(steps, &plan))
+}
+
+/// What is cheap and fails often comes first, and nothing comes after a lint that fails.
+fn all(steps: &mut Steps, plan: &Plan<'_>) -> Result<()> {
+    steps.check("formatting", lint::formatting);
+    steps.all_passed()?;
+    steps.need("packages", || {
+        packages::install_everything()?;
+        host::prepare("gate")
+    })?;
+    thread::scope(|scope| {
+        // It waits for the archive while others compile, and must not disturb tests that look at the clock.
+        let preparation = scope.spawn(|| Guests::prepare(plan.kernels));
+        steps.need("kernel programs", build_ebpf::run)?;
+        lint::check(steps);
+        steps.all_passed()?;
+        let programs = steps.need("building", Programs::build)?;
+        test::unit_tests(steps, &programs);
+        let guests = steps.need("guests, made meanwhile", || {
+            let guests = preparation.join().map_err(|_| anyhow!("it panicked"))?;
+            guests.context("cannot make guests")
+        })?;
+        for _ in 0..plan.rounds {
+            test::end_to_end_tests(steps, &programs, &[])?;
+        }
+        fuzz::check(steps, &fuzz::Options::all(plan.fuzz_seconds))?;
+        steps.check("other kernels", || guests.run(&programs, &plan.guests));
+        Ok(())
+    })
+}
