@@ -94,8 +94,8 @@ fn the_load_balancer_closes_first(hand_off: HandOff) {
 
 /// `HAProxy` takes each of its ports anew as soon as the server has closed, for several clients at a time.
 fn a_thousand_connections_from_fifty_ports(hand_off: HandOff) {
-    let _alone = turn::alone();
     const CONNECTIONS: usize = 1000;
+    let _alone = turn::alone();
     let site = Site::without_captures();
     site.net.balancer.sysctl("ipv4.ip_local_port_range", "40000 40049");
     let _ruby = RubyEcho::start(&site, address::SERVER, 7);
