@@ -129,9 +129,9 @@ impl<'ast> Visit<'ast> for Collector<'_> {
         visit::visit_path(self, path);
     }
 
-    fn visit_macro(&mut self, makro: &'ast Macro) {
-        self.visit_path(&makro.path);
-        self.take_tokens(makro.tokens.clone());
+    fn visit_macro(&mut self, invocation: &'ast Macro) {
+        self.visit_path(&invocation.path);
+        self.take_tokens(invocation.tokens.clone());
     }
 }
 
