@@ -17,12 +17,7 @@ use crate::common::{
     trusted_dial6,
 };
 
-auto_translate_and_observe!(
-    a_block_list_refuses_its_members,
-    an_allow_list_refuses_all_others,
-    rules_follow_their_set,
-    a_set_of_another_namespace_has_a_pin_of_its_own,
-);
+auto_translate_and_observe!(a_block_list_refuses_its_members);
 
 mod nginx {
     use super::a_block_list_before_nginx;
@@ -133,10 +128,11 @@ fn office() -> String {
     members(&MEMBERS.replace(']', &balancer))
 }
 
-fn an_allow_list_refuses_all_others(hand_off: HandOff) {
+#[test]
+fn an_allow_list_refuses_all_others() {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, "::", PORT);
-    let guard = Guard::ports(&[PORT]).hand_off(hand_off).set("office", &office());
+    let guard = Guard::ports(&[PORT]).set("office", &office());
     let mut agent = Agent::start(&site, &guard);
     apply_to_both(&site.net.server, &commands(&site, "Named sets, for iptables", 1));
     assert_refused_and_served(&site, &[OTHER, OTHER6], &[CLIENT, CLIENT6]);
@@ -167,11 +163,12 @@ fn a_block_list_before_nginx(hand_off: HandOff) {
 }
 
 /// A rule keeps the program that it was made with.
-fn rules_follow_their_set(hand_off: HandOff) {
+#[test]
+fn rules_follow_their_set() {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, "::", PORT);
     let file = site.scratch.write("blocked", "# nobody yet\n");
-    let without = || Guard::ports(&[PORT]).hand_off(hand_off);
+    let without = || Guard::ports(&[PORT]).hand_off(HandOff::Translate);
     let with = || without().set("blocked", &format!("file = {file:?}"));
     let mut agent = Agent::start(&site, &with());
     let rule = commands(&site, "Named sets, for iptables", 0);
@@ -204,11 +201,12 @@ fn rules_follow_their_set(hand_off: HandOff) {
     finish(&site, &mut agent);
 }
 
-fn a_set_of_another_namespace_has_a_pin_of_its_own(hand_off: HandOff) {
+#[test]
+fn a_set_of_another_namespace_has_a_pin_of_its_own() {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, "::", PORT);
     let name = site.net.server.name();
-    let guard = Guard::ports(&[PORT]).hand_off(hand_off).set("blocked", &members(MEMBERS));
+    let guard = Guard::ports(&[PORT]).set("blocked", &members(MEMBERS));
     let guard = guard.interface_setting(&format!("netns = \"/run/netns/{name}\""));
     let mut agent = Agent::start_in(&site.net.client, &site, &guard);
     let rule = commands(&site, "Named sets, for iptables", 0);

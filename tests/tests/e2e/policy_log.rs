@@ -16,7 +16,6 @@ use crate::common::{
 use crate::policy::{denying, is_served};
 
 auto_translate_and_observe!(
-    a_marked_connection_is_served,
     a_refused_client_in_the_flow_log_and_the_status,
     records_of_refused_and_of_closed_connections
 );
@@ -54,11 +53,13 @@ fn a_refused_client_in_the_flow_log_and_the_status(hand_off: HandOff) {
     site.finish(&mut agent, &[("denied_reset", 2)]);
 }
 
-fn a_marked_connection_is_served(hand_off: HandOff) {
+#[test]
+fn a_marked_connection_is_served() {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     site.net.server.run("iptables -A INPUT -p tcp --dport 80 -m mark --mark 0x50/0x50 -j ACCEPT");
-    let mut agent = Agent::start(&site, &denying(hand_off).denied("mark").setting("mark = 0x50"));
+    let mut agent =
+        Agent::start(&site, &denying(HandOff::Observe).denied("mark").setting("mark = 0x50"));
     let marked = || {
         let rules = site.net.server.run("iptables -nvxL INPUT");
         let rule = rules.lines().find(|line| line.contains("ACCEPT") && line.contains("0x50"));
