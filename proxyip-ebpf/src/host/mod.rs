@@ -30,6 +30,8 @@ pub mod sockets;
 #[cfg(test)]
 mod sockopt_tests;
 #[cfg(test)]
+mod split_end_tests;
+#[cfg(test)]
 mod split_tests;
 mod stack;
 pub mod state;

@@ -1,198 +1,27 @@
 //! The policy against a model of it that is too simple to be wrong: reloads, commands and restarts in any order, on the
 //! kernel's own maps. Whatever has happened, each client has the verdict of the model, and so has each rule.
 
+mod maps;
+mod model;
+mod steps;
+
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
-use aya::maps::{HashMap, LpmTrie, Map, MapData};
 use ipnet::IpNet;
-use proptest::prelude::*;
 use proptest::test_runner::{Config as Runs, TestRunner};
 use proxyip_api::acl::{Origin, Rule, Verdict};
-use proxyip_common::settings::{Policy, ScopedAddress};
 use proxyip_tests::Scratch;
-use proxyip_user::bpf::pod::Raw;
 use proxyip_user::config::Config;
 use proxyip_user::lifecycle::policy;
 use proxyip_user::reconcile::acl::{Acl, AclError, Part};
 use proxyip_user::reconcile::control::Control;
 
+use self::maps::Maps;
+use self::model::{Model, smallest};
+use self::steps::{CLIENTS, LISTENERS, Listeners, Lists, NETWORKS, Step, networks, step};
 use crate::trial::report;
-
-/// Networks within one another, of both families; a bit of a [`List`] for each.
-const NETWORKS: [&str; 15] = [
-    "0.0.0.0/0",
-    "10.0.0.0/8",
-    "10.1.0.0/16",
-    "10.1.1.0/24",
-    "10.1.1.128/25",
-    "10.1.1.1/32",
-    "10.1.1.200/32",
-    "::/0",
-    // Has all IPv4-mapped addresses, too.
-    "::/64",
-    "2001:db8::/32",
-    "2001:db8:1::/48",
-    "2001:db8:1:1::/64",
-    "2001:db8:1:1::1/128",
-    "::1/128",
-    "fd00::/8",
-];
-
-/// Clients in each of them and in none, also IPv4-mapped.
-const CLIENTS: [&str; 18] = [
-    "10.1.1.1",
-    "10.1.1.2",
-    "10.1.1.129",
-    "10.1.1.200",
-    "10.1.2.1",
-    "10.2.0.1",
-    "11.0.0.1",
-    "::ffff:10.1.1.1",
-    "::ffff:10.2.0.1",
-    "::ffff:11.0.0.1",
-    "2001:db8:1:1::1",
-    "2001:db8:1:1::2",
-    "2001:db8:1:2::1",
-    "2001:db8:2::1",
-    "2001:db9::1",
-    "::1",
-    "::2",
-    "fd00::1",
-];
-
-const LISTENERS: [&str; 3] = ["web", "api", "mail"];
-
-/// Some of the [`NETWORKS`].
-type List = u16;
-
-fn networks(list: List) -> impl Iterator<Item = IpNet> {
-    let chosen = (0..NETWORKS.len()).filter(move |number| list >> number & 1 == 1);
-    chosen.map(|number| NETWORKS[number].parse().expect("a network"))
-}
-
-/// What the configuration says of a listener.
-#[derive(Clone, Copy, Debug)]
-struct Lists {
-    trusted: List,
-    allow: Option<List>,
-    deny: List,
-}
-
-impl Lists {
-    fn toggle(&mut self, list: usize, network: usize) {
-        let bit = 1 << network;
-        match list {
-            // The least that a file may have.
-            0 => self.trusted = self.trusted ^ bit | 2,
-            1 => self.allow = Some(self.allow.unwrap_or(0) ^ bit),
-            _ => self.deny ^= bit,
-        }
-    }
-}
-
-/// A listener by its place in [`LISTENERS`], in the order in which the file has them.
-type Listeners = Vec<(usize, Lists)>;
-
-#[derive(Clone, Debug)]
-enum Step {
-    Reload(Listeners),
-    /// With one network more or less in a list: of trusted sources, allowed or denied clients.
-    Toggle(usize, usize, usize),
-    /// Of a file that the agent must refuse.
-    RefusedReload(Listeners),
-    Set(usize, usize, bool),
-    Remove(usize, usize),
-    Sweep,
-    /// The agent is killed, and another one started with the same file.
-    Restart,
-}
-
-fn listeners() -> impl Strategy<Value = Listeners> {
-    // Most lists are short, so that clients are in no network or in few.
-    let list = || prop_oneof![3 => (any::<u16>(), any::<u16>()).prop_map(|(a, b)| a & b), 1 => any::<u16>()];
-    let lists = (list(), proptest::option::of(list()), list());
-    let lists = lists.prop_map(|(trusted, allow, deny)| Lists {
-        trusted: trusted | 2,
-        allow,
-        deny: deny & !allow.unwrap_or(0),
-    });
-    let names = proptest::sample::subsequence(vec![0, 1, 2], 1..=LISTENERS.len()).prop_shuffle();
-    (names, proptest::collection::vec(lists, LISTENERS.len()))
-        .prop_map(|(names, lists)| names.into_iter().zip(lists).collect())
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let listener = 0..LISTENERS.len();
-    // On those of a whole family others depend.
-    let network = prop_oneof![3 => 0..NETWORKS.len(), 1 => proptest::sample::select(vec![0, 7, 8])];
-    prop_oneof![
-        3 => listeners().prop_map(Step::Reload),
-        5 => (listener.clone(), 0..3_usize, network.clone())
-            .prop_map(|(listener, list, network)| Step::Toggle(listener, list, network)),
-        1 => listeners().prop_map(Step::RefusedReload),
-        5 => (listener.clone(), network.clone(), any::<bool>())
-            .prop_map(|(listener, network, allow)| Step::Set(listener, network, allow)),
-        4 => (listener, network).prop_map(|(listener, network)| Step::Remove(listener, network)),
-        2 => Just(Step::Sweep),
-        1 => Just(Step::Restart),
-    ]
-}
-
-/// What should be in force.
-struct Model {
-    listeners: Listeners,
-    commands: BTreeMap<(usize, IpNet), Verdict>,
-}
-
-impl Model {
-    fn reload(&mut self, listeners: Listeners) {
-        // What commands have said of a listener leaves with it.
-        self.commands
-            .retain(|(listener, _), _| listeners.iter().any(|(there, _)| there == listener));
-        self.listeners = listeners;
-    }
-
-    fn lists(&self, listener: usize) -> Option<Lists> {
-        self.listeners.iter().find_map(|(there, lists)| (*there == listener).then_some(*lists))
-    }
-
-    /// The rules of a listener, of each network the one that counts.
-    fn rules(&self, listener: usize, lists: Lists) -> BTreeMap<IpNet, (Verdict, Origin)> {
-        let mut rules = BTreeMap::new();
-        for (list, verdict) in
-            [(lists.allow.unwrap_or(0), Verdict::Allow), (lists.deny, Verdict::Deny)]
-        {
-            rules.extend(networks(list).map(|network| (network, (verdict, Origin::Configuration))));
-        }
-        for ((_, network), verdict) in self.commands.iter().filter(|((of, _), _)| *of == listener) {
-            rules.insert(*network, (*verdict, Origin::Command));
-        }
-        rules
-    }
-
-    /// An empty list is as none.
-    fn otherwise(lists: Lists) -> Verdict {
-        let given = networks(lists.allow.unwrap_or(0)).next().is_some();
-        if given { Verdict::Deny } else { Verdict::Allow }
-    }
-
-    fn verdict(&self, listener: usize, lists: Lists, client: IpAddr) -> Verdict {
-        let rules = self.rules(listener, lists);
-        let smallest =
-            smallest(rules.iter().map(|(network, (verdict, _))| (*network, *verdict)), client);
-        smallest.unwrap_or_else(|| Self::otherwise(lists))
-    }
-}
-
-/// What belongs to the smallest network that has this address.
-fn smallest<T>(networks: impl Iterator<Item = (IpNet, T)>, ip: IpAddr) -> Option<T> {
-    let ip = ip.to_canonical();
-    let with = networks.filter(|(network, _)| network.contains(&ip));
-    with.max_by_key(|(network, _)| network.prefix_len()).map(|(_, what)| what)
-}
 
 /// A configuration file.
 fn file(pin_path: &Path, listeners: &Listeners, more: &str) -> Config {
@@ -332,41 +161,6 @@ impl Trial<'_> {
                 assert_eq!(maps.is_trusted(place, client), expected, "{client} at {listener}");
             }
         }
-    }
-}
-
-/// The agent's maps, through their pins.
-struct Maps {
-    policies: HashMap<MapData, u32, Raw<Policy>>,
-    trusted: LpmTrie<MapData, Raw<ScopedAddress>, u8>,
-    clients: LpmTrie<MapData, Raw<ScopedAddress>, u8>,
-}
-
-impl Maps {
-    fn of(pin_path: &Path) -> Self {
-        let mut entries =
-            fs::read_dir(pin_path).expect("pins").map(|one| one.expect("a pin").path());
-        let directory = entries.find(|path| path.join("POLICIES").exists()).expect("pinned maps");
-        let open = |name: &str| MapData::from_pin(directory.join(name)).expect("a pinned map");
-        let trie = |name| LpmTrie::try_from(Map::LpmTrie(open(name))).expect("a trie");
-        let policies = HashMap::try_from(Map::HashMap(open("POLICIES"))).expect("policies");
-        Self { policies, trusted: trie("TRUSTED"), clients: trie("CLIENTS") }
-    }
-
-    fn is_trusted(&self, place: u16, source: IpAddr) -> bool {
-        let Raw(policy) = self.policies.get(&place.into(), 0).expect("a policy");
-        let address = ScopedAddress::new(policy.scope, &crate::state::endpoint(source));
-        let key = aya::maps::lpm_trie::Key::new(ScopedAddress::BITS, Raw(address));
-        self.trusted.get(&key, 0).is_ok_and(|value| value != 0)
-    }
-
-    /// Scopes that have networks and belong to no policy.
-    fn left_over(&self) -> Vec<u32> {
-        let policies = self.policies.iter().map(|entry| entry.expect("a policy").1.0.scope);
-        let in_force: Vec<_> = policies.collect();
-        let keys = self.trusted.keys().chain(self.clients.keys());
-        let scopes = keys.map(|key| u32::from_be_bytes(key.expect("a key").data().0.scope));
-        scopes.filter(|scope| !in_force.contains(scope)).collect()
     }
 }
 
