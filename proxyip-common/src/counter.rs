@@ -254,6 +254,14 @@ pub mod per_listener {
         let version = if version < VERSIONS { version } else { 0 };
         OUTCOMES + (hand_off * VERSIONS + version) as u32 * Verdict::COUNT + verdict as u32
     }
+
+    /// The entry of `REFUSED_BY_AGENT` for connections of this listener with this hand-off. The agent counts there what it
+    /// refuses.
+    #[must_use]
+    pub fn refused_by_agent(listener: u16, hand_off: u8) -> u32 {
+        let hand_off = hand_off.min(HAND_OFFS - 1);
+        u32::from(listener) * u32::from(HAND_OFFS) + u32::from(hand_off)
+    }
 }
 
 #[cfg(test)]

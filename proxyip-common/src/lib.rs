@@ -7,6 +7,7 @@
 //! - [`verdict`] and [`latency`]: what becomes of connections, and how long their headers take.
 //! - [`event`] and [`settings`]: what the kernel tells the agent and what the agent tells the kernel.
 //! - [`socket_option`]: what applications are told of a connection.
+//! - [`text`]: what a terminal obeys.
 //!
 //! Nothing here allocates, does I/O or contains `unsafe`; everything is a pure function or a plain type. Types that
 //! cross the kernel border derive zerocopy's traits: one with padding does not compile.
@@ -33,4 +34,5 @@ pub mod lookup;
 pub mod partial;
 pub mod settings;
 pub mod socket_option;
+pub mod text;
 pub mod verdict;

@@ -12,6 +12,7 @@ pub mod api;
 pub mod bpf;
 pub mod cli;
 pub mod client;
+mod clock;
 pub mod config;
 pub mod desired;
 pub mod flowlog;

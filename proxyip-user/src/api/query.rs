@@ -7,8 +7,8 @@ use ipnet::IpNet;
 
 use super::failure::fail;
 use crate::api::Failure;
-use crate::bpf::buckets::Cursor;
 use crate::config;
+use crate::tables::maps::Cursor;
 
 fn wrong(sentence: impl std::fmt::Display) -> Failure {
     fail(StatusCode::BAD_REQUEST, sentence)

@@ -6,11 +6,12 @@ use anyhow::Result;
 use proxyip_common::counter::{Counter, DropReason, Reason};
 use proxyip_common::flow::{FlowKey, FlowRecord};
 
-use super::view::{Obstacle, View};
-use crate::bpf::buckets::Cursor;
+use super::view::View;
 use crate::tables::listeners::ListenerCounts;
+use crate::tables::maps::Cursor;
 use crate::tables::maps::FlowChunk;
 use crate::tables::outcomes::{Latency, Outcome};
+use crate::watch::environment::Obstacle;
 
 /// A flow as the flow table has it.
 type Entry = (FlowKey, FlowRecord);
@@ -114,6 +115,6 @@ impl Source for View {
     }
 
     fn findings(&self) -> Vec<String> {
-        self.findings.sentences()
+        self.stale.sentence().into_iter().chain(self.findings.sentences()).collect()
     }
 }

@@ -13,17 +13,17 @@ use proxyip_common::flow::{FlowKey, FlowRecord, HandOff};
 use proxyip_common::verdict::Verdict;
 use serde_json::{Value, json};
 
-use super::view::Obstacle;
 use super::*;
 use crate::api::tests::acl::Rulebook;
-use crate::bpf::buckets::Cursor;
 use crate::client::{self, ClientError};
 use crate::config::{Api, Config};
 use crate::desired::active::Active;
 use crate::flowlog::flows::tests::{HEADER, flows, key, record};
 use crate::tables::listeners::ListenerCounts;
+use crate::tables::maps::Cursor;
 use crate::tables::maps::FlowChunk;
 use crate::tables::outcomes::{Latency, Outcome};
+use crate::watch::environment::Obstacle;
 
 /// Maps with `flows` entries; they cannot be read if `broken`.
 struct Maps {

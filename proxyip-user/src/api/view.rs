@@ -1,18 +1,14 @@
 //! What the API sees of the kernel side.
 
-use std::sync::Arc;
-
 use anyhow::Result;
 use proxyip_common::counter::Reason;
-use proxyip_common::settings::NamespaceSettings;
 
-use crate::bpf::capability::Capability;
-use crate::config::Netns;
-use crate::reap::translations::TranslationMap;
-use crate::reconcile::namespaces::Seen;
+use crate::reconcile::stale::StaleLists;
 use crate::tables::listeners::ListenerMap;
 use crate::tables::maps::{CounterMap, FlowMap};
 use crate::tables::tally::Tally;
+use crate::tables::translations::TranslationMap;
+use crate::watch::environment::{Environment, Obstacle};
 use crate::watch::mistakes::Findings;
 
 /// The maps, and what else decides about connections.
@@ -28,29 +24,14 @@ pub struct View {
     pub translations: TranslationMap,
     /// The kernel, and the namespaces' sysctls.
     pub environment: Environment,
-    /// What traffic tells of mistakes.
+    /// Whether lists of networks are older than their files.
+    pub stale: StaleLists,
+    /// What traffic shows of mistakes.
     pub findings: Findings,
     /// Of `flows`.
     pub flow_count: Tally,
     /// Of `translations`.
     pub translated: Tally,
-}
-
-/// What decides about the hand-off of connections, beside the configuration and themselves.
-#[derive(Clone, Debug)]
-pub struct Environment {
-    limits: Arc<[String]>,
-    has_kfunc: bool,
-    namespaces: Arc<[(Netns, Arc<Seen>)]>,
-}
-
-/// Why connections do not get the accept hand-off.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Obstacle {
-    /// What is in the way.
-    pub reason: Reason,
-    /// The namespace that it is in the way in, if there are others.
-    pub netns: Option<Netns>,
 }
 
 impl View {
@@ -66,94 +47,5 @@ impl View {
         }
         let refuses = self.listeners.stack_refuses(listener)?;
         Ok(refuses.then_some(Obstacle { reason: Reason::StackRefuses, netns: None }))
-    }
-}
-
-impl Environment {
-    pub(crate) fn new(capability: &Capability, namespaces: Vec<(Netns, Arc<Seen>)>) -> Self {
-        Self {
-            limits: capability.limits().into(),
-            has_kfunc: capability.assign.is_some(),
-            namespaces: namespaces.into(),
-        }
-    }
-
-    /// What the kernel cannot do, and the fallback that is taken; a line each.
-    #[must_use]
-    pub fn limits(&self) -> &[String] {
-        &self.limits
-    }
-
-    /// Interfaces that are served no more; a sentence each.
-    #[must_use]
-    pub fn detached(&self) -> Vec<String> {
-        let sentences = self.namespaces.iter().flat_map(|(netns, seen)| {
-            let place = match netns {
-                Netns::Host => String::new(),
-                Netns::Path(path) => format!(" of {}", path.display()),
-            };
-            let sentence = move |name| {
-                format!(
-                    "interface {name}{place} is gone: once there is one again, restart the agent, which attaches to it"
-                )
-            };
-            seen.gone().into_iter().map(sentence)
-        });
-        sentences.collect()
-    }
-
-    fn obstacle(&self) -> Option<Obstacle> {
-        if !self.has_kfunc {
-            return Some(Obstacle { reason: Reason::NoKfunc, netns: None });
-        }
-        let several = self.namespaces.len() > 1;
-        self.namespaces.iter().find_map(|(netns, seen)| {
-            let reason = forbids(seen.flags())?;
-            Some(Obstacle { reason, netns: several.then(|| netns.clone()) })
-        })
-    }
-}
-
-/// The sysctl that forbids the accept hand-off in a namespace with these flags.
-fn forbids(flags: u8) -> Option<Reason> {
-    let needed = [
-        (NamespaceSettings::SYNCOOKIES, Reason::SynCookiesOff),
-        (NamespaceSettings::CONNTRACK_LOOSE, Reason::ConntrackStrict),
-    ];
-    needed.into_iter().find_map(|(flag, reason)| (flags & flag == 0).then_some(reason))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FINE: u8 = NamespaceSettings::SYNCOOKIES | NamespaceSettings::CONNTRACK_LOOSE;
-
-    fn environment(has_kfunc: bool, namespaces: &[(&str, u8)]) -> Environment {
-        let namespaces =
-            namespaces.iter().map(|(path, flags)| (Netns::Path(path.into()), Seen::of(*flags)));
-        Environment { limits: Arc::default(), has_kfunc, namespaces: namespaces.collect() }
-    }
-
-    #[test]
-    fn what_is_in_the_way_is_named() {
-        for (environment, expected) in [
-            (environment(true, &[("/a", FINE)]), None),
-            (environment(false, &[("/a", FINE)]), Some((Reason::NoKfunc, None))),
-            (
-                environment(true, &[("/a", NamespaceSettings::CONNTRACK_LOOSE)]),
-                Some((Reason::SynCookiesOff, None)),
-            ),
-            (
-                environment(true, &[("/a", FINE), ("/b", NamespaceSettings::SYNCOOKIES)]),
-                Some((Reason::ConntrackStrict, Some("/b"))),
-            ),
-        ] {
-            let expected = expected.map(|(reason, netns)| Obstacle {
-                reason,
-                netns: netns.map(|path: &str| Netns::Path(path.into())),
-            });
-            assert_eq!(environment.obstacle(), expected);
-        }
     }
 }

@@ -14,7 +14,7 @@ use aya::programs::tc::{
     self, NlOptions, SchedClassifierLink, SchedClassifierLinkId, TcAttachOptions, TcError, TcHandle,
 };
 
-use super::links::Direction;
+use super::direction::Direction;
 use super::pins;
 use super::programs::{EGRESS, INGRESS, INGRESS_BASIC};
 use crate::host::namespace::{self, Namespace};

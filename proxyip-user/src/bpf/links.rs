@@ -10,44 +10,17 @@ use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::tc::TcAttachOptions;
 use aya::programs::{
     CgroupAttachMode, CgroupSockAddr, CgroupSockopt, LinkOrder, SchedClassifier, SockOps,
-    TcAttachType,
 };
 use aya::sys::SyscallError;
 
+use super::attached;
 use super::cgroup_link;
+use super::direction::Direction;
 use super::filters::Place;
 use super::pins::{self, link_directory};
 
 /// Links to cgroups take no flags: they always allow others beside them.
 const ATTACH: CgroupAttachMode = CgroupAttachMode::Single;
-
-/// Which way the packets of an interface go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Direction {
-    Ingress,
-    Egress,
-}
-
-impl Direction {
-    /// As the names of pins have it.
-    pub(crate) const fn label(self) -> &'static str {
-        match self {
-            Self::Ingress => "ingress",
-            Self::Egress => "egress",
-        }
-    }
-
-    pub(crate) fn from_label(label: &str) -> Option<Self> {
-        [Self::Ingress, Self::Egress].into_iter().find(|direction| direction.label() == label)
-    }
-
-    pub(crate) const fn attach_type(self) -> TcAttachType {
-        match self {
-            Self::Ingress => TcAttachType::Ingress,
-            Self::Egress => TcAttachType::Egress,
-        }
-    }
-}
 
 /// The pins of links, and those of them that this agent wants.
 #[derive(Debug)]
@@ -116,7 +89,7 @@ impl Links {
     pub(crate) fn others(&self) -> Result<Vec<PathBuf>> {
         let mut pins = pins::list(&self.directory)?;
         pins.retain(|pin| !self.wanted.contains(pin));
-        pins::sort(&mut pins);
+        attached::sort(&mut pins);
         Ok(pins)
     }
 

@@ -1,6 +1,7 @@
 //! Loads instances of the kernel object, with the maps of an agent before this one if there are any.
 
 use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use aya::maps::{Array, MapData, MapInfo};
@@ -10,8 +11,8 @@ use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use proxyip_common::settings::{MAX_NAMESPACES, NamespaceSettings};
 
-use super::capability::Capability;
-use super::links::{Direction, Links};
+use super::direction::Direction;
+use super::links::Links;
 use super::lookups::Lookups;
 use super::object;
 use super::pins::map_directory;
@@ -19,8 +20,7 @@ use super::pod::Raw;
 use super::programs::{
     EGRESS, GETPEERNAME, GETSOCKOPT, INGRESS, INGRESS_BASIC, LOOKUP, SET, SOCK_OPS,
 };
-use crate::config::{Agent, KernelLog};
-use crate::reconcile::namespaces::Watcher;
+use crate::host::capability::Capability;
 
 /// The maps that outlive the agent.
 const PINNED: &[&str] = &[
@@ -52,18 +52,27 @@ const PINNED: &[&str] = &[
     "REFUSED_BY_AGENT",
 ];
 
+/// What can be chosen when the programs are loaded.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) pin_path: PathBuf,
+    pub(crate) max_flows: u32,
+    pub(crate) max_translated: u32,
+    /// How much the programs log: 0 is nothing, 5 everything.
+    pub(crate) log_level: u8,
+}
+
 /// Loads instances of the kernel object.
 pub(crate) struct Loader {
-    agent: Agent,
+    options: Options,
     capability: Capability,
     object: Vec<u8>,
-    log: KernelLog,
 }
 
 impl Loader {
-    pub(crate) fn new(agent: &Agent, capability: &Capability, log: KernelLog) -> Result<Self> {
+    pub(crate) fn new(options: Options, capability: &Capability) -> Result<Self> {
         let object = object::object(capability.assign)?;
-        Ok(Self { agent: agent.clone(), capability: capability.clone(), object, log })
+        Ok(Self { options, capability: capability.clone(), object })
     }
 
     /// An instance whose programs on sockets are loaded, with that for `getsockopt()` if it is wanted.
@@ -84,8 +93,7 @@ impl Loader {
         Ok(ebpf)
     }
 
-    /// An instance for the calling thread's namespace, whose programs on interfaces are loaded and whose
-    /// settings are written. `configured` are the cookies of all namespaces.
+    /// An instance for the calling thread's namespace, whose programs on interfaces are loaded. `configured` are the cookies of all namespaces.
     pub(crate) fn interfaces(
         &self,
         shared: &mut Ebpf,
@@ -103,14 +111,13 @@ impl Loader {
                 format!("the {} program is refused by the kernel", direction.label())
             })?;
         }
-        let watcher = Watcher::new(&mut ebpf, index, cookie, self.agent.handshake_timeout)?;
-        let logger = match self.log {
-            KernelLog::Off => None,
+        let logger = match self.options.log_level {
+            0 => None,
             _ => {
                 Some(EbpfLogger::init(&mut ebpf).context("the programs' messages cannot be read")?)
             }
         };
-        Ok(Instance { ebpf, programs, cookie, index, watcher, logger })
+        Ok(Instance { ebpf, programs, cookie, index, logger })
     }
 
     /// An instance whose program for rules of iptables is loaded, for the set at this place and the namespace at this
@@ -132,7 +139,7 @@ impl Loader {
 
     /// An instance whose programs use entry `namespace` of `NAMESPACES` and entry `set` of `SETS`.
     fn load(&self, namespace: u32, set: u32) -> Result<Ebpf> {
-        let directory = map_directory(&self.agent.pin_path);
+        let directory = map_directory(&self.options.pin_path);
         fs::create_dir_all(&directory).with_context(|| {
             format!("{} cannot be made: is a BPF file system mounted there?", directory.display())
         })?;
@@ -147,15 +154,14 @@ impl Loader {
         loader.override_global("SET", &set, true);
         let netns_cookie = u8::from(self.capability.netns_cookie);
         loader.override_global("HAS_NETNS_COOKIE", &netns_cookie, true);
-        let level = self.log as u8;
-        loader.override_global("AYA_LOG_LEVEL", &level, true);
+        loader.override_global("AYA_LOG_LEVEL", &self.options.log_level, true);
         let ebpf = loader.load(&self.object);
         ebpf.context("the kernel refuses the programs' maps (root or CAP_BPF is needed)")
     }
 
     /// The maps whose size can be chosen.
     fn sizes(&self) -> [(&'static str, u32); 2] {
-        [("FLOWS", self.agent.max_flows), ("TRANSLATIONS", self.agent.max_translated)]
+        [("FLOWS", self.options.max_flows), ("TRANSLATIONS", self.options.max_translated)]
     }
 
     /// Says so if a table that was adopted has another size than the configuration wants.
@@ -163,7 +169,7 @@ impl Loader {
         for ((map, wanted), table) in
             self.sizes().into_iter().zip(["flow table", "table of translated connections"])
         {
-            let pin = map_directory(&self.agent.pin_path).join(map);
+            let pin = map_directory(&self.options.pin_path).join(map);
             if let Ok(size) = MapInfo::from_pin(pin).map(|info| info.max_entries())
                 && size != wanted
             {
@@ -187,13 +193,12 @@ fn sizes_by_processors() -> [(&'static str, u32); 2] {
 
 /// What is to be attached in a namespace.
 pub(crate) struct Instance {
-    ebpf: Ebpf,
+    pub(crate) ebpf: Ebpf,
     /// In the order in which they are to be attached.
     programs: [(&'static str, Direction); 2],
     cookie: u64,
     /// Its entry of `NAMESPACES`.
     pub(crate) index: u32,
-    pub(crate) watcher: Watcher,
     pub(crate) logger: Option<EbpfLogger<&'static dyn log::Log>>,
 }
 
@@ -206,7 +211,6 @@ impl Instance {
                 links.classifier(program, direction, self.cookie, interface)?;
             }
         }
-        self.watcher.attached(interfaces)?;
         tracing::info!("attached to {}", interfaces.join(", "));
         Ok(())
     }

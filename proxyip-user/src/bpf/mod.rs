@@ -1,9 +1,9 @@
 //! The kernel object and what is loaded from it: programs, links, filters, pins, and reading maps in bulk.
 
+pub mod attached;
 pub mod buckets;
-pub mod capability;
 pub mod cgroup_link;
-pub mod clock;
+pub mod direction;
 pub mod filters;
 pub mod links;
 pub mod loader;
@@ -11,4 +11,5 @@ pub mod lookups;
 pub mod object;
 pub mod pins;
 pub mod pod;
+pub mod probe;
 pub mod programs;

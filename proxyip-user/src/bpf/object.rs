@@ -5,10 +5,9 @@ use aya::{Btf, include_bytes_aligned};
 use aya_obj::btf::BtfKind;
 use proxyip_common::settings::KFUNC_ASSIGN;
 
-static OBJECT: &[u8] = include_bytes_aligned!(env!("PROXYIP_OBJECT"));
+use crate::host::capability::ASSIGN;
 
-/// The kernel function that makes the accept hand-off possible.
-pub(crate) const ASSIGN: &str = "bpf_sk_assign_tcp_reqsk";
+static OBJECT: &[u8] = include_bytes_aligned!(env!("PROXYIP_OBJECT"));
 
 /// Size of a BPF instruction in bytes.
 const INSTRUCTION: usize = 8;

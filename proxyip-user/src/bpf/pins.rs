@@ -1,20 +1,16 @@
-//! Where things are pinned, and removing them.
+//! Where things are pinned.
 
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
-use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
-
-use super::filters::{self, Place};
-use super::links::Direction;
+use anyhow::{Context, Result};
 
 /// Maps of another layout are not adopted: raise this whenever a type in them changes.
 const LAYOUT: u32 = 5;
 
 /// What the directories of maps are called, before the number of their layout.
-const MAPS: &str = "maps-";
+pub(super) const MAPS: &str = "maps-";
 
 /// Where maps are pinned.
 pub(crate) fn map_directory(pin_path: &Path) -> PathBuf {
@@ -29,73 +25,6 @@ pub(crate) fn link_directory(pin_path: &Path) -> PathBuf {
 /// Where the programs of named sets are pinned.
 pub(crate) fn match_directory(pin_path: &Path) -> PathBuf {
     pin_path.join("match")
-}
-
-/// Makes sure that the directory holds nothing but what is ours; `false` if there is no such directory.
-///
-/// # Errors
-/// If it is not on a BPF file system, or holds what is not ours.
-pub(crate) fn check(pin_path: &Path) -> Result<bool> {
-    let entries = list(pin_path)?;
-    if entries.is_empty() && !pin_path.exists() {
-        return Ok(false);
-    }
-    let kind = statfs(pin_path).with_context(|| format!("{} is unusable", pin_path.display()))?;
-    ensure!(
-        kind.filesystem_type() == BPF_FS_MAGIC,
-        "{} is not on a BPF file system: nothing is removed",
-        pin_path.display()
-    );
-    let links = link_directory(pin_path);
-    for entry in entries {
-        let ours =
-            entry == links || entry == match_directory(pin_path) || name(&entry).starts_with(MAPS);
-        ensure!(ours, "{} is not proxyip's: nothing is removed", entry.display());
-    }
-    Ok(true)
-}
-
-/// Detaches everything and removes all pins of a directory that was checked.
-///
-/// # Errors
-/// If something cannot be detached or removed.
-pub(crate) fn remove_all(pin_path: &Path) -> Result<()> {
-    let mut links = list(&link_directory(pin_path))?;
-    sort(&mut links);
-    links.iter().try_for_each(|pin| detach(pin))?;
-    for directory in list(pin_path)? {
-        for pin in list(&directory)? {
-            fs::remove_file(&pin)
-                .with_context(|| format!("{} cannot be removed", pin.display()))?;
-        }
-        fs::remove_dir(&directory)
-            .with_context(|| format!("{} cannot be removed", directory.display()))?;
-    }
-    fs::remove_dir(pin_path).with_context(|| format!("{} cannot be removed", pin_path.display()))
-}
-
-/// Puts the pins of links into the order in which they are to be removed. No connection may be handed over
-/// that is not translated on its way back, or that the programs on sockets do not see.
-pub(crate) fn sort(links: &mut [PathBuf]) {
-    links.sort_by_key(|pin| match direction(&name(pin)) {
-        Some(Direction::Ingress) => 0,
-        Some(Direction::Egress) => 1,
-        None => 2,
-    });
-}
-
-/// Of the link or filter that a pin with this name stands for; `None` if it is not one of an interface.
-pub(crate) fn direction(name: &str) -> Option<Direction> {
-    let name = name.strip_prefix(filters::PREFIX).unwrap_or(name);
-    name.split('-').next().and_then(Direction::from_label)
-}
-
-/// Detaches what is pinned, and removes the pin.
-pub(crate) fn detach(pin: &Path) -> Result<()> {
-    if let Some(filter) = Place::from_name(&name(pin)) {
-        filter.detach()?;
-    }
-    fs::remove_file(pin).with_context(|| format!("{} cannot be removed", pin.display()))
 }
 
 /// Where something is pinned before it takes the place of `pin`.
@@ -128,34 +57,4 @@ pub(crate) fn list(directory: &Path) -> Result<Vec<PathBuf>> {
         entries => entries.with_context(|| format!("{} cannot be read", directory.display()))?,
     };
     entries.map(|entry| Ok(entry?.path())).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_is_removed_from_an_ordinary_directory() {
-        let directory = tempfile::tempdir().unwrap();
-        let precious = directory.path().join("links");
-        fs::create_dir(&precious).unwrap();
-        let error = check(directory.path()).unwrap_err().to_string();
-        assert!(error.contains("not on a BPF file system"), "{error}");
-        assert!(precious.exists());
-    }
-
-    #[test]
-    fn links_are_removed_in_order() {
-        let names =
-            ["sockops", "filter-egress-1-ingress0", "egress-1-eth0", "filter-ingress-1-egress0"];
-        let mut pins = names.map(PathBuf::from);
-        sort(&mut pins);
-        let sorted = [names[3], names[1], names[2], names[0]];
-        assert_eq!(pins, sorted.map(PathBuf::from));
-    }
-
-    #[test]
-    fn nothing_pinned_is_nothing_to_do() {
-        assert!(!check(Path::new("/sys/fs/bpf/proxyip-of-nobody")).unwrap());
-    }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proxyip_common::settings::{MAX_LISTENERS, Name};
+use proxyip_common::text::is_obeyed;
 use toml::de::DeValue;
 
 use super::networks::{self, ALLOW, DENY};
@@ -10,7 +11,6 @@ use super::problem::Fault;
 use super::table::{Node, Report, Table, choose, integer};
 use super::value::{self, PortRange};
 use super::{Denied, HandOffChoice, Listener, Unknown, Untrusted, Versions};
-use crate::json;
 
 /// In seconds.
 const MAX_HEADER_TIMEOUT: u32 = 300;
@@ -101,7 +101,7 @@ fn name(text: &str) -> Result<String, Fault> {
     match text {
         _ if text.trim().is_empty() => Err(Fault::Empty("character")),
         _ if text.len() > MAX_NAME => Err(Fault::NameTooLong(MAX_NAME)),
-        _ if text.contains(json::is_obeyed) => Err(Fault::ControlInName),
+        _ if text.contains(is_obeyed) => Err(Fault::ControlInName),
         _ => Ok(text.into()),
     }
 }

@@ -3,3 +3,5 @@
 pub mod active;
 pub mod networks;
 pub mod rules;
+pub mod settings;
+pub mod targets;

@@ -1,15 +1,11 @@
-//! Lists of networks as the kernel's tries hold them.
+//! Lists of networks, with a value for each, as the kernel programs look them up.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
 
-use aya::maps::lpm_trie::Key;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proxyip_api::acl::Verdict;
-use proxyip_common::address::Endpoint;
-use proxyip_common::settings::{ScopedAddress, verdict};
+use proxyip_common::settings::verdict;
 
-use crate::bpf::pod::Raw;
 use crate::config::{Listener, Networks, Set};
 
 /// What a trie says of each network of one scope.
@@ -17,9 +13,6 @@ pub(crate) type Entries = BTreeMap<IpNet, u8>;
 
 /// The rules that commands have made for one listener.
 pub(crate) type Commands = BTreeMap<IpNet, Verdict>;
-
-/// A trie's key.
-pub(crate) type TrieKey = Key<Raw<ScopedAddress>>;
 
 /// A listener's trusted sources: 1 for those that are trusted.
 pub(crate) fn sources(trusted: &Networks) -> Entries {
@@ -90,39 +83,6 @@ fn separate(mut entries: Entries, otherwise: u8) -> Entries {
     entries
 }
 
-/// The key of a network.
-pub(crate) fn key(scope: u32, network: &IpNet) -> TrieKey {
-    let family = match network {
-        IpNet::V4(_) => 96,
-        IpNet::V6(_) => 0,
-    };
-    let bits = 32 + family + u32::from(network.prefix_len());
-    Key::new(bits, Raw(address(scope, network.network())))
-}
-
-/// The key that finds the smallest network that has an address.
-pub(crate) fn key_of(scope: u32, ip: IpAddr) -> TrieKey {
-    Key::new(ScopedAddress::BITS, Raw(address(scope, ip)))
-}
-
-fn address(scope: u32, ip: IpAddr) -> ScopedAddress {
-    ScopedAddress::new(scope, &Endpoint::from(SocketAddr::new(ip, 0)))
-}
-
-/// The scope and the network of a key; `None` if it is none of ours.
-pub(crate) fn network(key: &TrieKey) -> Option<(u32, IpNet)> {
-    let Raw(data) = key.data();
-    let ip = Endpoint::from_words(data.address, 0).to_socket_addr().ip();
-    let bits = u8::try_from(key.prefix_len().checked_sub(32)?).ok()?;
-    let network = match ip {
-        // Shorter than the mapping it is IPv6, whose address has zeros there.
-        IpAddr::V4(v4) if bits >= 96 => Ipv4Net::new(v4, bits - 96).ok()?.into(),
-        IpAddr::V4(v4) => Ipv6Net::new(v4.to_ipv6_mapped(), bits).ok()?.into(),
-        IpAddr::V6(v6) => Ipv6Net::new(v6, bits).ok()?.into(),
-    };
-    Some((u32::from_be_bytes(data.scope), network))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,21 +93,6 @@ mod tests {
 
     fn networks(texts: &[&str]) -> Networks {
         texts.iter().map(|text| net(text)).collect::<Vec<_>>().into()
-    }
-
-    #[test]
-    fn prefix_lengths_count_scope_and_mapping() {
-        for (text, bits) in [
-            ("10.0.0.0/8", 136),
-            ("fd00::/8", 40),
-            ("192.0.2.1/32", 160),
-            ("0.0.0.0/0", 128),
-            ("::/0", 32),
-        ] {
-            let key = key(7, &net(text));
-            assert_eq!(key.prefix_len(), bits);
-            assert_eq!(network(&key), Some((7, net(text))));
-        }
     }
 
     #[test]

@@ -9,7 +9,15 @@ use proxyip_api::acl::{Origin, Rule, Verdict};
 
 use super::networks::Commands;
 use crate::config::{Listener, Networks};
-use crate::reconcile::acl::Part;
+
+/// Which rules are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Those of the networks behind this one.
+    pub after: Option<IpNet>,
+    /// How many at most.
+    pub limit: usize,
+}
 
 /// The rules of a listener for the networks that are `wanted`, of each network the one that counts.
 pub(crate) fn rules(

@@ -1,6 +1,9 @@
 //! The host as it is: network namespaces, sysctls, routes and counters.
 
+pub mod capability;
+pub mod links;
 pub mod namespace;
 pub mod netstat;
 pub mod routes;
+pub mod seen;
 pub mod sysctl;

@@ -10,15 +10,14 @@ use anyhow::Result;
 use aya::maps::MapData;
 use proxyip_common::flow::{FlowKey, FlowRecord};
 
-use crate::bpf::filters::Place;
-use crate::bpf::pins::{self, link_directory, map_directory};
+use crate::bpf::attached;
+use crate::bpf::pins::map_directory;
 use crate::bpf::pod::Raw;
-use crate::host::namespace::Namespace;
 use crate::reap::destroy::destroy;
 use crate::reap::partial_headers::end_begun;
-use crate::reap::translations::TranslationMap;
 use crate::tables::maps::open;
 use crate::tables::ports;
+use crate::tables::translations::TranslationMap;
 
 /// How often to look whether connections have ended.
 const PERIOD: Duration = Duration::from_millis(250);
@@ -32,14 +31,14 @@ const WORD: Duration = Duration::from_secs(5);
 /// # Errors
 /// If the directory is not on a BPF file system or holds what is not ours; or if a pin cannot be removed.
 pub fn detach(pin_path: &Path, patience: Duration, mut tell: impl FnMut(String)) -> Result<()> {
-    if !pins::check(pin_path)? {
+    if !attached::check(pin_path)? {
         return Ok(());
     }
     // Maps of another layout know of no translations.
     if map_directory(pin_path).join("TRANSLATIONS").exists() {
         drain(pin_path, patience, &mut tell)?;
     }
-    pins::remove_all(pin_path)
+    attached::remove_all(pin_path)
 }
 
 /// Comes back when no connection is translated any more.
@@ -81,8 +80,9 @@ fn cut(
         open(pin_path, "FLOWS")?;
     let mut namespaces = HashMap::new();
     for key in connections {
-        let entered =
-            namespaces.entry(key.namespace).or_insert_with(|| namespace(pin_path, key.namespace));
+        let entered = namespaces
+            .entry(key.namespace)
+            .or_insert_with(|| attached::namespace(pin_path, key.namespace));
         // First the name: the flow is forgotten when its socket ends.
         let client = match flows.get(&Raw(*key), 0) {
             Ok(Raw(record)) => record.client.to_string(),
@@ -104,13 +104,4 @@ fn cut(
         tell(format!("warning: {} -> {} (client {client}) {outcome}", key.peer, key.local));
     }
     Ok(())
-}
-
-/// The namespace with this cookie; where there are no cookies, the one that is served.
-pub(crate) fn namespace(pin_path: &Path, cookie: u64) -> Option<Namespace> {
-    if cookie != 0 {
-        return Namespace::with_cookie(cookie);
-    }
-    let pins = pins::list(&link_directory(pin_path)).ok()?;
-    pins.iter().find_map(|pin| Place::from_name(&pins::name(pin))?.namespace())
 }

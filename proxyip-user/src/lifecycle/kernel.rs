@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use aya_log::EbpfLogger;
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use tokio::io::Interest;
@@ -14,20 +14,24 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::{Sender, channel};
 
 use super::maintenance::Maintenance;
-use crate::api::view::{Environment, View};
-use crate::bpf::capability::Capability;
-use crate::bpf::links::{Direction, Links, root_cgroup};
-use crate::bpf::loader::{Instance, Loader, program_of};
-use crate::bpf::pins;
+use crate::api::view::View;
+use crate::bpf::direction::Direction;
+use crate::bpf::links::{Links, root_cgroup};
+use crate::bpf::loader::{Instance, Loader, Options, program_of};
+use crate::bpf::probe::probe;
 use crate::bpf::programs::{GETPEERNAME, GETSOCKOPT, SOCK_OPS};
-use crate::config::{Config, Interface, KernelLog, Netns};
+use crate::bpf::{attached, pins};
+use crate::config::{Agent, Config, Interface, KernelLog, Netns};
+use crate::desired::targets::by_namespace;
+use crate::host::capability::Capability;
+use crate::host::links::check_interface;
 use crate::host::namespace::{self, Namespace};
+use crate::host::seen::Seen;
 use crate::reap::partial_headers::PartialHeaders;
 use crate::reap::translations::Collector;
-use crate::reap::translations::TranslationMap;
 use crate::reconcile::control::Control;
 use crate::reconcile::guard::Guard;
-use crate::reconcile::namespaces::Seen;
+use crate::reconcile::namespaces::Watcher;
 use crate::reconcile::sets::Sets;
 use crate::tables::events::Events;
 use crate::tables::listeners::ListenerMap;
@@ -35,8 +39,10 @@ use crate::tables::maps::{CounterMap, FlowMap};
 use crate::tables::ports::Retired;
 use crate::tables::secrets::Secrets;
 use crate::tables::tally::Tally;
+use crate::tables::translations::TranslationMap;
+use crate::watch::environment::Environment;
 use crate::watch::gap::Gap;
-use crate::watch::mistakes::Mistakes;
+use crate::watch::mistakes::{Findings, Mistakes};
 use crate::watch::reasons::Reasons;
 
 /// Everything loaded, attached and pinned.
@@ -54,7 +60,7 @@ impl Kernel {
     /// If the kernel lacks something, an interface does not exist, or a permission is missing.
     pub fn start(config: &Config, log: KernelLog) -> Result<Self> {
         lift_memory_limit();
-        let capability = Capability::probe()?;
+        let capability = probe()?;
         capability.check(config)?;
         for limit in capability.limits() {
             tracing::warn!("{limit}");
@@ -62,11 +68,16 @@ impl Kernel {
         let namespaces = open_namespaces(&config.interfaces, &capability)?;
         let cookies: Vec<_> = namespaces.iter().map(|one| one.cookie).collect();
         let cgroup = root_cgroup()?;
-        let loader = Loader::new(&config.agent, &capability, log)?;
+        let loader = Loader::new(options(&config.agent, log), &capability)?;
         let lookups = loader.lookups()?;
         let mut sockets = loader.sockets(config.api.getsockopt)?;
         let load = |one: &Served| {
-            one.namespace.run(|| loader.interfaces(&mut sockets, one.cookie, &cookies))
+            one.namespace.run(|| {
+                let mut instance = loader.interfaces(&mut sockets, one.cookie, &cookies)?;
+                let (index, timeout) = (instance.index, config.agent.handshake_timeout);
+                let watcher = Watcher::new(&mut instance.ebpf, index, one.cookie, timeout)?;
+                Ok((instance, watcher))
+            })
         };
         let instances = namespaces.iter().map(load).collect::<Result<Vec<_>>>()?;
 
@@ -75,7 +86,8 @@ impl Kernel {
         let mut links = Links::new(pin_path, capability.tcx)?;
         let retired = Retired::default();
         let indexes = namespaces.iter().zip(&instances);
-        let indexes = indexes.map(|(one, instance)| (one.netns.clone(), instance.index)).collect();
+        let indexes =
+            indexes.map(|(one, (instance, _))| (one.netns.clone(), instance.index)).collect();
         let flows = FlowMap::new(&mut sockets, cookies, lookups)?;
         let control = Control::start(
             Guard::open(pin_path, retired.clone())?,
@@ -105,12 +117,14 @@ impl Kernel {
         let listeners = ListenerMap::open(pin_path)?;
         let watched: Vec<_> = seen.iter().map(|(_, seen)| seen.clone()).collect();
         Collector::new(pin_path, retired, watched.clone())?.spawn(failed)?;
-        let findings = control.findings();
+        let findings = Findings::default();
         let mistakes = Mistakes::new(&active, listeners.clone(), findings.clone())?;
+        let stale = control.stale();
         Ok(Self {
-            control,
+            control: control.clone(),
             events: Events::new(&mut sockets)?,
             maintenance: Maintenance {
+                control,
                 current,
                 secrets,
                 gap: Gap::new(&active, listeners.clone(), watched)?,
@@ -120,6 +134,7 @@ impl Kernel {
                 failures,
             },
             view: View {
+                stale,
                 flows,
                 counters: CounterMap::new(&mut sockets)?,
                 listeners,
@@ -139,6 +154,12 @@ impl Kernel {
     }
 }
 
+/// What the loader needs to know of the configuration.
+pub(super) fn options(agent: &Agent, log: KernelLog) -> Options {
+    let Agent { pin_path, max_flows, max_translated, .. } = agent.clone();
+    Options { pin_path, max_flows, max_translated, log_level: log as u8 }
+}
+
 /// Before Linux 5.11, maps and programs count as locked memory, of which a process may have little. What
 /// fails here fails later with a better message.
 fn lift_memory_limit() {
@@ -154,18 +175,6 @@ struct Served<'a> {
     /// 0 where the kernel programs cannot read it.
     cookie: u64,
     interfaces: Vec<&'a str>,
-}
-
-/// The interfaces of each namespace, in the order of the configuration.
-pub(crate) fn by_namespace(interfaces: &[Interface]) -> Vec<(&Netns, Vec<&str>)> {
-    let mut namespaces: Vec<(&Netns, Vec<&str>)> = Vec::new();
-    for interface in interfaces {
-        match namespaces.iter_mut().find(|(netns, _)| **netns == interface.netns) {
-            Some((_, names)) => names.push(&interface.name),
-            None => namespaces.push((&interface.netns, vec![&interface.name])),
-        }
-    }
-    namespaces
 }
 
 /// Opens the namespaces and makes sure that their interfaces can be attached to.
@@ -195,17 +204,20 @@ fn entrances(namespaces: &[Served]) -> Result<Vec<(u64, Namespace)>> {
 /// Attaches to the interfaces of each namespace, and follows it from then on.
 fn attach(
     namespaces: Vec<Served>,
-    instances: Vec<Instance>,
+    instances: Vec<(Instance, Watcher)>,
     links: &mut Links,
     failed: &Sender<anyhow::Error>,
 ) -> Result<Vec<(Netns, Arc<Seen>)>> {
     let mut seen = Vec::new();
-    for (Served { namespace, netns, interfaces, .. }, mut instance) in
+    for (Served { namespace, netns, interfaces, .. }, (mut instance, mut watcher)) in
         namespaces.into_iter().zip(instances)
     {
-        namespace.run(|| instance.attach(links, &interfaces))?;
-        seen.push((netns.clone(), instance.watcher.seen()));
-        instance.watcher.spawn(namespace, failed.clone())?;
+        namespace.run(|| {
+            instance.attach(links, &interfaces)?;
+            watcher.attached(&interfaces)
+        })?;
+        seen.push((netns.clone(), watcher.seen()));
+        watcher.spawn(namespace, failed.clone())?;
         if let Some(logger) = instance.logger {
             tokio::spawn(relay(logger));
         }
@@ -216,7 +228,7 @@ fn attach(
 /// Detaches what an agent before this one attached and this one does not want.
 fn detach_others(links: &Links, translations: &TranslationMap) -> Result<()> {
     let others = links.others()?;
-    let ingress = |pin| pins::direction(&pins::name(pin)) == Some(Direction::Ingress);
+    let ingress = |pin| attached::direction(&pins::name(pin)) == Some(Direction::Ingress);
     let living = if others.iter().any(|pin| ingress(pin)) { translations.count()? } else { 0 };
     if living > 0 {
         tracing::warn!(
@@ -226,7 +238,7 @@ fn detach_others(links: &Links, translations: &TranslationMap) -> Result<()> {
     }
     for pin in others {
         tracing::info!("detaching {}", pin.display());
-        pins::detach(&pin)?;
+        attached::detach(&pin)?;
     }
     Ok(())
 }
@@ -240,15 +252,5 @@ async fn relay(logger: EbpfLogger<&'static dyn log::Log>) -> Result<()> {
         let mut ready = logger.readable_mut().await?;
         ready.get_inner_mut().flush();
         ready.clear_ready();
-    }
-}
-
-/// Only devices with an Ethernet header can be served.
-pub(crate) fn check_interface(interface: &str) -> Result<()> {
-    const ETHERNET: u16 = 1;
-    const LOOPBACK: u16 = 772;
-    match namespace::hardware_type(interface)? {
-        ETHERNET | LOOPBACK => Ok(()),
-        other => bail!("interface {interface} has no Ethernet header (hardware type {other})"),
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::desired::active::Current;
 use crate::reap::partial_headers::PartialHeaders;
+use crate::reconcile::control::Control;
 use crate::tables::secrets::Secrets;
 use crate::watch::gap::Gap;
 use crate::watch::mistakes::Mistakes;
@@ -20,6 +21,7 @@ use crate::watch::reasons::Reasons;
 pub struct Maintenance {
     pub(crate) current: Current,
     pub(crate) secrets: Secrets,
+    pub(crate) control: Control,
     pub(crate) gap: Gap,
     pub(crate) reasons: Reasons,
     pub(crate) partial_headers: PartialHeaders,
@@ -53,7 +55,7 @@ impl Maintenance {
                 _ = ticks.tick() => {
                     self.follow()?;
                     self.secrets.rotate()?;
-                    self.gap.check()?;
+                    self.gap.check(|listener| self.control.translate(listener))?;
                     self.reasons.check()?;
                     self.partial_headers.check(&tell)?;
                     self.mistakes.check()?;

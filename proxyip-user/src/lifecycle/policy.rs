@@ -2,8 +2,9 @@
 
 use anyhow::Result;
 
-use crate::bpf::capability::Capability;
+use super::kernel::options;
 use crate::bpf::loader::Loader;
+use crate::bpf::probe::probe;
 use crate::config::{Config, KernelLog};
 use crate::reconcile::control::Control;
 use crate::reconcile::guard::Guard;
@@ -18,7 +19,7 @@ use crate::tables::ports::Retired;
 /// If the kernel refuses the maps, or root is missing.
 pub fn start(config: &Config) -> Result<Control> {
     let pin_path = &config.agent.pin_path;
-    let loader = Loader::new(&config.agent, &Capability::probe()?, KernelLog::Off)?;
+    let loader = Loader::new(options(&config.agent, KernelLog::Off), &probe()?)?;
     let mut shared = loader.sockets(false)?;
     let flows = FlowMap::new(&mut shared, Vec::new(), loader.lookups()?)?;
     let guard = Guard::open(pin_path, Retired::default())?;

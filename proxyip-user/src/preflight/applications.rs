@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 
 use super::listening::{Listening, listening};
 use crate::config::{Config, HandOffChoice, Listener, port_ranges};
+use crate::desired::targets::by_namespace;
 use crate::host::namespace::Namespace;
-use crate::lifecycle::kernel::by_namespace;
 use crate::preflight::Check;
 
 /// Whose addresses are loopback ones.

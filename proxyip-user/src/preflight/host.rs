@@ -7,9 +7,9 @@ use caps::errors::CapsError;
 use caps::{CapSet, Capability as Permission, CapsHashSet};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
-use crate::bpf::capability::Capability;
 use crate::bpf::links::root_cgroup;
 use crate::config::Netns;
+use crate::host::capability::Capability;
 use crate::host::namespace::Namespace;
 use crate::host::sysctl;
 use crate::preflight::Check;

@@ -8,7 +8,7 @@ pub mod namespaces;
 
 use serde::Serialize;
 
-use crate::bpf::capability::Capability;
+use crate::bpf::probe::probe;
 use crate::config::{Config, DEFAULT_PIN_PATH, Netns};
 use crate::lifecycle::lock;
 
@@ -88,7 +88,7 @@ impl Check {
 #[must_use]
 pub fn preflight(config: Option<&Config>, agent: Option<u32>) -> Vec<Check> {
     let pin_path = config.map_or(DEFAULT_PIN_PATH.as_ref(), |config| &*config.agent.pin_path);
-    let capability = Capability::probe();
+    let capability = probe();
     let holder = lock::holder_of(pin_path);
     let mut checks = host::checks(&capability, pin_path, holder, agent);
     if let Some(config) = config {

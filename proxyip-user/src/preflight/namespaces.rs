@@ -4,9 +4,10 @@ use anyhow::Result;
 use proxyip_common::settings::NamespaceSettings;
 
 use crate::config::{Config, HandOffChoice};
+use crate::desired::targets::by_namespace;
+use crate::host::links::check_interface;
 use crate::host::namespace::{self, Namespace};
 use crate::host::sysctl;
-use crate::lifecycle::kernel::{by_namespace, check_interface};
 use crate::preflight::Check;
 
 /// What decides about connections in a namespace.

@@ -17,11 +17,11 @@ use proxyip_common::partial::{HeaderBytes, PartialHeader};
 
 use super::destroy::destroy;
 use super::reset::Resets;
-use crate::bpf::clock::now_ns;
+use crate::bpf::attached;
 use crate::bpf::pod::Raw;
+use crate::clock::now_ns;
 use crate::desired::active::Current;
 use crate::host::namespace::Namespace;
-use crate::lifecycle::detach as drain;
 use crate::tables::maps::{open, remove};
 
 /// How long the peer of a connection whose header is complete may try to get it into a full accept queue, and that of
@@ -136,14 +136,11 @@ impl PartialHeaders {
 
     fn count(&mut self, header: &PartialHeader) -> Result<()> {
         increment(&mut self.drops, DropReason::HeaderTimeout as u32)?;
-        increment(&mut self.refused, refused_by_agent(header.listener, header.hand_off))
+        increment(
+            &mut self.refused,
+            per_listener::refused_by_agent(header.listener, header.hand_off),
+        )
     }
-}
-
-/// The counter of connections of this listener and hand-off that the agent has refused.
-pub(crate) fn refused_by_agent(listener: u16, hand_off: u8) -> u32 {
-    let hand_off = hand_off.min(per_listener::HAND_OFFS - 1);
-    u32::from(listener) * u32::from(per_listener::HAND_OFFS) + u32::from(hand_off)
 }
 
 fn increment(counters: &mut Array<MapData, u64>, index: u32) -> Result<()> {
@@ -181,7 +178,7 @@ pub(crate) fn end_begun(pin_path: &Path) -> Result<()> {
     let cookies: BTreeSet<_> = begun.iter().map(|(key, _)| key.namespace).collect();
     let namespaces = cookies
         .into_iter()
-        .filter_map(|cookie| Some((cookie, drain::namespace(pin_path, cookie)?)));
+        .filter_map(|cookie| Some((cookie, attached::namespace(pin_path, cookie)?)));
     end_all(&namespaces.collect::<Vec<_>>(), &begun);
     Ok(())
 }

@@ -1,10 +1,9 @@
-//! The table of translated connections: counting its entries, and removing those that are over.
+//! Removes entries of translated connections that are over.
 //!
 //! An entry outlives its socket, because the `TIME_WAIT` that the socket may leave behind still needs it. The
 //! kernel programs know when the socket is gone; when the rest is over only time can tell.
 
 use std::collections::BTreeSet;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -15,11 +14,9 @@ use aya::maps::{HashMap, MapData, MapError};
 use proxyip_common::flow::{FlowKey, Translation};
 use tokio::sync::mpsc::Sender;
 
-use crate::bpf::buckets::Buckets;
-use crate::bpf::clock::now_ns;
-use crate::bpf::pins::map_directory;
 use crate::bpf::pod::Raw;
-use crate::reconcile::namespaces::Seen;
+use crate::clock::now_ns;
+use crate::host::seen::Seen;
 use crate::tables::maps::{open, remove};
 use crate::tables::ports::{Ports, Retired};
 
@@ -35,47 +32,6 @@ const TIME_WAIT: Duration = Duration::from_mins(1);
 const MARGIN: Duration = Duration::from_secs(10);
 /// Longer than any kernel tries to establish a connection whose header has been read.
 const OPENING: Duration = Duration::from_mins(5);
-
-/// The table, to be read.
-#[derive(Clone, Debug)]
-pub struct TranslationMap {
-    buckets: Arc<Buckets<Raw<FlowKey>, Raw<Translation>>>,
-    capacity: u32,
-}
-
-impl TranslationMap {
-    pub(crate) fn open(pin_path: &Path) -> Result<Self> {
-        let pin = map_directory(pin_path).join("TRANSLATIONS");
-        let context = || format!("{} cannot be opened", pin.display());
-        let map = MapData::from_pin(&pin).with_context(context)?;
-        let capacity = map.info().with_context(context)?.max_entries();
-        let buckets = Buckets::new(map.fd().as_fd()).with_context(context)?;
-        Ok(Self { buckets: Arc::new(buckets), capacity })
-    }
-
-    /// How many entries it can have.
-    #[must_use]
-    pub fn capacity(&self) -> u64 {
-        self.capacity.into()
-    }
-
-    /// The connections that are translated now.
-    pub fn living(&self) -> impl Iterator<Item = Result<FlowKey>> {
-        self.buckets.entries().filter_map(|entry| match entry {
-            Ok((_, Raw(translation))) if translation.state == Translation::CLOSED => None,
-            Ok((Raw(key), _)) => Some(Ok(key)),
-            Err(error) => Some(Err(error).context(UNREADABLE)),
-        })
-    }
-
-    /// How many connections are translated now.
-    ///
-    /// # Errors
-    /// If the map cannot be read.
-    pub fn count(&self) -> Result<u64> {
-        self.living().try_fold(0, |count, key| key.map(|_| count + 1))
-    }
-}
 
 fn entries(table: &Table) -> impl Iterator<Item = Result<(FlowKey, Translation)>> {
     table.iter().filter_map(|entry| match entry {

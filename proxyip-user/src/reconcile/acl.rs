@@ -5,14 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use proxyip_api::acl::{Decision, Disconnected, Rules, Verdict};
 
-/// Which rules are asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// Those of the networks behind this one.
-    pub after: Option<IpNet>,
-    /// How many at most.
-    pub limit: usize,
-}
+use crate::desired::rules::Part;
 
 /// Why a question cannot be answered or a change not be made. Nothing has changed then.
 #[derive(Debug, thiserror::Error)]

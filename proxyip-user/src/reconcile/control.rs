@@ -11,17 +11,17 @@ use proxyip_api::acl::{Decision, Disconnected, Origin, Rules, Verdict};
 use proxyip_common::flow::{FlowKey, FlowRecord, Origin as ClientOrigin};
 use tokio::sync::watch;
 
-use super::acl::{Acl, AclError, Part};
+use super::acl::{Acl, AclError};
 use super::guard::Guard;
 use super::sets::Sets;
+use super::stale::StaleLists;
 use crate::config::{Config, Denied, Listener};
 use crate::desired::active::{Active, Current};
 use crate::desired::networks::otherwise;
-use crate::desired::rules::{part, rule_for, rules};
+use crate::desired::rules::{Part, part, rule_for, rules};
 use crate::host::namespace::Namespace;
 use crate::reap::destroy::destroy;
 use crate::tables::maps::FlowMap;
-use crate::watch::mistakes::Findings;
 
 /// What can be changed while the agent runs.
 #[derive(Clone)]
@@ -35,7 +35,7 @@ struct Inner {
     flows: FlowMap,
     /// With their cookies.
     namespaces: Vec<(u64, Namespace)>,
-    findings: Findings,
+    stale: StaleLists,
 }
 
 impl Control {
@@ -52,8 +52,8 @@ impl Control {
         sets.unpin_others(config)?;
         let (publish, _) = watch::channel(Arc::new(Active::new(config.clone(), places)));
         let guard = Mutex::new(guard);
-        let findings = Findings::default();
-        Ok(Self(Arc::new(Inner { guard, publish, sets, flows, namespaces, findings })))
+        let stale = StaleLists::default();
+        Ok(Self(Arc::new(Inner { guard, publish, sets, flows, namespaces, stale })))
     }
 
     /// The configuration in force.
@@ -62,9 +62,9 @@ impl Control {
         self.0.publish.subscribe()
     }
 
-    /// What is found of mistakes.
-    pub(crate) fn findings(&self) -> Findings {
-        self.0.findings.clone()
+    /// Whether lists of networks are older than their files.
+    pub(crate) fn stale(&self) -> StaleLists {
+        self.0.stale.clone()
     }
 
     /// Puts another configuration in force. May block.
@@ -86,7 +86,7 @@ impl Control {
             tracing::error!("a set that is not in force stays pinned: {error:#}");
         }
         self.0.publish.send_replace(Arc::new(Active::new(config.clone(), applied?)));
-        self.0.findings.set_files(None);
+        self.0.stale.set(None);
         Ok(())
     }
 
@@ -99,7 +99,7 @@ impl Control {
         let done = read.map_err(Into::into).and_then(|config| self.reload(&config));
         if let Err(error) = &done {
             let sentence = "files of networks are not in force as they are now, but as they were";
-            self.0.findings.set_files(Some(format!("{sentence}: {error:#}")));
+            self.0.stale.set(Some(format!("{sentence}: {error:#}")));
         }
         done
     }
@@ -110,6 +110,19 @@ impl Control {
     /// If the maps cannot be written.
     pub fn sweep(&self) -> Result<()> {
         self.guard().sweep()
+    }
+
+    /// Has the listener's new connections translated, because the stack refuses those that are handed over. Holds until
+    /// the agent is started again. A listener that has left since is not touched.
+    ///
+    /// # Errors
+    /// If the maps cannot be written.
+    pub(crate) fn translate(&self, listener: &str) -> Result<()> {
+        let mut guard = self.guard();
+        match self.active().named(listener) {
+            Some((place, _)) => guard.set_stack_refuses(place),
+            None => Ok(()),
+        }
     }
 
     fn guard(&self) -> MutexGuard<'_, Guard> {

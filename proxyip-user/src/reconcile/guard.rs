@@ -21,7 +21,7 @@ use crate::desired::networks::{
     Commands, Entries, clients, covers_ipv4, members, otherwise, sources, value, value_of,
     verdict_of,
 };
-use crate::tables::listeners::settings_of;
+use crate::desired::settings::settings_of;
 use crate::tables::maps::{open, remove};
 use crate::tables::ports::{self, Ports, Retired, Wanted};
 
@@ -268,6 +268,14 @@ impl Guard {
                 .context("the listeners cannot be written")?;
         }
         Ok(())
+    }
+
+    /// Has the new connections of the listener at this place translated.
+    pub(crate) fn set_stack_refuses(&mut self, place: u16) -> Result<()> {
+        let Raw(mut settings) =
+            self.settings.get(&place.into(), 0).context("the listeners cannot be read")?;
+        settings.flags |= ListenerSettings::STACK_REFUSES;
+        self.settings.set(place.into(), Raw(settings), 0).context("the listeners cannot be written")
     }
 
     /// Forgets the listeners that are at none of these places; no port is theirs any more.

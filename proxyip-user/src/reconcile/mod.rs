@@ -7,3 +7,4 @@ pub mod namespaces;
 pub mod places;
 pub mod scopes;
 pub mod sets;
+pub mod stale;

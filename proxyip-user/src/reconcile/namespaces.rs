@@ -1,8 +1,7 @@
 //! Keeps the kernel programs' view of a network namespace current.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -17,11 +16,12 @@ use rtnetlink::{MulticastGroup, new_multicast_connection};
 use tokio::sync::mpsc::Sender;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::bpf::clock::nanoseconds;
 use crate::bpf::pod::Raw;
+use crate::clock::nanoseconds;
 use crate::host::namespace::Namespace;
 use crate::host::netstat;
 use crate::host::routes::{self, Routes};
+use crate::host::seen::Seen;
 use crate::host::sysctl;
 use crate::tables::maps::take;
 
@@ -32,48 +32,6 @@ const SETTLE: Duration = Duration::from_millis(50);
 
 /// The MSS of a route that an agent before this one wrote: no route's own.
 const UNKNOWN: u16 = u16::MAX;
-
-/// What was last seen of a namespace, for those who are not in it.
-#[derive(Debug, Default)]
-pub(crate) struct Seen {
-    flags: AtomicU8,
-    fin_timeout: AtomicU64,
-    overflows: AtomicU64,
-    /// Names of interfaces.
-    gone: Mutex<Vec<String>>,
-}
-
-impl Seen {
-    /// A namespace with these flags.
-    #[cfg(test)]
-    pub(crate) fn of(flags: u8) -> Arc<Self> {
-        Arc::new(Self { flags: flags.into(), ..Self::default() })
-    }
-
-    /// Flags of [`NamespaceSettings`].
-    pub(crate) fn flags(&self) -> u8 {
-        self.flags.load(Ordering::Relaxed)
-    }
-
-    /// `net.ipv4.tcp_fin_timeout`.
-    pub(crate) fn fin_timeout(&self) -> Duration {
-        Duration::from_secs(self.fin_timeout.load(Ordering::Relaxed))
-    }
-
-    /// How often an accept queue was full.
-    pub(crate) fn overflows(&self) -> u64 {
-        self.overflows.load(Ordering::Relaxed)
-    }
-
-    /// The interfaces that were attached to and are there no more, though others may have their names.
-    pub(crate) fn gone(&self) -> Vec<String> {
-        self.locked_gone().clone()
-    }
-
-    fn locked_gone(&self) -> MutexGuard<'_, Vec<String>> {
-        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// Writes one namespace's settings and routes, and follows their changes.
 pub(crate) struct Watcher {
@@ -147,21 +105,19 @@ impl Watcher {
         let is_there = |wanted: u32| all.iter().any(|interface| interface.index() == wanted);
         let gone = self.interfaces.iter().filter(|(_, index)| !is_there(*index));
         let gone: Vec<_> = gone.map(|(name, _)| name.clone()).collect();
-        let mut before = self.seen.locked_gone();
-        for name in gone.iter().filter(|name| !before.contains(name)) {
+        for name in self.seen.set_gone(gone) {
             tracing::error!(
                 "interface {name} is gone: connections over another one of its name keep their headers until the \
                  agent is restarted"
             );
         }
-        *before = gone;
     }
 
     /// Writes what has changed.
     fn write(&mut self) -> Result<()> {
         self.miss_interfaces();
-        self.seen.fin_timeout.store(sysctl::fin_timeout()?, Ordering::Relaxed);
-        self.seen.overflows.store(netstat::listen_overflows(), Ordering::Relaxed);
+        self.seen.set_fin_timeout(sysctl::fin_timeout()?);
+        self.seen.set_overflows(netstat::listen_overflows());
         let mut settings = NamespaceSettings {
             cookie: self.cookie,
             epoch_ns: self.epoch_ns,
@@ -171,7 +127,7 @@ impl Watcher {
         if !self.routes.is_empty() {
             settings.flags |= NamespaceSettings::ROUTE_MSS;
         }
-        self.seen.flags.store(settings.flags, Ordering::Relaxed);
+        self.seen.set_flags(settings.flags);
         if self.written != Some(settings) {
             self.settings
                 .set(self.index, Raw(settings), 0)

@@ -6,13 +6,10 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use aya::maps::{Array, MapData};
 use proxyip_common::counter::{Reason, per_listener};
-use proxyip_common::settings::{Denied, ListenerSettings};
+use proxyip_common::settings::ListenerSettings;
 
 use super::maps::{PerCpu, open, sum};
-use crate::bpf::clock::nanoseconds;
 use crate::bpf::pod::Raw;
-use crate::config::{Listener, Unknown};
-use crate::reap::partial_headers::refused_by_agent;
 
 type Settings = Array<MapData, Raw<ListenerSettings>>;
 
@@ -110,7 +107,8 @@ impl ListenerMap {
 
     /// Connections with this hand-off that the agent has refused.
     pub(crate) fn refused_by_agent(&self, listener: u16, hand_off: u8) -> Result<u64> {
-        let count = self.refused_by_agent.get(&refused_by_agent(listener, hand_off), 0);
+        let count =
+            self.refused_by_agent.get(&per_listener::refused_by_agent(listener, hand_off), 0);
         count.context("the counters cannot be read")
     }
 
@@ -118,34 +116,4 @@ impl ListenerMap {
     pub(crate) fn counter(&self, listener: u16, counter: u32) -> Result<u64> {
         sum(&self.counters, u32::from(listener) * per_listener::COUNT + counter)
     }
-}
-
-/// What the kernel programs are told of a listener, apart from its policy.
-pub(crate) fn settings_of(listener: &Listener) -> ListenerSettings {
-    let mut flags = 0;
-    for (flag, set) in [
-        (ListenerSettings::V1, listener.versions.v1),
-        (ListenerSettings::V2, listener.versions.v2),
-        (ListenerSettings::REFUSE_UNKNOWN, listener.unknown == Unknown::Reset),
-        (ListenerSettings::MARKS, listener.denied == Denied::Mark),
-    ] {
-        if set {
-            flags |= flag;
-        }
-    }
-    ListenerSettings {
-        flags,
-        hand_off: listener.hand_off as u8,
-        reserved: [0; 6],
-        header_timeout_ns: nanoseconds(listener.header_timeout),
-    }
-}
-
-/// From here on the kernel programs translate the new connections of this listener. Holds until an agent
-/// writes the listeners anew.
-pub(crate) fn set_stack_refuses(pin_path: &Path, listener: u16) -> Result<()> {
-    let mut map: Settings = open(pin_path, "LISTENERS")?;
-    let Raw(mut settings) = map.get(&listener.into(), 0).context("the listeners cannot be read")?;
-    settings.flags |= ListenerSettings::STACK_REFUSES;
-    map.set(listener.into(), Raw(settings), 0).context("the listeners cannot be written")
 }

@@ -13,7 +13,8 @@ use proxyip_common::counter::{Counter, DropReason, Reason};
 use proxyip_common::flow::{FlowKey, FlowRecord};
 use proxyip_common::lookup::SLOTS;
 
-use crate::bpf::buckets::{Buckets, Chunk, Cursor};
+pub use crate::bpf::buckets::Cursor;
+use crate::bpf::buckets::{Buckets, Chunk};
 use crate::bpf::lookups::{Lookups, WORTH};
 use crate::bpf::pins::map_directory;
 use crate::bpf::pod::Raw;

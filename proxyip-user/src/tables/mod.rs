@@ -7,4 +7,5 @@ pub mod outcomes;
 pub mod ports;
 pub mod secrets;
 pub mod tally;
+pub mod translations;
 pub mod trie;

@@ -8,7 +8,7 @@ use aya::maps::{Array, MapData};
 use proxyip_common::cookie::{SECRETS, Secret, epoch};
 
 use super::maps::take;
-use crate::bpf::clock::{nanoseconds, now_ns};
+use crate::clock::{nanoseconds, now_ns};
 
 /// Writes the secrets.
 pub(crate) struct Secrets {

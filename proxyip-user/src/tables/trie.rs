@@ -4,17 +4,24 @@
 //! was replaced is removed when no program can still be reading it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use aya::maps::lpm_trie::Key;
 use aya::maps::{LpmTrie, MapData, MapError};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use proxyip_common::address::Endpoint;
 use proxyip_common::settings::ScopedAddress;
 
 use super::maps::open;
 use crate::bpf::pod::Raw;
-use crate::desired::networks::{Entries, key, key_of, network};
+
+/// What a trie says of each network of one scope.
+pub(crate) type Entries = BTreeMap<IpNet, u8>;
+
+/// A trie's key.
+type TrieKey = Key<Raw<ScopedAddress>>;
 
 /// Such a trie.
 pub(crate) struct Trie {
@@ -88,5 +95,59 @@ impl Trie {
 
     fn unwritable(&self) -> String {
         format!("map {} cannot be written", self.name)
+    }
+}
+
+/// The key of a network.
+fn key(scope: u32, network: &IpNet) -> TrieKey {
+    let family = match network {
+        IpNet::V4(_) => 96,
+        IpNet::V6(_) => 0,
+    };
+    let bits = 32 + family + u32::from(network.prefix_len());
+    Key::new(bits, Raw(address(scope, network.network())))
+}
+
+/// The key that finds the smallest network that has an address.
+fn key_of(scope: u32, ip: IpAddr) -> TrieKey {
+    Key::new(ScopedAddress::BITS, Raw(address(scope, ip)))
+}
+
+fn address(scope: u32, ip: IpAddr) -> ScopedAddress {
+    ScopedAddress::new(scope, &Endpoint::from(SocketAddr::new(ip, 0)))
+}
+
+/// The scope and the network of a key; `None` if it is none of ours.
+fn network(key: &TrieKey) -> Option<(u32, IpNet)> {
+    let Raw(data) = key.data();
+    let ip = Endpoint::from_words(data.address, 0).to_socket_addr().ip();
+    let bits = u8::try_from(key.prefix_len().checked_sub(32)?).ok()?;
+    let network = match ip {
+        // Shorter than the mapping it is IPv6, whose address has zeros there.
+        IpAddr::V4(v4) if bits >= 96 => Ipv4Net::new(v4, bits - 96).ok()?.into(),
+        IpAddr::V4(v4) => Ipv6Net::new(v4.to_ipv6_mapped(), bits).ok()?.into(),
+        IpAddr::V6(v6) => Ipv6Net::new(v6, bits).ok()?.into(),
+    };
+    Some((u32::from_be_bytes(data.scope), network))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefix_lengths_count_scope_and_mapping() {
+        for (text, bits) in [
+            ("10.0.0.0/8", 136),
+            ("fd00::/8", 40),
+            ("192.0.2.1/32", 160),
+            ("0.0.0.0/0", 128),
+            ("::/0", 32),
+        ] {
+            let net: IpNet = text.parse().unwrap();
+            let key = key(7, &net);
+            assert_eq!(key.prefix_len(), bits);
+            assert_eq!(network(&key), Some((7, net)));
+        }
     }
 }

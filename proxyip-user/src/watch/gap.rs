@@ -1,14 +1,13 @@
 //! The gap between connections handed over and connections established, by listener: what the stack refused.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Result;
 
 use crate::config::{HandOffChoice, Listener};
 use crate::desired::active::Active;
-use crate::reconcile::namespaces::Seen;
-use crate::tables::listeners::{ListenerMap, set_stack_refuses};
+use crate::host::seen::Seen;
+use crate::tables::listeners::ListenerMap;
 
 /// How many looks in a row a gap must last. Call [`Gap::check`] once a second: a connection that is handed
 /// over is established within microseconds, so it cannot be in the gap this often unless it was refused.
@@ -23,7 +22,6 @@ const EXCUSED: usize = 10;
 
 /// Watches the gaps.
 pub(crate) struct Gap {
-    pin_path: PathBuf,
     map: ListenerMap,
     listeners: Vec<Watched>,
     namespaces: Vec<Arc<Seen>>,
@@ -56,8 +54,7 @@ impl Gap {
         namespaces: Vec<Arc<Seen>>,
     ) -> Result<Self> {
         let overflows = [overflows(&namespaces); _];
-        let pin_path = active.config.agent.pin_path.clone();
-        let mut gap = Self { pin_path, map, listeners: Vec::new(), namespaces, overflows };
+        let mut gap = Self { map, listeners: Vec::new(), namespaces, overflows };
         gap.follow(active)?;
         Ok(gap)
     }
@@ -77,9 +74,9 @@ impl Gap {
         Ok(())
     }
 
-    /// Says so if connections were handed over and have still not been established; has the listener's new
-    /// connections translated if that helps.
-    pub(crate) fn check(&mut self) -> Result<()> {
+    /// Logs connections that were handed over and have still not been established. Where translating helps, `translate` gets
+    /// the listener's name.
+    pub(crate) fn check(&mut self, translate: impl Fn(&str) -> Result<()>) -> Result<()> {
         let now = overflows(&self.namespaces);
         let overflowed = now > self.overflows[0];
         self.overflows.rotate_left(1);
@@ -93,7 +90,7 @@ impl Gap {
             listener.unsaid += more;
             let cause = cause(listener.hand_off, overflowed, listener.fruitless);
             if cause == Cause::Refusal {
-                set_stack_refuses(&self.pin_path, index)?;
+                translate(&listener.name)?;
                 listener.translated = true;
                 listener.quiet = 0;
             }

@@ -17,11 +17,7 @@ const ACCIDENTS: u64 = 3;
 
 /// What was seen lately; a sentence each.
 #[derive(Clone, Debug, Default)]
-pub struct Findings {
-    mistakes: Arc<Mutex<BTreeMap<Mistake, Found>>>,
-    /// That files of networks are not in force as they are now.
-    files: Arc<Mutex<Option<String>>>,
-}
+pub struct Findings(Arc<Mutex<BTreeMap<Mistake, Found>>>);
 
 /// A mistake, and whose it is.
 type Mistake = (String, Kind);
@@ -43,21 +39,14 @@ impl Findings {
     /// The sentences.
     #[must_use]
     pub fn sentences(&self) -> Vec<String> {
-        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let found = self.mistakes.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = found.iter().filter(|(_, found)| found.last.elapsed() < MEMORY);
-        let sentences = fresh.map(|((listener, kind), found)| kind.sentence(listener, found.count));
-        files.into_iter().chain(sentences).collect()
-    }
-
-    /// Notes what is wrong with files of networks, or that nothing is.
-    pub(crate) fn set_files(&self, wrong: Option<String>) {
-        *self.files.lock().unwrap_or_else(PoisonError::into_inner) = wrong;
+        fresh.map(|((listener, kind), found)| kind.sentence(listener, found.count)).collect()
     }
 
     /// Notes that a mistake was seen so often; whether it is new.
     fn add(&self, mistake: Mistake, count: u64) -> bool {
-        let mut found = self.mistakes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = found.get(&mistake).is_some_and(|found| found.last.elapsed() < MEMORY);
         let before = if known { found[&mistake].count } else { 0 };
         found.insert(mistake, Found { count: before + count, last: Instant::now() });
@@ -66,7 +55,7 @@ impl Findings {
 
     /// Forgets what has proved to be none.
     fn remove(&self, mistake: &Mistake) {
-        self.mistakes.lock().unwrap_or_else(PoisonError::into_inner).remove(mistake);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(mistake);
     }
 }
 

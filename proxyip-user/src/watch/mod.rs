@@ -1,5 +1,6 @@
 //! Watches the counters for what the operator or the agent must act on.
 
+pub mod environment;
 pub mod gap;
 pub mod mistakes;
 pub mod reasons;

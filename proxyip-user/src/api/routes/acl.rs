@@ -15,8 +15,9 @@ use utoipa_axum::routes;
 use crate::api::query;
 use crate::api::server::Caller;
 use crate::api::{Failure, Shared, fail, unsupported};
+use crate::desired::rules::Part;
 use crate::json;
-use crate::reconcile::acl::{Acl, AclError, Part};
+use crate::reconcile::acl::{Acl, AclError};
 
 /// Any text may be a listener's name: it comes percent-encoded.
 type Name = Result<Path<String>, PathRejection>;

@@ -21,8 +21,8 @@ use utoipa::IntoParams;
 
 use crate::api::query;
 use crate::api::{Failure, Shared};
-use crate::bpf::buckets::Cursor;
 use crate::json;
+use crate::tables::maps::Cursor;
 use crate::tables::maps::FlowChunk;
 
 pub(crate) const JSON: &str = "application/json";

@@ -4,9 +4,9 @@ use proxyip_api::status::{Connections, NewConnections};
 use proxyip_common::counter::Reason;
 use proxyip_common::flow::HandOff;
 
-use crate::api::view::Obstacle;
 use crate::config::{HandOffChoice, Netns};
 use crate::tables::listeners::ListenerCounts;
+use crate::watch::environment::Obstacle;
 
 /// What new connections get with this choice, and why.
 pub(crate) fn new_connections(

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use crate::api::tests::{Maps, refusal, with_api};
 use crate::client::{self, escaped};
-use crate::reconcile::acl::{Acl, AclError, Part};
+use crate::desired::rules::Part;
+use crate::reconcile::acl::{Acl, AclError};
 
 const MAPS: Maps = Maps { flows: 3, broken: false };
 /// Any text may be a name.

@@ -1,13 +1,11 @@
 //! What the running kernel can do, and what is done instead where it cannot.
 
-use std::fs;
+use anyhow::{Result, bail, ensure};
 
-use anyhow::{Context, Result, bail, ensure};
-use aya::programs::{ProgramError, ProgramType, SchedClassifier, TcAttachType};
-use aya::sys::{BpfHelper, SyscallError, is_helper_supported};
-
-use super::object;
 use crate::config::{Config, HandOffChoice, distinct};
+
+/// The kernel function that makes the accept hand-off possible.
+pub(crate) const ASSIGN: &str = "bpf_sk_assign_tcp_reqsk";
 
 /// What the running kernel can do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,24 +21,6 @@ pub(crate) struct Capability {
 }
 
 impl Capability {
-    /// Asks the kernel.
-    ///
-    /// # Errors
-    /// If it does not let itself be asked.
-    pub(crate) fn probe() -> Result<Self> {
-        let release = fs::read_to_string("/proc/sys/kernel/osrelease")
-            .context("the kernel's release cannot be read")?;
-        let helper = BpfHelper::BPF_FUNC_get_netns_cookie;
-        let netns_cookie = is_helper_supported(ProgramType::SockOps, helper)
-            .context("the kernel refuses to load programs (root or CAP_BPF is needed)")?;
-        Ok(Self {
-            release: release.trim().into(),
-            assign: object::assign(),
-            tcx: has_tcx()?,
-            netns_cookie,
-        })
-    }
-
     /// What it cannot do, and the fallback that is taken; a line each.
     pub(crate) fn limits(&self) -> Vec<String> {
         let release = &self.release;
@@ -49,7 +29,7 @@ impl Capability {
             limits.push(format!(
                 "Linux {release} has no {}() (6.9 with CONFIG_SYN_COOKIES and BTF has): hand_off \"auto\" \
                  translates",
-                object::ASSIGN
+                ASSIGN
             ));
         }
         if !self.tcx {
@@ -78,7 +58,7 @@ impl Capability {
                  CONFIG_SYN_COOKIES and BTF has): write \"auto\" or \"translate\"",
                 listener.name,
                 self.release,
-                object::ASSIGN
+                ASSIGN
             );
         }
         let namespaces = distinct(config.interfaces.iter().map(|interface| &interface.netns));
@@ -90,19 +70,6 @@ impl Capability {
             self.release
         );
         Ok(())
-    }
-}
-
-/// Whether the kernel knows TCX at all: then it can be asked about any interface.
-fn has_tcx() -> Result<bool> {
-    match SchedClassifier::query_tcx("lo", TcAttachType::Ingress) {
-        Ok(_) => Ok(true),
-        Err(ProgramError::SyscallError(SyscallError { io_error, .. }))
-            if io_error.raw_os_error() == Some(libc::EINVAL) =>
-        {
-            Ok(false)
-        }
-        Err(error) => Err(error).context("the kernel does not say whether it has TCX links"),
     }
 }
 

@@ -1,0 +1,31 @@
+//! Which way packets go.
+
+use aya::programs::TcAttachType;
+
+/// Which way the packets of an interface go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Ingress,
+    Egress,
+}
+
+impl Direction {
+    /// As the names of pins have it.
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+        }
+    }
+
+    pub(crate) fn from_label(label: &str) -> Option<Self> {
+        [Self::Ingress, Self::Egress].into_iter().find(|direction| direction.label() == label)
+    }
+
+    pub(crate) const fn attach_type(self) -> TcAttachType {
+        match self {
+            Self::Ingress => TcAttachType::Ingress,
+            Self::Egress => TcAttachType::Egress,
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Asks the running kernel what it can do.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use aya::programs::{ProgramError, ProgramType, SchedClassifier, TcAttachType};
+use aya::sys::{BpfHelper, SyscallError, is_helper_supported};
+
+use super::object;
+use crate::host::capability::Capability;
+
+/// Asks the kernel.
+pub(crate) fn probe() -> Result<Capability> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease")
+        .context("the kernel's release cannot be read")?;
+    let helper = BpfHelper::BPF_FUNC_get_netns_cookie;
+    let netns_cookie = is_helper_supported(ProgramType::SockOps, helper)
+        .context("the kernel refuses to load programs (root or CAP_BPF is needed)")?;
+    Ok(Capability {
+        release: release.trim().into(),
+        assign: object::assign(),
+        tcx: has_tcx()?,
+        netns_cookie,
+    })
+}
+
+/// Whether the kernel knows TCX at all: then it can be asked about any interface.
+fn has_tcx() -> Result<bool> {
+    match SchedClassifier::query_tcx("lo", TcAttachType::Ingress) {
+        Ok(_) => Ok(true),
+        Err(ProgramError::SyscallError(SyscallError { io_error, .. }))
+            if io_error.raw_os_error() == Some(libc::EINVAL) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(error).context("the kernel does not say whether it has TCX links"),
+    }
+}

@@ -1,0 +1,68 @@
+//! What was last seen of a network namespace, for those who are not in it.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// What was last seen of a namespace. One thread writes it, others read.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    flags: AtomicU8,
+    fin_timeout: AtomicU64,
+    overflows: AtomicU64,
+    /// Names of interfaces.
+    gone: Mutex<Vec<String>>,
+}
+
+impl Seen {
+    /// A namespace with these flags.
+    #[cfg(test)]
+    pub(crate) fn of(flags: u8) -> std::sync::Arc<Self> {
+        std::sync::Arc::new(Self { flags: flags.into(), ..Self::default() })
+    }
+
+    /// Flags of [`NamespaceSettings`](proxyip_common::settings::NamespaceSettings).
+    pub(crate) fn flags(&self) -> u8 {
+        self.flags.load(Ordering::Relaxed)
+    }
+
+    /// `net.ipv4.tcp_fin_timeout`.
+    pub(crate) fn fin_timeout(&self) -> Duration {
+        Duration::from_secs(self.fin_timeout.load(Ordering::Relaxed))
+    }
+
+    /// How often an accept queue was full.
+    pub(crate) fn overflows(&self) -> u64 {
+        self.overflows.load(Ordering::Relaxed)
+    }
+
+    /// The interfaces that were attached to and are there no more, though others may have their names.
+    pub(crate) fn gone(&self) -> Vec<String> {
+        self.locked_gone().clone()
+    }
+
+    pub(crate) fn set_flags(&self, flags: u8) {
+        self.flags.store(flags, Ordering::Relaxed);
+    }
+
+    /// In seconds.
+    pub(crate) fn set_fin_timeout(&self, seconds: u64) {
+        self.fin_timeout.store(seconds, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_overflows(&self, overflows: u64) {
+        self.overflows.store(overflows, Ordering::Relaxed);
+    }
+
+    /// Notes which interfaces are gone now; returns those that were not before.
+    pub(crate) fn set_gone(&self, gone: Vec<String>) -> Vec<String> {
+        let mut before = self.locked_gone();
+        let new = gone.iter().filter(|name| !before.contains(name)).cloned().collect();
+        *before = gone;
+        new
+    }
+
+    fn locked_gone(&self) -> MutexGuard<'_, Vec<String>> {
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
