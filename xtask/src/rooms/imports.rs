@@ -2,7 +2,7 @@
 
 use proc_macro2::{Ident, TokenStream, TokenTree};
 use syn::{
-    Attribute, Item, ItemMod, ItemUse, Macro, Path, UseTree,
+    Attribute, Item, ItemMod, ItemUse, Macro, Path, UseTree, Visibility,
     ext::IdentExt as _,
     visit::{self, Visit},
 };
@@ -120,6 +120,9 @@ impl<'ast> Visit<'ast> for Collector<'_> {
     fn visit_item_use(&mut self, item: &'ast ItemUse) {
         self.take_tree(&[], &item.tree);
     }
+
+    /// `pub(crate)` names the crate and imports nothing.
+    fn visit_visibility(&mut self, _: &'ast Visibility) {}
 
     fn visit_path(&mut self, path: &'ast Path) {
         if path.leading_colon.is_none() {
