@@ -14,8 +14,9 @@ use proptest::test_runner::{Config as Runs, TestRunner};
 use proxyip_api::acl::{Origin, Rule, Verdict};
 use proxyip_tests::Scratch;
 use proxyip_user::config::Config;
+use proxyip_user::desired::rules::Part;
 use proxyip_user::lifecycle::policy;
-use proxyip_user::reconcile::acl::{Acl, AclError, Part};
+use proxyip_user::reconcile::acl::{Acl, AclError};
 use proxyip_user::reconcile::control::Control;
 
 use self::maps::Maps;
