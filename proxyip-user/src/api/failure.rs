@@ -1,6 +1,7 @@
 //! Answers that are not the ones asked for.
 
 use std::fmt::Display;
+use std::future::{Ready, ready};
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::http::StatusCode;
@@ -8,7 +9,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use proxyip_api::health::ErrorJson;
 
-use crate::api::routes::flows::JSON;
+use super::answer::JSON;
 use crate::json;
 
 /// A status and a sentence.
@@ -55,4 +56,11 @@ impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         fail(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}"))
     }
+}
+
+/// The answer to a resource's other methods.
+pub(crate) fn unsupported(
+    sentence: &'static str,
+) -> impl Fn() -> Ready<Failure> + Clone + Send + Sync + 'static {
+    move || ready(fail(StatusCode::METHOD_NOT_ALLOWED, sentence))
 }

@@ -18,13 +18,11 @@ use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
-use super::server::{STALL, accept};
-use crate::api::Source;
-use crate::api::limits::descriptors;
+use super::listen::{STALL, accept};
+use crate::api::limits::descriptors::{self, LINE_CONNECTIONS};
 use crate::api::limits::room::{Place, Room};
+use crate::api::source::Source;
 
-/// Connections at a time; one takes about 25 KB at most.
-pub(crate) const CONNECTIONS: usize = 1024;
 /// Two IPv6 addresses with zones and ports have 130 bytes.
 const LINE: usize = 256;
 /// Lines that are answered at once, and behind which it is others' turn.
@@ -64,7 +62,7 @@ fn never(infallible: Infallible) {
 }
 
 async fn welcome_all(listener: UnixListener, source: Arc<dyn Source>) -> Infallible {
-    let room = Room::new(descriptors::share(CONNECTIONS));
+    let room = Room::new(descriptors::share(LINE_CONNECTIONS));
     let next = async || Ok(listener.accept().await?.0);
     let welcome = |stream| {
         let (place, source) = (room.enter(), Arc::clone(&source));

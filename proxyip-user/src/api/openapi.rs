@@ -8,7 +8,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, ResponseBuilder};
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::api::Shared;
+use crate::api::state::Shared;
 
 #[derive(OpenApi)]
 #[openapi(

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use ipnet::IpNet;
 
 use super::failure::fail;
-use crate::api::Failure;
+use crate::api::failure::Failure;
 use crate::config;
 use crate::tables::maps::Cursor;
 

@@ -1,8 +1,6 @@
 //! Accepting connections, and HTTP on them: within bounds of number, size and time, whatever the other end does.
 
 use std::convert::Infallible;
-use std::fmt::Display;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
@@ -26,24 +24,18 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 
+use super::answer::BUFFER;
 use super::failure::fail;
-use crate::api::limits::descriptors;
+use super::listen::{STALL, accept};
+use crate::api::limits::descriptors::{self, HTTP_CONNECTIONS};
 use crate::api::limits::room::{Place, Room};
 
-/// Connections to one socket.
-pub(crate) const CONNECTIONS: usize = 256;
 /// How long a request's head may take, and how long a connection may be silent between two.
 const HEAD: Duration = Duration::from_secs(30);
-/// How long the other end may read nothing of an answer.
-pub(crate) const STALL: Duration = Duration::from_secs(10);
 /// How old a connection becomes: it is closed behind the answer that is under way then.
 const LIFETIME: Duration = Duration::from_mins(2);
 /// How long that answer may still take.
 const GRACE: Duration = Duration::from_secs(10);
-/// Of a request's head, and of an answer that waits in memory for its reader; in bytes.
-pub(crate) const BUFFER: usize = 64 * 1024;
-/// How long to wait before the next try, if accepting fails for want of memory or file descriptors.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,27 +48,9 @@ pub(crate) enum Caller {
     Remote,
 }
 
-/// Hands connections to `welcome` for ever.
-pub(crate) async fn accept<S>(
-    name: impl Display,
-    accept: impl AsyncFn() -> io::Result<S>,
-    welcome: impl Fn(S),
-) -> Infallible {
-    loop {
-        match accept().await {
-            Ok(stream) => welcome(stream),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(error) => {
-                tracing::warn!("{name}: connections have to wait: {error}");
-                sleep(RETRY).await;
-            }
-        }
-    }
-}
-
 /// Serves HTTP on a Unix socket.
 pub(crate) async fn serve_unix(listener: UnixListener, router: Router) -> Infallible {
-    let room = Room::new(descriptors::share(CONNECTIONS));
+    let room = Room::new(descriptors::share(HTTP_CONNECTIONS));
     let next = async || Ok(listener.accept().await?.0);
     let welcome = |stream: UnixStream| {
         let caller = caller(&stream);
@@ -87,7 +61,7 @@ pub(crate) async fn serve_unix(listener: UnixListener, router: Router) -> Infall
 
 /// Serves HTTP on a TCP address.
 pub(crate) async fn serve_tcp(listener: TcpListener, router: Router) -> Infallible {
-    let room = Room::new(descriptors::share(CONNECTIONS));
+    let room = Room::new(descriptors::share(HTTP_CONNECTIONS));
     let next = async || listener.accept().await;
     let welcome = |(stream, _): (_, SocketAddr)| {
         tokio::spawn(converse(stream, Caller::Remote, room.enter(), router.clone()));

@@ -2,10 +2,12 @@
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::api::{lines, server};
-
+/// Connections to one socket for HTTP.
+pub(crate) const HTTP_CONNECTIONS: usize = 256;
+/// Connections to the lookup socket; one takes about 25 KB at most.
+pub(crate) const LINE_CONNECTIONS: usize = 1024;
 /// What the sockets have together at most: two for HTTP and the lookup socket.
-const WANTED: u64 = 2 * server::CONNECTIONS as u64 + lines::CONNECTIONS as u64;
+const WANTED: u64 = 2 * HTTP_CONNECTIONS as u64 + LINE_CONNECTIONS as u64;
 /// For the agent's own files and maps, and for connections that are just making room for others.
 const OWN: u64 = 384;
 /// Connections that a socket has in any case.

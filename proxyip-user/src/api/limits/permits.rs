@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::api::Failure;
+use crate::api::failure::Failure;
 use crate::api::failure::fail;
 
 /// Requests that read whole tables, or change something.

@@ -12,9 +12,10 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
+use crate::api::failure::{Failure, fail, unsupported};
 use crate::api::query;
 use crate::api::server::Caller;
-use crate::api::{Failure, Shared, fail, unsupported};
+use crate::api::state::Shared;
 use crate::desired::rules::Part;
 use crate::json;
 use crate::reconcile::acl::{Acl, AclError};

@@ -13,8 +13,9 @@ use proxyip_api::health::ErrorJson;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use crate::api::failure::Failure;
 use crate::api::query;
-use crate::api::{Failure, Shared};
+use crate::api::state::Shared;
 
 const DEFAULT_LIMIT: u16 = 10;
 /// Flows that are counted. They are those of the first buckets of a keyed hash table, which makes them a fair sample.

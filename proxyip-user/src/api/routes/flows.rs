@@ -1,31 +1,22 @@
 //! `GET /v1/flows`: the flow table in pages, which may be filtered.
 
-use std::sync::Arc;
-
 use anyhow::Result;
-use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
-use futures_util::stream;
-use http_body_util::StreamBody;
-use hyper::body::Frame;
+use axum::response::Response;
 use ipnet::IpNet;
 use proxyip_api::flow::{FlowPage, MAX_FLOWS};
 use proxyip_api::health::ErrorJson;
 use proxyip_common::flow::FlowRecord;
 use serde::Deserialize;
-use tokio::sync::OwnedSemaphorePermit;
 use utoipa::IntoParams;
 
+use crate::api::failure::Failure;
 use crate::api::query;
-use crate::api::{Failure, Shared};
+use crate::api::state::Shared;
 use crate::json;
 use crate::tables::maps::Cursor;
 use crate::tables::maps::FlowChunk;
-
-pub(crate) const JSON: &str = "application/json";
 
 /// Flows on a page.
 const DEFAULT_LIMIT: u16 = 100;
@@ -35,8 +26,6 @@ const MAX_BYTES: usize = 1 << 20;
 pub(crate) const MAX_SCANNED: usize = 65_536;
 /// Entries that are read at once.
 const CHUNK: usize = 64;
-/// Bytes that are handed over at once to be sent.
-const FRAME: usize = 32 * 1024;
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -136,25 +125,4 @@ fn read(shared: &Shared, filter: &Filter, from: Cursor, room: usize) -> Result<(
     }
     let about = CHUNK.min(room);
     Ok((shared.source.flows(from, about)?, about))
-}
-
-/// An answer that is handed over in parts, so that no more than a part of it waits in the connection's memory, and that
-/// holds `permit` until the last.
-pub(crate) fn send(
-    content_type: &'static str,
-    bytes: Vec<u8>,
-    permit: OwnedSemaphorePermit,
-) -> Response {
-    let permit = Arc::new(permit);
-    let mut rest = Bytes::from(bytes);
-    let frames = std::iter::from_fn(move || {
-        let length = rest.len().min(FRAME);
-        (length > 0).then(|| rest.split_to(length))
-    });
-    let frames = frames.map(move |part| {
-        let _ = &permit;
-        Ok::<_, std::convert::Infallible>(Frame::data(part))
-    });
-    let body = Body::new(StreamBody::new(stream::iter(frames)));
-    ([(CONTENT_TYPE, content_type)], body).into_response()
 }

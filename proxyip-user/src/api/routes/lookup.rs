@@ -15,8 +15,9 @@ use serde::Deserialize;
 use tokio::time::sleep;
 use utoipa::IntoParams;
 
-use super::flows;
-use crate::api::{Failure, Shared, fail};
+use crate::api::answer::JSON;
+use crate::api::failure::{Failure, fail};
+use crate::api::state::Shared;
 use crate::json;
 
 /// How long a lookup waits for a new flow's TLVs, and how often it looks.
@@ -62,7 +63,7 @@ pub(crate) async fn lookup(
         if !shared.flows.awaits_tlvs(&key, &record) || Instant::now() >= deadline {
             let flow = json::to_vec(&shared.flows.live(&key, &record));
             let flow = flow.map_err(Failure::from_json)?;
-            return Ok(([(CONTENT_TYPE, flows::JSON)], flow).into_response());
+            return Ok(([(CONTENT_TYPE, JSON)], flow).into_response());
         }
         sleep(TLV_PERIOD).await;
     }

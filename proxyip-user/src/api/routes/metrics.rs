@@ -14,7 +14,8 @@ use prometheus_client::registry::{Registry, Unit};
 use proxyip_common::counter::{Counter, DropReason, Reason};
 use proxyip_common::flow::HandOff;
 
-use crate::api::{Failure, Shared};
+use crate::api::failure::Failure;
+use crate::api::state::Shared;
 use crate::tables::listeners::ListenerCounts;
 use crate::tables::outcomes::{Latency, Outcome};
 

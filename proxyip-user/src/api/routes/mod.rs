@@ -4,6 +4,7 @@ pub mod acl;
 pub mod clients;
 pub mod flows;
 pub mod hand_offs;
+pub mod health;
 pub mod lookup;
 pub mod metrics;
 pub mod status;

@@ -3,12 +3,18 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use proxyip_api::status::{InterfaceJson, Limits, ListenerJson, Numbers, Status, Verdicts};
+use axum::extract::State;
+use axum::response::Response;
+use proxyip_api::status::{
+    InterfaceJson, Limits, ListenerJson, ListenersJson, Numbers, Status, Verdicts,
+};
 use proxyip_common::counter::{Counter, DropReason, Reason};
 use proxyip_common::verdict::Verdict;
 
 use super::hand_offs::{connections, new_connections};
-use crate::api::Source;
+use crate::api::failure::Failure;
+use crate::api::source::Source;
+use crate::api::state::Shared;
 use crate::config::{HandOffChoice, Listener, Netns, Networks};
 use crate::desired::active::Active;
 use crate::tables::outcomes::Outcome;
@@ -26,7 +32,30 @@ fn verdicts(outcomes: &[Outcome]) -> Verdicts {
     }
 }
 
-pub(crate) fn read(source: &dyn Source, active: &Active, started: Instant) -> Result<Status> {
+/// What the agent guards, and what it has counted.
+#[utoipa::path(
+    get, path = "/v1/status", tag = "agent",
+    responses((status = 200, description = "All of it", body = Status))
+)]
+pub(crate) async fn status(State(shared): State<Shared>) -> Result<Response, Failure> {
+    let work = |shared: &Shared| Ok(read(&*shared.source, &shared.active(), shared.started)?);
+    shared.json(work).await
+}
+
+/// What the agent guards.
+#[utoipa::path(
+    get, path = "/v1/listeners", tag = "agent",
+    responses((status = 200, description = "In the order of the configuration", body = ListenersJson))
+)]
+pub(crate) async fn listeners(State(shared): State<Shared>) -> Result<Response, Failure> {
+    let read = |shared: &Shared| {
+        let listeners = listeners_of(&*shared.source, &shared.active())?;
+        Ok(ListenersJson { listeners })
+    };
+    shared.json(read).await
+}
+
+fn read(source: &dyn Source, active: &Active, started: Instant) -> Result<Status> {
     let interfaces = active.config.interfaces.iter().map(|interface| InterfaceJson {
         name: interface.name.clone(),
         netns: match &interface.netns {
@@ -43,7 +72,7 @@ pub(crate) fn read(source: &dyn Source, active: &Active, started: Instant) -> Re
         drops: labelled(source.drops()?, DropReason::label),
         left_to_kernel: labelled(source.left_to_kernel()?, Reason::label),
         interfaces: interfaces.collect(),
-        listeners: listeners(source, active)?,
+        listeners: listeners_of(source, active)?,
         flows: source.flow_count()?,
         translated: source.translated()?,
         limits: Limits { flows, translated },
@@ -71,7 +100,7 @@ fn findings(source: &dyn Source, active: &Active) -> Result<Vec<String>> {
     Ok(findings)
 }
 
-pub(crate) fn listeners(source: &dyn Source, active: &Active) -> Result<Vec<ListenerJson>> {
+fn listeners_of(source: &dyn Source, active: &Active) -> Result<Vec<ListenerJson>> {
     active.listeners().map(|(place, one)| listener(source, place, one)).collect()
 }
 

@@ -1,0 +1,35 @@
+//! `GET /healthz`, `GET /readyz`: whether the agent answers, and whether connections can come.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use proxyip_api::health::{Alive, ErrorJson, IsReady};
+
+use crate::api::failure::{Failure, fail};
+use crate::api::state::Shared;
+
+/// Whether the agent answers at all.
+#[utoipa::path(
+    get, path = "/healthz", tag = "agent",
+    responses((status = 200, description = "It does", body = Alive))
+)]
+pub(crate) async fn is_alive() -> Json<Alive> {
+    Json(Alive { alive: true })
+}
+
+/// Whether connections can come: the kernel programs are attached to all interfaces, and their maps can be read.
+#[utoipa::path(
+    get, path = "/readyz", tag = "agent",
+    responses(
+        (status = 200, description = "They can", body = IsReady),
+        (status = 503, description = "An interface is gone", body = ErrorJson),
+    )
+)]
+pub(crate) async fn is_ready(State(shared): State<Shared>) -> Result<Json<IsReady>, Failure> {
+    let detached = shared.source.detached();
+    if !detached.is_empty() {
+        return Err(fail(StatusCode::SERVICE_UNAVAILABLE, detached.join("; ")));
+    }
+    shared.source.counters()?;
+    Ok(Json(IsReady { ready: true }))
+}

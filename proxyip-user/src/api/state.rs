@@ -1,0 +1,123 @@
+//! What the handlers share.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::answer::{BUFFER, JSON, send};
+use super::failure::{Failure, fail};
+use super::limits::permits::Limits;
+use super::source::Source;
+use crate::desired::active::{Active, Current};
+use crate::flowlog::flows::Flows;
+use crate::flowlog::queue::LostLines;
+use crate::json;
+use crate::reconcile::acl::Acl;
+
+/// What the handlers need.
+#[derive(Clone)]
+pub struct Shared {
+    pub(super) source: Arc<dyn Source>,
+    pub(super) acl: Arc<dyn Acl>,
+    pub(super) flows: Arc<Flows>,
+    pub(super) current: Current,
+    pub(super) lost_lines: LostLines,
+    pub(super) started: Instant,
+    /// Since the Unix epoch.
+    pub(super) started_at: Duration,
+    pub(super) limits: Limits,
+}
+
+impl Shared {
+    /// Reads from `source` and `flows`, asks and changes `acl`; tells of `current` and `lost_lines`.
+    #[must_use]
+    pub fn new(
+        source: impl Source,
+        acl: impl Acl,
+        flows: Arc<Flows>,
+        current: Current,
+        lost_lines: LostLines,
+    ) -> Self {
+        Self {
+            source: Arc::new(source),
+            acl: Arc::new(acl),
+            flows,
+            current,
+            lost_lines,
+            started: Instant::now(),
+            started_at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+            limits: Limits::new(),
+        }
+    }
+
+    /// The same for another socket.
+    pub(super) fn apart(&self) -> Self {
+        Self { limits: Limits::new(), ..self.clone() }
+    }
+
+    /// Runs `work` where it may take its time: maps are read by system calls, and tables may be large.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let shared = self.clone();
+        let permit = self.limits.work().await?;
+        let work = move || {
+            let _permit = permit;
+            work(&shared)
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(result) => Ok(result?),
+            Err(error) => Err(fail(StatusCode::INTERNAL_SERVER_ERROR, error)),
+        }
+    }
+
+    /// Answers with what `work` makes, which is no page: it does not wait for readers of those.
+    pub(super) async fn answer(
+        &self,
+        content_type: &'static str,
+        work: impl FnOnce(&Self) -> Result<Vec<u8>, Failure> + Send + 'static,
+    ) -> Result<Response, Failure> {
+        let bytes = self.blocking(move |shared| Ok(work(shared))).await??;
+        if bytes.len() <= BUFFER {
+            return Ok(([(CONTENT_TYPE, content_type)], bytes).into_response());
+        }
+        let permit = self.limits.answer(bytes.len())?;
+        Ok(send(content_type, bytes, permit))
+    }
+
+    /// The same as JSON.
+    pub(super) async fn json<T: Serialize>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<Response, Failure> {
+        let work = |shared: &Self| json::to_vec(&work(shared)?).map_err(Failure::from_json);
+        self.answer(JSON, work).await
+    }
+
+    /// Answers with a page of JSON, which may be long: see [`send`].
+    pub(super) async fn page(
+        &self,
+        work: impl FnOnce(&Self) -> Result<Vec<u8>, Failure> + Send + 'static,
+    ) -> Result<Response, Failure> {
+        let permit = self.limits.page().await?;
+        let bytes = self.blocking(move |shared| Ok(work(shared))).await??;
+        Ok(send(JSON, bytes, permit))
+    }
+
+    pub(super) fn active(&self) -> Arc<Active> {
+        Arc::clone(&self.current.borrow())
+    }
+
+    /// The place of the listener with this name.
+    pub(super) fn place_of(&self, name: &str) -> Result<u16, Failure> {
+        let active = self.active();
+        let named = active.named(name).map(|(place, _)| place);
+        named.ok_or_else(|| fail(StatusCode::NOT_FOUND, format!("there is no listener {name:?}")))
+    }
+}
