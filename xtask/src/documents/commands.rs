@@ -86,7 +86,7 @@ mod tests {
     fn a_verb_or_package_that_does_not_exist_is_found() {
         let commands = "cargo xtask demo    # as root\ncargo xtask dmo\n\
                         cargo xtask lint && cargo build -p proxyip-usr\n\
-                        cargo test -p proxyip-tests --test packets\ncargo test -p proxyip-tests --test pakets\n\
+                        cargo test -p proxyip-tests --test packets\ncargo test -p proxyip-tests --test frames\n\
                         cargo xtask conformance > docs/conformance.md\ncargo test\nls";
         assert_eq!(faults_of(commands), [2, 3, 5]);
     }
