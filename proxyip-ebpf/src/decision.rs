@@ -1,26 +1,29 @@
 //! What to do with a segment: decided in one room, done in the other.
 
-use proxyip_common::counter::{Counter, DropReason, Reason};
+use proxyip_common::{
+    counter::{Counter, DropReason, Reason},
+    verdict::Verdict,
+};
 
-use crate::{frame::reply::Reply, memory::Scratch};
+use crate::{frame::reply::Reply, state::memory::Memory};
 
-/// What becomes of a segment for a guarded port.
-pub enum Verdict {
+/// What to do with a segment for a guarded port.
+pub enum Decision {
     /// Pass, as if proxyip were not there.
     Pass,
     /// Pass, and count.
     PassCounted(Counter),
-    /// Pass: a connection that is not served, its header in place.
+    /// Pass unserved: the application will see the raw header.
     LeaveToKernel(Reason),
-    /// The header is in this segment; the hand-off is in `scratch.hand_off`.
+    /// The header is in this segment; the hand-off is in `memory.hand_off`.
     First,
-    /// Goes on with a header that has begun; the hand-off is in `scratch.hand_off`.
+    /// Goes on with a header that has begun; the hand-off is in `memory.hand_off`.
     Part,
     /// Pass, the sequence number lowered by so much.
     Translate(u16),
     /// Give the kernel a bare ACK to make the socket from, and the segment behind it.
     Introduce,
-    /// Drop without a word: the peer needs no answer, or sends it again.
+    /// Drop silently: the peer retransmits, or needs no reply.
     Hold(Counter),
     /// Receive again, behind the payload of the connection's first segment.
     Requeue,
@@ -28,36 +31,38 @@ pub enum Verdict {
     Answer(Counter, Reply),
     /// Send back, rewritten into a RST.
     Reset(Counter),
-    /// Refuse, count and report.
-    Refuse(DropReason, Refusal),
+    /// Refuse, count and report; end as [`Ending::of`] the reason says.
+    Refuse(DropReason),
+    /// The same; reset the connection, and what the kernel has of it, which expects the sequence number
+    /// `memory.expected` next.
+    RefuseBoth(DropReason),
 }
 
-/// How a segment is refused.
-#[derive(Clone, Copy)]
-pub enum Refusal {
+/// How a refused segment ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
     /// Dropped without an answer.
-    Drop,
+    Silent,
     /// Its connection is reset.
     Reset,
-    /// Its connection is reset, and so is what the kernel has of it, which expects the sequence number
-    /// `scratch.expected` next.
-    ResetBoth,
 }
 
-impl Verdict {
+impl Ending {
+    /// The ending that goes with a reason: what counters and events say of it is what happens.
     #[inline(always)]
-    pub fn drop(reason: DropReason) -> Self {
-        Self::Refuse(reason, Refusal::Drop)
+    pub fn of(reason: DropReason) -> Self {
+        match Verdict::on_refusal(reason) {
+            Verdict::Reset => Self::Reset,
+            Verdict::Accept | Verdict::Mark | Verdict::Drop => Self::Silent,
+        }
     }
+}
 
+impl Decision {
+    /// Refuses a connection of which the kernel has a part, and expects this sequence number next.
     #[inline(always)]
-    pub fn reset(reason: DropReason) -> Self {
-        Self::Refuse(reason, Refusal::Reset)
-    }
-
-    #[inline(always)]
-    pub fn reset_both(reason: DropReason, scratch: &mut Scratch, expected: u32) -> Self {
-        scratch.expected = expected;
-        Self::Refuse(reason, Refusal::ResetBoth)
+    pub fn reset_both(reason: DropReason, memory: &Memory, expected: u32) -> Self {
+        memory.expected.set(expected);
+        Self::RefuseBoth(reason)
     }
 }

@@ -22,5 +22,4 @@ pub mod hooks;
 #[cfg(not(target_arch = "bpf"))]
 pub mod host;
 pub mod kernel;
-mod memory;
 mod state;

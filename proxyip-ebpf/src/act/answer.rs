@@ -4,7 +4,7 @@ use crate::{
     frame::{
         checksum::{fold, pseudo_header},
         ip::ETHERNET,
-        reply::{Frame, IPV4_AT, IPV6_AT, OPTIONS, Reply},
+        reply::{IPV4_AT, IPV6_AT, OPTIONS, Reply, ReplyBuffer},
         segment::Segment,
         tcp::{TCP, TCP_CHECKSUM},
     },
@@ -14,6 +14,7 @@ use crate::{
             bpf_csum_update, bpf_l4_csum_replace, bpf_skb_change_tail, bpf_skb_load_bytes,
             bpf_skb_store_bytes,
         },
+        memory::Place,
         packet::raw,
         programs::TcContext,
     },
@@ -28,8 +29,10 @@ pub fn write(
     reply: &Reply,
     ctx: &TcContext,
     segment: &Segment,
-    frame: &mut Frame,
+    buffer: &Place<ReplyBuffer>,
 ) -> Result<(), i64> {
+    // SAFETY: of this program's functions only those called here have it.
+    let frame = unsafe { buffer.get_mut() };
     let tcp_length = TCP + reply.options_length.min(OPTIONS);
     let pseudo = fold(pseudo_header(segment, tcp_length));
     let header = reply.compose(segment, frame, pseudo);
@@ -42,7 +45,7 @@ pub fn write(
 fn emit(
     ctx: &TcContext,
     segment: &Segment,
-    frame: &mut Frame,
+    frame: &mut ReplyBuffer,
     tcp_length: usize,
 ) -> Result<(), i64> {
     let skb = raw(ctx);

@@ -8,7 +8,7 @@ use proxyip_common::counter::{Counter, DropReason};
 
 use crate::{
     act::rewrite::trim,
-    decision::Verdict,
+    decision::Decision,
     frame::{
         options,
         segment::{Segment, classes},
@@ -21,8 +21,7 @@ use crate::{
         packet::{CLONE, raw},
         programs::TcContext,
     },
-    memory::Scratch,
-    state::{namespace::settings, sockets::Socket},
+    state::{memory::Memory, namespace::settings, sockets::Socket},
 };
 
 /// Queues the skb itself for the interface's ingress, behind the clone of the connection's first segment.
@@ -38,7 +37,7 @@ pub fn requeue(ctx: &TcContext) -> i32 {
 }
 
 /// Makes the connection from the first segment, whose header has been read. What the cookie held is in
-/// `scratch.agreed`.
+/// `memory.agreed`.
 ///
 /// Socket first, then payload, then the bare ACK: a failure of any of them drops the skb, and with it the
 /// request socket that nobody has seen yet.
@@ -49,59 +48,64 @@ pub fn requeue(ctx: &TcContext) -> i32 {
 pub fn build(
     ctx: &TcContext,
     segment: &Segment,
-    scratch: &mut Scratch,
+    memory: &Memory,
     socket: &Socket,
-) -> Result<(), Verdict> {
-    let Some(settings) = settings() else {
-        return Err(Verdict::drop(DropReason::AssignRefused));
-    };
-    if !options::read(ctx, segment, scratch) {
-        return Err(Verdict::drop(DropReason::TrimFailed));
+) -> Result<(), Decision> {
+    if !options::read(ctx, segment, &memory.options) {
+        return Err(Decision::Refuse(DropReason::TrimFailed));
     }
-    let agreed = scratch.agreed;
-    let mut attributes = RequestAttributes {
-        mss: agreed.mss(classes(segment)),
-        sack_ok: u8::from(agreed.sack),
-        ..RequestAttributes::default()
-    };
+    let mut attributes = RequestAttributes::default();
+    if !fill(&mut attributes, segment, memory) {
+        return Err(Decision::Refuse(DropReason::AssignRefused));
+    }
+    if socket.assign(ctx, &mut attributes).is_err() {
+        return Err(Decision::Refuse(DropReason::AssignRefused));
+    }
+    if !queue_payload(ctx) {
+        return Err(Decision::Hold(Counter::PayloadRetry));
+    }
+    let header = memory.record().header_length;
+    let sequence = memory.isn.get().wrapping_add(1).wrapping_add(header.into());
+    if trim(ctx, segment, memory, sequence, flags::ACK) {
+        return Ok(());
+    }
+    Err(Decision::Refuse(DropReason::TrimFailed))
+}
+
+/// Says what the two ends agreed on; false if the namespace's settings are not there. Not inlined: its numbers need no room on the stack of what follows.
+#[inline(never)]
+fn fill(attributes: &mut RequestAttributes, segment: &Segment, memory: &Memory) -> bool {
+    let Some(settings) = settings() else { return false };
+    let agreed = memory.agreed.get();
+    attributes.mss = agreed.mss(classes(segment));
+    attributes.sack_ok = u8::from(agreed.sack);
     if let Some(scale) = agreed.window_scale {
         attributes.wscale_ok = 1;
         attributes.snd_wscale = scale;
         attributes.rcv_wscale = settings.window_scale;
     }
-    if let Some(timestamps) = scratch.received.timestamps {
+    if let Some(timestamps) = memory.options.received.timestamps.get() {
         attributes.tstamp_ok = 1;
         attributes.rcv_tsval = timestamps.value;
         attributes.rcv_tsecr = timestamps.echo;
     }
-    if socket.assign(ctx, &mut attributes).is_err() {
-        return Err(Verdict::reset(DropReason::AssignRefused));
-    }
-    if !queue_payload(ctx) {
-        return Err(Verdict::Hold(Counter::PayloadRetry));
-    }
-    let header = scratch.event.record.header_length;
-    let sequence = scratch.isn.wrapping_add(1).wrapping_add(header.into());
-    if trim(ctx, segment, scratch, sequence, flags::ACK) {
-        return Ok(());
-    }
-    Err(Verdict::drop(DropReason::TrimFailed))
+    true
 }
 
 /// Makes a bare ACK of the first segment of a translated connection, and queues the segment itself behind it.
-#[inline(always)]
-pub fn introduce(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verdict {
-    if !options::read(ctx, segment, scratch) {
-        return Verdict::drop(DropReason::TrimFailed);
+#[inline(never)]
+pub fn introduce(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
+    if !options::read(ctx, segment, &memory.options) {
+        return Decision::Refuse(DropReason::TrimFailed);
     }
     if !queue_payload(ctx) {
-        return Verdict::Hold(Counter::PayloadRetry);
+        return Decision::Hold(Counter::PayloadRetry);
     }
-    let sequence = scratch.isn.wrapping_add(1);
-    if trim(ctx, segment, scratch, sequence, flags::ACK) {
-        return Verdict::Pass;
+    let sequence = memory.isn.get().wrapping_add(1);
+    if trim(ctx, segment, memory, sequence, flags::ACK) {
+        return Decision::Pass;
     }
-    Verdict::drop(DropReason::TrimFailed)
+    Decision::Refuse(DropReason::TrimFailed)
 }
 
 /// Queues a clone of the unmodified segment, to be received after the bare ACK.

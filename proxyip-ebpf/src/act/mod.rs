@@ -13,7 +13,7 @@ use proxyip_common::{
 
 use crate::{
     act::{answer::write, report::report},
-    decision::{Refusal, Verdict},
+    decision::{Decision, Ending},
     frame::{reply::Reply, segment::Segment, tcp::flags},
     kernel::{
         bindings::tcx_action_base::{TCX_DROP, TCX_NEXT},
@@ -21,10 +21,10 @@ use crate::{
         packet::raw,
         programs::TcContext,
     },
-    memory::Scratch,
     state::{
         counters::{count, count_drop, count_left},
         events, flows,
+        memory::Memory,
     },
 };
 
@@ -33,75 +33,75 @@ use crate::{
 pub fn carry_out(
     ctx: &TcContext,
     segment: &mut Segment,
-    scratch: &mut Scratch,
-    verdict: Verdict,
+    memory: &Memory,
+    verdict: Decision,
 ) -> i32 {
     match verdict {
-        Verdict::Pass | Verdict::First | Verdict::Part | Verdict::Introduce => TCX_NEXT,
-        Verdict::Translate(shift) => {
+        Decision::Pass => TCX_NEXT,
+        // Steps on the way to a decision, which are never the last.
+        Decision::First | Decision::Part | Decision::Introduce => TCX_DROP,
+        Decision::Translate(shift) => {
             if shift::lower(ctx, segment, shift) {
                 return TCX_NEXT;
             }
             count_drop(DropReason::TranslateFailed);
             TCX_DROP
         }
-        Verdict::PassCounted(counter) => {
+        Decision::PassCounted(counter) => {
             count(counter);
             if counter == Counter::Bypassed {
-                flows::forget(segment, scratch);
+                flows::forget(segment, memory);
             }
             TCX_NEXT
         }
-        Verdict::LeaveToKernel(reason) => {
+        Decision::LeaveToKernel(reason) => {
             count_left(reason);
             if reason != Reason::LivingSocket {
-                flows::forget(segment, scratch);
-                events::send_scratch(scratch, EventKind::LeftToKernel, reason as u8);
+                flows::forget(segment, memory);
+                events::send_from(memory, EventKind::LeftToKernel, reason as u8);
             }
             TCX_NEXT
         }
-        Verdict::Requeue => hand_over::requeue(ctx),
-        Verdict::Hold(counter) => {
+        Decision::Requeue => hand_over::requeue(ctx),
+        Decision::Hold(counter) => {
             count(counter);
             TCX_DROP
         }
-        Verdict::Answer(counter, reply) => {
+        Decision::Answer(counter, reply) => {
             count(counter);
-            answer(ctx, segment, scratch, &reply)
+            answer(ctx, segment, memory, &reply)
         }
-        Verdict::Reset(counter) => {
+        Decision::Reset(counter) => {
             count(counter);
-            reset(ctx, segment, scratch)
+            reset(ctx, segment, memory)
         }
-        Verdict::Refuse(reason, refusal) => {
-            report(segment, scratch, reason);
-            refuse(ctx, segment, scratch, refusal)
+        Decision::Refuse(reason) => {
+            report(segment, memory, reason);
+            match Ending::of(reason) {
+                Ending::Silent => TCX_DROP,
+                Ending::Reset => reset(ctx, segment, memory),
+            }
         }
-    }
-}
-
-#[inline(always)]
-fn refuse(ctx: &TcContext, segment: &mut Segment, scratch: &mut Scratch, refusal: Refusal) -> i32 {
-    match refusal {
-        Refusal::Drop => TCX_DROP,
-        Refusal::Reset => reset(ctx, segment, scratch),
-        Refusal::ResetBoth => reset_both(ctx, segment, scratch),
+        Decision::RefuseBoth(reason) => {
+            report(segment, memory, reason);
+            reset_both(ctx, segment, memory)
+        }
     }
 }
 
 /// Sends a RST to the peer, and passes one on in its name.
 #[inline(never)]
-fn reset_both(ctx: &TcContext, segment: &mut Segment, scratch: &mut Scratch) -> i32 {
+fn reset_both(ctx: &TcContext, segment: &mut Segment, memory: &Memory) -> i32 {
     let skb = raw(ctx);
-    let written = write(&Reply::reset(segment), ctx, segment, &mut scratch.frame).is_ok();
+    let written = write(&Reply::reset(segment), ctx, segment, &memory.reply).is_ok();
     // SAFETY: the interface exists: the frame came from it.
     if !written || unsafe { bpf_clone_redirect(skb, (*skb).ifindex, 0) } != 0 {
         count_drop(DropReason::ReplyFailed);
         return TCX_DROP;
     }
-    let reset = Reply::bare(scratch.expected, 0, flags::RST);
+    let reset = Reply::bare(memory.expected.get(), 0, flags::RST);
     segment.turn_round();
-    if write(&reset, ctx, segment, &mut scratch.frame).is_err() {
+    if write(&reset, ctx, segment, &memory.reply).is_err() {
         count_drop(DropReason::ReplyFailed);
         return TCX_DROP;
     }
@@ -110,8 +110,8 @@ fn reset_both(ctx: &TcContext, segment: &mut Segment, scratch: &mut Scratch) -> 
 
 /// Sends the answer out of the interface that the segment came from.
 #[inline(never)]
-fn answer(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch, reply: &Reply) -> i32 {
-    if write(reply, ctx, segment, &mut scratch.frame).is_err() {
+fn answer(ctx: &TcContext, segment: &Segment, memory: &Memory, reply: &Reply) -> i32 {
+    if write(reply, ctx, segment, &memory.reply).is_err() {
         count_drop(DropReason::ReplyFailed);
         return TCX_DROP;
     }
@@ -120,6 +120,6 @@ fn answer(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch, reply: &Rep
 }
 
 #[inline(always)]
-fn reset(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> i32 {
-    answer(ctx, segment, scratch, &Reply::reset(segment))
+fn reset(ctx: &TcContext, segment: &Segment, memory: &Memory) -> i32 {
+    answer(ctx, segment, memory, &Reply::reset(segment))
 }

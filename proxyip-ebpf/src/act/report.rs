@@ -6,20 +6,20 @@ use proxyip_common::{
 };
 
 use crate::{
-    decision::Verdict,
+    decision::Decision,
     frame::segment::Segment,
     kernel::{debug, programs::TcContext, trace},
-    memory::Scratch,
     state::{
         counters::{count_drop, count_listener, count_refused},
         events,
         flows::identify,
+        memory::Memory,
     },
 };
 
 /// Counts a refusal and tells of it.
 #[inline(never)]
-pub fn report(segment: &Segment, scratch: &mut Scratch, reason: DropReason) {
+pub fn report(segment: &Segment, memory: &Memory, reason: DropReason) {
     count_drop(reason);
     match reason {
         // The record says who it is.
@@ -27,8 +27,8 @@ pub fn report(segment: &Segment, scratch: &mut Scratch, reason: DropReason) {
             count_listener(segment.listener, per_listener::DENIED);
         }
         _ => {
-            identify(segment, scratch);
-            scratch.event.record.hand_off = scratch.hand_off;
+            identify(segment, memory);
+            memory.change_record(|record| record.hand_off = memory.hand_off.get());
         }
     }
     match reason {
@@ -38,37 +38,35 @@ pub fn report(segment: &Segment, scratch: &mut Scratch, reason: DropReason) {
         }
         _ => {}
     }
-    count_refused(&scratch.event.record, reason);
-    scratch.event.bytes_received = segment.payload as u64;
-    scratch.event.packets_received = 1;
-    events::send_scratch(scratch, EventKind::Refused, reason as u8);
-    scratch.event.bytes_received = 0;
-    scratch.event.packets_received = 0;
+    count_refused(memory.record(), reason);
+    events::set_received(memory, segment.payload as u64, 1);
+    events::send_from(memory, EventKind::Refused, reason as u8);
+    events::set_received(memory, 0, 0);
 }
 
 /// Tells of one verdict, if the agent has asked for messages; the numbers are those of the enumerations in
 /// `proxyip_common::counter`.
 #[inline(never)]
-pub fn log(ctx: &TcContext, segment: &Segment, verdict: &Verdict) {
+pub fn log(ctx: &TcContext, segment: &Segment, verdict: &Decision) {
     let (peer, peer_port) = (segment.peer.0.address(), segment.peer.0.port());
     let port = segment.local.0.port();
     match verdict {
-        Verdict::Pass
-        | Verdict::First
-        | Verdict::Part
-        | Verdict::Introduce
-        | Verdict::Translate(_)
-        | Verdict::Requeue => {}
-        Verdict::PassCounted(counter)
-        | Verdict::Hold(counter)
-        | Verdict::Answer(counter, _)
-        | Verdict::Reset(counter) => {
+        Decision::Pass
+        | Decision::First
+        | Decision::Part
+        | Decision::Introduce
+        | Decision::Translate(_)
+        | Decision::Requeue => {}
+        Decision::PassCounted(counter)
+        | Decision::Hold(counter)
+        | Decision::Answer(counter, _)
+        | Decision::Reset(counter) => {
             trace!(
                 ctx,
                 "{:i} port {} to port {}: counted {}", peer, peer_port, port, *counter as u8
             );
         }
-        Verdict::LeaveToKernel(reason) => {
+        Decision::LeaveToKernel(reason) => {
             debug!(
                 ctx,
                 "{:i} port {} to port {}: left to the kernel {}",
@@ -78,7 +76,7 @@ pub fn log(ctx: &TcContext, segment: &Segment, verdict: &Verdict) {
                 *reason as u8
             );
         }
-        Verdict::Refuse(reason, _) => {
+        Decision::Refuse(reason) | Decision::RefuseBoth(reason) => {
             debug!(
                 ctx,
                 "{:i} port {} to port {}: refused {}", peer, peer_port, port, *reason as u8

@@ -15,26 +15,29 @@ use crate::{
         programs::TcContext,
         verified::bounded,
     },
-    memory::Scratch,
+    state::memory::Memory,
 };
 
 /// Puts no-operations in the place of options that the kernel must not see in a SYN. MPTCP (RFC 8684) numbers the
 /// payload by itself, and with TCP Fast Open (RFC 7413) the application would see the connection before its
 /// header has come. The options have been read. False if that failed.
 #[inline(never)]
-pub fn blank(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> bool {
-    let unwanted = scratch.received.unwanted;
+pub fn blank(ctx: &TcContext, segment: &Segment, memory: &Memory) -> bool {
+    let unwanted = memory.options.received.unwanted.get();
     if unwanted == 0 {
         return true;
     }
-    scratch.blanked = scratch.options;
-    for (byte, blanked) in scratch.blanked.iter_mut().enumerate() {
-        if unwanted >> byte & 1 != 0 {
-            *blanked = NO_OPERATION;
+    let (old, new) = (memory.options.bytes.as_ptr(), memory.blanked.as_ptr());
+    // SAFETY: two places, to which nobody else has a reference.
+    unsafe {
+        new.write(old.read());
+        for (byte, blanked) in (*new).iter_mut().enumerate() {
+            if unwanted >> byte & 1 != 0 {
+                *blanked = NO_OPERATION;
+            }
         }
     }
     let (skb, at) = (raw(ctx), segment.tcp + TCP);
-    let (old, new) = (scratch.options.as_mut_ptr(), scratch.blanked.as_mut_ptr());
     // SAFETY: `length` is at most 40, and both buffers hold 64 bytes.
     unsafe {
         let difference = bpf_csum_diff(old.cast(), 64, new.cast(), 64, 0);
@@ -45,8 +48,9 @@ pub fn blank(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> bool 
             return false;
         }
     }
-    scratch.options = scratch.blanked;
-    let Some(length) = bounded::<LONGEST>(scratch.options_length) else { return false };
+    // SAFETY: as above.
+    unsafe { old.write(new.read()) };
+    let Some(length) = bounded::<LONGEST>(memory.options.length.get()) else { return false };
     // SAFETY: as above.
     unsafe { bpf_skb_store_bytes(skb, at as u32, new.cast(), length as u32, 0) == 0 }
 }
@@ -54,21 +58,16 @@ pub fn blank(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> bool 
 /// Where the TCP header is in the working frame, for both families.
 const TCP_AT: usize = IPV6;
 
-/// Cuts the payload off the segment, whose options are in `scratch.options`, and gives it this sequence number and
+/// Cuts the payload off the segment, whose options are in working memory, and gives it this sequence number and
 /// these flags.
 ///
 /// Only the length in the IP header is changed: the IP layer then trims the skb itself, without the copy
 /// that `bpf_skb_change_tail()` makes of a paged payload.
 /// False if a helper failed.
 #[inline(never)]
-pub fn trim(
-    ctx: &TcContext,
-    segment: &Segment,
-    scratch: &mut Scratch,
-    sequence: u32,
-    flags: u8,
-) -> bool {
-    let frame = &mut scratch.frame.0;
+pub fn trim(ctx: &TcContext, segment: &Segment, memory: &Memory, sequence: u32, flags: u8) -> bool {
+    // SAFETY: of this program's functions only this one has it.
+    let frame = &mut unsafe { memory.reply.get_mut() }.0;
     let length = segment.ip_length() + TCP;
     let at = frame[TCP_AT - segment.ip_length()..].as_mut_ptr();
     let skb = raw(ctx);
@@ -90,7 +89,9 @@ pub fn trim(
     copy(frame, TCP_AT + 4, sequence.to_be_bytes());
     frame[TCP_AT + 13] = flags;
     copy(frame, TCP_AT + TCP_CHECKSUM, [0; 4]);
-    let tcp = sum::<TCP, _>(frame, TCP_AT) + sum::<40, _>(&scratch.options, 0);
+    // SAFETY: the options have been read.
+    let options = unsafe { memory.options.bytes.get() };
+    let tcp = sum::<TCP, _>(frame, TCP_AT) + sum::<LONGEST, _>(options, 0);
     let checksum = !fold(pseudo_header(segment, segment.header) + tcp);
     copy(frame, TCP_AT + TCP_CHECKSUM, checksum.to_ne_bytes());
     // SAFETY: as above.

@@ -12,11 +12,11 @@ use crate::{
         programs::TcContext,
         verified::bounded,
     },
-    memory::Egress,
+    state::memory::Egress,
 };
 
 /// Lowers the sequence number of a segment that comes in; false if that failed.
-#[inline(always)]
+#[inline(never)]
 pub fn lower(ctx: &TcContext, segment: &Segment, shift: u16) -> bool {
     const SEQUENCE: usize = 4;
     let new = segment.sequence.wrapping_sub(shift.into());

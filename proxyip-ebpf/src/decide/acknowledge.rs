@@ -3,7 +3,7 @@
 use proxyip_common::counter::Counter;
 
 use crate::{
-    decision::Verdict,
+    decision::Decision,
     frame::{
         options,
         reply::{Reply, put_timestamps},
@@ -11,11 +11,10 @@ use crate::{
         tcp::flags,
     },
     kernel::programs::TcContext,
-    memory::Scratch,
-    state::namespace::settings,
+    state::{memory::Memory, namespace::settings},
 };
 
-/// Acknowledges the first `length` bytes of the stream that begins behind `scratch.isn`.
+/// Acknowledges the first `length` bytes of the stream that begins behind `memory.isn`.
 ///
 /// The timestamp stands still: it is the one that the peer echoes. A newer one would come back in the segment that
 /// establishes the connection, and for translate that must be the one of the kernel's SYN-ACK, for which
@@ -24,20 +23,20 @@ use crate::{
 pub fn acknowledge(
     ctx: &TcContext,
     segment: &Segment,
-    scratch: &mut Scratch,
+    memory: &Memory,
     counter: Counter,
-) -> Verdict {
-    let Some(settings) = settings() else { return Verdict::Hold(counter) };
-    if !options::read(ctx, segment, scratch) {
-        return Verdict::Hold(counter);
+) -> Decision {
+    let Some(settings) = settings() else { return Decision::Hold(counter) };
+    if !options::read(ctx, segment, &memory.options) {
+        return Decision::Hold(counter);
     }
-    let acknowledgment = scratch.isn.wrapping_add(1).wrapping_add(scratch.acknowledged);
+    let acknowledgment = memory.isn.get().wrapping_add(1).wrapping_add(memory.acknowledged.get());
     let mut reply = Reply::bare(segment.acknowledgment, acknowledgment, flags::ACK);
-    let scale = if scratch.unscaled { 0 } else { settings.window_scale & 15 };
+    let scale = if memory.unscaled.get() { 0 } else { settings.window_scale & 15 };
     reply.window = settings.window >> scale;
-    if let Some(received) = scratch.received.timestamps {
-        put_timestamps(&mut scratch.frame, 0, [1, 1], (received.echo, received.value));
+    if let Some(received) = memory.options.received.timestamps.get() {
+        put_timestamps(&memory.reply, 0, [1, 1], (received.echo, received.value));
         reply.options_length = 12;
     }
-    Verdict::Answer(counter, reply)
+    Decision::Answer(counter, reply)
 }

@@ -14,13 +14,13 @@ use proxyip_common::{
 
 use crate::{
     decide::{acknowledge::acknowledge, split},
-    decision::Verdict,
+    decision::Decision,
     frame::{segment::Segment, tcp::flags},
     kernel::{clock::now, programs::TcContext},
-    memory::Scratch,
     state::{
         flows::{FLOWS, identify},
         listeners::{LISTENERS, choice},
+        memory::Memory,
         namespace::settings,
         parts,
         policies::{self, trusted},
@@ -31,75 +31,75 @@ use crate::{
 
 /// A segment without SYN or RST for a socket that listens.
 #[inline(never)]
-pub fn judge_ack(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verdict {
+pub fn judge_ack(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
     // Tags are short and can be guessed: a cookie counts only from where one can have been sent to.
     if !trusted(segment) {
-        return Verdict::Pass;
+        return Decision::Pass;
     }
     let cookie = segment.acknowledgment.wrapping_sub(1);
     let Some(hash) = flow_hash(segment, Some(cookie)) else {
-        return Verdict::drop(DropReason::FlowTable);
+        return Decision::Refuse(DropReason::FlowTable);
     };
     let check = hash.check(cookie, segment.sequence.wrapping_sub(1));
-    scratch.hand_off = HandOff::Accept as u8;
+    memory.hand_off.set(HandOff::Accept as u8);
     match check {
         // The cookie's life has ended in the middle of the header.
         Check::Foreign
-            if parts::find(segment, scratch) && parts::is_part(segment.sequence, scratch) =>
+            if parts::find(segment, memory) && parts::is_part(segment.sequence, memory) =>
         {
-            split::refuse(segment, scratch, DropReason::HeaderTimeout)
+            split::refuse(segment, memory, DropReason::HeaderTimeout)
         }
         Check::Foreign => judge_foreign(ctx, segment),
         // Before the tag is believed, which is short: one in so many later segments fits by chance.
-        _ if goes_on(segment, scratch, &hash, cookie) => judge_part(segment, scratch),
+        _ if goes_on(segment, memory, &hash, cookie) => judge_part(segment, memory),
         Check::Valid(_) if segment.payload == 0 && segment.has(flags::FIN) => {
-            Verdict::Reset(Counter::FinBeforeHeader)
+            Decision::Reset(Counter::FinBeforeHeader)
         }
-        Check::Valid(_) if segment.payload == 0 => Verdict::Hold(Counter::AckDeferred),
+        Check::Valid(_) if segment.payload == 0 => Decision::Hold(Counter::AckDeferred),
         // A cookie of the kernel's own that looks like ours; those of ours that a change of the configuration has left
         // in flight are valid.
         Check::SameFlow if !issues_cookies(segment) => judge_foreign(ctx, segment),
-        Check::SameFlow => judge_early(ctx, segment, scratch, &hash, cookie),
-        Check::Valid(_) if stack_refuses(segment) => Verdict::reset(DropReason::StackRefuses),
+        Check::SameFlow => judge_early(ctx, segment, memory, &hash, cookie),
+        Check::Valid(_) if stack_refuses(segment) => Decision::Refuse(DropReason::StackRefuses),
         // The same segment twice in one batch.
-        Check::Valid(_) if is_under_way(segment, scratch) => Verdict::Requeue,
+        Check::Valid(_) if is_under_way(segment, memory) => Decision::Requeue,
         Check::Valid(agreed) => {
-            scratch.agreed = agreed;
-            scratch.unscaled = agreed.window_scale.is_none();
-            scratch.isn = segment.sequence.wrapping_sub(1);
-            scratch.kept = 0;
-            scratch.skipped = 0;
-            Verdict::First
+            memory.agreed.set(agreed);
+            memory.unscaled.set(agreed.window_scale.is_none());
+            memory.isn.set(segment.sequence.wrapping_sub(1));
+            memory.header.kept.set(0);
+            memory.header.skipped.set(0);
+            Decision::First
         }
     }
 }
 
 /// Whether the flow has begun a header with this cookie, and the segment is not its first once more.
 #[inline(always)]
-fn goes_on(segment: &Segment, scratch: &mut Scratch, hash: &FlowHash, cookie: u32) -> bool {
+fn goes_on(segment: &Segment, memory: &Memory, hash: &FlowHash, cookie: u32) -> bool {
     const ACCEPT: u8 = HandOff::Accept as u8;
-    let found = parts::find(segment, scratch) && scratch.hand_off == ACCEPT;
-    scratch.hand_off = ACCEPT;
-    let first = segment.sequence == scratch.isn.wrapping_add(1) && segment.payload != 0;
-    if !found || first && !scratch.refused {
+    let found = parts::find(segment, memory) && memory.hand_off.get() == ACCEPT;
+    memory.hand_off.set(ACCEPT);
+    let first = segment.sequence == memory.isn.get().wrapping_add(1) && segment.payload != 0;
+    if !found || first && !memory.refused.get() {
         return false;
     }
-    let Check::Valid(agreed) = hash.check(cookie, scratch.isn) else { return false };
-    scratch.agreed = agreed;
-    scratch.unscaled = agreed.window_scale.is_none();
+    let Check::Valid(agreed) = hash.check(cookie, memory.isn.get()) else { return false };
+    memory.agreed.set(agreed);
+    memory.unscaled.set(agreed.window_scale.is_none());
     true
 }
 
 /// A segment of a handshake that has begun a header.
 #[inline(always)]
-fn judge_part(segment: &Segment, scratch: &mut Scratch) -> Verdict {
-    if is_under_way(segment, scratch) {
-        return Verdict::Requeue;
+fn judge_part(segment: &Segment, memory: &Memory) -> Decision {
+    if is_under_way(segment, memory) {
+        return Decision::Requeue;
     }
     if stack_refuses(segment) {
-        return split::refuse(segment, scratch, DropReason::StackRefuses);
+        return split::refuse(segment, memory, DropReason::StackRefuses);
     }
-    Verdict::Part
+    Decision::Part
 }
 
 /// A segment of a handshake in flight, but not its first: a keep-alive probe, or one that overtook the header.
@@ -107,39 +107,39 @@ fn judge_part(segment: &Segment, scratch: &mut Scratch) -> Verdict {
 fn judge_early(
     ctx: &TcContext,
     segment: &Segment,
-    scratch: &mut Scratch,
+    memory: &Memory,
     hash: &FlowHash,
     cookie: u32,
-) -> Verdict {
+) -> Decision {
     // The flow tag is shorter still. Segments for others that have it by chance are none of ours.
     if !is_local(ctx, segment) {
-        return Verdict::PassCounted(Counter::CookieForeign);
+        return Decision::PassCounted(Counter::CookieForeign);
     }
-    if is_under_way(segment, scratch) {
-        return Verdict::Requeue;
+    if is_under_way(segment, memory) {
+        return Decision::Requeue;
     }
     // RFC 9293 §3.8.4: a probe's sequence number is one below the next, with or without a byte.
     let Check::Valid(agreed) = hash.check(cookie, segment.sequence) else {
-        return Verdict::Hold(Counter::OutOfOrder);
+        return Decision::Hold(Counter::OutOfOrder);
     };
     if segment.payload > 1 || segment.has(flags::FIN) {
-        return Verdict::Hold(Counter::OutOfOrder);
+        return Decision::Hold(Counter::OutOfOrder);
     }
-    scratch.unscaled = agreed.window_scale.is_none();
-    scratch.isn = segment.sequence;
-    scratch.acknowledged = 0;
-    acknowledge(ctx, segment, scratch, Counter::KeepAliveAnswered)
+    memory.unscaled.set(agreed.window_scale.is_none());
+    memory.isn.set(segment.sequence);
+    memory.acknowledged.set(0);
+    acknowledge(ctx, segment, memory, Counter::KeepAliveAnswered)
 }
 
 /// Whether the flow was handed over a moment ago and its socket does not exist yet. A device that delivers
 /// segments in batches shows them all to this program before TCP sees the first.
 #[inline(always)]
-fn is_under_way(segment: &Segment, scratch: &mut Scratch) -> bool {
+fn is_under_way(segment: &Segment, memory: &Memory) -> bool {
     /// A batch is through long before; a connection that TCP refused is not waited for.
     const MOMENT_NS: u64 = 100_000_000;
-    identify(segment, scratch);
-    scratch.again = false;
-    let Some(record) = FLOWS.get_ptr(&scratch.event.key) else {
+    identify(segment, memory);
+    memory.again.set(false);
+    let Some(record) = FLOWS.get_ptr(memory.key()) else {
         return false;
     };
     // SAFETY: an element of the map; at worst it is another flow's by now, whose times are as good.
@@ -148,7 +148,7 @@ fn is_under_way(segment: &Segment, scratch: &mut Scratch) -> bool {
     let age_ns = now().wrapping_sub(handed_over);
     // One that is older than a cookie can be was another connection's.
     let life_ns = settings().map_or(0, |settings| 2 * settings.epoch_ns);
-    scratch.again = established == 0 && age_ns < life_ns;
+    memory.again.set(established == 0 && age_ns < life_ns);
     established == 0 && age_ns < MOMENT_NS
 }
 
@@ -172,9 +172,9 @@ fn stack_refuses(segment: &Segment) -> bool {
 /// A trusted source's segment for a listening socket, which belongs to no handshake that is known: it may be one that
 /// was forgotten, for which the kernel has sent a SYN cookie.
 #[inline(always)]
-pub fn judge_foreign(ctx: &TcContext, segment: &Segment) -> Verdict {
+pub fn judge_foreign(ctx: &TcContext, segment: &Segment) -> Decision {
     if policies::may_leave(segment) || !is_local(ctx, segment) {
-        return Verdict::PassCounted(Counter::CookieForeign);
+        return Decision::PassCounted(Counter::CookieForeign);
     }
-    Verdict::Reset(Counter::CookieForeign)
+    Decision::Reset(Counter::CookieForeign)
 }

@@ -1,131 +1,177 @@
 //! The first segment with payload: its header is read, and the connection given to the application.
 
 use proxyip_common::{
+    address::{Client, Destination},
     counter::{Counter, DropReason, per_listener},
     event::EventKind,
-    flow::{FlowKey, FlowRecord, HandOff},
+    flow::{FlowKey, FlowRecord, HandOff, Origin},
+    settings::ListenerSettings,
 };
 
 use crate::{
     act::hand_over,
     decide::{latency, observed, policy, split, translated},
-    decision::{Refusal, Verdict},
+    decision::{Decision, Ending},
     frame::segment::Segment,
     header::{self, intact::is_intact},
-    kernel::{bindings::BPF_ANY, platform::Platform, programs::TcContext},
-    memory::Scratch,
+    kernel::{bindings::BPF_ANY, clock::now, platform::Platform, programs::TcContext},
     state::{
         counters::{count, count_listener},
         events,
         flows::{FLOWS, identify, name},
+        listeners::LISTENERS,
+        memory::Memory,
         namespace::settings,
         parts,
         sockets::Socket,
     },
 };
 
-/// Reads the header, records the flow and begins the hand-off that is in `scratch.hand_off`.
+/// Reads the header, records the flow and begins the hand-off that is in `memory.hand_off`.
 #[inline(always)]
 pub fn run<P: Platform>(
     ctx: &TcContext,
     segment: &Segment,
-    scratch: &mut Scratch,
+    memory: &Memory,
     socket: &Socket,
-) -> Verdict {
-    let verdict = match record(ctx, segment, scratch) {
-        Ok(()) if scratch.kept != 0 && parts::is_late(segment, scratch) => {
-            let _ = FLOWS.remove(&scratch.event.key);
-            Verdict::reset(DropReason::HeaderTimeout)
+) -> Decision {
+    let verdict = match record(ctx, segment, memory) {
+        Ok(()) if memory.header.kept.get() != 0 && parts::is_late(segment, memory) => {
+            let _ = FLOWS.remove(memory.key());
+            Decision::Refuse(DropReason::HeaderTimeout)
         }
-        Ok(()) => begin::<P>(ctx, segment, scratch, socket),
-        Err(Verdict::Refuse(DropReason::HeaderIncomplete, _)) => {
-            return split::keep(ctx, segment, scratch);
+        Ok(()) => begin::<P>(ctx, segment, memory, socket),
+        Err(Decision::Refuse(DropReason::HeaderIncomplete)) => {
+            return split::keep(ctx, segment, memory);
         }
         Err(verdict) => verdict,
     };
     match verdict {
-        Verdict::Refuse(DropReason::DeniedDropped, _) => {
-            name(segment, scratch);
-            policy::drop_denied(scratch)
+        Decision::Refuse(DropReason::DeniedDropped) => {
+            name(segment, memory);
+            policy::drop_denied(memory)
         }
-        Verdict::Refuse(reason @ DropReason::DeniedReset, _) => {
-            name(segment, scratch);
-            split::refuse(segment, scratch, reason)
+        Decision::Refuse(reason @ DropReason::DeniedReset) => {
+            name(segment, memory);
+            split::refuse(segment, memory, reason)
         }
-        Verdict::Refuse(reason, Refusal::Reset) => {
-            identify(segment, scratch);
-            split::refuse(segment, scratch, reason)
+        Decision::Refuse(reason) if Ending::of(reason) == Ending::Reset => {
+            identify(segment, memory);
+            split::refuse(segment, memory, reason)
         }
         verdict => verdict,
     }
 }
 
-/// Reads the header; the flow is then in `scratch.event` and in the table.
+/// Reads the header; the flow is then in `memory.event` and in the table.
 #[inline(always)]
-fn record(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Result<(), Verdict> {
-    if !is_intact(ctx, segment, scratch) {
-        return Err(Verdict::drop(DropReason::Checksum));
+fn record(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Result<(), Decision> {
+    if !is_intact(ctx, segment, &memory.summing) {
+        return Err(Decision::Refuse(DropReason::Checksum));
     }
-    header::read(ctx, segment, scratch).map_err(Verdict::reset)?;
+    header::read(ctx, segment, &memory.header)
+        .and_then(|()| judge(segment, memory))
+        .map_err(Decision::Refuse)?;
     let Some(settings) = settings() else {
-        return Err(Verdict::drop(DropReason::FlowTable));
+        return Err(Decision::Refuse(DropReason::FlowTable));
     };
-    scratch.event.key = FlowKey::new(settings.cookie, segment.peer, segment.local);
-    let inserted = FLOWS.insert(&scratch.event.key, &scratch.event.record, BPF_ANY.into());
-    inserted.map_err(|_| Verdict::reset(DropReason::FlowTable))
+    memory.set_key(FlowKey::new(settings.cookie, segment.peer, segment.local));
+    let inserted = FLOWS.insert(memory.key(), memory.record(), BPF_ANY.into());
+    inserted.map_err(|_| Decision::Refuse(DropReason::FlowTable))
 }
 
 #[inline(always)]
 fn begin<P: Platform>(
     ctx: &TcContext,
     segment: &Segment,
-    scratch: &mut Scratch,
+    memory: &Memory,
     socket: &Socket,
-) -> Verdict {
+) -> Decision {
     const TRANSLATE: u8 = HandOff::Translate as u8;
     const OBSERVE: u8 = HandOff::Observe as u8;
-    let denied = scratch.event.record.has(FlowRecord::DENIED);
+    let denied = memory.record().has(FlowRecord::DENIED);
     if denied {
         // Before it is cloned.
         policy::mark(ctx, segment);
     }
-    latency::recall(scratch);
-    let verdict = match scratch.hand_off {
-        TRANSLATE => translated::begin(segment, scratch, socket.state()),
-        OBSERVE => Verdict::Pass,
-        _ if P::ACCEPT => match hand_over::build(ctx, segment, scratch, socket) {
-            Ok(()) => Verdict::Pass,
+    latency::recall(memory);
+    let verdict = match memory.hand_off.get() {
+        TRANSLATE => translated::begin(segment, memory, socket.state()),
+        OBSERVE => Decision::Pass,
+        _ if P::ACCEPT => match hand_over::build(ctx, segment, memory, socket) {
+            Ok(()) => Decision::Pass,
             Err(verdict) => verdict,
         },
-        _ => Verdict::drop(DropReason::AssignRefused),
+        _ => Decision::Refuse(DropReason::AssignRefused),
     };
-    if matches!(verdict, Verdict::Refuse(..) | Verdict::Hold(_)) {
-        let _ = FLOWS.remove(&scratch.event.key);
+    if matches!(verdict, Decision::Refuse(_) | Decision::RefuseBoth(_) | Decision::Hold(_)) {
+        let _ = FLOWS.remove(memory.key());
         return verdict;
     }
-    if scratch.hand_off == HandOff::Accept as u8 {
-        parts::complete(scratch);
+    handed_over(segment, memory);
+    if memory.hand_off.get() == OBSERVE {
+        observed::begin(memory, socket);
+    }
+    verdict
+}
+
+/// Counts and reports a connection that is handed over. Not inlined: it needs no room on the stack of what follows.
+#[inline(never)]
+fn handed_over(segment: &Segment, memory: &Memory) {
+    const TRANSLATE: u8 = HandOff::Translate as u8;
+    const OBSERVE: u8 = HandOff::Observe as u8;
+    let denied = memory.record().has(FlowRecord::DENIED);
+    if memory.hand_off.get() == HandOff::Accept as u8 {
+        parts::complete(memory);
     } else {
-        parts::forget(&scratch.event.key);
+        parts::forget(memory.key());
     }
     count(Counter::HandedOver);
-    latency::count(segment, scratch);
+    latency::count(segment, memory);
     if denied {
         count(Counter::Marked);
         count_listener(segment.listener, per_listener::DENIED);
     }
-    if scratch.event.record.has(FlowRecord::TLVS) {
-        events::send_scratch(scratch, EventKind::Header, 0);
+    if memory.record().has(FlowRecord::TLVS) {
+        events::send_from(memory, EventKind::Header, 0);
     }
-    match scratch.hand_off {
+    match memory.hand_off.get() {
         TRANSLATE => {}
-        OBSERVE => {
-            count_listener(segment.listener, per_listener::OBSERVE);
-            observed::begin(scratch, socket);
-        }
+        OBSERVE => count_listener(segment.listener, per_listener::OBSERVE),
         // Rules of a firewall may refuse those: they are no part of the gap that is watched.
         _ if denied => {}
         _ => count_listener(segment.listener, per_listener::ACCEPT),
     }
-    verdict
+}
+
+/// Applies the listener's settings and makes the record.
+#[inline(never)]
+fn judge(segment: &Segment, memory: &Memory) -> Result<(), DropReason> {
+    let listener = LISTENERS.get(segment.listener.into()).ok_or(DropReason::VersionRefused)?;
+    let header = memory.header.header();
+    let version = if header.version == 1 { ListenerSettings::V1 } else { ListenerSettings::V2 };
+    if !listener.has(version) {
+        return Err(DropReason::VersionRefused);
+    }
+    let (client, destination) = match header.origin {
+        Origin::Proxied => (header.client, header.destination),
+        Origin::Unknown if listener.has(ListenerSettings::REFUSE_UNKNOWN) => {
+            return Err(DropReason::UnknownRefused);
+        }
+        Origin::Unknown | Origin::Local => (Client(segment.peer.0), Destination(segment.local.0)),
+    };
+    memory.set_record(FlowRecord {
+        handed_over_ns: now(),
+        established_ns: 0,
+        received_at_fin_wait: 0,
+        client,
+        destination,
+        listener: segment.listener,
+        header_length: header.length,
+        version: header.version,
+        origin: header.origin as u8,
+        flags: if header.tlvs < header.length { FlowRecord::TLVS } else { 0 },
+        hand_off: memory.hand_off.get(),
+    });
+    policy::judge_client(segment, memory)
 }

@@ -5,40 +5,40 @@ use proxyip_common::{flow::HandOff, latency::since_echo};
 use crate::{
     frame::segment::Segment,
     kernel::clock::now,
-    memory::Scratch,
     state::{
         counters::count_latency,
         handshakes::HANDSHAKES,
+        memory::Memory,
         namespace::{clock, settings},
     },
 };
 
-/// Looks up when the handshake of the flow in `scratch.event` began, before it is forgotten. Of one that was answered with
+/// Looks up when the handshake of the flow in `memory.event` began, before it is forgotten. Of one that was answered with
 /// a cookie nothing is known.
 #[inline(always)]
-pub fn recall(scratch: &mut Scratch) {
-    scratch.since_ns = 0;
-    if scratch.hand_off == HandOff::Accept as u8 {
+pub fn recall(memory: &Memory) {
+    memory.since_ns.set(0);
+    if memory.hand_off.get() == HandOff::Accept as u8 {
         return;
     }
-    if let Some(handshake) = HANDSHAKES.get_ptr(&scratch.event.key) {
+    if let Some(handshake) = HANDSHAKES.get_ptr(memory.key()) {
         // SAFETY: an element of the map; at worst it is another handshake's by now, whose numbers do not fit.
         let (isn, since_ns) = unsafe { ((*handshake).isn, (*handshake).since_ns) };
-        if isn == scratch.isn {
-            scratch.since_ns = since_ns;
+        if isn == memory.isn.get() {
+            memory.since_ns.set(since_ns);
         }
     }
 }
 
 /// Counts the header that `segment` has completed, once: its connection may be handed over again until TCP takes it.
 #[inline(never)]
-pub fn count(segment: &Segment, scratch: &Scratch) {
-    let time_ns = if scratch.hand_off == HandOff::Accept as u8 {
-        if scratch.again { None } else { since_syn_ack(scratch) }
-    } else if scratch.since_ns == 0 {
+pub fn count(segment: &Segment, memory: &Memory) {
+    let time_ns = if memory.hand_off.get() == HandOff::Accept as u8 {
+        if memory.again.get() { None } else { since_syn_ack(memory) }
+    } else if memory.since_ns.get() == 0 {
         None
     } else {
-        Some(now().wrapping_sub(scratch.since_ns))
+        Some(now().wrapping_sub(memory.since_ns.get()))
     };
     if let Some(time_ns) = time_ns {
         count_latency(segment.listener, time_ns);
@@ -48,9 +48,9 @@ pub fn count(segment: &Segment, scratch: &Scratch) {
 /// By the SYN-ACK's timestamp, which is the latest that the peer has seen: what is acknowledged before the socket exists
 /// repeats it. The options of the segment have been read.
 #[inline(always)]
-fn since_syn_ack(scratch: &Scratch) -> Option<u64> {
+fn since_syn_ack(memory: &Memory) -> Option<u64> {
     let settings = settings()?;
-    let timestamps = scratch.received.timestamps?;
+    let timestamps = memory.options.received.timestamps.get()?;
     // The life of a cookie.
     since_echo(clock(settings), timestamps.echo, 2 * settings.epoch_ns)
 }

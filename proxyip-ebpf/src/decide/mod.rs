@@ -17,14 +17,14 @@ use proxyip_common::counter::{Counter, DropReason};
 
 use crate::{
     decide::{cookie::judge_foreign, opening::judge_opening, translated::Known},
-    decision::Verdict,
+    decision::Decision,
     frame::{
         segment::{RETIRED_LISTENER, Segment, Shape},
         tcp::flags,
     },
     kernel::{packet::take_clone, platform::Platform, programs::TcContext},
-    memory::Scratch,
     state::{
+        memory::Memory,
         policies::trusted,
         sockets::{Socket, State},
     },
@@ -32,10 +32,10 @@ use crate::{
 
 /// Decides on one segment.
 #[inline(always)]
-pub fn judge<P: Platform>(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verdict {
-    scratch.clone = take_clone(ctx);
-    scratch.hand_off = 0;
-    let known = translated::find(ctx, segment, scratch);
+pub fn judge<P: Platform>(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
+    memory.requeued.set(take_clone(ctx));
+    memory.hand_off.set(0);
+    let known = translated::find(ctx, segment, memory);
     if let Known::Living(verdict) = known {
         return verdict;
     }
@@ -44,18 +44,18 @@ pub fn judge<P: Platform>(ctx: &TcContext, segment: &Segment, scratch: &mut Scra
         set if set & (flags::SYN | flags::RST) == 0 && set & flags::ACK != 0 => false,
         set if set & flags::RST != 0 => {
             policy::mark_reset(ctx, segment);
-            return split::judge_reset(segment, scratch);
+            return split::judge_reset(segment, memory);
         }
-        _ => return Verdict::Pass,
+        _ => return Decision::Pass,
     };
     let Some(socket) = Socket::find(ctx, segment) else {
-        return if syn { Verdict::PassCounted(Counter::NoListener) } else { Verdict::Pass };
+        return if syn { Decision::PassCounted(Counter::NoListener) } else { Decision::Pass };
     };
     let state = socket.state();
     match known {
-        Known::Queued => return translated::judge_queued(ctx, segment, scratch, state),
+        Known::Queued => return translated::judge_queued(ctx, segment, memory, state),
         Known::Superseded(shift) => {
-            if let Some(verdict) = translated::judge_superseded(scratch, state, shift) {
+            if let Some(verdict) = translated::judge_superseded(memory, state, shift) {
                 return verdict;
             }
         }
@@ -63,17 +63,17 @@ pub fn judge<P: Platform>(ctx: &TcContext, segment: &Segment, scratch: &mut Scra
     }
     let opening = matches!(state, State::Listening | State::Request);
     if syn || opening && segment.shape != Shape::Plain {
-        scratch.mptcp = P::ACCEPT && state == State::Listening && socket.is_mptcp();
+        memory.mptcp.set(P::ACCEPT && state == State::Listening && socket.is_mptcp());
         drop(socket);
-        scratch.state = state;
-        return judge_opening::<P>(ctx, segment, scratch);
+        memory.state.set(state);
+        return judge_opening::<P>(ctx, segment, memory);
     }
-    let mut verdict = judge_later::<P>(ctx, segment, scratch, &socket, state);
-    if let Verdict::Part = verdict {
-        verdict = split::judge(ctx, segment, scratch);
+    let mut verdict = judge_later::<P>(ctx, segment, memory, &socket, state);
+    if let Decision::Part = verdict {
+        verdict = split::judge(ctx, segment, memory);
     }
     match verdict {
-        Verdict::First => first::run::<P>(ctx, segment, scratch, &socket),
+        Decision::First => first::run::<P>(ctx, segment, memory, &socket),
         verdict => verdict,
     }
 }
@@ -83,31 +83,31 @@ pub fn judge<P: Platform>(ctx: &TcContext, segment: &Segment, scratch: &mut Scra
 fn judge_later<P: Platform>(
     ctx: &TcContext,
     segment: &Segment,
-    scratch: &mut Scratch,
+    memory: &Memory,
     socket: &Socket,
     state: State,
-) -> Verdict {
+) -> Decision {
     if segment.listener == RETIRED_LISTENER {
-        return Verdict::Pass;
+        return Decision::Pass;
     }
     match state {
         State::Connected => {
             policy::notice_header(ctx, segment);
             policy::mark_later(ctx, segment, socket);
-            observed::judge(segment, scratch, socket)
+            observed::judge(segment, memory, socket)
         }
         // A rule has answered the bare ACK before it with a RST, which has ended the translation.
-        State::Request | State::Listening if scratch.clone => {
-            Verdict::drop(DropReason::PayloadWithoutSocket)
+        State::Request | State::Listening if memory.requeued.get() => {
+            Decision::Refuse(DropReason::PayloadWithoutSocket)
         }
-        State::Request => waiting::judge_request(ctx, segment, scratch),
-        State::Listening if waiting::is_forgotten(segment, scratch) => {
-            waiting::judge_forgotten(ctx, segment, scratch)
+        State::Request => waiting::judge_request(ctx, segment, memory),
+        State::Listening if waiting::is_forgotten(segment, memory) => {
+            waiting::judge_forgotten(ctx, segment, memory)
         }
         State::Listening if P::ACCEPT && !socket.is_mptcp() => {
-            cookie::judge_ack(ctx, segment, scratch)
+            cookie::judge_ack(ctx, segment, memory)
         }
         State::Listening if trusted(segment) => judge_foreign(ctx, segment),
-        State::Listening | State::TimeWait => Verdict::Pass,
+        State::Listening | State::TimeWait => Decision::Pass,
     }
 }

@@ -12,59 +12,58 @@ use proxyip_common::{
 
 use crate::{
     decide::split::{self, Position},
-    decision::Verdict,
+    decision::Decision,
     frame::segment::Segment,
     kernel::clock::now,
-    memory::Scratch,
     state::{
-        counters::count_established, events, flows::FLOWS, listeners::choice, parts,
-        sockets::Socket,
+        counters::count_established, events, flows::FLOWS, listeners::choice, memory::Memory,
+        parts, sockets::Socket,
     },
 };
 
 /// A segment of an established connection.
 #[inline(never)]
-pub fn judge(segment: &Segment, scratch: &mut Scratch, socket: &Socket) -> Verdict {
+pub fn judge(segment: &Segment, memory: &Memory, socket: &Socket) -> Decision {
     if choice(segment) != HandOffChoice::Observe as u8 || segment.payload == 0 {
-        return Verdict::Pass;
+        return Decision::Pass;
     }
     match socket.record() {
         Some(record) if awaits_header(record) => {}
-        _ => return Verdict::Pass,
+        _ => return Decision::Pass,
     }
-    scratch.hand_off = HandOff::Observe as u8;
-    let Some(next) = socket.next_sequence() else { return Verdict::Pass };
+    memory.hand_off.set(HandOff::Observe as u8);
+    let Some(next) = socket.next_sequence() else { return Decision::Pass };
     // Of this connection, and not of one before it.
-    if parts::find(segment, scratch) && parts::is_part(next, scratch) {
-        return judge_part(segment, scratch);
+    if parts::find(segment, memory) && parts::is_part(next, memory) {
+        return judge_part(segment, memory);
     }
-    scratch.hand_off = HandOff::Observe as u8;
+    memory.hand_off.set(HandOff::Observe as u8);
     match segment.sequence.wrapping_sub(next).cast_signed() {
         0 => {
-            scratch.isn = segment.sequence.wrapping_sub(1);
-            scratch.kept = 0;
-            scratch.skipped = 0;
-            Verdict::First
+            memory.isn.set(segment.sequence.wrapping_sub(1));
+            memory.header.kept.set(0);
+            memory.header.skipped.set(0);
+            Decision::First
         }
-        ahead if hides_header(segment, ahead) => Verdict::Hold(Counter::OutOfOrder),
+        ahead if hides_header(segment, ahead) => Decision::Hold(Counter::OutOfOrder),
         // A probe.
-        _ => Verdict::Pass,
+        _ => Decision::Pass,
     }
 }
 
 /// A segment of a connection whose header has begun.
 #[inline(never)]
-pub fn judge_part(segment: &Segment, scratch: &mut Scratch) -> Verdict {
-    if scratch.refused {
-        return split::judge_refused(scratch);
+pub fn judge_part(segment: &Segment, memory: &Memory) -> Decision {
+    if memory.refused.get() {
+        return split::judge_refused(memory);
     }
-    match split::locate(segment, scratch) {
-        Position::Next => Verdict::First,
-        Position::Old => Verdict::Pass,
-        Position::Elsewhere => Verdict::Hold(Counter::OutOfOrder),
+    match split::locate(segment, memory) {
+        Position::Next => Decision::First,
+        Position::Old => Decision::Pass,
+        Position::Elsewhere => Decision::Hold(Counter::OutOfOrder),
         Position::Forgotten => {
-            scratch.skipped = 0;
-            split::refuse(segment, scratch, DropReason::HeaderForgotten)
+            memory.header.skipped.set(0);
+            split::refuse(segment, memory, DropReason::HeaderForgotten)
         }
     }
 }
@@ -86,17 +85,17 @@ pub fn awaits_header(record: &FlowRecord) -> bool {
     record.hand_off == HandOff::Observe as u8 && record.version == 0
 }
 
-/// Puts the record that is in `scratch.event` where the socket's mark is. Without a socket it is done when the
+/// Puts the record that is in `memory.event` where the socket's mark is. Without a socket it is done when the
 /// connection is established.
 #[inline(always)]
-pub fn begin(scratch: &mut Scratch, socket: &Socket) {
+pub fn begin(memory: &Memory, socket: &Socket) {
     let Some(record) = socket.record() else { return };
-    scratch.event.record.established_ns = now();
-    *record = scratch.event.record;
-    if let Some(flow) = FLOWS.get_ptr_mut(&scratch.event.key) {
+    memory.change_record(|record| record.established_ns = now());
+    *record = *memory.record();
+    if let Some(flow) = FLOWS.get_ptr_mut(memory.key()) {
         // SAFETY: an element of the map, put there a moment ago.
-        unsafe { (*flow).established_ns = scratch.event.record.established_ns };
+        unsafe { (*flow).established_ns = memory.record().established_ns };
     }
     count_established(record);
-    events::send_scratch(scratch, EventKind::Established, 0);
+    events::send_from(memory, EventKind::Established, 0);
 }

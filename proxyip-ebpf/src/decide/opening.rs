@@ -8,13 +8,13 @@ use proxyip_common::{
 
 use crate::{
     decide::{policy, syn::judge_syn, translated, waiting},
-    decision::Verdict,
+    decision::Decision,
     frame::segment::{RETIRED_LISTENER, Segment, Shape},
     kernel::{platform::Platform, programs::TcContext},
-    memory::Scratch,
     state::{
         flows::forget,
         listeners::{LISTENERS, choice},
+        memory::Memory,
         policies,
         route::is_local,
         sockets::State,
@@ -23,48 +23,44 @@ use crate::{
 
 /// The first word of a connection, or a segment that hides what it is.
 #[inline(never)]
-pub fn judge_opening<P: Platform>(
-    ctx: &TcContext,
-    segment: &Segment,
-    scratch: &mut Scratch,
-) -> Verdict {
-    let state = scratch.state;
+pub fn judge_opening<P: Platform>(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
+    let state = memory.state.get();
     // No connection is made to a group; TCP drops its SYN.
     if is_group(segment) || !is_local(ctx, segment) {
-        return Verdict::Pass;
+        return Decision::Pass;
     }
     if segment.shape == Shape::Plain {
-        translated::make_way(segment, scratch, state);
+        translated::make_way(segment, memory, state);
     }
     if segment.listener == RETIRED_LISTENER {
-        forget(segment, scratch);
-        return Verdict::Pass;
+        forget(segment, memory);
+        return Decision::Pass;
     }
     // Once for both questions: the answers must be of one version.
     match policies::of(segment.listener) {
         // The listener is being removed: the peer sends its SYN again.
-        None => return Verdict::drop(DropReason::SynAckFailed),
+        None => return Decision::Refuse(DropReason::SynAckFailed),
         Some(policy) if policies::trusts(policy, &segment.peer.0) => {}
         Some(policy) => return policy::judge_untrusted(policy),
     }
     match segment.shape {
         Shape::Plain => {}
-        Shape::Fragment => return Verdict::drop(DropReason::Fragment),
-        Shape::Extended => return Verdict::drop(DropReason::ExtensionHeader),
+        Shape::Fragment => return Decision::Refuse(DropReason::Fragment),
+        Shape::Extended => return Decision::Refuse(DropReason::ExtensionHeader),
     }
     match state {
-        State::Connected => return Verdict::LeaveToKernel(Reason::LivingSocket),
-        State::Request => return waiting::judge_repeated_syn(segment, scratch),
+        State::Connected => return Decision::LeaveToKernel(Reason::LivingSocket),
+        State::Request => return waiting::judge_repeated_syn(segment, memory),
         State::Listening | State::TimeWait => {}
     }
     let choice = choice(segment);
     if choice == HandOffChoice::Observe as u8 {
-        scratch.hand_off = HandOff::Observe as u8;
-        scratch.reason = Reason::Configured as u8;
-        return waiting::expect(ctx, segment, scratch);
+        memory.hand_off.set(HandOff::Observe as u8);
+        memory.reason.set(Reason::Configured as u8);
+        return waiting::expect(ctx, segment, memory);
     }
-    let reason = match unserved::<P>(segment, state, scratch.mptcp) {
-        None => match judge_syn(ctx, segment, scratch) {
+    let reason = match unserved::<P>(segment, state, memory.mptcp.get()) {
+        None => match judge_syn(ctx, segment, memory) {
             Ok(verdict) => return verdict,
             Err(reason) => reason,
         },
@@ -73,14 +69,14 @@ pub fn judge_opening<P: Platform>(
     if choice == HandOffChoice::Accept as u8 {
         // The application would get it whoever its client is.
         return if policies::judges(segment) {
-            Verdict::reset(DropReason::Unjudged)
+            Decision::Refuse(DropReason::Unjudged)
         } else {
-            Verdict::LeaveToKernel(reason)
+            Decision::LeaveToKernel(reason)
         };
     }
-    scratch.hand_off = HandOff::Translate as u8;
-    scratch.reason = reason as u8;
-    waiting::expect(ctx, segment, scratch)
+    memory.hand_off.set(HandOff::Translate as u8);
+    memory.reason.set(reason as u8);
+    waiting::expect(ctx, segment, memory)
 }
 
 /// Whether the segment is for a multicast group, or all of the network.

@@ -8,8 +8,10 @@ use proxyip_common::{
 use crate::{
     frame::{segment::Segment, tcp::flags},
     kernel::clock::now,
-    memory::Egress,
-    state::{handshakes::HANDSHAKES, namespace::settings, parts, translations::TRANSLATIONS},
+    state::{
+        handshakes::HANDSHAKES, memory::Egress, namespace::settings, parts,
+        translations::TRANSLATIONS,
+    },
 };
 
 /// By how much to raise; 0 if the connection is not translated.

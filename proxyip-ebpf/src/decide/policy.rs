@@ -8,17 +8,17 @@ use proxyip_common::{
 };
 
 use crate::{
-    decision::Verdict,
+    decision::Decision,
     frame::segment::Segment,
     kernel::{
         bindings::BPF_ANY, btf_maps::lpm_trie::Key, helpers::bpf_skb_load_bytes, packet::raw,
         programs::TcContext,
     },
-    memory::Scratch,
     state::{
         counters::{count, count_listener},
         denied::DROPPED,
         listeners::LISTENERS,
+        memory::Memory,
         networks::CLIENTS,
         parts,
         policies::{self, trusted},
@@ -28,27 +28,27 @@ use crate::{
 
 /// What becomes of the SYN of a source that is not trusted.
 #[inline(always)]
-pub fn judge_untrusted(policy: &Policy) -> Verdict {
+pub fn judge_untrusted(policy: &Policy) -> Decision {
     const RESET: u8 = Untrusted::Reset as u8;
     const DROP: u8 = Untrusted::Drop as u8;
     match policy.untrusted {
-        RESET => Verdict::reset(DropReason::UntrustedReset),
-        DROP => Verdict::drop(DropReason::UntrustedDropped),
-        _ => Verdict::PassCounted(Counter::Bypassed),
+        RESET => Decision::Refuse(DropReason::UntrustedReset),
+        DROP => Decision::Refuse(DropReason::UntrustedDropped),
+        _ => Decision::PassCounted(Counter::Bypassed),
     }
 }
 
-/// Judges the client of the record in `scratch.event`; of one that is let through with a mark it says so.
+/// Judges the client of the record in `memory.event`; of one that is let through with a mark it says so.
 ///
 /// The load balancer itself may always connect. Who the client is must be known to find it on a list.
 ///
 /// # Errors
 /// Why the connection must be refused.
 #[inline(always)]
-pub fn judge_client(segment: &Segment, scratch: &mut Scratch) -> Result<(), DropReason> {
+pub fn judge_client(segment: &Segment, memory: &Memory) -> Result<(), DropReason> {
     const MARK: u8 = Denied::Mark as u8;
     const DROP: u8 = Denied::Drop as u8;
-    let record = &mut scratch.event.record;
+    let record = memory.record();
     // While the listener is being removed there is none.
     let Some(policy) = policies::of(segment.listener) else { return Err(DropReason::DeniedReset) };
     if policy.judges == 0 || record.origin == Origin::Local as u8 {
@@ -65,7 +65,7 @@ pub fn judge_client(segment: &Segment, scratch: &mut Scratch) -> Result<(), Drop
     }
     match policy.denied {
         MARK => {
-            record.flags |= FlowRecord::DENIED;
+            memory.change_record(|record| record.flags |= FlowRecord::DENIED);
             Ok(())
         }
         DROP => Err(DropReason::DeniedDropped),
@@ -75,17 +75,17 @@ pub fn judge_client(segment: &Segment, scratch: &mut Scratch) -> Result<(), Drop
 
 /// Drops a first segment whose client is denied. Its peer sends it again and again; the first one is told of.
 #[inline(never)]
-pub fn drop_denied(scratch: &mut Scratch) -> Verdict {
-    if let Some(isn) = DROPPED.get_ptr(&scratch.event.key)
+pub fn drop_denied(memory: &Memory) -> Decision {
+    if let Some(isn) = DROPPED.get_ptr(memory.key())
         // SAFETY: an element of the map; at worst it is another flow's by now, whose number does not fit.
-        && unsafe { *isn } == scratch.isn
+        && unsafe { *isn } == memory.isn.get()
     {
-        return Verdict::Hold(Counter::DeniedAgain);
+        return Decision::Hold(Counter::DeniedAgain);
     }
     // If it cannot be remembered it is told of once more.
-    let _ = DROPPED.insert(&scratch.event.key, &scratch.isn, BPF_ANY.into());
-    parts::end(scratch, PartialHeader::DROPPED);
-    Verdict::drop(DropReason::DeniedDropped)
+    let _ = DROPPED.insert(memory.key(), &memory.isn.get(), BPF_ANY.into());
+    parts::end(memory, PartialHeader::DROPPED);
+    Decision::Refuse(DropReason::DeniedDropped)
 }
 
 /// Marks a segment of a connection whose client is denied, for the rules of a firewall.

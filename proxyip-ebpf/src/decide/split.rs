@@ -12,11 +12,10 @@ use proxyip_common::{
 
 use crate::{
     decide::acknowledge::acknowledge,
-    decision::Verdict,
+    decision::Decision,
     frame::{segment::Segment, tcp::flags},
-    kernel::{programs::TcContext, verified::share},
-    memory::Scratch,
-    state::{flows::identify, parts},
+    kernel::programs::TcContext,
+    state::{flows::identify, memory::Memory, parts},
 };
 
 /// Where a segment lies in the stream, of which the first bytes are kept.
@@ -28,116 +27,114 @@ pub enum Position {
     Elsewhere,
     /// It has no byte that is not kept.
     Old,
-    /// It goes on where the kept bytes end; `scratch.skipped` of its bytes are among those.
+    /// It goes on where the kept bytes end; `memory.header.skipped` of its bytes are among those.
     Next,
 }
 
-/// Puts the bytes kept of the flow that is in `scratch` where the header is read, and finds the segment's place.
+/// Puts the bytes kept of the flow that is in `memory` where the header is read, and finds the segment's place.
 #[inline(never)]
-pub fn locate(segment: &Segment, scratch: &mut Scratch) -> Position {
-    let scratch = share(scratch);
+pub fn locate(segment: &Segment, memory: &Memory) -> Position {
     parts::recall_bytes();
-    let scratch = share(scratch);
-    let kept = scratch.kept;
+    let kept = memory.header.kept.get();
     if kept == 0 {
         return Position::Forgotten;
     }
-    let ahead = segment.sequence.wrapping_sub(scratch.isn.wrapping_add(1)) as usize;
+    let ahead = segment.sequence.wrapping_sub(memory.isn.get().wrapping_add(1)) as usize;
     if ahead > kept {
         return Position::Elsewhere;
     }
-    scratch.skipped = kept - ahead;
-    if segment.payload > scratch.skipped { Position::Next } else { Position::Old }
+    memory.header.skipped.set(kept - ahead);
+    if segment.payload > memory.header.skipped.get() { Position::Next } else { Position::Old }
 }
 
 /// A segment of a handshake that has begun a header, whose bytes the application has not seen.
 #[inline(never)]
-pub fn judge(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verdict {
-    if scratch.refused {
-        return judge_refused(scratch);
+pub fn judge(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
+    if memory.refused.get() {
+        return judge_refused(memory);
     }
-    match locate(segment, scratch) {
-        Position::Next => Verdict::First,
-        Position::Elsewhere => Verdict::Hold(Counter::OutOfOrder),
-        Position::Forgotten => refuse(segment, scratch, DropReason::HeaderForgotten),
-        Position::Old if segment.payload == scratch.skipped && segment.has(flags::FIN) => {
-            refuse(segment, scratch, DropReason::HeaderIncomplete)
+    match locate(segment, memory) {
+        Position::Next => Decision::First,
+        Position::Elsewhere => Decision::Hold(Counter::OutOfOrder),
+        Position::Forgotten => refuse(segment, memory, DropReason::HeaderForgotten),
+        Position::Old
+            if segment.payload == memory.header.skipped.get() && segment.has(flags::FIN) =>
+        {
+            refuse(segment, memory, DropReason::HeaderIncomplete)
         }
         // Not even the byte that a keep-alive probe has.
-        Position::Old if scratch.skipped == 0 => Verdict::Hold(Counter::AckDeferred),
+        Position::Old if memory.header.skipped.get() == 0 => Decision::Hold(Counter::AckDeferred),
         Position::Old => {
-            scratch.acknowledged = scratch.kept as u32;
-            acknowledge(ctx, segment, scratch, Counter::HeaderPart)
+            memory.acknowledged.set(memory.header.kept.get() as u32);
+            acknowledge(ctx, segment, memory, Counter::HeaderPart)
         }
     }
 }
 
 /// A segment of a connection that was reset or dropped when a part of its header had come.
 #[inline(always)]
-pub fn judge_refused(scratch: &Scratch) -> Verdict {
-    if scratch.dropped {
-        Verdict::Hold(Counter::DeniedAgain)
+pub fn judge_refused(memory: &Memory) -> Decision {
+    if memory.dropped.get() {
+        Decision::Hold(Counter::DeniedAgain)
     } else {
-        Verdict::Reset(Counter::ResetAgain)
+        Decision::Reset(Counter::ResetAgain)
     }
 }
 
-/// Keeps the bytes of a header that is not complete: `scratch.loaded` of them, all that have come.
+/// Keeps the bytes of a header that is not complete: `memory.header.loaded` of them, all that have come.
 #[inline(never)]
-pub fn keep(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verdict {
+pub fn keep(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
     if segment.has(flags::FIN) {
-        return refuse(segment, scratch, DropReason::HeaderIncomplete);
+        return refuse(segment, memory, DropReason::HeaderIncomplete);
     }
-    identify(segment, scratch);
-    if parts::is_late(segment, scratch) {
-        return refuse(segment, scratch, DropReason::HeaderTimeout);
+    identify(segment, memory);
+    if parts::is_late(segment, memory) {
+        return refuse(segment, memory, DropReason::HeaderTimeout);
     }
-    if parts::since(scratch).is_none() && !parts::begin(segment, scratch) {
-        return refuse(segment, scratch, DropReason::FlowTable);
+    if parts::since(memory).is_none() && !parts::begin(segment, memory) {
+        return refuse(segment, memory, DropReason::FlowTable);
     }
-    scratch.acknowledged = parts::stored(scratch);
-    if (scratch.acknowledged as usize) < scratch.loaded {
-        let scratch = share(scratch);
+    memory.acknowledged.set(parts::stored(memory));
+    if (memory.acknowledged.get() as usize) < memory.header.loaded.get() {
         let kept = parts::keep_bytes();
-        let scratch = share(scratch);
         if kept != 0 {
-            return refuse(segment, scratch, DropReason::FlowTable);
+            return refuse(segment, memory, DropReason::FlowTable);
         }
-        scratch.acknowledged = scratch.loaded as u32;
+        memory.acknowledged.set(memory.header.loaded.get() as u32);
     }
-    if scratch.hand_off == HandOff::Observe as u8 {
-        return Verdict::PassCounted(Counter::HeaderPart);
+    if memory.hand_off.get() == HandOff::Observe as u8 {
+        return Decision::PassCounted(Counter::HeaderPart);
     }
-    acknowledge(ctx, segment, scratch, Counter::HeaderPart)
+    acknowledge(ctx, segment, memory, Counter::HeaderPart)
 }
 
 /// The peer has given up: forgets its header, if the segment is the RST that follows it.
 #[inline(never)]
-pub fn judge_reset(segment: &Segment, scratch: &mut Scratch) -> Verdict {
-    if !parts::find(segment, scratch)
-        || locate(segment, scratch) != Position::Old
-        || scratch.skipped != 0
+pub fn judge_reset(segment: &Segment, memory: &Memory) -> Decision {
+    if !parts::find(segment, memory)
+        || locate(segment, memory) != Position::Old
+        || memory.header.skipped.get() != 0
     {
-        return Verdict::Pass;
+        return Decision::Pass;
     }
-    parts::forget(&scratch.event.key);
-    if scratch.hand_off == HandOff::Translate as u8 {
+    parts::forget(memory.key());
+    if memory.hand_off.get() == HandOff::Translate as u8 {
         // The kernel has seen nothing of the header.
-        return Verdict::Translate(scratch.kept as u16);
+        return Decision::Translate(memory.header.kept.get() as u16);
     }
-    Verdict::Pass
+    Decision::Pass
 }
 
 /// Resets the connection of a segment, and what the kernel has of it.
-#[inline(always)]
-pub fn refuse(segment: &Segment, scratch: &mut Scratch, reason: DropReason) -> Verdict {
+#[inline(never)]
+pub fn refuse(segment: &Segment, memory: &Memory, reason: DropReason) -> Decision {
     const ACCEPT: u8 = HandOff::Accept as u8;
     const TRANSLATE: u8 = HandOff::Translate as u8;
-    parts::end(scratch, PartialHeader::REFUSED);
-    let expected = match scratch.hand_off {
-        ACCEPT => return Verdict::reset(reason),
-        TRANSLATE => scratch.isn.wrapping_add(1),
-        _ => segment.sequence.wrapping_add(scratch.skipped as u32),
+    parts::end(memory, PartialHeader::REFUSED);
+    let expected = match memory.hand_off.get() {
+        ACCEPT => return Decision::Refuse(reason),
+        TRANSLATE => memory.isn.get().wrapping_add(1),
+        _ => segment.sequence.wrapping_add(memory.header.skipped.get() as u32),
     };
-    Verdict::reset_both(reason, scratch, expected)
+    Decision::reset_both(reason, memory, expected)
 }

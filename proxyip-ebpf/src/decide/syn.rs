@@ -7,17 +7,20 @@ use proxyip_common::{
 };
 
 use crate::{
-    decision::Verdict,
+    decision::Decision,
     frame::{
         ip::{IPV4, IPV6},
-        options::{self, Options},
-        reply::{Frame, Reply, put_option, put_timestamps},
+        options::{self, Received},
+        reply::{Reply, ReplyBuffer, put_option, put_timestamps},
         segment::{Segment, classes},
         tcp::{TCP, flags},
     },
-    kernel::{btf_maps::lpm_trie::Key, helpers::bpf_check_mtu, packet::raw, programs::TcContext},
-    memory::Scratch,
+    kernel::{
+        btf_maps::lpm_trie::Key, helpers::bpf_check_mtu, memory::Place, packet::raw,
+        programs::TcContext,
+    },
     state::{
+        memory::Memory,
         namespace::{NAMESPACE, clock, settings},
         networks::ROUTES,
         secrets::flow_hash,
@@ -29,13 +32,9 @@ use crate::{
 /// # Errors
 /// Why the accept hand-off cannot serve the connection.
 #[inline(never)]
-pub fn judge_syn(
-    ctx: &TcContext,
-    segment: &Segment,
-    scratch: &mut Scratch,
-) -> Result<Verdict, Reason> {
+pub fn judge_syn(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Result<Decision, Reason> {
     let Some(settings) = settings() else {
-        return Ok(Verdict::drop(DropReason::SynAckFailed));
+        return Ok(Decision::Refuse(DropReason::SynAckFailed));
     };
     if !settings.has(NamespaceSettings::SYNCOOKIES) {
         return Err(Reason::SynCookiesOff);
@@ -43,21 +42,22 @@ pub fn judge_syn(
     if !settings.has(NamespaceSettings::CONNTRACK_LOOSE) {
         return Err(Reason::ConntrackStrict);
     }
-    if !options::read(ctx, segment, scratch) {
-        return Ok(Verdict::drop(DropReason::SynAckFailed));
+    if !options::read(ctx, segment, &memory.options) {
+        return Ok(Decision::Refuse(DropReason::SynAckFailed));
     }
-    let offered = scratch.received;
-    if offered.signed {
+    let offered = &memory.options.received;
+    if offered.signed.get() {
         return Err(Reason::Signed);
     }
     // RFC 9293 §3.7.1: what a peer that offers no MSS can take.
     let default = if segment.ipv6 { 1220 } else { 536 };
-    let Some(mss_class) = Agreed::class_of(offered.mss.unwrap_or(default), classes(segment)) else {
+    let Some(mss_class) = Agreed::class_of(offered.mss.get().unwrap_or(default), classes(segment))
+    else {
         return Err(Reason::MssTooSmall);
     };
-    match syn_ack(ctx, segment, &mut scratch.frame, settings, &offered, mss_class) {
-        Some(reply) => Ok(Verdict::Answer(Counter::SynAnswered, reply)),
-        None => Ok(Verdict::drop(DropReason::SynAckFailed)),
+    match syn_ack(ctx, segment, &memory.reply, settings, offered, mss_class) {
+        Some(reply) => Ok(Decision::Answer(Counter::SynAnswered, reply)),
+        None => Ok(Decision::Refuse(DropReason::SynAckFailed)),
     }
 }
 
@@ -66,19 +66,19 @@ pub fn judge_syn(
 fn syn_ack(
     ctx: &TcContext,
     segment: &Segment,
-    frame: &mut Frame,
+    buffer: &Place<ReplyBuffer>,
     settings: &NamespaceSettings,
-    offered: &Options,
+    offered: &Received,
     mss_class: u8,
 ) -> Option<Reply> {
     let scaling = settings.has(NamespaceSettings::WINDOW_SCALING);
     let agreed = Agreed {
         mss_class,
-        sack: offered.sack_permitted && settings.has(NamespaceSettings::SACK),
-        window_scale: if scaling { offered.window_scale } else { None },
+        sack: offered.sack_permitted.get() && settings.has(NamespaceSettings::SACK),
+        window_scale: if scaling { offered.window_scale.get() } else { None },
     };
     let timestamps =
-        if settings.has(NamespaceSettings::TIMESTAMPS) { offered.timestamps } else { None };
+        if settings.has(NamespaceSettings::TIMESTAMPS) { offered.timestamps.get() } else { None };
 
     let cookie = flow_hash(segment, None)?.cookie(segment.sequence, agreed);
     let acknowledgment = segment.sequence.wrapping_add(1);
@@ -86,19 +86,19 @@ fn syn_ack(
     reply.window = settings.window;
     let [high, low] = advertised_mss(ctx, segment, settings)?.to_be_bytes();
     // Four no-operations where an option is missing in the middle; none behind the last.
-    put_option(frame, 0, [2, 4, high, low, 1, 1, 1, 1]);
+    put_option(buffer, 0, [2, 4, high, low, 1, 1, 1, 1]);
     reply.options_length = 4;
     if agreed.window_scale.is_some() {
-        put_option(frame, 4, [1, 3, 3, settings.window_scale]);
+        put_option(buffer, 4, [1, 3, 3, settings.window_scale]);
         reply.options_length = 8;
     }
     if agreed.sack {
-        put_option(frame, 8, [1, 1, 4, 2]);
+        put_option(buffer, 8, [1, 1, 4, 2]);
         reply.options_length = 12;
     }
     if let Some(received) = timestamps {
         let lead = if agreed.sack { [4, 2] } else { [1, 1] };
-        put_timestamps(frame, 8, lead, (clock(settings), received.value));
+        put_timestamps(buffer, 8, lead, (clock(settings), received.value));
         reply.options_length = 20;
     }
     Some(reply)

@@ -7,17 +7,17 @@ use proxyip_common::{
 
 use crate::{
     decide::{acknowledge::acknowledge, policy},
-    decision::Verdict,
+    decision::Decision,
     frame::{
         segment::{Segment, Shape},
         tcp::flags,
     },
     kernel::{bindings::BPF_ANY, clock::now, programs::TcContext},
-    memory::Scratch,
     state::{
         counters::count_listener,
         flows::identify,
         handshakes::HANDSHAKES,
+        memory::Memory,
         parts,
         sockets::State,
         translations::{TRANSLATIONS, is_in_use},
@@ -31,17 +31,17 @@ pub enum Known {
     Superseded(u16),
     /// It is a first segment that was queued behind a bare ACK, which has not established the connection.
     Queued,
-    Living(Verdict),
+    Living(Decision),
 }
 
 /// Looks the segment's connection up.
 #[inline(never)]
-pub fn find(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Known {
+pub fn find(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Known {
     if segment.has(flags::SYN) || !is_in_use() {
         return Known::Nothing;
     }
-    identify(segment, scratch);
-    let Some(entry) = TRANSLATIONS.get_ptr_mut(&scratch.event.key) else {
+    identify(segment, memory);
+    let Some(entry) = TRANSLATIONS.get_ptr_mut(memory.key()) else {
         return Known::Nothing;
     };
     // SAFETY: an element of the map; at worst it is another connection's by now, whose time is set.
@@ -54,31 +54,31 @@ pub fn find(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Known 
         return Known::Superseded(entry.shift);
     }
     if segment.has(flags::RST) {
-        return Known::Living(judge_reset(segment, scratch, entry));
+        return Known::Living(judge_reset(segment, memory, entry));
     }
     if matches!(entry.state, Translation::ESTABLISHED | Translation::RESET) {
-        return Known::Living(Verdict::Translate(entry.shift));
+        return Known::Living(Decision::Translate(entry.shift));
     }
     entry.seen_ns = now();
     // Holds a part of the header, so that TCP would find nothing new at its beginning.
     let ahead = segment.sequence.wrapping_sub(entry.isn.wrapping_add(1));
     let first = ahead < entry.shift.into() && segment.payload != 0;
-    scratch.isn = entry.isn;
-    scratch.acknowledged = entry.shift.into();
+    memory.isn.set(entry.isn);
+    memory.acknowledged.set(entry.shift.into());
     if entry.state != Translation::OPENING || !first || segment.shape != Shape::Plain {
-        return Known::Living(Verdict::Translate(entry.shift));
+        return Known::Living(Decision::Translate(entry.shift));
     }
     // Not remembered any more: better too small a window than too large.
-    scratch.unscaled = false;
-    if !scratch.clone {
-        return Known::Living(Verdict::Introduce);
+    memory.unscaled.set(false);
+    if !memory.requeued.get() {
+        return Known::Living(Decision::Introduce);
     }
     Known::Queued
 }
 
 /// A RST for a connection that is translated.
 #[inline(always)]
-fn judge_reset(segment: &Segment, scratch: &mut Scratch, entry: &mut Translation) -> Verdict {
+fn judge_reset(segment: &Segment, memory: &Memory, entry: &mut Translation) -> Decision {
     /// As large as one is before the socket exists.
     const WINDOW: u32 = 65_536;
     let shift = entry.shift;
@@ -87,7 +87,7 @@ fn judge_reset(segment: &Segment, scratch: &mut Scratch, entry: &mut Translation
         // Of one within the window; the kernel looks more closely (RFC 5961 §3.2).
         Translation::OPENING if ahead > WINDOW => {}
         Translation::OPENING => {
-            let _ = TRANSLATIONS.remove(&scratch.event.key);
+            let _ = TRANSLATIONS.remove(memory.key());
         }
         Translation::ESTABLISHED | Translation::RESET => {
             entry.state = Translation::RESET;
@@ -95,17 +95,17 @@ fn judge_reset(segment: &Segment, scratch: &mut Scratch, entry: &mut Translation
         }
         _ => {}
     }
-    Verdict::Translate(shift)
+    Decision::Translate(shift)
 }
 
 /// A segment of a connection that may have been replaced since it was in `TIME_WAIT`.
 #[inline(never)]
-pub fn judge_superseded(scratch: &mut Scratch, state: State, shift: u16) -> Option<Verdict> {
+pub fn judge_superseded(memory: &Memory, state: State, shift: u16) -> Option<Decision> {
     match state {
-        State::TimeWait => Some(Verdict::Translate(shift)),
+        State::TimeWait => Some(Decision::Translate(shift)),
         State::Connected => {
             // By one that is not translated.
-            let _ = TRANSLATIONS.remove(&scratch.event.key);
+            let _ = TRANSLATIONS.remove(memory.key());
             None
         }
         State::Request | State::Listening => None,
@@ -116,58 +116,54 @@ pub fn judge_superseded(scratch: &mut Scratch, state: State, shift: u16) -> Opti
 /// request socket is still there, the stack may only be waiting for more than a header (`TCP_DEFER_ACCEPT`), or
 /// for room; the header need not come again.
 #[inline(always)]
-pub fn judge_queued(
-    ctx: &TcContext,
-    segment: &Segment,
-    scratch: &mut Scratch,
-    state: State,
-) -> Verdict {
+pub fn judge_queued(ctx: &TcContext, segment: &Segment, memory: &Memory, state: State) -> Decision {
     if state == State::Request {
-        return acknowledge(ctx, segment, scratch, Counter::HeaderAcknowledged);
+        return acknowledge(ctx, segment, memory, Counter::HeaderAcknowledged);
     }
-    Verdict::drop(DropReason::PayloadWithoutSocket)
+    Decision::Refuse(DropReason::PayloadWithoutSocket)
 }
 
 /// Clears away what earlier connections of this 4-tuple have left, before a SYN. What is in `TIME_WAIT` is still
 /// translated until the kernel has taken the SYN.
 #[inline(always)]
-pub fn make_way(segment: &Segment, scratch: &mut Scratch, state: State) {
-    parts::make_way(segment, scratch);
+pub fn make_way(segment: &Segment, memory: &Memory, state: State) {
+    parts::make_way(segment, memory);
     if !is_in_use() || !matches!(state, State::Listening | State::TimeWait) {
         return;
     }
-    identify(segment, scratch);
-    let _ = HANDSHAKES.remove(&scratch.event.key);
+    identify(segment, memory);
+    let _ = HANDSHAKES.remove(memory.key());
     if state == State::Listening {
-        let _ = TRANSLATIONS.remove(&scratch.event.key);
-    } else if let Some(entry) = TRANSLATIONS.get_ptr_mut(&scratch.event.key) {
+        let _ = TRANSLATIONS.remove(memory.key());
+    } else if let Some(entry) = TRANSLATIONS.get_ptr_mut(memory.key()) {
         // SAFETY: an element of the map, of a connection that is over.
         unsafe { (*entry).flags |= Translation::SUPERSEDED };
     }
 }
 
-/// Begins to translate: the header has been read, and the flow is in `scratch.event`.
-#[inline(always)]
-pub fn begin(segment: &Segment, scratch: &mut Scratch, state: State) -> Verdict {
-    let shift = scratch.event.record.header_length;
+/// Begins to translate: the header has been read, and the flow is in `memory.event`.
+#[inline(never)]
+pub fn begin(segment: &Segment, memory: &Memory, state: State) -> Decision {
+    let shift = memory.record().header_length;
     let entry = Translation {
         seen_ns: now(),
-        isn: scratch.isn,
+        isn: memory.isn.get(),
         shift,
         state: Translation::OPENING,
-        flags: if scratch.event.record.has(FlowRecord::DENIED) { Translation::DENIED } else { 0 },
+        flags: if memory.record().has(FlowRecord::DENIED) { Translation::DENIED } else { 0 },
     };
-    if TRANSLATIONS.insert(&scratch.event.key, &entry, BPF_ANY.into()).is_err() {
-        let expected = scratch.isn.wrapping_add(1);
-        return Verdict::reset_both(DropReason::TranslationTable, scratch, expected);
+    if TRANSLATIONS.insert(memory.key(), &entry, BPF_ANY.into()).is_err() {
+        let expected = memory.isn.get().wrapping_add(1);
+        return Decision::reset_both(DropReason::TranslationTable, memory, expected);
     }
-    let _ = HANDSHAKES.remove(&scratch.event.key);
-    count_listener(segment.listener, per_listener::TRANSLATE + u32::from(scratch.reason));
+    let _ = HANDSHAKES.remove(memory.key());
+    count_listener(segment.listener, per_listener::TRANSLATE + u32::from(memory.reason.get()));
     // Nothing new to TCP would not establish the connection, and a SYN cookie is compared with the very
     // sequence number of the SYN.
-    let end = segment.sequence.wrapping_sub(scratch.isn.wrapping_add(1)) as usize + segment.payload;
+    let end =
+        segment.sequence.wrapping_sub(memory.isn.get().wrapping_add(1)) as usize + segment.payload;
     if end == usize::from(shift) || state == State::Listening {
-        return Verdict::Introduce;
+        return Decision::Introduce;
     }
-    Verdict::Translate(shift)
+    Decision::Translate(shift)
 }

@@ -18,14 +18,14 @@ use crate::{
         acknowledge::acknowledge,
         observed::{self, hides_header},
     },
-    decision::Verdict,
+    decision::Decision,
     frame::{options, segment::Segment, tcp::flags},
     kernel::{bindings::BPF_ANY, clock::now, programs::TcContext},
-    memory::Scratch,
     state::{
         flows::{forget, identify},
         handshakes::HANDSHAKES,
         in_use::{self, set_used},
+        memory::Memory,
         namespace::settings,
         parts,
         policies::{self, trusted},
@@ -33,34 +33,34 @@ use crate::{
     },
 };
 
-/// Lets a SYN pass and remembers it, with the hand-off and its reason that are in `scratch`.
+/// Lets a SYN pass and remembers it, with the hand-off and its reason that are in `memory`.
 #[inline(never)]
-pub fn expect(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verdict {
-    forget(segment, scratch);
-    if !options::read(ctx, segment, scratch) {
-        return Verdict::drop(DropReason::TranslateFailed);
+pub fn expect(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
+    forget(segment, memory);
+    if !options::read(ctx, segment, &memory.options) {
+        return Decision::Refuse(DropReason::TranslateFailed);
     }
-    let translate = scratch.hand_off == HandOff::Translate as u8;
-    if translate && scratch.received.signed {
+    let translate = memory.hand_off.get() == HandOff::Translate as u8;
+    if translate && memory.options.received.signed.get() {
         // A signature covers the sequence numbers. A kernel that does not know it ignores it, so it must not pass.
-        return Verdict::reset(DropReason::Signed);
+        return Decision::Refuse(DropReason::Signed);
     }
     let handshake = Handshake {
         since_ns: now(),
         isn: segment.sequence,
-        hand_off: scratch.hand_off,
-        reason: scratch.reason,
-        unscaled: u8::from(scratch.received.window_scale.is_none() || !scales()),
+        hand_off: memory.hand_off.get(),
+        reason: memory.reason.get(),
+        unscaled: u8::from(memory.options.received.window_scale.get().is_none() || !scales()),
         reserved: 0,
     };
     set_used(in_use::TRANSLATE);
-    if HANDSHAKES.insert(&scratch.event.key, &handshake, BPF_ANY.into()).is_err() {
-        return Verdict::drop(DropReason::FlowTable);
+    if HANDSHAKES.insert(memory.key(), &handshake, BPF_ANY.into()).is_err() {
+        return Decision::Refuse(DropReason::TranslateFailed);
     }
-    if !rewrite::blank(ctx, segment, scratch) || !cut_payload(ctx, segment, scratch) {
-        return Verdict::drop(DropReason::TranslateFailed);
+    if !rewrite::blank(ctx, segment, memory) || !cut_payload(ctx, segment, memory) {
+        return Decision::Refuse(DropReason::TranslateFailed);
     }
-    Verdict::Pass
+    Decision::Pass
 }
 
 /// Whether this namespace's stack scales windows.
@@ -72,43 +72,43 @@ fn scales() -> bool {
 /// Cuts off what a SYN carries: with TCP Fast Open the application would get it at once. It comes again, behind the
 /// handshake. False if that failed.
 #[inline(always)]
-fn cut_payload(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> bool {
-    segment.payload == 0 || trim(ctx, segment, scratch, segment.sequence, segment.flags)
+fn cut_payload(ctx: &TcContext, segment: &Segment, memory: &Memory) -> bool {
+    segment.payload == 0 || trim(ctx, segment, memory, segment.sequence, segment.flags)
 }
 
 /// A SYN whose handshake is under way.
 #[inline(never)]
-pub fn judge_repeated_syn(segment: &Segment, scratch: &mut Scratch) -> Verdict {
-    if recall(segment, scratch) && scratch.isn == segment.sequence {
-        return Verdict::Pass;
+pub fn judge_repeated_syn(segment: &Segment, memory: &Memory) -> Decision {
+    if recall(segment, memory) && memory.isn.get() == segment.sequence {
+        return Decision::Pass;
     }
-    Verdict::LeaveToKernel(Reason::LivingSocket)
+    Decision::LeaveToKernel(Reason::LivingSocket)
 }
 
 /// A segment that finds the request socket of a handshake.
 #[inline(never)]
-pub fn judge_request(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verdict {
-    let (trusted, recalled) = (trusted(segment), recall(segment, scratch));
+pub fn judge_request(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
+    let (trusted, recalled) = (trusted(segment), recall(segment, memory));
     if recalled {
-        return judge_remembered(ctx, segment, scratch, trusted);
+        return judge_remembered(ctx, segment, memory, trusted);
     }
     if !trusted || policies::may_leave(segment) {
-        return Verdict::Pass;
+        return Decision::Pass;
     }
-    Verdict::reset_both(DropReason::HandshakeUnknown, scratch, segment.sequence)
+    Decision::reset_both(DropReason::HandshakeUnknown, memory, segment.sequence)
 }
 
 /// Whether a segment that finds the listening socket is of a handshake that the kernel did: it has no request
 /// socket because it sent a SYN cookie, or because it has given the handshake up.
 #[inline(never)]
-pub fn is_forgotten(segment: &Segment, scratch: &mut Scratch) -> bool {
-    is_in_use() && recall(segment, scratch)
+pub fn is_forgotten(segment: &Segment, memory: &Memory) -> bool {
+    is_in_use() && recall(segment, memory)
 }
 
 /// A segment of a handshake that is remembered, and that found no request socket.
 #[inline(always)]
-pub fn judge_forgotten(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verdict {
-    judge_remembered(ctx, segment, scratch, trusted(segment))
+pub fn judge_forgotten(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
+    judge_remembered(ctx, segment, memory, trusted(segment))
 }
 
 /// Passed on, the segment of a source that is trusted no longer would bring its header to the application, unjudged.
@@ -116,44 +116,44 @@ pub fn judge_forgotten(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch
 fn judge_remembered(
     ctx: &TcContext,
     segment: &Segment,
-    scratch: &mut Scratch,
+    memory: &Memory,
     trusted: bool,
-) -> Verdict {
+) -> Decision {
     if trusted {
-        return judge_waiting(ctx, segment, scratch);
+        return judge_waiting(ctx, segment, memory);
     }
-    let expected = scratch.isn.wrapping_add(1);
-    Verdict::reset_both(DropReason::TrustWithdrawn, scratch, expected)
+    let expected = memory.isn.get().wrapping_add(1);
+    Decision::reset_both(DropReason::TrustWithdrawn, memory, expected)
 }
 
-/// A segment of a handshake that awaits the header; what was remembered of it is in `scratch`.
+/// A segment of a handshake that awaits the header; what was remembered of it is in `memory`.
 #[inline(never)]
-pub fn judge_waiting(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Verdict {
+pub fn judge_waiting(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
     const TRANSLATE: u8 = HandOff::Translate as u8;
     const OBSERVE: u8 = HandOff::Observe as u8;
-    let ahead = segment.sequence.wrapping_sub(scratch.isn.wrapping_add(1)).cast_signed();
-    let hand_off = scratch.hand_off;
+    let ahead = segment.sequence.wrapping_sub(memory.isn.get().wrapping_add(1)).cast_signed();
+    let hand_off = memory.hand_off.get();
     match hand_off {
         OBSERVE => match (ahead, segment.payload) {
-            (0, 1..) => Verdict::First,
-            (1.., 1..) if has_begun(segment, scratch) => observed::judge_part(segment, scratch),
+            (0, 1..) => Decision::First,
+            (1.., 1..) if has_begun(segment, memory) => observed::judge_part(segment, memory),
             // The application must not see a connection whose client is still to be judged.
             _ if is_silent(segment, ahead) && policies::judges(segment) => {
-                judge_silent(ctx, segment, scratch, ahead)
+                judge_silent(ctx, segment, memory, ahead)
             }
             // Whatever lies ahead acknowledges the handshake too: a FIN, or the answer to a SYN-ACK that is repeated.
-            _ if ahead > 0 && policies::judges(segment) => Verdict::Hold(Counter::OutOfOrder),
-            _ if hides_header(segment, ahead) => Verdict::Hold(Counter::OutOfOrder),
-            _ => Verdict::Pass,
+            _ if ahead > 0 && policies::judges(segment) => Decision::Hold(Counter::OutOfOrder),
+            _ if hides_header(segment, ahead) => Decision::Hold(Counter::OutOfOrder),
+            _ => Decision::Pass,
         },
         TRANSLATE => match (ahead, segment.payload) {
-            (0, 0) if has_begun(segment, scratch) => Verdict::Part,
-            (0, 1..) => Verdict::First,
-            _ if is_silent(segment, ahead) => judge_silent(ctx, segment, scratch, ahead),
-            _ if has_begun(segment, scratch) => Verdict::Part,
-            _ => Verdict::Hold(Counter::OutOfOrder),
+            (0, 0) if has_begun(segment, memory) => Decision::Part,
+            (0, 1..) => Decision::First,
+            _ if is_silent(segment, ahead) => judge_silent(ctx, segment, memory, ahead),
+            _ if has_begun(segment, memory) => Decision::Part,
+            _ => Decision::Hold(Counter::OutOfOrder),
         },
-        _ => Verdict::Pass,
+        _ => Decision::Pass,
     }
 }
 
@@ -170,39 +170,42 @@ fn is_silent(segment: &Segment, ahead: i32) -> bool {
 
 /// Judges such a segment before the header has begun.
 #[inline(always)]
-fn judge_silent(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch, ahead: i32) -> Verdict {
+fn judge_silent(ctx: &TcContext, segment: &Segment, memory: &Memory, ahead: i32) -> Decision {
     if ahead < 0 {
-        return acknowledge(ctx, segment, scratch, Counter::KeepAliveAnswered);
+        return acknowledge(ctx, segment, memory, Counter::KeepAliveAnswered);
     }
     if segment.has(flags::FIN) {
-        return Verdict::Reset(Counter::FinBeforeHeader);
+        return Decision::Reset(Counter::FinBeforeHeader);
     }
-    Verdict::Hold(Counter::AckDeferred)
+    Decision::Hold(Counter::AckDeferred)
 }
 
-/// Whether the handshake that is in `scratch` has begun a header.
+/// Whether the handshake that is in `memory` has begun a header.
 #[inline(always)]
-fn has_begun(segment: &Segment, scratch: &mut Scratch) -> bool {
-    let (isn, hand_off) = (scratch.isn, scratch.hand_off);
-    let found = parts::find(segment, scratch) && scratch.isn == isn && scratch.hand_off == hand_off;
-    (scratch.isn, scratch.hand_off) = (isn, hand_off);
+fn has_begun(segment: &Segment, memory: &Memory) -> bool {
+    let (isn, hand_off) = (memory.isn.get(), memory.hand_off.get());
+    let found = parts::find(segment, memory)
+        && memory.isn.get() == isn
+        && memory.hand_off.get() == hand_off;
+    memory.isn.set(isn);
+    memory.hand_off.set(hand_off);
     found
 }
 
-/// Puts into `scratch` what is remembered of the segment's SYN, and its flow; false if that is nothing.
+/// Puts into `memory` what is remembered of the segment's SYN, and its flow; false if that is nothing.
 #[inline(always)]
-fn recall(segment: &Segment, scratch: &mut Scratch) -> bool {
-    identify(segment, scratch);
-    let Some(handshake) = HANDSHAKES.get_ptr(&scratch.event.key) else { return false };
+fn recall(segment: &Segment, memory: &Memory) -> bool {
+    identify(segment, memory);
+    let Some(handshake) = HANDSHAKES.get_ptr(memory.key()) else { return false };
     // SAFETY: an element of the map; at worst it is another handshake's by now, whose numbers do not fit.
     unsafe {
-        scratch.isn = (*handshake).isn;
-        scratch.hand_off = (*handshake).hand_off;
-        scratch.reason = (*handshake).reason;
-        scratch.unscaled = (*handshake).unscaled != 0;
+        memory.isn.set((*handshake).isn);
+        memory.hand_off.set((*handshake).hand_off);
+        memory.reason.set((*handshake).reason);
+        memory.unscaled.set((*handshake).unscaled != 0);
     }
-    scratch.acknowledged = 0;
-    scratch.kept = 0;
-    scratch.skipped = 0;
+    memory.acknowledged.set(0);
+    memory.header.kept.set(0);
+    memory.header.skipped.set(0);
     true
 }

@@ -1,14 +1,16 @@
 //! TCP options (RFC 9293 §3.2, RFC 7323, RFC 2018).
 
+use core::cell::Cell;
+
 use crate::{
     frame::{segment::Segment, tcp::TCP},
     kernel::{
         helpers::bpf_skb_load_bytes,
+        memory::{Place, Room, room},
         packet::raw,
         programs::TcContext,
-        verified::{Code, bounded, share},
+        verified::{Code, bounded},
     },
-    memory::{Scratch, scratch},
 };
 
 /// The longest options a TCP header can hold, in bytes.
@@ -31,17 +33,16 @@ const FAST_OPEN: u8 = 34;
 const EXPERIMENT: u8 = 254;
 
 /// The options of one segment, numbers in host byte order.
-#[derive(Clone, Copy)]
-pub struct Options {
-    pub mss: Option<u16>,
+pub struct Received {
+    pub mss: Cell<Option<u16>>,
     /// The peer's shift count, capped at 14 as RFC 7323 §2.3 says.
-    pub window_scale: Option<u8>,
-    pub sack_permitted: bool,
-    pub timestamps: Option<Timestamps>,
+    pub window_scale: Cell<Option<u8>>,
+    pub sack_permitted: Cell<bool>,
+    pub timestamps: Cell<Option<Timestamps>>,
     /// A TCP MD5 (RFC 2385) or TCP-AO (RFC 5925) signature is present.
-    pub signed: bool,
+    pub signed: Cell<bool>,
     /// Bytes of options that would let the connection begin without its header: bit *n* for byte *n*.
-    pub unwanted: u64,
+    pub unwanted: Cell<u64>,
 }
 
 /// The timestamps option.
@@ -54,53 +55,65 @@ pub struct Timestamps {
 /// The options as bytes, zero behind their end.
 pub type Buffer = [u8; MASK + 1];
 
-/// Copies the segment's options to `scratch.options` and reads them into `scratch.received`; false if the
-/// frame ends before they do.
+/// The options of a segment, in working memory.
+#[repr(C, align(8))]
+pub struct Found {
+    /// As bytes.
+    pub bytes: Place<Buffer>,
+    /// How many of those count.
+    pub length: Cell<usize>,
+    /// The option being read.
+    cursor: Cell<usize>,
+    /// What they say.
+    pub received: Received,
+}
+
+// SAFETY: cells, of which each is valid when it is zero.
+unsafe impl Room for Found {
+    const AT: usize = 0;
+}
+
+/// Copies the segment's options to working memory and reads them there; false if the frame ends before they do.
 #[inline(never)]
-pub fn read(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> bool {
-    scratch.options = [0; MASK + 1];
-    scratch.received = Options {
-        mss: None,
-        window_scale: None,
-        sack_permitted: false,
-        timestamps: None,
-        signed: false,
-        unwanted: 0,
-    };
+pub fn read(ctx: &TcContext, segment: &Segment, found: &Found) -> bool {
+    let received = &found.received;
+    received.mss.set(None);
+    received.window_scale.set(None);
+    received.sack_permitted.set(false);
+    received.timestamps.set(None);
+    received.signed.set(false);
+    received.unwanted.set(0);
     let length = segment.header.wrapping_sub(TCP);
-    scratch.cursor = 0;
-    scratch.options_length = length;
+    found.cursor.set(0);
+    found.length.set(length);
+    let bytes = found.bytes.as_ptr();
+    // SAFETY: the place is there, and nobody has a reference to it.
+    unsafe { bytes.write([0; MASK + 1]) };
     if length == 0 {
         return true;
     }
     let Some(length) = bounded::<LONGEST>(length) else { return false };
     // SAFETY: `length` is at most 40 and the buffer holds 64 bytes.
     let loaded = unsafe {
-        bpf_skb_load_bytes(
-            raw(ctx).cast(),
-            (segment.tcp + TCP) as u32,
-            scratch.options.as_mut_ptr().cast(),
-            length as u32,
-        )
+        bpf_skb_load_bytes(raw(ctx).cast(), (segment.tcp + TCP) as u32, bytes.cast(), length as u32)
     };
     if loaded != 0 {
         return false;
     }
-    let _ = share(scratch);
     read_all();
     true
 }
 
-/// Reads the options in the scratch. Exported: the verifier walks it once, and not at each call.
+/// Reads the options in working memory. Exported: the verifier walks it once, and not at each call.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn read_all() -> Code {
-    let Some(scratch) = scratch() else { return 0 };
+    let Some(found) = room::<Found>() else { return 0 };
     for _ in 0..LONGEST {
-        if scratch.cursor >= scratch.options_length {
+        if found.cursor.get() >= found.length.get() {
             break;
         }
-        read_one(scratch);
+        read_one(found);
     }
     0
 }
@@ -111,32 +124,36 @@ extern "C" fn read_all() -> Code {
 /// Not inlined, so that cursor and options stay in memory: the verifier would else follow every combination
 /// of options, at every place they can be.
 #[inline(never)]
-fn read_one(scratch: &mut Scratch) {
-    let (at, length) = (scratch.cursor, scratch.options_length);
-    let buffer = &scratch.options;
+fn read_one(found: &Found) {
+    let (at, length) = (found.cursor.get(), found.length.get());
+    // SAFETY: written before the reading begins.
+    let buffer = unsafe { found.bytes.get() };
     let byte = |index: usize| buffer[(at + index) & MASK];
     let word = |at| u32::from_be_bytes([byte(at), byte(at + 1), byte(at + 2), byte(at + 3)]);
     let (kind, size) = (byte(0), usize::from(byte(1)));
     if kind == NO_OPERATION {
-        scratch.cursor = at + 1;
+        found.cursor.set(at + 1);
         return;
     }
     if kind == END || size < 2 || at + size > length {
-        scratch.cursor = length;
+        found.cursor.set(length);
         return;
     }
-    scratch.cursor = at + size;
-    let options = &mut scratch.received;
+    found.cursor.set(at + size);
+    let received = &found.received;
     match (kind, size) {
-        (MAXIMUM_SEGMENT_SIZE, 4) => options.mss = Some(u16::from_be_bytes([byte(2), byte(3)])),
-        (WINDOW_SCALE, 3) => options.window_scale = Some(byte(2).min(14)),
-        (SACK_PERMITTED, 2) => options.sack_permitted = true,
-        (TIMESTAMPS, 10) => {
-            options.timestamps = Some(Timestamps { value: word(2), echo: word(6) });
+        (MAXIMUM_SEGMENT_SIZE, 4) => {
+            received.mss.set(Some(u16::from_be_bytes([byte(2), byte(3)])));
         }
-        (MD5_SIGNATURE | AUTHENTICATION, _) => options.signed = true,
+        (WINDOW_SCALE, 3) => received.window_scale.set(Some(byte(2).min(14))),
+        (SACK_PERMITTED, 2) => received.sack_permitted.set(true),
+        (TIMESTAMPS, 10) => {
+            received.timestamps.set(Some(Timestamps { value: word(2), echo: word(6) }));
+        }
+        (MD5_SIGNATURE | AUTHENTICATION, _) => received.signed.set(true),
         (MPTCP | FAST_OPEN | EXPERIMENT, _) => {
-            options.unwanted |= ((1 << (size & MASK)) - 1) << (at & MASK);
+            let bits = ((1 << (size & MASK)) - 1) << (at & MASK);
+            received.unwanted.set(received.unwanted.get() | bits);
         }
         _ => {}
     }

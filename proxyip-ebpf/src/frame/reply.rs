@@ -1,10 +1,13 @@
 //! Answers without a socket, put together: SYN-ACK, ACK and RST.
 
-use crate::frame::{
-    checksum::{copy, fold, sum},
-    ip::{ETHERNET, IPV4, IPV6},
-    segment::Segment,
-    tcp::{PROTOCOL_TCP, TCP, TCP_CHECKSUM, flags},
+use crate::{
+    frame::{
+        checksum::{copy, fold, sum},
+        ip::{ETHERNET, IPV4, IPV6},
+        segment::Segment,
+        tcp::{PROTOCOL_TCP, TCP, TCP_CHECKSUM, flags},
+    },
+    kernel::memory::Place,
 };
 
 /// The longest options built here.
@@ -13,27 +16,27 @@ pub const OPTIONS: usize = 20;
 /// Time to live, hop limit: Linux's default.
 const HOPS: u8 = 64;
 
-/// Where the TCP header is in a [`Frame`]: an IPv4 frame starts later than an IPv6 frame, so that this holds
+/// Where the TCP header is in a [`ReplyBuffer`]: an IPv4 frame starts later than an IPv6 frame, so that this holds
 /// for both, and both start at 2 modulo 4, so that IP and TCP headers are aligned.
 const TCP_AT: usize = 2 + ETHERNET + IPV6;
 
-/// Where the TCP options are in a [`Frame`].
+/// Where the TCP options are in a [`ReplyBuffer`].
 const OPTIONS_AT: usize = TCP_AT + TCP;
 
-/// Where the IPv4 header is in a [`Frame`].
+/// Where the IPv4 header is in a [`ReplyBuffer`].
 pub const IPV4_AT: usize = TCP_AT - IPV4;
 
-/// Where the IPv6 header is in a [`Frame`].
+/// Where the IPv6 header is in a [`ReplyBuffer`].
 pub const IPV6_AT: usize = TCP_AT - IPV6;
 
 /// Room for the frame of an answer: Ethernet, IP and TCP headers with options.
 #[repr(C, align(4))]
-pub struct Frame(pub [u8; OPTIONS_AT + OPTIONS]);
+pub struct ReplyBuffer(pub [u8; OPTIONS_AT + OPTIONS]);
 
-/// The bytes of a [`Frame`].
+/// The bytes of a [`ReplyBuffer`].
 type Bytes = [u8; OPTIONS_AT + OPTIONS];
 
-/// An answer; numbers in host byte order. Its options are put in the [`Frame`] before it is written.
+/// An answer; numbers in host byte order. Its options are put in the [`ReplyBuffer`] before it is written.
 pub struct Reply {
     pub sequence: u32,
     pub acknowledgment: u32,
@@ -65,7 +68,7 @@ impl Reply {
     /// Puts IP and TCP header into `frame`, `pseudo` in the checksum's place; returns the sum of the TCP header
     /// without it.
     #[inline(never)]
-    pub fn compose(&self, segment: &Segment, frame: &mut Frame, pseudo: u16) -> u64 {
+    pub fn compose(&self, segment: &Segment, frame: &mut ReplyBuffer, pseudo: u16) -> u64 {
         let frame = &mut frame.0;
         self.put_tcp(segment, frame, pseudo);
         // The options behind those that count must not be summed.
@@ -124,15 +127,21 @@ fn put_ipv6(segment: &Segment, frame: &mut Bytes, tcp_length: usize) {
 
 /// Puts an option, or several, at the constant `at` of the frame's options.
 #[inline(always)]
-pub fn put_option<const N: usize>(frame: &mut Frame, at: usize, option: [u8; N]) {
-    copy(&mut frame.0, OPTIONS_AT + at, option);
+pub fn put_option<const N: usize>(buffer: &Place<ReplyBuffer>, at: usize, option: [u8; N]) {
+    // SAFETY: nobody is in the middle of reading it.
+    copy(&mut unsafe { buffer.get_mut() }.0, OPTIONS_AT + at, option);
 }
 
 /// Puts a timestamps option, value and echo, behind two bytes of `lead` at the constant `at` of the frame's options.
 #[inline(always)]
-pub fn put_timestamps(frame: &mut Frame, at: usize, lead: [u8; 2], (value, echo): (u32, u32)) {
-    put_option(frame, at, lead);
-    put_option(frame, at + 2, [8, 10]);
-    put_option(frame, at + 4, value.to_be_bytes());
-    put_option(frame, at + 8, echo.to_be_bytes());
+pub fn put_timestamps(
+    buffer: &Place<ReplyBuffer>,
+    at: usize,
+    lead: [u8; 2],
+    (value, echo): (u32, u32),
+) {
+    put_option(buffer, at, lead);
+    put_option(buffer, at + 2, [8, 10]);
+    put_option(buffer, at + 4, value.to_be_bytes());
+    put_option(buffer, at + 8, echo.to_be_bytes());
 }

@@ -78,13 +78,13 @@ pub static SEGMENTS: PerCpuArray<Segment, 2> = PerCpuArray::new();
 /// The ingress program's segment of this CPU.
 #[inline(always)]
 pub fn incoming() -> Option<&'static mut Segment> {
-    // SAFETY: as for the scratch.
+    // SAFETY: the value is this CPU's own, zeroed by the kernel, and taken once for each run of the program.
     SEGMENTS.get_ptr_mut(0).map(|segment| unsafe { &mut *segment })
 }
 
 /// The egress program's segment of this CPU.
 #[inline(always)]
 pub fn outgoing() -> Option<&'static mut Segment> {
-    // SAFETY: as for the egress program's other memory.
+    // SAFETY: likewise, by the egress program.
     SEGMENTS.get_ptr_mut(1).map(|segment| unsafe { &mut *segment })
 }

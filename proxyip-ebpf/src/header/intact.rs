@@ -3,20 +3,23 @@
 //! The header is read before TCP sees the segment, and the bare ACK made of it gets a checksum of its own. So
 //! the checksum of the segment must be looked at here, wherever nobody has done so before.
 
+use core::cell::Cell;
+
 use crate::{
     frame::{
         checksum::{fold, pseudo_header},
+        options::Found,
         segment::Segment,
         tcp::TCP_CHECKSUM,
     },
     kernel::{
         bindings::{__sk_buff, BPF_CSUM_LEVEL_QUERY},
         helpers::{bpf_csum_diff, bpf_csum_level, bpf_skb_load_bytes},
+        memory::{Place, Room, room},
         packet::raw,
         programs::TcContext,
-        verified::{Code, bounded, share},
+        verified::{Code, bounded},
     },
-    memory::{Scratch, scratch},
 };
 
 /// Bytes that `bpf_csum_diff()` takes at once.
@@ -25,20 +28,25 @@ const CHUNK: usize = 512;
 /// As many as the longest segment that is not made of several has.
 const CHUNKS: u32 = 65_536 / CHUNK as u32;
 
-/// What has been summed of a segment.
-#[repr(C)]
+/// What has been summed of a segment, in working memory.
+#[repr(C, align(8))]
 pub struct Summing {
-    sum: u64,
+    sum: Cell<u64>,
     /// Offset of the next byte in the frame.
-    at: usize,
-    left: usize,
-    bytes: [u32; CHUNK / 4],
+    at: Cell<usize>,
+    left: Cell<usize>,
+    bytes: Place<[u32; CHUNK / 4]>,
+}
+
+// SAFETY: cells, of which each is valid when it is zero.
+unsafe impl Room for Summing {
+    const AT: usize = Found::END;
 }
 
 /// Whether the segment's checksum is right, or need not be looked at: the device or GRO has verified it, or
 /// the segment was never on a wire and has none (`CHECKSUM_PARTIAL`).
 #[inline(never)]
-pub fn is_intact(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> bool {
+pub fn is_intact(ctx: &TcContext, segment: &Segment, summing: &Summing) -> bool {
     let skb = raw(ctx);
     // SAFETY: a field of the context, and a question that changes nothing.
     let verified =
@@ -54,14 +62,11 @@ pub fn is_intact(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> b
     if checksum == fold(pseudo) {
         return true;
     }
-    let summing = &mut scratch.summing;
-    summing.sum = pseudo;
-    summing.at = segment.tcp;
-    summing.left = length;
-    let summing = share(summing);
+    summing.sum.set(pseudo);
+    summing.at.set(segment.tcp);
+    summing.left.set(length);
     add_up(skb);
-    let summing = share(summing);
-    summing.left == 0 && fold(summing.sum) == u16::MAX
+    summing.left.get() == 0 && fold(summing.sum.get()) == u16::MAX
 }
 
 // Exported: the verifier walks these once, and not at each call or in each round.
@@ -82,23 +87,24 @@ extern "C" fn add_up(skb: *mut __sk_buff) -> Code {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn add_chunk(skb: *mut __sk_buff) -> Code {
-    let Some(scratch) = scratch() else { return 0 };
-    let summing = &mut scratch.summing;
-    let length = summing.left.min(CHUNK);
+    let Some(summing) = room::<Summing>() else { return 0 };
+    let length = summing.left.get().min(CHUNK);
+    let bytes = summing.bytes.as_ptr();
     if length < CHUNK {
-        summing.bytes = [0; CHUNK / 4];
+        // SAFETY: the place is there, and nobody has a reference to it.
+        unsafe { bytes.write([0; CHUNK / 4]) };
     }
     let Some(length) = bounded::<CHUNK>(length) else { return 0 };
-    let bytes = summing.bytes.as_mut_ptr();
     // SAFETY: `length` is at most the size of the buffer, of which all is summed.
     let added = unsafe {
-        if bpf_skb_load_bytes(skb.cast(), summing.at as u32, bytes.cast(), length as u32) != 0 {
+        let at = summing.at.get() as u32;
+        if bpf_skb_load_bytes(skb.cast(), at, bytes.cast(), length as u32) != 0 {
             return 0;
         }
-        bpf_csum_diff(core::ptr::null_mut(), 0, bytes, CHUNK as u32, 0)
+        bpf_csum_diff(core::ptr::null_mut(), 0, bytes.cast(), CHUNK as u32, 0)
     };
-    summing.sum += added.cast_unsigned() & 0xffff_ffff;
-    summing.at += length;
-    summing.left -= length;
+    summing.sum.set(summing.sum.get() + (added.cast_unsigned() & 0xffff_ffff));
+    summing.at.set(summing.at.get() + length);
+    summing.left.set(summing.left.get() - length);
     1
 }

@@ -2,28 +2,24 @@
 
 pub mod intact;
 
-use core::hint::black_box;
+use core::{cell::Cell, hint::black_box};
 
 use proxyip_common::{
-    address::{Client, Destination},
     counter::DropReason,
-    flow::{FlowRecord, Origin},
-    header::{self, MAX_LENGTH, Parser, Source, Version, v2},
-    settings::ListenerSettings,
+    event::Event,
+    header::{Header, MAX_LENGTH, Parser, Source, Version, v2, version},
 };
 
 use crate::{
-    decide::policy,
     frame::segment::Segment,
+    header::intact::Summing,
     kernel::{
-        clock::now,
         helpers::bpf_skb_load_bytes,
+        memory::{Place, Room, room},
         packet::raw,
         programs::TcContext,
-        verified::{Code, bounded, share},
+        verified::{Code, bounded},
     },
-    memory::{Scratch, scratch},
-    state::listeners::LISTENERS,
 };
 
 /// What is copied at first: any version 1 header, and nearly every version 2 header, whole.
@@ -32,13 +28,50 @@ const FIRST: usize = 256;
 /// Room for a header, and for a segment's bytes behind as many that came before; aligned, so that addresses are read as
 /// words.
 #[repr(C, align(8))]
-pub struct Bytes([u8; 2 * MAX_LENGTH]);
+pub struct Bytes(Place<[u8; 2 * MAX_LENGTH]>);
 
 impl Bytes {
-    /// The same as words.
+    /// The address of the byte at an offset, which is taken modulo [`MAX_LENGTH`].
     #[inline(always)]
-    pub fn words(&mut self) -> *mut u64 {
-        self.0.as_mut_ptr().cast()
+    fn at(&self, offset: usize) -> *mut u8 {
+        // SAFETY: the array is longer than the mask allows.
+        unsafe { self.words().cast::<u8>().add(offset & (MAX_LENGTH - 1)) }
+    }
+
+    /// All of them, as words.
+    #[inline(always)]
+    pub const fn words(&self) -> *mut u64 {
+        self.0.as_ptr().cast()
+    }
+}
+
+/// The header that is being read, in working memory.
+#[repr(C, align(8))]
+pub struct Read {
+    /// The flow's key and record, and with them the event that reports it. The agent gets the header's bytes, which lie
+    /// behind it, with one kind of event.
+    pub event: Place<Event>,
+    pub bytes: Bytes,
+    /// How many of the bytes are there.
+    pub loaded: Cell<usize>,
+    /// How many of these came in earlier segments.
+    pub kept: Cell<usize>,
+    /// How many bytes of the segment's payload are among those.
+    pub skipped: Cell<usize>,
+    parser: Place<Parser>,
+}
+
+// SAFETY: cells. What the parser's origin is nobody reads before it is written; all else is valid when it is zero.
+unsafe impl Room for Read {
+    const AT: usize = Summing::END;
+}
+
+impl Read {
+    /// The header; whole when [`read`] has read it.
+    #[inline(always)]
+    pub fn header(&self) -> &Header {
+        // SAFETY: written by `parse_step` alone.
+        unsafe { &self.parser.get().header }
     }
 }
 
@@ -69,38 +102,36 @@ impl Source for Loaded<'_> {
             return None;
         }
         // The mask changes nothing; it shows the verifier the bound.
-        let offset = offset & (MAX_LENGTH - 1);
-        // SAFETY: the array is longer than the mask allows.
-        Some(unsafe { self.bytes.0.as_ptr().add(offset).cast::<[u8; N]>().read() })
+        // SAFETY: behind the offset there are as many bytes as a header has, and nobody writes to them.
+        Some(unsafe { self.bytes.at(offset).cast::<[u8; N]>().read() })
     }
 
     #[inline(always)]
     fn byte(&self, offset: usize) -> u8 {
-        self.bytes.0[offset & (MAX_LENGTH - 1)]
+        // SAFETY: within the array, to which nobody writes.
+        unsafe { self.bytes.at(offset).read() }
     }
 }
 
-/// Reads and judges the header that ends in `segment`, of which `scratch.kept` bytes came before; the flow's record is
-/// then in `scratch`.
+/// Reads the header that ends in `segment`, of which [`Read::kept`] bytes came before.
 ///
 /// # Errors
 /// Why the connection must be refused. [`DropReason::HeaderIncomplete`] if all that has come could begin a header:
 /// then all of it is loaded.
 #[inline(always)]
-pub fn read(ctx: &TcContext, segment: &Segment, scratch: &mut Scratch) -> Result<(), DropReason> {
-    load(ctx, segment, scratch, FIRST)?;
-    let scratch = share(scratch);
+pub fn read(ctx: &TcContext, segment: &Segment, header: &Read) -> Result<(), DropReason> {
+    load(ctx, segment, header, FIRST)?;
     let length = decode(measure_header())?;
-    if length > scratch.loaded {
-        load(ctx, segment, scratch, length.wrapping_sub(scratch.kept))?;
+    if length > header.loaded.get() {
+        load(ctx, segment, header, length.wrapping_sub(header.kept.get()))?;
     }
-    if length > scratch.loaded {
+    if length > header.loaded.get() {
         return Err(DropReason::HeaderIncomplete);
     }
-    scratch.parser.restart();
-    let scratch = share(scratch);
+    // SAFETY: nobody else has a reference to the parser.
+    unsafe { header.parser.get_mut() }.restart();
     decode(parse_header())?;
-    judge(segment, share(scratch))
+    Ok(())
 }
 
 #[inline(always)]
@@ -125,20 +156,20 @@ fn decode(code: Code) -> Result<usize, DropReason> {
 // The verifier walks each function that is exported once, whatever it knows at its calls, and then takes its
 // result as it may come. A static function it would walk at each call, for each of a loop's rounds.
 
-/// The length of the version 2 header in the scratch, as far as loaded, or 0 for version 1.
+/// The length of the version 2 header in the memory, as far as loaded, or 0 for version 1.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn measure_header() -> Code {
-    let Some(scratch) = scratch() else { return encode(Err(DropReason::HeaderMissing)) };
-    let loaded = Loaded::new(&scratch.header, scratch.loaded);
-    encode(match header::version(&loaded) {
+    let Some(header) = room::<Read>() else { return encode(Err(DropReason::HeaderMissing)) };
+    let loaded = Loaded::new(&header.bytes, header.loaded.get());
+    encode(match version(&loaded) {
         Ok(Version::V1) => Ok(0),
         Ok(Version::V2) => v2::length(&loaded),
         Err(reason) => Err(reason),
     })
 }
 
-/// Reads the header in the scratch, which is loaded whole; 0 if it is good.
+/// Reads the header in the memory, which is loaded whole; 0 if it is good.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn parse_header() -> Code {
@@ -155,62 +186,27 @@ extern "C" fn parse_header() -> Code {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn parse_step() -> Code {
-    let Some(scratch) = scratch() else { return encode(Err(DropReason::HeaderMissing)) };
-    let loaded = Loaded::new(&scratch.header, scratch.loaded);
-    encode(scratch.parser.step(&loaded).map(usize::from))
-}
-
-/// Applies the listener's settings and makes the record.
-#[inline(never)]
-fn judge(segment: &Segment, scratch: &mut Scratch) -> Result<(), DropReason> {
-    let listener = LISTENERS.get(segment.listener.into()).ok_or(DropReason::VersionRefused)?;
-    let header = &scratch.parser.header;
-    let version = if header.version == 1 { ListenerSettings::V1 } else { ListenerSettings::V2 };
-    if !listener.has(version) {
-        return Err(DropReason::VersionRefused);
-    }
-    let (client, destination) = match header.origin {
-        Origin::Proxied => (header.client, header.destination),
-        Origin::Unknown if listener.has(ListenerSettings::REFUSE_UNKNOWN) => {
-            return Err(DropReason::UnknownRefused);
-        }
-        Origin::Unknown | Origin::Local => (Client(segment.peer.0), Destination(segment.local.0)),
-    };
-    scratch.event.record = FlowRecord {
-        handed_over_ns: now(),
-        established_ns: 0,
-        received_at_fin_wait: 0,
-        client,
-        destination,
-        listener: segment.listener,
-        header_length: header.length,
-        version: header.version,
-        origin: header.origin as u8,
-        flags: if header.tlvs < header.length { FlowRecord::TLVS } else { 0 },
-        hand_off: scratch.hand_off,
-    };
-    policy::judge_client(segment, scratch)
+    let Some(header) = room::<Read>() else { return encode(Err(DropReason::HeaderMissing)) };
+    let loaded = Loaded::new(&header.bytes, header.loaded.get());
+    // SAFETY: nobody else has a reference to the parser.
+    let parser = unsafe { header.parser.get_mut() };
+    encode(parser.step(&loaded).map(usize::from))
 }
 
 /// Copies the next `most` bytes of the payload, or all if there are fewer, behind those that are kept.
 #[inline(never)]
-fn load(
-    ctx: &TcContext,
-    segment: &Segment,
-    scratch: &mut Scratch,
-    most: usize,
-) -> Result<(), DropReason> {
-    let (kept, skipped) = (scratch.kept, scratch.skipped);
+fn load(ctx: &TcContext, segment: &Segment, header: &Read, most: usize) -> Result<(), DropReason> {
+    let (kept, skipped) = (header.kept.get(), header.skipped.get());
     let fresh = segment.payload.wrapping_sub(skipped);
     let fresh = bounded::<MAX_LENGTH>(if fresh < most { fresh } else { most })
         .ok_or(DropReason::HeaderMissing)?;
-    let to = scratch.header.0[black_box(kept) & (MAX_LENGTH - 1)..].as_mut_ptr();
+    let to = header.bytes.at(black_box(kept));
     // SAFETY: `fresh` is at most half the length of the array, and `to` is in its first half.
     let loaded = unsafe {
         let at = segment.tcp + segment.header + skipped;
         bpf_skb_load_bytes(raw(ctx).cast(), at as u32, to.cast(), fresh as u32)
     };
-    scratch.loaded = kept + fresh;
+    header.loaded.set(kept + fresh);
     // A frame shorter than its IP header says is dropped by the stack as well.
     if loaded == 0 { Ok(()) } else { Err(DropReason::HeaderMissing) }
 }

@@ -14,8 +14,7 @@ use crate::{
         bindings::tcx_action_base::{TCX_DROP, TCX_NEXT},
         programs::TcContext,
     },
-    memory::egress,
-    state::{counters::count_drop, translations::is_in_use},
+    state::{counters::count_drop, memory::egress, translations::is_in_use},
 };
 
 /// Sends one frame.

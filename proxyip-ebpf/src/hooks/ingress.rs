@@ -5,7 +5,7 @@ use proxyip_common::counter::DropReason;
 use crate::{
     act::{carry_out, hand_over, report::log},
     decide::judge,
-    decision::Verdict,
+    decision::Decision,
     frame::{
         parse::{self, Frame},
         segment::incoming,
@@ -15,14 +15,13 @@ use crate::{
         platform::Platform,
         programs::TcContext,
     },
-    memory::scratch,
-    state::counters::count_drop,
+    state::{counters::count_drop, memory::memory},
 };
 
 /// Receives one frame.
 #[inline(always)]
 pub fn run<P: Platform>(ctx: &TcContext) -> i32 {
-    let (Some(segment), Some(scratch)) = (incoming(), scratch()) else {
+    let (Some(segment), Some(memory)) = (incoming(), memory()) else {
         return TCX_DROP;
     };
     match parse::incoming(ctx, segment) {
@@ -33,10 +32,10 @@ pub fn run<P: Platform>(ctx: &TcContext) -> i32 {
             return TCX_DROP;
         }
     }
-    let mut verdict = judge::<P>(ctx, segment, scratch);
-    if let Verdict::Introduce = verdict {
-        verdict = hand_over::introduce(ctx, segment, scratch);
+    let mut verdict = judge::<P>(ctx, segment, memory);
+    if let Decision::Introduce = verdict {
+        verdict = hand_over::introduce(ctx, segment, memory);
     }
     log(ctx, segment, &verdict);
-    carry_out(ctx, segment, scratch, verdict)
+    carry_out(ctx, segment, memory, verdict)
 }

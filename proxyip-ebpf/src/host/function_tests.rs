@@ -16,7 +16,7 @@ use crate::{
         segment::{Segment, Shape, incoming},
         tcp::flags,
     },
-    memory::scratch,
+    state::memory::memory,
 };
 
 /// A host on which port 443 is guarded.
@@ -100,15 +100,15 @@ fn other_frames_are_none_of_ours() {
 }
 
 /// The options of a SYN, read; and the frame.
-fn read_options(bytes: &[u8]) -> (options::Options, Box<Frame>) {
+fn read_options(bytes: &[u8]) -> (&'static options::Received, Box<Frame>) {
     let mut sent = segment(false);
     sent.options = bytes.to_vec();
     let mut frame = Frame::new(sent.frame(), 54, Checksum::None);
-    let (segment, scratch) = (incoming().unwrap(), scratch().unwrap());
+    let (segment, memory) = (incoming().unwrap(), memory().unwrap());
     let ctx = TcContext::new(&mut frame);
-    assert!(is_read(&ctx, segment) && options::read(&ctx, segment, scratch));
-    let read = scratch.received;
-    assert!(rewrite::blank(&ctx, segment, scratch));
+    assert!(is_read(&ctx, segment) && options::read(&ctx, segment, &memory.options));
+    let read = &memory.options.received;
+    assert!(rewrite::blank(&ctx, segment, memory));
     (read, frame)
 }
 
@@ -117,14 +117,24 @@ fn options_are_read_up_to_the_first_that_is_broken() {
     let _machine = machine();
     let linux = [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 1, 3, 3, 15];
     let (read, _) = read_options(&linux);
-    assert_eq!((read.mss, read.window_scale, read.sack_permitted), (Some(1460), Some(14), true));
-    assert_eq!(read.timestamps.map(|it| (it.value, it.echo)), Some((1, 2)));
-    assert!(!read.signed && read.unwanted == 0);
+    assert_eq!(
+        (read.mss.get(), read.window_scale.get(), read.sack_permitted.get()),
+        (Some(1460), Some(14), true)
+    );
+    assert_eq!(read.timestamps.get().map(|it| (it.value, it.echo)), Some((1, 2)));
+    assert!(!read.signed.get() && read.unwanted.get() == 0);
     let (read, _) = read_options(&[4, 2, 2, 60, 3, 3, 7, 1]);
-    assert_eq!((read.mss, read.window_scale, read.sack_permitted), (None, None, true));
+    assert_eq!(
+        (read.mss.get(), read.window_scale.get(), read.sack_permitted.get()),
+        (None, None, true)
+    );
     let (read, _) = read_options(&[4, 2, 0, 3, 3, 7, 1, 1]);
-    assert_eq!((read.window_scale, read.sack_permitted), (None, true), "behind the end");
-    assert!(read_options(&[29, 4, 0, 0]).0.signed);
+    assert_eq!(
+        (read.window_scale.get(), read.sack_permitted.get()),
+        (None, true),
+        "behind the end"
+    );
+    assert!(read_options(&[29, 4, 0, 0]).0.signed.get());
 }
 
 #[test]
@@ -146,10 +156,10 @@ fn answers_have_right_checksums_whatever_the_kernel_knows_of_them() {
     {
         let sent = segment(ipv6);
         let mut frame = Frame::new(sent.frame(), 54, checksum);
-        let (segment, scratch) = (incoming().unwrap(), scratch().unwrap());
+        let (segment, memory) = (incoming().unwrap(), memory().unwrap());
         let ctx = TcContext::new(&mut frame);
         assert!(is_read(&ctx, segment));
-        let written = answer::write(&Reply::reset(segment), &ctx, segment, &mut scratch.frame);
+        let written = answer::write(&Reply::reset(segment), &ctx, segment, &memory.reply);
         assert_eq!(written, Ok(()));
         let answer = wire::Segment::read(&frame.on_the_wire(), true).expect("right checksums");
         assert_eq!((answer.source, answer.destination), (sent.destination, sent.source));

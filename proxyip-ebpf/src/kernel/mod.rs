@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod kfunc;
+pub mod memory;
 pub mod packet;
 pub mod platform;
 pub mod verified;

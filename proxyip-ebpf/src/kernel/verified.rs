@@ -14,10 +14,3 @@ pub fn bounded<const MOST: usize>(length: usize) -> Option<usize> {
     let below = black_box(length.wrapping_sub(1));
     if below >= MOST { None } else { Some(below + 1) }
 }
-
-/// To be called with what an exported function finds by itself, before and after it is called: everything is in memory
-/// then, and nothing of it is known to the compiler.
-#[inline(always)]
-pub fn share<T>(shared: &mut T) -> &mut T {
-    black_box(shared)
-}

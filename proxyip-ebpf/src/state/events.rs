@@ -15,8 +15,7 @@ use crate::{
         helpers::{bpf_ringbuf_output, bpf_ringbuf_query},
         macros::btf_map,
     },
-    memory::Scratch,
-    state::counters::count,
+    state::{counters::count, memory::Memory},
 };
 
 /// Bytes of the ring buffer: some 26,000 events, a second's worth of a busy node.
@@ -70,26 +69,28 @@ pub fn send(
     entry.submit(wakeup());
 }
 
-/// Sends the event whose key and record are in `scratch`, and whose bytes and packets are the caller's to set; with
+/// Sends the event whose key and record are in `memory`, and whose bytes and packets are the caller's to set; with
 /// [`EventKind::Header`], the header's bytes too.
 #[inline(always)]
-pub fn send_scratch(scratch: &mut Scratch, kind: EventKind, reason: u8) {
+pub fn send_from(memory: &Memory, kind: EventKind, reason: u8) {
     let length = match kind {
-        EventKind::Header => scratch.event.record.header_length,
+        EventKind::Header => memory.record().header_length,
         _ => 0,
     };
     if usize::from(length) > MAX_LENGTH {
         return;
     }
-    scratch.event.time_ns = now();
-    scratch.event.kind = kind as u8;
-    scratch.event.reason = reason;
-    scratch.event.header_length = length;
+    // SAFETY: nobody else has a reference to the event.
+    let event = unsafe { memory.header.event.get_mut() };
+    event.time_ns = now();
+    event.kind = kind as u8;
+    event.reason = reason;
+    event.header_length = length;
     // SAFETY: event and header lie one behind the other, and `length` is within the latter.
     let sent = unsafe {
         bpf_ringbuf_output(
             core::ptr::from_ref(&EVENTS).cast_mut().cast(),
-            (&raw mut *scratch).cast(),
+            (&raw const memory.header).cast_mut().cast(),
             (size_of::<Event>() + usize::from(length)) as u64,
             wakeup(),
         )
@@ -97,4 +98,13 @@ pub fn send_scratch(scratch: &mut Scratch, kind: EventKind, reason: u8) {
     if sent != 0 {
         count(Counter::EventLost);
     }
+}
+
+/// Sets what was received, for the event that is sent next.
+#[inline(always)]
+pub fn set_received(memory: &Memory, bytes: u64, packets: u32) {
+    // SAFETY: nobody else has a reference to the event.
+    let event = unsafe { memory.header.event.get_mut() };
+    event.bytes_received = bytes;
+    event.packets_received = packets;
 }

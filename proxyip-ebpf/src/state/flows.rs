@@ -5,32 +5,31 @@ use proxyip_common::flow::{FlowKey, FlowRecord};
 use crate::{
     frame::segment::Segment,
     kernel::{btf_maps::LruHashMap, macros::btf_map},
-    memory::Scratch,
-    state::namespace::settings,
+    state::{memory::Memory, namespace::settings},
 };
 
 /// The flow table. Eviction takes a flow from lookups, never from its application: see [`SOCKETS`](crate::state::sockets::SOCKETS).
 #[btf_map]
 pub static FLOWS: LruHashMap<FlowKey, FlowRecord, 262_144> = LruHashMap::new();
 
-/// Puts the segment's 4-tuple into `scratch.event`.
+/// Puts the segment's 4-tuple into `memory.event`.
 #[inline(always)]
-pub fn name(segment: &Segment, scratch: &mut Scratch) {
+pub fn name(segment: &Segment, memory: &Memory) {
     let namespace = settings().map_or(0, |settings| settings.cookie);
-    scratch.event.key = FlowKey::new(namespace, segment.peer, segment.local);
+    memory.set_key(FlowKey::new(namespace, segment.peer, segment.local));
 }
 
-/// Puts the segment's flow into `scratch.event`, where map operations and events take it from.
+/// Puts the segment's flow into `memory.event`, where map operations and events take it from.
 #[inline(always)]
-pub fn identify(segment: &Segment, scratch: &mut Scratch) {
-    name(segment, scratch);
-    scratch.event.record = FlowRecord { listener: segment.listener, ..FlowRecord::EMPTY };
+pub fn identify(segment: &Segment, memory: &Memory) {
+    name(segment, memory);
+    memory.set_record(FlowRecord { listener: segment.listener, ..FlowRecord::EMPTY });
 }
 
-/// Forgets what the table may still hold of this 4-tuple, and leaves its key in `scratch.event`: a record
+/// Forgets what the table may still hold of this 4-tuple, and leaves its key in `memory.event`: a record
 /// that TCP never made a socket from must not be found by a connection that the kernel makes itself.
 #[inline(always)]
-pub fn forget(segment: &Segment, scratch: &mut Scratch) {
-    identify(segment, scratch);
-    let _ = FLOWS.remove(&scratch.event.key);
+pub fn forget(segment: &Segment, memory: &Memory) {
+    identify(segment, memory);
+    let _ = FLOWS.remove(memory.key());
 }

@@ -8,6 +8,7 @@ pub mod flows;
 pub mod handshakes;
 pub mod in_use;
 pub mod listeners;
+pub mod memory;
 pub mod namespace;
 pub mod networks;
 pub mod parts;

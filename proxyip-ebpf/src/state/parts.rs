@@ -14,11 +14,11 @@ use crate::{
     kernel::{
         bindings::BPF_ANY, btf_maps::LruHashMap, clock::now, macros::btf_map, verified::Code,
     },
-    memory::{Scratch, scratch},
     state::{
         flows::identify,
         in_use::{self, is_used, set_used},
         listeners::LISTENERS,
+        memory::{Memory, memory},
     },
 };
 
@@ -35,22 +35,22 @@ pub static HEADER_BYTES: LruHashMap<FlowKey, HeaderBytes, 1024> = LruHashMap::ne
 /// Words of a header.
 const WORDS: usize = MAX_LENGTH / 8;
 
-/// Whether the flow has begun a header; its hand-off and its handshake's initial sequence number are then in `scratch`,
+/// Whether the flow has begun a header; its hand-off and its handshake's initial sequence number are then in `memory`,
 /// the latter still to be compared with the segment's.
 #[inline(never)]
-pub fn find(segment: &Segment, scratch: &mut Scratch) -> bool {
+pub fn find(segment: &Segment, memory: &Memory) -> bool {
     if !is_used(in_use::SPLIT) {
         return false;
     }
-    identify(segment, scratch);
-    let Some(header) = PARTIAL_HEADERS.get_ptr(&scratch.event.key) else { return false };
+    identify(segment, memory);
+    let Some(header) = PARTIAL_HEADERS.get_ptr(memory.key()) else { return false };
     // SAFETY: an element of the map; at worst it is another flow's by now, whose number does not fit.
     unsafe {
-        scratch.isn = (*header).isn;
-        scratch.hand_off = (*header).hand_off;
+        memory.isn.set((*header).isn);
+        memory.hand_off.set((*header).hand_off);
         let state = (*header).state;
-        scratch.dropped = state == PartialHeader::DROPPED;
-        scratch.refused = scratch.dropped || state == PartialHeader::REFUSED;
+        memory.dropped.set(state == PartialHeader::DROPPED);
+        memory.refused.set(memory.dropped.get() || state == PartialHeader::REFUSED);
     }
     true
 }
@@ -65,21 +65,21 @@ pub fn has_begun(flow: &FlowKey, isn: u32) -> bool {
     PARTIAL_HEADERS.get_ptr(flow).is_some_and(|header| unsafe { (*header).isn } == isn)
 }
 
-/// Whether this sequence number lies within a header of the handshake that is in `scratch`.
+/// Whether this sequence number lies within a header of the handshake that is in `memory`.
 #[inline(always)]
-pub fn is_part(sequence: u32, scratch: &Scratch) -> bool {
-    let ahead = sequence.wrapping_sub(scratch.isn.wrapping_add(1));
+pub fn is_part(sequence: u32, memory: &Memory) -> bool {
+    let ahead = sequence.wrapping_sub(memory.isn.get().wrapping_add(1));
     ahead < MAX_LENGTH as u32
 }
 
 /// Notes that the flow's header is complete. Its bytes stay for the while: if the stack does not take the connection,
 /// the peer sends the last segment again.
 #[inline(always)]
-pub fn complete(scratch: &Scratch) {
+pub fn complete(memory: &Memory) {
     if !is_used(in_use::SPLIT) {
         return;
     }
-    if let Some(header) = PARTIAL_HEADERS.get_ptr_mut(&scratch.event.key) {
+    if let Some(header) = PARTIAL_HEADERS.get_ptr_mut(memory.key()) {
         // SAFETY: an element of the map; at worst it is another flow's by now, which the agent then does not reset.
         unsafe { (*header).state = PartialHeader::COMPLETE };
     }
@@ -88,26 +88,26 @@ pub fn complete(scratch: &Scratch) {
 /// Notes that the connection is reset or dropped, as [`PartialHeader`] has it: what was acknowledged does not come
 /// again, and if the RST is lost, its peer is told once more.
 #[inline(always)]
-pub fn end(scratch: &Scratch, state: u8) {
+pub fn end(memory: &Memory, state: u8) {
     if !is_used(in_use::SPLIT) {
         return;
     }
-    if let Some(header) = PARTIAL_HEADERS.get_ptr_mut(&scratch.event.key) {
+    if let Some(header) = PARTIAL_HEADERS.get_ptr_mut(memory.key()) {
         // SAFETY: an element of the map; at worst it is another flow's by now, which is reset when it goes on.
         unsafe {
-            if (*header).isn == scratch.isn {
+            if (*header).isn == memory.isn.get() {
                 (*header).state = state;
             }
         }
     }
-    let _ = HEADER_BYTES.remove(&scratch.event.key);
+    let _ = HEADER_BYTES.remove(memory.key());
 }
 
 /// Forgets the flow's header if it is not of the handshake that this SYN begins.
 #[inline(never)]
-pub fn make_way(segment: &Segment, scratch: &mut Scratch) {
-    if find(segment, scratch) && scratch.isn != segment.sequence {
-        forget(&scratch.event.key);
+pub fn make_way(segment: &Segment, memory: &Memory) {
+    if find(segment, memory) && memory.isn.get() != segment.sequence {
+        forget(memory.key());
     }
 }
 
@@ -122,8 +122,8 @@ pub fn forget(flow: &FlowKey) {
 
 /// Whether the header of this handshake began too long ago, and is not complete yet.
 #[inline(never)]
-pub fn is_late(segment: &Segment, scratch: &mut Scratch) -> bool {
-    let Some(since_ns) = since(scratch) else { return false };
+pub fn is_late(segment: &Segment, memory: &Memory) -> bool {
+    let Some(since_ns) = since(memory) else { return false };
     LISTENERS
         .get(segment.listener.into())
         .is_none_or(|listener| now().wrapping_sub(since_ns) > listener.header_timeout_ns)
@@ -131,11 +131,11 @@ pub fn is_late(segment: &Segment, scratch: &mut Scratch) -> bool {
 
 /// When the header of this handshake began; for one that has been complete, now.
 #[inline(always)]
-pub fn since(scratch: &Scratch) -> Option<u64> {
-    let header = PARTIAL_HEADERS.get_ptr(&scratch.event.key)?;
+pub fn since(memory: &Memory) -> Option<u64> {
+    let header = PARTIAL_HEADERS.get_ptr(memory.key())?;
     // SAFETY: an element of the map; at worst it is another flow's by now, whose number does not fit.
     let (isn, since_ns, state) = unsafe { ((*header).isn, (*header).since_ns, (*header).state) };
-    if isn != scratch.isn {
+    if isn != memory.isn.get() {
         return None;
     }
     Some(if state == PartialHeader::COMPLETE { now() } else { since_ns })
@@ -143,41 +143,41 @@ pub fn since(scratch: &Scratch) -> Option<u64> {
 
 /// Remembers that the header has begun; false if that failed.
 #[inline(always)]
-pub fn begin(segment: &Segment, scratch: &Scratch) -> bool {
+pub fn begin(segment: &Segment, memory: &Memory) -> bool {
     set_used(in_use::SPLIT);
     let header = PartialHeader {
         since_ns: now(),
-        isn: scratch.isn,
+        isn: memory.isn.get(),
         expected: segment.acknowledgment,
         listener: segment.listener,
-        hand_off: scratch.hand_off,
+        hand_off: memory.hand_off.get(),
         state: PartialHeader::OPEN,
         reserved: [0; 4],
     };
-    PARTIAL_HEADERS.insert(&scratch.event.key, &header, BPF_ANY.into()).is_ok()
+    PARTIAL_HEADERS.insert(memory.key(), &header, BPF_ANY.into()).is_ok()
 }
 
 /// How many bytes of this handshake's header are kept.
 #[inline(always)]
-pub fn stored(scratch: &Scratch) -> u32 {
-    let Some(kept) = HEADER_BYTES.get_ptr(&scratch.event.key) else { return 0 };
+pub fn stored(memory: &Memory) -> u32 {
+    let Some(kept) = HEADER_BYTES.get_ptr(memory.key()) else { return 0 };
     // SAFETY: an element of the map; at worst it is another flow's by now, whose number does not fit.
     let (isn, length) = unsafe { ((*kept).isn, (*kept).length) };
-    if isn == scratch.isn { length } else { 0 }
+    if isn == memory.isn.get() { length } else { 0 }
 }
 
 // Exported, like the steps of the grammar: the verifier walks them once.
 
-/// Copies the bytes kept of the flow that is in the scratch to where the header is read.
+/// Copies the bytes kept of the flow that is in the memory to where the header is read.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn recall_bytes() -> Code {
-    let Some(scratch) = scratch() else { return 0 };
-    scratch.kept = 0;
-    let Some(kept) = HEADER_BYTES.get_ptr(&scratch.event.key) else { return 0 };
+    let Some(memory) = memory() else { return 0 };
+    memory.header.kept.set(0);
+    let Some(kept) = HEADER_BYTES.get_ptr(memory.key()) else { return 0 };
     // SAFETY: an element of the map. It may become another flow's while it is read; then its owner changes first.
     let (isn, length) = unsafe { ((*kept).isn, (*kept).length as usize) };
-    if isn != scratch.isn {
+    if isn != memory.isn.get() {
         return 0;
     }
     for word in 0..WORDS {
@@ -187,37 +187,38 @@ pub extern "C" fn recall_bytes() -> Code {
         // SAFETY: both arrays have as many words, and are aligned.
         unsafe {
             let from = (&raw const (*kept).words).cast::<u64>().add(word);
-            scratch.header.words().add(word).write(from.read_volatile());
+            memory.header.bytes.words().add(word).write(from.read_volatile());
         }
     }
     // SAFETY: as above.
     let (owner, still) = unsafe { ((&raw const (*kept).owner).read_volatile(), (*kept).isn) };
-    if owner == scratch.event.key && still == isn {
-        scratch.kept = length & (MAX_LENGTH - 1);
+    if owner == *memory.key() && still == isn {
+        memory.header.kept.set(length & (MAX_LENGTH - 1));
     }
     0
 }
 
-/// Keeps what is loaded of the header of the flow that is in the scratch; 0 if that worked.
+/// Keeps what is loaded of the header of the flow that is in the memory; 0 if that worked.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn keep_bytes() -> Code {
-    let Some(scratch) = scratch() else { return -1 };
-    let bytes = &mut scratch.bytes;
-    bytes.owner = scratch.event.key;
-    bytes.isn = scratch.isn;
-    bytes.length = scratch.loaded as u32;
+    let Some(memory) = memory() else { return -1 };
+    // SAFETY: nobody else has a reference to the place.
+    let bytes = unsafe { memory.bytes.get_mut() };
+    bytes.owner = *memory.key();
+    bytes.isn = memory.isn.get();
+    bytes.length = memory.header.loaded.get() as u32;
     for word in 0..WORDS {
-        if word * 8 >= scratch.loaded {
+        if word * 8 >= memory.header.loaded.get() {
             break;
         }
         // SAFETY: both arrays have as many words, and are aligned.
         unsafe {
             let to = (&raw mut bytes.words).cast::<u64>().add(word);
-            to.write(scratch.header.words().add(word).read());
+            to.write(memory.header.bytes.words().add(word).read());
         }
     }
-    match HEADER_BYTES.insert(&scratch.event.key, &scratch.bytes, BPF_ANY.into()) {
+    match HEADER_BYTES.insert(memory.key(), bytes, BPF_ANY.into()) {
         Ok(()) => 0,
         Err(_) => -1,
     }

@@ -1,0 +1,147 @@
+//! Working memory of a program for one packet. Each room has a place there; here is the whole.
+
+use core::{cell::Cell, mem::offset_of};
+
+use proxyip_common::{
+    cookie::Options as Agreed,
+    flow::{FlowKey, FlowRecord},
+    partial::HeaderBytes,
+};
+
+use crate::{
+    frame::{options, reply::ReplyBuffer},
+    header::{self, intact::Summing},
+    kernel::{
+        btf_maps::PerCpuArray,
+        macros::btf_map,
+        memory::{Place, Room, room},
+    },
+    state::sockets::State,
+};
+
+/// Working memory of the ingress program for one segment.
+#[repr(C, align(8))]
+pub struct Memory {
+    /// The segment's TCP options.
+    pub options: options::Found,
+    /// Its checksum.
+    pub summing: Summing,
+    /// The header.
+    pub header: header::Read,
+    /// The options again, with no-operations in the place of some.
+    pub blanked: Place<options::Buffer>,
+    /// The frame of an answer.
+    pub reply: Place<ReplyBuffer>,
+    /// The bytes of the header, to be kept.
+    pub bytes: Place<HeaderBytes>,
+    /// What the segment's cookie held.
+    pub agreed: Cell<Agreed>,
+    /// The sequence number that the kernel expects next of a connection that is reset.
+    pub expected: Cell<u32>,
+    /// Initial sequence number of the peer, from the handshake.
+    pub isn: Cell<u32>,
+    /// How many bytes of the stream to acknowledge.
+    pub acknowledged: Cell<u32>,
+    /// When the SYN came of a handshake that the kernel does; 0 if that is not known.
+    pub since_ns: Cell<u64>,
+    /// The [`HandOff`](proxyip_common::flow::HandOff) that the connection gets, as its value; 0 before that is decided.
+    pub hand_off: Cell<u8>,
+    /// Why, as the index of a [`Reason`](proxyip_common::counter::Reason).
+    pub reason: Cell<u8>,
+    /// The connection whose header had begun has been reset, or dropped.
+    pub refused: Cell<bool>,
+    /// It has been dropped.
+    pub dropped: Cell<bool>,
+    /// The connection was handed over before, and TCP did not take it.
+    pub again: Cell<bool>,
+    /// The two ends do not scale windows.
+    pub unscaled: Cell<bool>,
+    /// What kind of socket would get the segment. As an argument of the function that decides on SYNs, Linux 6.1 passed
+    /// a wrong value; the cause is not known.
+    pub state: Cell<State>,
+    /// The segment is one that this program has queued.
+    pub requeued: Cell<bool>,
+    /// The socket that would get the segment is an MPTCP listener.
+    pub mptcp: Cell<bool>,
+}
+
+// SAFETY: cells, of which each is valid when it is zero. The parts that are rooms themselves are its fields.
+unsafe impl Room for Memory {
+    const AT: usize = {
+        assert!(offset_of!(Self, options) == options::Found::AT);
+        assert!(offset_of!(Self, summing) == Summing::AT);
+        assert!(offset_of!(Self, header) == header::Read::AT);
+        0
+    };
+}
+
+/// This CPU's, for the ingress program.
+#[inline(always)]
+pub fn memory() -> Option<&'static Memory> {
+    room()
+}
+
+impl Memory {
+    /// The flow's key, where map operations take it from.
+    #[inline(always)]
+    pub fn key(&self) -> &FlowKey {
+        // SAFETY: written by `set_key` alone, which is given no part of it.
+        unsafe { &self.header.event.get().key }
+    }
+
+    /// Replaces the key.
+    #[inline(always)]
+    pub fn set_key(&self, key: FlowKey) {
+        // SAFETY: nobody is in the middle of reading it.
+        unsafe { self.header.event.get_mut().key = key };
+    }
+
+    /// The flow's record.
+    #[inline(always)]
+    pub fn record(&self) -> &FlowRecord {
+        // SAFETY: written by `set_record` and `change_record` alone.
+        unsafe { &self.header.event.get().record }
+    }
+
+    /// Replaces the record.
+    #[inline(always)]
+    pub fn set_record(&self, record: FlowRecord) {
+        // SAFETY: nobody is in the middle of reading it.
+        unsafe { self.header.event.get_mut().record = record };
+    }
+
+    /// Changes the record; what changes it sees nothing else of the memory.
+    #[inline(always)]
+    pub fn change_record(&self, change: impl FnOnce(&mut FlowRecord)) {
+        // SAFETY: nobody is in the middle of reading it.
+        change(unsafe { &mut self.header.event.get_mut().record });
+    }
+}
+
+/// Working memory of the egress program for one segment. It may run in the middle of the ingress program, when that
+/// sends a frame; but not in the middle of itself.
+#[repr(C)]
+pub struct Egress {
+    pub key: FlowKey,
+    /// The option being read, and where the options end: offsets in the frame.
+    pub at: usize,
+    pub end: usize,
+    /// Where the SACK blocks are, and how many bytes.
+    pub sack_at: usize,
+    pub sack_length: usize,
+    /// Their edges as they were, and as they shall be.
+    pub old: [u32; 8],
+    pub new: [u32; 8],
+}
+
+/// One [`Egress`] for each CPU.
+#[btf_map]
+pub static EGRESS: PerCpuArray<Egress, 1> = PerCpuArray::new();
+
+/// The egress program's working memory of this CPU.
+#[inline(always)]
+pub fn egress() -> Option<&'static mut Egress> {
+    let egress = EGRESS.get_ptr_mut(0)?;
+    // SAFETY: the value is this CPU's own, zeroed by the kernel, and taken once for each run of the program.
+    Some(unsafe { &mut *egress })
+}
