@@ -25,10 +25,13 @@ fn names_a_file(root: &Path, span: &str) -> bool {
     is_kept && !span.contains(' ') && root.join(top).is_dir()
 }
 
-/// In the place of `<verb>` stands whatever is there; at least one such file must be.
+/// `<verb>` or `*` stands for whatever is there; at least one file must fit.
 fn exists(root: &Path, span: &str) -> bool {
-    let Some((before, after)) = span.split_once('<') else { return root.join(span).exists() };
-    let suffix = after.split_once('>').map_or("", |(_, suffix)| suffix);
+    let span = span.replace('>', "");
+    let Some((before, after)) = span.split_once(['<', '*']) else {
+        return root.join(span).exists();
+    };
+    let suffix = after.trim_start_matches(|letter: char| letter.is_alphanumeric());
     let (directory, prefix) = before.rsplit_once('/').unwrap_or(("", before));
     let names = fs::read_dir(root.join(directory)).into_iter().flatten().flatten();
     let mut names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
@@ -45,12 +48,13 @@ mod tests {
         fs::create_dir_all(root.path().join("src/cli")).unwrap();
         fs::write(root.path().join("src/cli/run.rs"), "").unwrap();
         let page = Page::parse(
-            "`src/cli/run.rs`, `src/cli/`, `src/cli/<verb>.rs`, `application/json`, `10.0.0.0/16`, `cat src/x`\n\
-             `src/gone.rs`\n`src/<verb>.rs`\n",
+            "`src/cli/run.rs`, `src/cli/`, `src/cli/<verb>.rs`, `src/cli/*.rs`, `application/json`, `10.0.0.0/16`, `cat src/x`\n\
+             `src/gone.rs`\n`src/<verb>.rs`\n`src/*_tests.rs`\n",
         );
         let expected = [
             (2, "no file or folder is src/gone.rs".to_owned()),
             (3, "no file or folder is src/<verb>.rs".to_owned()),
+            (4, "no file or folder is src/*_tests.rs".to_owned()),
         ];
         assert_eq!(faults(root.path(), &page), expected);
     }
