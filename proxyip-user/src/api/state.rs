@@ -15,7 +15,7 @@ use super::limits::permits::Limits;
 use super::source::Source;
 use crate::desired::active::{Active, Current};
 use crate::flowlog::flows::Flows;
-use crate::flowlog::queue::LostLines;
+use crate::flowlog::losses::LostLines;
 use crate::json;
 use crate::reconcile::acl::Acl;
 

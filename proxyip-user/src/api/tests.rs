@@ -19,7 +19,7 @@ use crate::client::{self, ClientError};
 use crate::config::{Api, Config};
 use crate::desired::active::Active;
 use crate::flowlog::flows::tests::{HEADER, flows, key, record};
-use crate::flowlog::queue::LostLines;
+use crate::flowlog::losses::LostLines;
 use crate::tables::listeners::ListenerCounts;
 use crate::tables::maps::Cursor;
 use crate::tables::maps::FlowChunk;

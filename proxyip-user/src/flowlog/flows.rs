@@ -13,7 +13,7 @@ use proxyip_common::flow::{FlowKey, FlowRecord};
 use proxyip_common::header;
 
 use super::flow::flow;
-use super::period::wall_clock;
+use super::period::Clock;
 use super::tlvs;
 use crate::desired::active::Current;
 
@@ -22,6 +22,7 @@ use crate::desired::active::Current;
 pub struct Flows {
     current: Current,
     memory: Mutex<Memory>,
+    clock: Clock,
 }
 
 impl Flows {
@@ -29,7 +30,7 @@ impl Flows {
     #[must_use]
     pub fn new(current: Current) -> Self {
         let limit = current.borrow().config.agent.max_flows as usize;
-        Self { current, memory: Mutex::new(Memory::new(limit)) }
+        Self { current, memory: Mutex::new(Memory::new(limit)), clock: Clock::default() }
     }
 
     /// Remembers the TLVs of the header that `record` was made from.
@@ -75,8 +76,14 @@ impl Flows {
     /// The same of a flow that lives.
     #[must_use]
     pub fn live(&self, key: &FlowKey, record: &FlowRecord) -> LiveFlow {
-        let established = format!("{:.3}", wall_clock(record.established_ns));
+        let established = format!("{:.3}", self.clock.time(record.established_ns));
         LiveFlow { flow: self.describe(key, record), established }
+    }
+
+    /// The clock that times of flows are told by.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// The name of the listener at this place.

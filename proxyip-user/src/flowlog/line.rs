@@ -8,26 +8,25 @@ use super::period::{Period, lifetime};
 
 /// A connection was established.
 #[must_use]
-pub fn accepted(event: &Event, connection: Connection) -> Line {
+pub fn accepted(event: &Event, period: &Period, connection: Connection) -> Line {
     let verdict = Some(Verdict::on_flow(&event.record).label().into());
-    Line { verdict, ..line("accept", &Period::of(event), connection) }
+    Line { verdict, ..line("accept", period, connection) }
 }
 
 /// A connection has ended.
 #[must_use]
-pub fn closed(event: &Event, connection: Connection) -> Line {
-    let period = Period::of(event);
+pub fn closed(event: &Event, period: &Period, connection: Connection) -> Line {
     let milliseconds = u64::try_from(lifetime(event).as_millis());
     let totals = Totals {
         received: Some(received(event)),
         sent: Some(sent(event)),
         duration_ms: Some(milliseconds.unwrap_or(u64::MAX)),
-        ..totals(&period)
+        ..totals(period)
     };
     Line {
         verdict: Some(Verdict::on_flow(&event.record).label().into()),
         totals: Some(totals),
-        ..line("close", &period, connection)
+        ..line("close", period, connection)
     }
 }
 
@@ -35,25 +34,24 @@ pub fn closed(event: &Event, connection: Connection) -> Line {
 #[must_use]
 pub fn refused(
     event: &Event,
+    period: &Period,
     connection: Connection,
-    verdict: Verdict,
-    reason: &'static str,
+    (verdict, reason): (Verdict, &'static str),
 ) -> Line {
-    let period = Period::of(event);
     let received = (event.packets_received != 0).then(|| received(event));
     Line {
         verdict: Some(verdict.label().into()),
         reason: Some(reason.into()),
-        totals: Some(Totals { received, ..totals(&period) }),
-        ..line("refuse", &period, connection)
+        totals: Some(Totals { received, ..totals(period) }),
+        ..line("refuse", period, connection)
     }
 }
 
 /// A connection was left to the kernel for this reason.
 #[must_use]
-pub fn left_to_kernel(event: &Event, connection: Connection, reason: &'static str) -> Line {
+pub fn left_to_kernel(period: &Period, connection: Connection, reason: &'static str) -> Line {
     let reason = Some(reason.into());
-    Line { reason, ..line("left_to_kernel", &Period::of(event), connection) }
+    Line { reason, ..line("left_to_kernel", period, connection) }
 }
 
 fn line(event: &'static str, period: &Period, connection: Connection) -> Line {
@@ -80,6 +78,7 @@ mod tests {
 
     use super::*;
     use crate::flowlog::flows::tests::event;
+    use crate::flowlog::period::Clock;
 
     /// The line's text behind its event and time.
     fn text(line: &Line) -> String {
@@ -90,6 +89,7 @@ mod tests {
 
     #[test]
     fn a_refusal_has_the_packets_of_a_segment_and_else_none() {
+        let period = |event: &Event| Period::of(event, &Clock::default());
         let attempt = |event: &Event| Connection::Attempt {
             listener: None,
             hand_off: None,
@@ -97,11 +97,11 @@ mod tests {
             local: event.key.local.0.to_socket_addr(),
         };
         let mut event = event(EventKind::Refused, 0);
-        let line = refused(&event, attempt(&event), Verdict::Reset, "v2_tlv");
+        let line = refused(&event, &period(&event), attempt(&event), (Verdict::Reset, "v2_tlv"));
         let common = r#""verdict":"reset","reason":"v2_tlv","peer":"10.0.0.2:41000","local":"10.0.1.2:443","start":"TIME","end":"TIME""#;
         assert_eq!(text(&line), format!(r#"{common},"packets_received":3,"bytes_received":100}}"#));
         event.packets_received = 0;
-        let line = refused(&event, attempt(&event), Verdict::Reset, "v2_tlv");
+        let line = refused(&event, &period(&event), attempt(&event), (Verdict::Reset, "v2_tlv"));
         assert_eq!(text(&line), format!("{common}}}"));
     }
 }

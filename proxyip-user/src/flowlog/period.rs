@@ -19,8 +19,8 @@ pub struct Period {
 impl Period {
     /// The time that the event's connection lasted; it ends with the event.
     #[must_use]
-    pub fn of(event: &Event) -> Self {
-        let end = wall_clock(event.time_ns);
+    pub fn of(event: &Event, clock: &Clock) -> Self {
+        let end = clock.time(event.time_ns);
         let lasted = i128::try_from(lifetime(event).as_nanos()).unwrap_or(i128::MAX);
         Self { start: before(end, lasted), end }
     }
@@ -38,26 +38,33 @@ pub fn lifetime(event: &Event) -> Duration {
     Duration::from_nanos(event.time_ns.saturating_sub(began))
 }
 
-/// The wall-clock time of a `CLOCK_MONOTONIC` time. It is the same each time that it is asked for, as long as the wall
-/// clock is not set: a stepped clock is followed at once.
-#[must_use]
-pub fn wall_clock(event_ns: u64) -> Timestamp {
-    let nanoseconds = i128::from(event_ns) + i128::from(offset_ns());
-    Timestamp::from_nanosecond(nanoseconds).unwrap_or(Timestamp::MAX)
+/// Turns times of the kernel programs into times of the wall clock. Answers and lines that tell of one flow must share one:
+/// then they tell the same time of it, as long as the wall clock is not set. A stepped clock is followed at once.
+#[derive(Debug, Default)]
+pub struct Clock {
+    /// By how much the wall clock is ahead of `CLOCK_MONOTONIC`, as it was last used.
+    offset_ns: AtomicI64,
 }
 
-/// By how much the wall clock is ahead of `CLOCK_MONOTONIC`.
-fn offset_ns() -> i64 {
-    /// Two readings of the same offset differ by less; clocks that run at different speeds take minutes for it.
-    const SLACK_NS: u64 = 5_000_000;
-    static USED: AtomicI64 = AtomicI64::new(0);
-    let used = USED.load(Ordering::Relaxed);
-    let read = read_offset_ns();
-    if read.abs_diff(used) < SLACK_NS {
-        return used;
+impl Clock {
+    /// The wall-clock time of a `CLOCK_MONOTONIC` time.
+    #[must_use]
+    pub fn time(&self, monotonic_ns: u64) -> Timestamp {
+        let nanoseconds = i128::from(monotonic_ns) + i128::from(self.offset_ns());
+        Timestamp::from_nanosecond(nanoseconds).unwrap_or(Timestamp::MAX)
     }
-    USED.store(read, Ordering::Relaxed);
-    read
+
+    fn offset_ns(&self) -> i64 {
+        /// Two readings of the same offset differ by less; clocks that run at different speeds take minutes for it.
+        const SLACK_NS: u64 = 5_000_000;
+        let used = self.offset_ns.load(Ordering::Relaxed);
+        let read = read_offset_ns();
+        if read.abs_diff(used) < SLACK_NS {
+            return used;
+        }
+        self.offset_ns.store(read, Ordering::Relaxed);
+        read
+    }
 }
 
 fn read_offset_ns() -> i64 {
@@ -100,23 +107,24 @@ mod tests {
     fn an_event_of_now_has_the_time_of_now() {
         let now = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap();
         let now_ns = u64::try_from(now.tv_sec() * 1_000_000_000 + now.tv_nsec()).unwrap();
-        let difference = Timestamp::now().duration_since(wall_clock(now_ns));
+        let difference = Timestamp::now().duration_since(Clock::default().time(now_ns));
         assert!(difference.abs() < SignedDuration::from_secs(1), "{difference}");
     }
 
     #[test]
     fn a_time_is_the_same_each_time() {
         let event_ns = u64::try_from(read_ns(ClockId::CLOCK_MONOTONIC)).unwrap();
-        let time = wall_clock(event_ns);
+        let clock = Clock::default();
+        let time = clock.time(event_ns);
         for _ in 0..1000 {
-            assert_eq!(wall_clock(event_ns), time);
+            assert_eq!(clock.time(event_ns), time);
         }
     }
 
     #[test]
     fn a_connection_lasts_from_established_to_closed() {
         let millis = |event: &Event| {
-            let period = Period::of(event);
+            let period = Period::of(event, &Clock::default());
             assert_eq!(
                 period.end.duration_since(period.start).unsigned_abs(),
                 lifetime(event),

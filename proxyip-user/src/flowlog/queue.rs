@@ -4,7 +4,6 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread;
@@ -14,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::journal::Journal;
+use super::losses::LostLines;
 use super::waiting::Waiting;
 use super::writer::{Item, Output, Writer};
 use crate::config::{Destination, FlowFormat, Log};
@@ -33,10 +33,6 @@ pub struct FlowLog {
     told: AtomicU64,
 }
 
-/// How many lines were lost since the agent was started.
-#[derive(Clone, Debug, Default)]
-pub struct LostLines(Arc<AtomicU64>);
-
 #[derive(Debug)]
 struct Queue {
     format: FlowFormat,
@@ -44,18 +40,6 @@ struct Queue {
     items: SyncSender<Item>,
     waiting: Waiting,
     ended: Receiver<()>,
-}
-
-impl LostLines {
-    /// All until now.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn add(&self, lines: u64) {
-        self.0.fetch_add(lines, Ordering::Relaxed);
-    }
 }
 
 impl FlowLog {

@@ -50,10 +50,10 @@ impl Recorder {
                 }
             }
             Some(EventKind::Established) => {
-                self.write(event, || line::accepted(event, self.flow(event)));
+                self.write(event, |period| line::accepted(event, period, self.flow(event)));
             }
             Some(EventKind::Closed) => {
-                self.write(event, || line::closed(event, self.flow(event)));
+                self.write(event, |period| line::closed(event, period, self.flow(event)));
                 self.flows.forget(&event.key);
             }
             Some(EventKind::Refused) => self.refused(event),
@@ -99,12 +99,12 @@ impl Recorder {
             let done = if verdict == Verdict::Reset { "reset" } else { "dropped" };
             tracing::warn!(reason = label, "{} {done}: {sentence}", self.name(event));
         }
-        self.write(event, || {
+        self.write(event, |period| {
             let connection = match event.record.version {
                 0 => self.attempt(event, HandOff::from_u8(event.record.hand_off)),
                 _ => self.flow(event),
             };
-            line::refused(event, connection, verdict, label)
+            line::refused(event, period, connection, (verdict, label))
         });
     }
 
@@ -118,7 +118,7 @@ impl Recorder {
                 self.name(event)
             );
         }
-        self.write(event, || line::left_to_kernel(event, self.attempt(event, None), label));
+        self.write(event, |period| line::left_to_kernel(period, self.attempt(event, None), label));
     }
 
     /// The connection as warnings name it.
@@ -145,13 +145,14 @@ impl Recorder {
     }
 
     /// Writes the event in the log's format: `line`, if that is JSON.
-    fn write(&self, event: &Event, line: impl FnOnce() -> Line) {
+    fn write(&self, event: &Event, line: impl FnOnce(&Period) -> Line) {
+        let period = || Period::of(event, self.flows.clock());
         match self.log.format() {
             FlowFormat::Json => {
-                self.log.write(json::to_vec(&line()).expect("a line has a JSON form"));
+                self.log.write(json::to_vec(&line(&period())).expect("a line has a JSON form"));
             }
             FlowFormat::Vpc => {
-                for record in vpc::records(event, &Period::of(event)) {
+                for record in vpc::records(event, &period()) {
                     self.log.write(record.into());
                 }
             }

@@ -5,7 +5,7 @@ use std::sync::mpsc::Receiver;
 
 use memchr::memchr_iter;
 
-use super::queue::LostLines;
+use super::losses::LostLines;
 use super::waiting::Waiting;
 
 /// How much is written at once while lines are waiting.

@@ -6,3 +6,4 @@ pub mod lock;
 pub mod maintenance;
 pub mod policy;
 pub mod reload;
+pub mod served;

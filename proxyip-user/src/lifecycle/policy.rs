@@ -7,8 +7,8 @@ use crate::bpf::loader::Loader;
 use crate::bpf::probe::probe;
 use crate::config::{Config, KernelLog};
 use crate::reconcile::control::Control;
-use crate::reconcile::guard::Guard;
 use crate::reconcile::sets::Sets;
+use crate::reconcile::writer::Writer;
 use crate::tables::maps::FlowMap;
 use crate::tables::ports::Retired;
 
@@ -22,6 +22,6 @@ pub fn start(config: &Config) -> Result<Control> {
     let loader = Loader::new(options(&config.agent, KernelLog::Off), &probe()?)?;
     let mut shared = loader.sockets(false)?;
     let flows = FlowMap::new(&mut shared, Vec::new(), loader.lookups()?)?;
-    let guard = Guard::open(pin_path, Retired::default())?;
-    Control::start(guard, config, Sets::new(loader, pin_path, Vec::new()), flows, Vec::new())
+    let writer = Writer::open(pin_path, Retired::default())?;
+    Control::start(writer, config, Sets::new(loader, pin_path, Vec::new()), flows, Vec::new())
 }

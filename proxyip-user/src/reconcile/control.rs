@@ -12,9 +12,9 @@ use proxyip_common::flow::{FlowKey, FlowRecord, Origin as ClientOrigin};
 use tokio::sync::watch;
 
 use super::acl::{Acl, AclError};
-use super::guard::Guard;
 use super::sets::Sets;
 use super::stale::StaleLists;
+use super::writer::Writer;
 use crate::config::{Config, Denied, Listener};
 use crate::desired::active::{Active, Current};
 use crate::desired::networks::otherwise;
@@ -29,7 +29,7 @@ pub struct Control(Arc<Inner>);
 
 struct Inner {
     /// Locked while anything changes.
-    guard: Mutex<Guard>,
+    writer: Mutex<Writer>,
     publish: watch::Sender<Arc<Active>>,
     sets: Sets,
     flows: FlowMap,
@@ -41,19 +41,19 @@ struct Inner {
 impl Control {
     /// Puts the first configuration in force.
     pub(crate) fn start(
-        mut guard: Guard,
+        mut writer: Writer,
         config: &Config,
         sets: Sets,
         flows: FlowMap,
         namespaces: Vec<(u64, Namespace)>,
     ) -> Result<Self> {
-        sets.pin_anew(config, &guard.set_places(config)?)?;
-        let places = guard.apply(config)?;
+        sets.pin_anew(config, &writer.set_places(config)?)?;
+        let places = writer.apply(config)?;
         sets.unpin_others(config)?;
         let (publish, _) = watch::channel(Arc::new(Active::new(config.clone(), places)));
-        let guard = Mutex::new(guard);
+        let writer = Mutex::new(writer);
         let stale = StaleLists::default();
-        Ok(Self(Arc::new(Inner { guard, publish, sets, flows, namespaces, stale })))
+        Ok(Self(Arc::new(Inner { writer, publish, sets, flows, namespaces, stale })))
     }
 
     /// The configuration in force.
@@ -72,15 +72,15 @@ impl Control {
     /// # Errors
     /// If it differs in what cannot be changed while the agent runs, or the kernel does not take it. Then the old one stays.
     pub fn reload(&self, config: &Config) -> Result<()> {
-        let mut guard = self.guard();
+        let mut writer = self.writer();
         let old = self.active();
         check_unchanged(&old.config, config)?;
         let sets = &self.0.sets;
         // Pins may fail; one that is there too early matches nothing.
-        let applied = guard
+        let applied = writer
             .set_places(config)
             .and_then(|places| sets.pin(config, &places))
-            .and_then(|()| guard.apply(config));
+            .and_then(|()| writer.apply(config));
         let in_force = if applied.is_ok() { config } else { &old.config };
         if let Err(error) = sets.unpin_others(in_force) {
             tracing::error!("a set that is not in force stays pinned: {error:#}");
@@ -109,7 +109,7 @@ impl Control {
     /// # Errors
     /// If the maps cannot be written.
     pub fn sweep(&self) -> Result<()> {
-        self.guard().sweep()
+        self.writer().sweep()
     }
 
     /// Has the listener's new connections translated, because the stack refuses those that are handed over. Holds until
@@ -118,16 +118,16 @@ impl Control {
     /// # Errors
     /// If the maps cannot be written.
     pub(crate) fn translate(&self, listener: &str) -> Result<()> {
-        let mut guard = self.guard();
+        let mut writer = self.writer();
         match self.active().named(listener) {
-            Some((place, _)) => guard.set_stack_refuses(place),
+            Some((place, _)) => writer.set_stack_refuses(place),
             None => Ok(()),
         }
     }
 
-    fn guard(&self) -> MutexGuard<'_, Guard> {
+    fn writer(&self) -> MutexGuard<'_, Writer> {
         // Whoever panicked left the maps as they were, or with lists that nobody reads.
-        self.0.guard.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn active(&self) -> Arc<Active> {
@@ -138,12 +138,12 @@ impl Control {
     fn with<T>(
         &self,
         name: &str,
-        act: impl FnOnce(&mut Guard, u16, &Listener) -> Result<T, AclError>,
+        act: impl FnOnce(&mut Writer, u16, &Listener) -> Result<T, AclError>,
     ) -> Result<T, AclError> {
-        let mut guard = self.guard();
+        let mut writer = self.writer();
         let active = self.active();
         match active.named(name) {
-            Some((place, listener)) => act(&mut guard, place, listener),
+            Some((place, listener)) => act(&mut writer, place, listener),
             None => Err(AclError::NoListener {
                 name: name.into(),
                 known: active.config.listeners.iter().map(|one| one.name.clone()).collect(),
@@ -170,8 +170,8 @@ fn check_unchanged(old: &Config, new: &Config) -> Result<()> {
 
 impl Acl for Control {
     fn rules(&self, listener: &str, which: Part) -> Result<Rules, AclError> {
-        self.with(listener, |guard, place, listener| {
-            let (rules, more) = part(listener, &guard.commands(place), which);
+        self.with(listener, |writer, place, listener| {
+            let (rules, more) = part(listener, &writer.commands(place), which);
             Ok(Rules {
                 listener: listener.name.clone(),
                 otherwise: otherwise(listener),
@@ -183,8 +183,8 @@ impl Acl for Control {
     }
 
     fn set(&self, listener: &str, network: IpNet, verdict: Verdict) -> Result<(), AclError> {
-        self.with(listener, |guard, place, listener| {
-            guard.command(place, listener, network, Some(verdict))?;
+        self.with(listener, |writer, place, listener| {
+            writer.command(place, listener, network, Some(verdict))?;
             let verb = verdict.label();
             tracing::info!("by command, listener {:?}: {verb} {network}", listener.name);
             Ok(())
@@ -192,12 +192,12 @@ impl Acl for Control {
     }
 
     fn remove(&self, listener: &str, network: IpNet) -> Result<(), AclError> {
-        self.with(listener, |guard, place, listener| {
-            let rules = rules(listener, &guard.commands(place), |one| *one == network);
+        self.with(listener, |writer, place, listener| {
+            let rules = rules(listener, &writer.commands(place), |one| *one == network);
             let name = || listener.name.clone();
             let place_of = match rules.get(&network).map(|rule| &rule.origin) {
                 Some(Origin::Command) => {
-                    guard.command(place, listener, network, None)?;
+                    writer.command(place, listener, network, None)?;
                     tracing::info!("by command, listener {:?}: remove {network}", listener.name);
                     return Ok(());
                 }
@@ -210,9 +210,9 @@ impl Acl for Control {
     }
 
     fn test(&self, listener: &str, client: IpAddr) -> Result<Decision, AclError> {
-        self.with(listener, |guard, place, listener| {
-            let verdict = guard.judge(place, client)?;
-            let rule = rule_for(listener, &guard.commands(place), client);
+        self.with(listener, |writer, place, listener| {
+            let verdict = writer.judge(place, client)?;
+            let rule = rule_for(listener, &writer.commands(place), client);
             let expected = rule.as_ref().map_or_else(|| otherwise(listener), |rule| rule.verdict);
             if expected != verdict {
                 let error = anyhow::anyhow!(
@@ -255,13 +255,13 @@ impl Acl for Control {
 impl Control {
     /// The name of the listener that would refuse the flow's client now.
     fn denies(&self, record: &FlowRecord) -> Result<Option<String>> {
-        let guard = self.guard();
+        let writer = self.writer();
         let active = self.active();
         let Some(listener) = active.at(record.listener) else { return Ok(None) };
         let verdict = match ClientOrigin::from_u8(record.origin) {
             _ if listener.denied == Denied::Mark => Verdict::Allow,
             Some(ClientOrigin::Proxied) => {
-                guard.judge(record.listener, record.client.0.to_socket_addr().ip())?
+                writer.judge(record.listener, record.client.0.to_socket_addr().ip())?
             }
             Some(ClientOrigin::Unknown) => otherwise(listener),
             Some(ClientOrigin::Local) | None => Verdict::Allow,

@@ -2,9 +2,9 @@
 
 pub mod acl;
 pub mod control;
-pub mod guard;
 pub mod namespaces;
 pub mod places;
 pub mod scopes;
 pub mod sets;
 pub mod stale;
+pub mod writer;

@@ -25,8 +25,9 @@ use crate::desired::settings::settings_of;
 use crate::tables::maps::{open, remove};
 use crate::tables::ports::{self, Ports, Retired, Wanted};
 
-/// Writes what is guarded.
-pub(crate) struct Guard {
+/// The only one to write listeners, policies, lists, sets and their names. [`Control`](super::control::Control) holds it
+/// behind a lock: whoever wants a change asks there.
+pub(crate) struct Writer {
     settings: Array<MapData, Raw<ListenerSettings>>,
     policies: HashMap<MapData, u32, Raw<Policy>>,
     sets: HashMap<MapData, u32, u32>,
@@ -60,7 +61,7 @@ struct Members {
     entries: Entries,
 }
 
-impl Guard {
+impl Writer {
     /// Opens the maps. What an agent before this one has put in force stays so, until something else is; what commands
     /// have changed stays.
     pub(crate) fn open(pin_path: &Path, retired: Retired) -> Result<Self> {
@@ -71,7 +72,7 @@ impl Guard {
         let of_sets: Vec<(u16, u32)> = by_place(sets.iter())?;
         let scopes = there.iter().map(|(_, policy)| policy.scope);
         let scopes = scopes.chain(of_sets.iter().map(|(_, scope)| *scope)).collect();
-        let mut guard = Self {
+        let mut writer = Self {
             settings: open(pin_path, "LISTENERS")?,
             policies,
             sets,
@@ -85,8 +86,8 @@ impl Guard {
             commands: BTreeMap::new(),
             started: false,
         };
-        guard.adopt(&scopes, there, of_sets);
-        Ok(guard)
+        writer.adopt(&scopes, there, of_sets);
+        Ok(writer)
     }
 
     /// Takes over the lists that are in force.
