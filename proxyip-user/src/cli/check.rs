@@ -89,7 +89,7 @@ impl Report {
                 self.warnings = config.warnings();
                 Some(config)
             }
-            Err(ConfigError::Wrong { path, problems }) => {
+            Err(ConfigError::Wrong { path, problems } | ConfigError::Host { path, problems }) => {
                 let place = path.display();
                 self.problems =
                     problems.iter().map(|problem| format!("{place}:{problem}")).collect();

@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{Gid, Group};
+use nix::unistd::Gid;
 
 use super::DEFAULT_SOCKET;
-use super::problem::Fault;
+use super::problem::{At, Fault};
+use super::schema::api as keys;
 use super::table::{Report, Table};
 
 /// Owner and group may connect.
@@ -14,17 +15,17 @@ const DEFAULT_MODE: u32 = 0o660;
 /// Name of the lookup socket, beside the API's.
 const LOOKUP_SOCKET: &str = "lookup.sock";
 
-/// `[api]`
+/// `[api]`; a socket's group is a `G`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Api {
+pub struct Api<G = Gid> {
     /// Path of the Unix socket for HTTP.
     pub socket: PathBuf,
     /// Who may connect there.
-    pub socket_access: Access,
+    pub socket_access: Access<G>,
     /// Path of the Unix socket for the line protocol; `None` is beside `socket`.
     pub lookup_socket: Option<PathBuf>,
     /// Who may connect there.
-    pub lookup_access: Access,
+    pub lookup_access: Access<G>,
     /// The TCP address for HTTP that only reads.
     pub http: Option<SocketAddr>,
     /// `http` need not be a loopback address.
@@ -35,20 +36,29 @@ pub struct Api {
 
 /// Who may connect to a Unix socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Access {
+pub struct Access<G = Gid> {
     /// Permissions of the socket, at most `0o777`.
     pub mode: u32,
     /// Its group; `None` is the agent's.
-    pub group: Option<Gid>,
+    pub group: Option<G>,
 }
 
-impl Default for Access {
+/// A group as the text names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupName {
+    /// By its number.
+    Number(Gid),
+    /// By its name in this host's group database.
+    Name(String),
+}
+
+impl<G> Default for Access<G> {
     fn default() -> Self {
         Self { mode: DEFAULT_MODE, group: None }
     }
 }
 
-impl Default for Api {
+impl<G> Default for Api<G> {
     fn default() -> Self {
         Self {
             socket: DEFAULT_SOCKET.into(),
@@ -62,7 +72,7 @@ impl Default for Api {
     }
 }
 
-impl Api {
+impl<G> Api<G> {
     /// Path of the Unix socket for the line protocol.
     #[must_use]
     pub fn lookup_path(&self) -> PathBuf {
@@ -71,60 +81,52 @@ impl Api {
     }
 }
 
-pub(super) fn read(report: &mut Report, table: Table) -> Api {
-    let known = [
-        "socket",
-        "socket_mode",
-        "socket_group",
-        "lookup_socket",
-        "lookup_socket_mode",
-        "lookup_socket_group",
-        "http",
-        "http_remote",
-        "getsockopt",
-    ];
-    table.check_keys(report, &known, &[]);
-    let mut access = |mode, group| Access {
-        mode: table.parsed(report, mode, octal).unwrap_or(DEFAULT_MODE),
-        group: table.parsed(report, group, group_id),
+pub(super) fn read(report: &mut Report, table: Table) -> Api<At<GroupName>> {
+    let socket_access = Access {
+        mode: table.parsed(report, &keys::SOCKET_MODE).unwrap_or(DEFAULT_MODE),
+        group: table.placed(report, &keys::SOCKET_GROUP),
     };
-    let socket_access = access("socket_mode", "socket_group");
-    let lookup_access = access("lookup_socket_mode", "lookup_socket_group");
+    let lookup_access = Access {
+        mode: table.parsed(report, &keys::LOOKUP_SOCKET_MODE).unwrap_or(DEFAULT_MODE),
+        group: table.placed(report, &keys::LOOKUP_SOCKET_GROUP),
+    };
     let api = Api {
-        socket: table.absolute_path(report, "socket").unwrap_or(DEFAULT_SOCKET.into()),
+        socket: table.parsed(report, &keys::SOCKET).unwrap_or(DEFAULT_SOCKET.into()),
         socket_access,
-        lookup_socket: table.absolute_path(report, "lookup_socket"),
+        lookup_socket: table.parsed(report, &keys::LOOKUP_SOCKET),
         lookup_access,
-        http: table.parsed(report, "http", address),
-        http_remote: table.flag(report, "http_remote").unwrap_or(false),
-        getsockopt: table.flag(report, "getsockopt").unwrap_or(false),
+        http: table.parsed(report, &keys::HTTP),
+        http_remote: table.flag(report, &keys::HTTP_REMOTE).unwrap_or(false),
+        getsockopt: table.flag(report, &keys::GETSOCKOPT).unwrap_or(false),
     };
     if api.http.is_some_and(|http| !http.ip().is_loopback()) && !api.http_remote {
-        report.add(table.offset_of("http"), table.path("http"), Fault::NotLoopback);
+        let key = keys::HTTP.name;
+        report.add(table.offset_of(key), table.path(key), Fault::NotLoopback);
     }
     if api.lookup_path() == api.socket {
-        let fault = Fault::SameSocket;
-        report.add(table.offset_of("lookup_socket"), table.path("lookup_socket"), fault);
+        let key = keys::LOOKUP_SOCKET.name;
+        report.add(table.offset_of(key), table.path(key), Fault::SameSocket);
     }
     api
 }
 
-fn octal(text: &str) -> Result<u32, Fault> {
+pub(super) fn octal(text: &str) -> Result<u32, Fault> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let mode = u32::from_str_radix(text, 8).ok().filter(|mode| digits && *mode <= 0o777);
     mode.ok_or_else(|| Fault::NotAMode(text.into()))
 }
 
-/// By name or number.
-fn group_id(text: &str) -> Result<Gid, Fault> {
-    // The last one means "leave it as it is" (chown(2)).
-    if let Some(number) = text.parse().ok().filter(|number| *number != u32::MAX) {
-        return Ok(Gid::from_raw(number));
-    }
-    let group = Group::from_name(text).ok().flatten();
-    group.map(|group| group.gid).ok_or_else(|| Fault::NoSuchGroup(text.into()))
+/// By name or number. Whether this host has a group of that name is asked later.
+#[expect(clippy::unnecessary_wraps, reason = "the schema's entries want it")]
+pub(super) fn group_name(text: &str) -> Result<GroupName, Fault> {
+    // The last number means "leave it as it is" (chown(2)).
+    let number = text.parse().ok().filter(|number| *number != u32::MAX);
+    Ok(number.map_or_else(
+        || GroupName::Name(text.into()),
+        |number| GroupName::Number(Gid::from_raw(number)),
+    ))
 }
 
-fn address(text: &str) -> Result<SocketAddr, Fault> {
+pub(super) fn address(text: &str) -> Result<SocketAddr, Fault> {
     text.parse().map_err(|_| Fault::NotAnEndpoint(text.into()))
 }

@@ -1,62 +1,59 @@
-//! From TOML to a [`Config`].
+//! From TOML to a [`Spec`].
 
 use std::path::PathBuf;
 
 use proxyip_common::settings::{MAX_NAMESPACES, MAX_SETS};
 use toml::de::DeTable;
 
-use super::networks::{self, MEMBERS};
+use super::networks::{self, ListSpec, MEMBERS};
 use super::problem::{Fault, Problem};
+use super::schema::{self, Section};
 use super::table::{Report, Table};
 use super::{
-    Agent, Config, Destination, FlowFormat, Interface, Log, Netns, Set, api, distinct, listeners,
-    value,
+    Agent, Destination, Interface, Listener, Log, Netns, Set, Spec, api, distinct, listeners, value,
 };
 
-/// Of the tables whose size can be chosen.
-const MIN_ENTRIES: u32 = 1024;
-const MAX_ENTRIES: u32 = 16_777_216;
-/// In seconds.
-const MAX_HANDSHAKE_TIMEOUT: u32 = 86_400;
-
-pub(super) fn read(text: &str) -> Result<Config, Vec<Problem>> {
+/// Reads the text of a file. What is wrong with it comes in the order of the lines; the specification has what is right,
+/// and is absent if the text is not TOML.
+pub(super) fn read(text: &str) -> (Option<Spec>, Vec<Problem>) {
     let mut report = Report::new(text);
     let (document, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         for error in &errors {
             report.add_syntax(error);
         }
-        return Err(report.into_problems());
+        return (None, report.into_problems());
     }
     let root = Table { name: "", entries: document.get_ref(), offset: 0 };
-    root.check_keys(&mut report, &["interface", "listener", "set", "api", "log", "agent"], &[]);
-    let config = Config {
+    let known: Vec<_> = schema::SECTIONS.iter().map(|section| section.name).collect();
+    root.check_names(&mut report, &known, &[]);
+    let spec = Spec {
         interfaces: interfaces(&mut report, root),
         listeners: listeners::listeners(&mut report, root),
         sets: sets(&mut report, root),
-        api: root
-            .table(&mut report, "api")
-            .map(|table| api::read(&mut report, table))
-            .unwrap_or_default(),
-        log: root
-            .table(&mut report, "log")
-            .map(|table| log(&mut report, table))
-            .unwrap_or_default(),
-        agent: root
-            .table(&mut report, "agent")
-            .map(|table| agent(&mut report, table))
-            .unwrap_or_default(),
+        api: section(&mut report, root, &schema::api::SECTION, api::read),
+        log: section(&mut report, root, &schema::log::SECTION, log),
+        agent: section(&mut report, root, &schema::agent::SECTION, agent),
     };
-    if let Some(listener) = config
-        .listeners
-        .iter()
-        .find(|listener| listener.header_timeout >= config.agent.handshake_timeout)
-    {
+    let too_long =
+        |listener: &&Listener<_>| listener.header_timeout >= spec.agent.handshake_timeout;
+    if let Some(listener) = spec.listeners.iter().find(too_long) {
         let fault = Fault::HandshakeTimeoutTooShort(listener.name.clone());
         report.add(0, "agent.handshake_timeout", fault);
     }
-    let problems = report.into_problems();
-    if problems.is_empty() { Ok(config) } else { Err(problems) }
+    (Some(spec), report.into_problems())
+}
+
+/// The table of a section, by `read`; everything at its default if it is absent or reported.
+fn section<T: Default>(
+    report: &mut Report,
+    root: Table,
+    section: &'static Section,
+    read: fn(&mut Report, Table) -> T,
+) -> T {
+    let Some(table) = root.table(report, section.name) else { return T::default() };
+    table.check_keys(report, section);
+    read(report, table)
 }
 
 fn interfaces(report: &mut Report, root: Table) -> Vec<Interface> {
@@ -65,11 +62,11 @@ fn interfaces(report: &mut Report, root: Table) -> Vec<Interface> {
     }
     let mut interfaces = Vec::new();
     for table in root.tables(report, "interface") {
-        table.check_keys(report, &["name", "netns"], &["xdp"]);
+        table.check_keys(report, &schema::interface::SECTION);
         let default = Interface::default();
         let interface = Interface {
-            name: table.parsed(report, "name", value::interface_name).unwrap_or(default.name),
-            netns: table.parsed(report, "netns", netns).unwrap_or(default.netns),
+            name: table.parsed(report, &schema::interface::NAME).unwrap_or(default.name),
+            netns: table.parsed(report, &schema::interface::NETNS).unwrap_or(default.netns),
         };
         if interfaces.contains(&interface) {
             let fault = Fault::InterfaceTwice(interface.name);
@@ -88,7 +85,7 @@ fn interfaces(report: &mut Report, root: Table) -> Vec<Interface> {
     interfaces
 }
 
-fn netns(text: &str) -> Result<Netns, Fault> {
+pub(super) fn netns(text: &str) -> Result<Netns, Fault> {
     match text {
         "host" => Ok(Netns::Host),
         _ if value::is_glob(text) => Err(Fault::GlobNotSupported(text.into())),
@@ -97,14 +94,14 @@ fn netns(text: &str) -> Result<Netns, Fault> {
     }
 }
 
-fn sets(report: &mut Report, root: Table) -> Vec<Set> {
-    let mut sets: Vec<Set> = Vec::new();
+fn sets(report: &mut Report, root: Table) -> Vec<Set<ListSpec>> {
+    let mut sets: Vec<Set<ListSpec>> = Vec::new();
     for table in root.tables(report, "set") {
-        table.check_keys(report, &["name", "cidrs", "file"], &[]);
+        table.check_keys(report, &schema::set::SECTION);
         if !table.entries.contains_key("name") {
             report.add(table.offset, table.path("name"), Fault::Missing);
         }
-        let name = table.parsed(report, "name", value::set_name);
+        let name = table.parsed(report, &schema::set::NAME);
         if let Some(name) = &name
             && sets.iter().any(|other| other.name == *name)
         {
@@ -121,17 +118,13 @@ fn sets(report: &mut Report, root: Table) -> Vec<Set> {
 }
 
 fn log(report: &mut Report, table: Table) -> Log {
-    table.check_keys(report, &["flows", "path", "to"], &[]);
-    let formats = [("json", FlowFormat::Json), ("vpc", FlowFormat::Vpc), ("off", FlowFormat::Off)];
-    Log {
-        flows: table.choice(report, "flows", &formats).unwrap_or(Log::default().flows),
-        to: destination(report, table),
-    }
+    let flows = table.choice(report, &schema::log::FLOWS);
+    Log { flows: flows.unwrap_or(Log::default().flows), to: destination(report, table) }
 }
 
 fn destination(report: &mut Report, table: Table) -> Destination {
-    let journald = table.choice(report, "to", &[("stdout", false), ("journald", true)]);
-    let path = table.absolute_path(report, "path");
+    let journald = table.choice(report, &schema::log::TO);
+    let path = table.parsed(report, &schema::log::FILE);
     if path.is_some() && journald.is_some() {
         report.add(table.offset_of("to"), table.path("to"), Fault::PathAndTo);
     }
@@ -143,18 +136,16 @@ fn destination(report: &mut Report, table: Table) -> Destination {
 }
 
 fn agent(report: &mut Report, table: Table) -> Agent {
-    let known = ["pin_path", "max_flows", "max_translated", "handshake_timeout"];
-    table.check_keys(report, &known, &[]);
+    use schema::agent as keys;
     let default = Agent::default();
-    let mut entries = |key| table.number(report, key, MIN_ENTRIES, MAX_ENTRIES);
-    let max_flows = entries("max_flows").unwrap_or(default.max_flows);
-    let max_translated = entries("max_translated").unwrap_or(default.max_translated);
     Agent {
-        pin_path: table.absolute_path(report, "pin_path").unwrap_or(default.pin_path),
-        max_flows,
-        max_translated,
+        pin_path: table.parsed(report, &keys::PIN_PATH).unwrap_or(default.pin_path),
+        max_flows: table.number(report, &keys::MAX_FLOWS).unwrap_or(default.max_flows),
+        max_translated: table
+            .number(report, &keys::MAX_TRANSLATED)
+            .unwrap_or(default.max_translated),
         handshake_timeout: table
-            .seconds(report, "handshake_timeout", MAX_HANDSHAKE_TIMEOUT)
+            .seconds(report, &keys::HANDSHAKE_TIMEOUT)
             .unwrap_or(default.handshake_timeout),
     }
 }

@@ -6,39 +6,21 @@ use proxyip_common::settings::{MAX_LISTENERS, Name};
 use proxyip_common::text::is_obeyed;
 use toml::de::DeValue;
 
-use super::networks::{self, ALLOW, DENY};
+use super::networks::{self, ALLOW, DENY, ListSpec, TRUSTED};
 use super::problem::Fault;
+use super::schema::{Choices, Key, listener as keys};
 use super::table::{Node, Report, Table, choose, integer};
 use super::value::{self, PortRange};
-use super::{Denied, HandOffChoice, Listener, Unknown, Untrusted, Versions};
+use super::{Denied, Listener, Versions};
 
-/// In seconds.
-const MAX_HEADER_TIMEOUT: u32 = 300;
 /// In bytes: a map of the agent holds it, and a zero behind it.
 const MAX_NAME: usize = Name::MAX - 1;
-const KEYS: &[&str] = &[
-    "name",
-    "ports",
-    "trusted",
-    "trusted_file",
-    "untrusted",
-    "allow",
-    "allow_file",
-    "deny",
-    "deny_file",
-    "denied",
-    "mark",
-    "versions",
-    "hand_off",
-    "unknown",
-    "header_timeout",
-];
 
-pub(super) fn listeners(report: &mut Report, root: Table) -> Vec<Listener> {
+pub(super) fn listeners(report: &mut Report, root: Table) -> Vec<Listener<ListSpec>> {
     if !root.entries.contains_key("listener") {
         report.add(0, "listener", Fault::NoListener);
     }
-    let mut listeners: Vec<Listener> = Vec::new();
+    let mut listeners: Vec<Listener<ListSpec>> = Vec::new();
     let mut owners: BTreeMap<u16, usize> = BTreeMap::new();
     for table in root.tables(report, "listener") {
         let listener = listener(report, table);
@@ -63,32 +45,23 @@ pub(super) fn listeners(report: &mut Report, root: Table) -> Vec<Listener> {
     listeners
 }
 
-fn listener(report: &mut Report, table: Table) -> Listener {
-    table.check_keys(report, KEYS, &[]);
+fn listener(report: &mut Report, table: Table) -> Listener<ListSpec> {
+    table.check_keys(report, &keys::SECTION);
     let default = Listener::default();
-    let untrusted =
-        [("bypass", Untrusted::Bypass), ("reset", Untrusted::Reset), ("drop", Untrusted::Drop)];
-    let unknown = [("accept", Unknown::Accept), ("reset", Unknown::Reset)];
-    let hand_off = [
-        ("auto", HandOffChoice::Auto),
-        ("accept", HandOffChoice::Accept),
-        ("translate", HandOffChoice::Translate),
-        ("observe", HandOffChoice::Observe),
-    ];
     let allow = networks::optional(report, table, ALLOW);
     let deny = networks::optional(report, table, DENY);
-    networks::check_contradictions(report, table, &allow, &deny);
+    networks::check_contradictions(report, &allow, &deny);
     let (denied, mark) = denied(report, table);
     Listener {
-        name: table.parsed(report, "name", name).unwrap_or(default.name),
+        name: table.parsed(report, &keys::NAME).unwrap_or(default.name),
         ports: ports(report, table),
-        trusted: networks::trusted(report, table),
-        untrusted: table.choice(report, "untrusted", &untrusted).unwrap_or(default.untrusted),
+        trusted: networks::required(report, table, TRUSTED),
+        untrusted: table.choice(report, &keys::UNTRUSTED).unwrap_or(default.untrusted),
         versions: versions(report, table).unwrap_or(default.versions),
-        unknown: table.choice(report, "unknown", &unknown).unwrap_or(default.unknown),
-        hand_off: table.choice(report, "hand_off", &hand_off).unwrap_or(default.hand_off),
+        unknown: table.choice(report, &keys::UNKNOWN).unwrap_or(default.unknown),
+        hand_off: table.choice(report, &keys::HAND_OFF).unwrap_or(default.hand_off),
         header_timeout: table
-            .seconds(report, "header_timeout", MAX_HEADER_TIMEOUT)
+            .seconds(report, &keys::HEADER_TIMEOUT)
             .unwrap_or(default.header_timeout),
         allow,
         deny,
@@ -97,7 +70,7 @@ fn listener(report: &mut Report, table: Table) -> Listener {
     }
 }
 
-fn name(text: &str) -> Result<String, Fault> {
+pub(super) fn name(text: &str) -> Result<String, Fault> {
     match text {
         _ if text.trim().is_empty() => Err(Fault::Empty("character")),
         _ if text.len() > MAX_NAME => Err(Fault::NameTooLong(MAX_NAME)),
@@ -107,12 +80,13 @@ fn name(text: &str) -> Result<String, Fault> {
 }
 
 fn ports(report: &mut Report, table: Table) -> Vec<u16> {
-    if !table.entries.contains_key("ports") {
-        report.add(table.offset, table.path("ports"), Fault::Missing);
+    let key = keys::PORTS.name;
+    if !table.entries.contains_key(key) {
+        report.add(table.offset, table.path(key), Fault::Missing);
     }
-    let Some((offset, list)) = table.list(report, "ports") else { return Vec::new() };
+    let Some((offset, list)) = table.list(report, key) else { return Vec::new() };
     if list.is_empty() {
-        report.add(offset, table.path("ports"), Fault::Empty("port"));
+        report.add(offset, table.path(key), Fault::Empty("port"));
     }
     let ranges: Vec<_> = list.iter().filter_map(|node| port_range(report, table, node)).collect();
     value::expand(&ranges)
@@ -123,28 +97,34 @@ fn port_range(report: &mut Report, table: Table, node: Node) -> Option<PortRange
         (_, Some(port)) => PortRange::single(port).ok_or_else(|| Fault::NotAPort(port.to_string())),
         (DeValue::String(text), None) => text.parse(),
         _ => {
-            table.wrong_type(report, "ports", node, "ports or ranges such as \"8000-8010\"");
+            table.wrong_type(
+                report,
+                keys::PORTS.name,
+                node,
+                "ports or ranges such as \"8000-8010\"",
+            );
             return None;
         }
     };
-    range.map_err(|fault| report.add(node.span().start, table.path("ports"), fault)).ok()
+    range.map_err(|fault| report.add(node.span().start, table.path(keys::PORTS.name), fault)).ok()
 }
 
 fn versions(report: &mut Report, table: Table) -> Option<Versions> {
-    let (offset, list) = table.list(report, "versions")?;
+    let Key { name: key, kind: Choices(choices), .. } = keys::VERSIONS;
+    let (offset, list) = table.list(report, key)?;
     if list.is_empty() {
-        report.add(offset, table.path("versions"), Fault::Empty("version"));
+        report.add(offset, table.path(key), Fault::Empty("version"));
     }
     let mut versions = Versions { v1: false, v2: false };
     for node in list {
         let DeValue::String(text) = node.get_ref() else {
-            table.wrong_type(report, "versions", node, "\"v1\" or \"v2\"");
+            table.wrong_type(report, key, node, "\"v1\" or \"v2\"");
             continue;
         };
-        match choose(text, &[("v1", 1), ("v2", 2)]) {
+        match choose(text, choices) {
             Ok(1) => versions.v1 = true,
             Ok(_) => versions.v2 = true,
-            Err(fault) => report.add(node.span().start, table.path("versions"), fault),
+            Err(fault) => report.add(node.span().start, table.path(key), fault),
         }
     }
     Some(versions)
@@ -152,15 +132,15 @@ fn versions(report: &mut Report, table: Table) -> Option<Versions> {
 
 /// `denied` and `mark`; `None` if absent or reported.
 fn denied(report: &mut Report, table: Table) -> (Option<Denied>, Option<u32>) {
-    let choices = [("reset", Denied::Reset), ("drop", Denied::Drop), ("mark", Denied::Mark)];
-    let denied = table.choice(report, "denied", &choices);
-    let mark = table.number(report, "mark", 1, u32::MAX);
+    let denied = table.choice(report, &keys::DENIED);
+    let mark = table.number(report, &keys::MARK);
     let otherwise = match denied {
         Some(denied) => denied != Denied::Mark,
-        None => !table.entries.contains_key("denied"),
+        None => !table.entries.contains_key(keys::DENIED.name),
     };
-    if otherwise && table.entries.contains_key("mark") {
-        report.add(table.offset_of("mark"), table.path("mark"), Fault::MarkUnused);
+    let key = keys::MARK.name;
+    if otherwise && table.entries.contains_key(key) {
+        report.add(table.offset_of(key), table.path(key), Fault::MarkUnused);
     }
     (denied, mark)
 }

@@ -1,18 +1,18 @@
 //! The configuration: what to guard, where, and how.
 //!
-//! It comes from a TOML file ([`Config::from_file`]) or from command-line flags
-//! ([`Config::from_arguments`]). Either way the result is complete and checked: the rest of the agent
-//! need not look for contradictions.
+//! Pure: a text becomes a [`Spec`], without a look at this host. The room `inputs` reads what a specification points at,
+//! lists of networks and groups, and gives the [`Config`], which is complete and checked: the rest of the agent need not
+//! look for contradictions. Command-line flags give one at once ([`Config::from_arguments`]).
 
 mod api;
 mod file;
 mod listeners;
-mod network_file;
-mod networks;
+pub(crate) mod networks;
 mod problem;
+pub mod schema;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod value;
 mod warnings;
 
@@ -25,10 +25,9 @@ use ipnet::IpNet;
 use proxyip_common::cookie::EPOCH_NS;
 pub use proxyip_common::settings::{Denied, HandOffChoice, Untrusted};
 
-pub use self::api::{Access, Api};
-pub use self::network_file::read_networks;
-pub use self::networks::{NetworkFile, Networks};
-pub use self::problem::{ConfigError, Fault, NetworkFileError, Problem};
+pub use self::api::{Access, Api, GroupName};
+pub use self::networks::{ListSpec, NetworkFile, Networks};
+pub use self::problem::{At, ConfigError, Fault, Place, Problem};
 pub use self::value::{PortRange, interface_name, network, network_or_address, port_ranges};
 
 /// Where kernel programs, maps and links are pinned.
@@ -48,7 +47,44 @@ const DEFAULT_MARK: u32 = 0x50;
 /// How long a header that has begun may take.
 const DEFAULT_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A checked configuration.
+/// What a file says, checked as far as its text tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// `[[interface]]`; at least one.
+    pub interfaces: Vec<Interface>,
+    /// `[[listener]]`; at least one, names and ports are unique.
+    pub listeners: Vec<Listener<ListSpec>>,
+    /// `[[set]]`; names are unique.
+    pub sets: Vec<Set<ListSpec>>,
+    /// `[api]`
+    pub api: Api<At<GroupName>>,
+    /// `[log]`
+    pub log: Log,
+    /// `[agent]`
+    pub agent: Agent,
+}
+
+impl Spec {
+    /// Reads the text of a TOML file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, in the order of the lines.
+    pub fn from_toml(text: &str) -> Result<Self, Vec<Problem>> {
+        match file::read(text) {
+            (Some(spec), problems) if problems.is_empty() => Ok(spec),
+            (_, problems) => Err(problems),
+        }
+    }
+
+    /// Reads the text of a TOML file as well as it can be read: what is right, or nothing if the text is not TOML; and
+    /// everything that is wrong, in the order of the lines.
+    #[must_use]
+    pub fn read(text: &str) -> (Option<Self>, Vec<Problem>) {
+        file::read(text)
+    }
+}
+
+/// A checked configuration, with what it names on this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The interfaces to attach to; at least one.
@@ -83,15 +119,15 @@ pub enum Netns {
     Path(PathBuf),
 }
 
-/// `[[listener]]`
+/// `[[listener]]`; a list of networks is an `L`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
+pub struct Listener<L = Networks> {
     /// Its name in logs and the API.
     pub name: String,
     /// The guarded ports, ascending, each once.
     pub ports: Vec<u16>,
     /// Sources whose connections start with a PROXY header. An IPv6 network never includes IPv4 sources.
-    pub trusted: Networks,
+    pub trusted: L,
     /// What happens to other sources.
     pub untrusted: Untrusted,
     /// PROXY protocol versions that are allowed.
@@ -103,22 +139,22 @@ pub struct Listener {
     /// How long after its first byte a header must be complete, 1 to 300 s.
     pub header_timeout: Duration,
     /// Clients that may connect; if it is given, all others may not.
-    pub allow: Networks,
-    /// Clients that may not connect. Of two networks that have a client the smaller one counts.
-    pub deny: Networks,
+    pub allow: L,
+    /// Clients that may not connect. The longest prefix wins.
+    pub deny: L,
     /// What happens to clients that may not connect.
     pub denied: Denied,
     /// The bits that the packets of denied connections carry in their marks; not 0.
     pub mark: u32,
 }
 
-/// `[[set]]`
+/// `[[set]]`; a list of networks is an `L`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Set {
+pub struct Set<L = Networks> {
     /// Its name, which is that of a pin.
     pub name: String,
     /// Its members.
-    pub networks: Networks,
+    pub networks: L,
 }
 
 /// `versions` of a listener; at least one is allowed.
@@ -219,25 +255,6 @@ pub enum KernelLog {
 }
 
 impl Config {
-    /// Reads a TOML file, and the files of networks that it names.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it.
-    pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        Self::from_toml(&text)
-            .map_err(|problems| ConfigError::Wrong { path: path.to_owned(), problems })
-    }
-
-    /// Reads the text of a TOML file, and the files of networks that it names.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it, in the order of the lines.
-    pub fn from_toml(text: &str) -> Result<Self, Vec<Problem>> {
-        file::read(text)
-    }
-
     /// One listener, with every other setting at its default. The lists must not be empty.
     #[must_use]
     pub fn from_arguments(

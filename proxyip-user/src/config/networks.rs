@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use toml::de::DeValue;
 
-use super::network_file::read_networks;
-use super::problem::{Fault, NetworkFileError};
+use super::problem::{At, Fault, Place};
+use super::schema::{self, Key, NetworkList, Path};
 use super::table::{Report, Table};
-use super::{Config, Listener, distinct, value};
+use super::{distinct, value};
 
 /// How many networks that contradict each other are named.
-const NAMED: usize = 5;
+pub(crate) const NAMED: usize = 5;
 
 /// A list of networks: `KEY` and `KEY_file` of a listener or set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,107 +51,77 @@ impl From<Vec<IpNet>> for Networks {
     }
 }
 
+/// A list of networks as the text has it; nobody has looked into its file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListSpec {
+    /// Those in the text itself, each once.
+    pub written: Vec<IpNet>,
+    /// Whether there are some, right or wrong.
+    pub has_items: bool,
+    /// Where they are, or would be.
+    pub place: Place,
+    /// The file of more.
+    pub file: Option<At<PathBuf>>,
+}
+
 /// The two keys of a list.
 #[derive(Clone, Copy)]
 pub(super) struct Keys {
-    pub(super) written: &'static str,
-    pub(super) file: &'static str,
+    pub(super) written: &'static Key<NetworkList>,
+    pub(super) file: &'static Key<Path>,
 }
 
-pub(super) const TRUSTED: Keys = Keys { written: "trusted", file: "trusted_file" };
-pub(super) const ALLOW: Keys = Keys { written: "allow", file: "allow_file" };
-pub(super) const DENY: Keys = Keys { written: "deny", file: "deny_file" };
-pub(super) const MEMBERS: Keys = Keys { written: "cidrs", file: "file" };
+pub(super) static TRUSTED: Keys =
+    Keys { written: &schema::listener::TRUSTED, file: &schema::listener::TRUSTED_FILE };
+pub(super) static ALLOW: Keys =
+    Keys { written: &schema::listener::ALLOW, file: &schema::listener::ALLOW_FILE };
+pub(super) static DENY: Keys =
+    Keys { written: &schema::listener::DENY, file: &schema::listener::DENY_FILE };
+pub(super) static MEMBERS: Keys = Keys { written: &schema::set::CIDRS, file: &schema::set::FILE };
 
 /// Reads a list that need not be there.
-pub(super) fn optional(report: &mut Report, table: Table, keys: Keys) -> Networks {
-    let written = written(report, table, keys.written);
-    Networks { written, file: file(report, table, keys.file) }
+pub(super) fn optional(report: &mut Report, table: Table, keys: Keys) -> ListSpec {
+    let key = keys.written.name;
+    ListSpec {
+        written: written(report, table, key),
+        has_items: has_items(table, key),
+        place: table.place(report, key),
+        file: table.placed(report, keys.file),
+    }
 }
 
 /// Reads a list of which at least one key must be there.
-pub(super) fn required(report: &mut Report, table: Table, keys: Keys) -> Networks {
-    if !table.entries.contains_key(keys.file) {
-        if !table.entries.contains_key(keys.written) {
-            report.add(table.offset, table.path(keys.written), Fault::NoList(keys.file));
-        } else if !has_items(table, keys.written) {
-            let offset = table.offset_of(keys.written);
-            report.add(offset, table.path(keys.written), Fault::Empty("network"));
+pub(super) fn required(report: &mut Report, table: Table, keys: Keys) -> ListSpec {
+    let (written, file) = (keys.written.name, keys.file.name);
+    if !table.entries.contains_key(file) {
+        if !table.entries.contains_key(written) {
+            report.add(table.offset, table.path(written), Fault::NoList(file));
+        } else if !has_items(table, written) {
+            report.add(table.offset_of(written), table.path(written), Fault::Empty("network"));
         }
     }
     optional(report, table, keys)
 }
 
-/// Reads `trusted` and `trusted_file`, which must have a network.
-pub(super) fn trusted(report: &mut Report, table: Table) -> Networks {
-    let trusted = required(report, table, TRUSTED);
-    if let Some(file) = trusted.file.as_ref().filter(|file| file.networks.is_empty())
-        && !has_items(table, TRUSTED.written)
-    {
-        let fault = Fault::NobodyTrusted(file.path.clone());
-        report.add(table.offset_of(TRUSTED.file), table.path(TRUSTED.file), fault);
-    }
-    trusted
-}
-
-/// Reports networks that are in both lists.
-pub(super) fn check_contradictions(
-    report: &mut Report,
-    table: Table,
-    allow: &Networks,
-    deny: &Networks,
-) {
-    let both = contradictions(allow, deny);
+/// Reports networks that are in both lists. Those of files are looked at when the files are read.
+pub(super) fn check_contradictions(report: &mut Report, allow: &ListSpec, deny: &ListSpec) {
+    let both = contradictions(&allow.written, &deny.written);
     for network in both.iter().take(NAMED) {
-        let key = if deny.written.contains(network) { DENY.written } else { DENY.file };
-        report.add(table.offset_of(key), table.path(key), Fault::AllowedAndDenied(**network));
+        report.place(deny.place, Fault::AllowedAndDenied(**network));
     }
     if both.len() > NAMED {
-        let key = if deny.written.is_empty() { DENY.file } else { DENY.written };
-        report.add(table.offset_of(key), table.path(key), Fault::More(both.len() - NAMED));
+        report.place(deny.place, Fault::More(both.len() - NAMED));
     }
 }
 
-fn contradictions<'n>(allow: &Networks, deny: &'n Networks) -> Vec<&'n IpNet> {
-    let mut allowed: HashSet<_> = allow.iter().collect();
+/// Networks that are in both lists, each once.
+pub(crate) fn contradictions<'n>(
+    allow: impl IntoIterator<Item = &'n IpNet>,
+    deny: impl IntoIterator<Item = &'n IpNet>,
+) -> Vec<&'n IpNet> {
+    let mut allowed: HashSet<_> = allow.into_iter().collect();
     // Each is reported once: hence the removal.
-    deny.iter().filter(|network| allowed.remove(network)).collect()
-}
-
-impl Config {
-    /// The same configuration with what is in its files of networks now.
-    ///
-    /// # Errors
-    /// Everything that is wrong with them.
-    pub fn with_files_read_again(&self) -> Result<Self, NetworkFileError> {
-        let mut config = self.clone();
-        let mut faults = Vec::new();
-        let mut read = |networks: &mut Networks| {
-            let Some(file) = &mut networks.file else { return };
-            match read_networks(&file.path) {
-                Ok(networks) => file.networks = networks,
-                Err(NetworkFileError(wrong)) => faults.extend(wrong),
-            }
-        };
-        for listener in &mut config.listeners {
-            let lists = [&mut listener.trusted, &mut listener.allow, &mut listener.deny];
-            lists.into_iter().for_each(&mut read);
-        }
-        config.sets.iter_mut().for_each(|set| read(&mut set.networks));
-        if faults.is_empty() {
-            faults = config.listeners.iter().flat_map(disagreements).collect();
-        }
-        if faults.is_empty() { Ok(config) } else { Err(NetworkFileError(faults)) }
-    }
-}
-
-/// What is wrong with files that are right by themselves.
-fn disagreements(listener: &Listener) -> Vec<Fault> {
-    let nobody = listener.trusted.iter().next().is_none();
-    let nobody = listener.trusted.file.as_ref().filter(|_| nobody);
-    let nobody = nobody.map(|file| Fault::NobodyTrusted(file.path.clone()));
-    let both = contradictions(&listener.allow, &listener.deny).into_iter().take(NAMED);
-    nobody.into_iter().chain(both.map(|network| Fault::AllowedAndDenied(*network))).collect()
+    deny.into_iter().filter(|network| allowed.remove(network)).collect()
 }
 
 /// Whether `key` is there and is not an empty list; what is wrong with the items is another matter.
@@ -191,17 +161,4 @@ fn written(report: &mut Report, table: Table, key: &str) -> Vec<IpNet> {
 
 fn list_item(text: &str) -> Result<IpNet, Fault> {
     if text.contains(',') { Err(Fault::CommaInItem(text.into())) } else { value::network(text) }
-}
-
-fn file(report: &mut Report, table: Table, key: &str) -> Option<NetworkFile> {
-    let path = table.absolute_path(report, key)?;
-    match read_networks(&path) {
-        Ok(networks) => Some(NetworkFile { path, networks }),
-        Err(error) => {
-            for fault in error.0 {
-                report.add(table.offset_of(key), table.path(key), fault);
-            }
-            None
-        }
-    }
 }

@@ -17,9 +17,17 @@ pub enum ConfigError {
         /// Why.
         source: io::Error,
     },
-    /// The file is wrong, in at least one place.
+    /// The text is wrong, in at least one place.
     #[error("{}", lines(path, problems))]
     Wrong {
+        /// The file.
+        path: PathBuf,
+        /// Each place, and where this host is not as the text says.
+        problems: Vec<Problem>,
+    },
+    /// The text is right, but this host is not as it says.
+    #[error("{}", lines(path, problems))]
+    Host {
         /// The file.
         path: PathBuf,
         /// Each place.
@@ -48,6 +56,34 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}: {}", self.line, self.key, self.fault)
     }
+}
+
+/// Where a key stands in the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The line of the value, or of the table if the key is not there; counted from 1.
+    pub line: usize,
+    /// The table's name.
+    pub table: &'static str,
+    /// The key's name.
+    pub key: &'static str,
+}
+
+impl Place {
+    /// What is wrong there.
+    #[must_use]
+    pub fn problem(self, fault: Fault) -> Problem {
+        Problem { line: self.line, key: format!("{}.{}", self.table, self.key), fault }
+    }
+}
+
+/// A value and its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct At<T> {
+    /// The value.
+    pub value: T,
+    /// Its place.
+    pub place: Place,
 }
 
 /// What can be wrong with a key or its value.
@@ -160,8 +196,3 @@ fn place(path: &Path, line: Option<usize>) -> String {
     let line = line.map(|line| format!(":{line}")).unwrap_or_default();
     format!("{}{line}", path.display())
 }
-
-/// Why a file of networks was not taken: each a [`Fault::InFile`]; displays as one line per fault.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-pub struct NetworkFileError(pub Vec<Fault>);

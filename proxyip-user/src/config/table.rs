@@ -2,13 +2,13 @@
 //!
 //! By hand and not by deriving `Deserialize`, since that ends at the first error.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
-use super::problem::{Fault, Problem};
+use super::problem::{At, Fault, Place, Problem};
+use super::schema::{Choice, Flag, Key, Number, Seconds, Section, Text};
 
 /// A value where it stands in the file.
 pub(super) type Node<'a, 'i> = &'a Spanned<DeValue<'i>>;
@@ -35,6 +35,10 @@ impl<'t> Report<'t> {
     pub(super) fn add(&mut self, offset: usize, key: impl Into<String>, fault: Fault) {
         let line = self.line(offset);
         self.problems.push(Problem { line, key: key.into(), fault });
+    }
+
+    pub(super) fn place(&mut self, place: Place, fault: Fault) {
+        self.problems.push(place.problem(fault));
     }
 
     /// Takes over what the TOML parser says, with the key of the line that it points at.
@@ -68,8 +72,14 @@ impl<'a, 'i> Table<'a, 'i> {
         if self.name.is_empty() { key.into() } else { format!("{}.{key}", self.name) }
     }
 
+    /// Reports keys that the section does not have.
+    pub(super) fn check_keys(self, report: &mut Report, section: &'static Section) {
+        let known: Vec<_> = section.keys.iter().map(|key| key.name()).collect();
+        self.check_names(report, &known, section.later);
+    }
+
     /// Reports keys that are neither known nor of a later version.
-    pub(super) fn check_keys(self, report: &mut Report, known: &[&'static str], later: &[&str]) {
+    pub(super) fn check_names(self, report: &mut Report, known: &[&'static str], later: &[&str]) {
         for key in self.entries.keys() {
             let name: &str = key.get_ref();
             let fault = match () {
@@ -120,68 +130,65 @@ impl<'a, 'i> Table<'a, 'i> {
         Some((node.span().start, text))
     }
 
-    /// The string of `key`, read by `parse`; `None` if absent or reported.
-    pub(super) fn parsed<T>(
-        self,
-        report: &mut Report,
-        key: &str,
-        parse: impl FnOnce(&str) -> Result<T, Fault>,
-    ) -> Option<T> {
-        let (offset, text) = self.text(report, key)?;
-        parse(text).map_err(|fault| report.add(offset, self.path(key), fault)).ok()
+    /// The string of `key`, read as the schema says; `None` if absent or reported.
+    pub(super) fn parsed<T>(self, report: &mut Report, key: &Key<Text<T>>) -> Option<T> {
+        let (offset, text) = self.text(report, key.name)?;
+        let value = (key.kind.parse)(text);
+        value.map_err(|fault| report.add(offset, self.path(key.name), fault)).ok()
+    }
+
+    /// Likewise, with its place.
+    pub(super) fn placed<T>(self, report: &mut Report, key: &Key<Text<T>>) -> Option<At<T>> {
+        let value = self.parsed(report, key)?;
+        Some(At { value, place: self.place(report, key.name) })
+    }
+
+    /// The place of `key`.
+    pub(super) fn place(self, report: &Report, key: &'static str) -> Place {
+        Place { line: report.line(self.offset_of(key)), table: self.name, key }
     }
 
     /// The value that the string of `key` chooses; `None` if absent or reported.
-    pub(super) fn choice<T: Copy>(
-        self,
-        report: &mut Report,
-        key: &str,
-        choices: &[(&'static str, T)],
-    ) -> Option<T> {
-        self.parsed(report, key, |text| choose(text, choices))
-    }
-
-    /// The absolute path of `key`; `None` if absent or reported.
-    pub(super) fn absolute_path(self, report: &mut Report, key: &str) -> Option<PathBuf> {
-        self.parsed(report, key, |text| {
-            let path = PathBuf::from(text);
-            if path.is_absolute() { Ok(path) } else { Err(Fault::NotAbsolute(text.into())) }
-        })
+    pub(super) fn choice<T: Copy>(self, report: &mut Report, key: &Key<Choice<T>>) -> Option<T> {
+        let (offset, text) = self.text(report, key.name)?;
+        let value = choose(text, key.kind.0);
+        value.map_err(|fault| report.add(offset, self.path(key.name), fault)).ok()
     }
 
     /// The boolean of `key`; `None` if absent or reported.
-    pub(super) fn flag(self, report: &mut Report, key: &str) -> Option<bool> {
-        let node = self.node(key)?;
+    pub(super) fn flag(self, report: &mut Report, key: &Key<Flag>) -> Option<bool> {
+        let node = self.node(key.name)?;
         let DeValue::Boolean(flag) = node.get_ref() else {
-            self.wrong_type(report, key, node, "a boolean");
+            self.wrong_type(report, key.name, node, "a boolean");
             return None;
         };
         Some(*flag)
     }
 
-    /// The integer of `key` if it lies between `least` and `most`; `None` if absent or reported.
-    pub(super) fn number(
-        self,
-        report: &mut Report,
-        key: &str,
-        least: u32,
-        most: u32,
-    ) -> Option<u32> {
+    /// The integer of `key` if it lies within its range; `None` if absent or reported.
+    pub(super) fn number(self, report: &mut Report, key: &Key<Number>) -> Option<u32> {
+        self.integer(report, key.name, &key.kind)
+    }
+
+    /// The seconds of `key` if they lie within its range; `None` if absent or reported.
+    pub(super) fn seconds(self, report: &mut Report, key: &Key<Seconds>) -> Option<Duration> {
+        let range = Number { least: 1, most: key.kind.0 };
+        let seconds = self.integer(report, key.name, &range)?;
+        Some(Duration::from_secs(seconds.into()))
+    }
+
+    fn integer(self, report: &mut Report, key: &str, range: &Number) -> Option<u32> {
         let node = self.node(key)?;
         let Some(number) = integer(node) else {
             self.wrong_type(report, key, node, "an integer");
             return None;
         };
+        let Number { least, most } = *range;
         let number = u32::try_from(number).ok().filter(|number| (least..=most).contains(number));
         if number.is_none() {
             report.add(node.span().start, self.path(key), Fault::OutOfRange { least, most });
         }
         number
-    }
-
-    /// The seconds of `key`, from 1 to `most`; `None` if absent or reported.
-    pub(super) fn seconds(self, report: &mut Report, key: &str, most: u32) -> Option<Duration> {
-        self.number(report, key, 1, most).map(|seconds| Duration::from_secs(seconds.into()))
     }
 
     /// The list of `key`; `None` if absent or reported.

@@ -1,4 +1,4 @@
-mod lists;
+pub(crate) mod lists;
 mod warnings;
 
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::*;
 
 /// A file that is right.
-const GOOD: &str = r#"
+pub(crate) const GOOD: &str = r#"
 [[interface]]
 name = "ens5"
 
@@ -55,10 +55,10 @@ handshake_timeout = 60
 "#;
 
 /// The least there can be.
-const LEAST: &str = "[[listener]]\nports = [443]\ntrusted = ['10.0.0.0/8']\n";
+pub(crate) const LEAST: &str = "[[listener]]\nports = [443]\ntrusted = ['10.0.0.0/8']\n";
 
 /// What is wrong with a file, a line each.
-fn problems(text: &str) -> Vec<String> {
+pub(crate) fn problems(text: &str) -> Vec<String> {
     let problems = Config::from_toml(text).expect_err(text);
     problems.iter().map(ToString::to_string).collect()
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net};
@@ -126,6 +127,12 @@ pub(super) fn set_name(text: &str) -> Result<String, Fault> {
     } else {
         Err(Fault::NotASetName(text.into()))
     }
+}
+
+/// Checks that a path is absolute.
+pub(super) fn absolute_path(text: &str) -> Result<PathBuf, Fault> {
+    let path = PathBuf::from(text);
+    if path.is_absolute() { Ok(path) } else { Err(Fault::NotAbsolute(text.into())) }
 }
 
 pub(super) fn is_glob(text: &str) -> bool {

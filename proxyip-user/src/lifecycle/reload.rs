@@ -52,7 +52,14 @@ impl<R: Fn() -> Result<Config, ConfigError> + Send + Sync + 'static> Reload<R> {
     async fn reload(&self) -> Result<()> {
         let (control, read) = (self.control.clone(), Arc::clone(&self.read));
         let reload = move || {
-            let config = read().map_err(|error| anyhow::anyhow!("\n{error}"))?;
+            let config = read().map_err(|error| match &error {
+                ConfigError::Host { .. } => {
+                    anyhow::anyhow!(
+                        "the file is right, but not what it names on this host:\n{error}"
+                    )
+                }
+                _ => anyhow::anyhow!("\n{error}"),
+            })?;
             let warnings = config.warnings();
             control.reload(&config).map(|()| warnings)
         };

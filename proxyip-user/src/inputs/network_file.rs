@@ -8,8 +8,8 @@ use std::path::Path;
 
 use ipnet::IpNet;
 
-use super::problem::{Fault, NetworkFileError};
-use super::value;
+use super::NetworkFileError;
+use crate::config::{self, Fault};
 
 /// Of one file, in MiB.
 const MAX_SIZE: u32 = 64;
@@ -97,5 +97,5 @@ fn network(item: &str) -> Result<IpNet, Fault> {
         let beginning: String = item.chars().take(MAX_ITEM).collect();
         return Err(Fault::NotANetwork(beginning + "…"));
     }
-    value::network(item)
+    config::network(item)
 }
