@@ -17,8 +17,9 @@ use super::{Denied, Listener, Versions};
 const MAX_NAME: usize = Name::MAX - 1;
 
 pub(super) fn listeners(report: &mut Report, root: Table) -> Vec<Listener<ListSpec>> {
-    if !root.entries.contains_key("listener") {
-        report.add(0, "listener", Fault::NoListener);
+    let empty = |node: Node| node.get_ref().as_array().is_some_and(|list| list.is_empty());
+    if root.node("listener").is_none_or(empty) {
+        report.add(root.offset_of("listener"), "listener", Fault::NoListener);
     }
     let mut listeners: Vec<Listener<ListSpec>> = Vec::new();
     let mut owners: BTreeMap<u16, usize> = BTreeMap::new();

@@ -125,6 +125,7 @@ fn flags_and_the_least_file_mean_the_same() {
 fn each_mistake_has_its_line_key_and_sentence() {
     for (text, expected) in [
         ("", "1: listener: at least one [[listener]] is needed"),
+        ("\nlistener = []", "2: listener: at least one [[listener]] is needed"),
         ("listener = 1", "1: listener: must be a list, not an integer"),
         ("x = 1", "1: x: no such key; there are interface, listener, set, api, log, agent"),
         (
