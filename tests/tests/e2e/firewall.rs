@@ -33,6 +33,13 @@ const OTHER6: &str = "[2001:db8:6::7]:51234";
 /// [`CLIENT`] and [`CLIENT6`].
 pub(crate) const MEMBERS: &str = r#"["198.51.100.7/32", "2001:db8:5::/48"]"#;
 
+/// How many blocks of commands the sections of `docs/firewalls.md` have. Tests here and in `firewall_states.rs` run each.
+pub(crate) const BLOCKS: [(&str, usize); 3] = [
+    ("Named sets, for iptables", 2),
+    ("Marks, for nftables and iptables", 2),
+    ("Rules on connection states", 2),
+];
+
 /// The commands of a section of `docs/firewalls.md`, its first block or a later one, for an agent with this pin path.
 pub(crate) fn commands(site: &Site, section: &str, number: usize) -> String {
     let page = include_str!("../../../docs/firewalls.md");
