@@ -1,4 +1,4 @@
-//! The kernel programs of proxyip, but for their entry points; `docs/architecture.md` tells how they work together.
+//! The kernel programs of proxyip, without their entry points; `docs/architecture` says how they work together.
 #![cfg_attr(target_arch = "bpf", no_std)]
 #![allow(
     clippy::cast_possible_truncation,

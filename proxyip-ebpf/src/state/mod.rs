@@ -1,5 +1,5 @@
 //! What is remembered and what is configured: the tables, each in a file of its own. All are pinned by name; see
-//! `docs/architecture.md` for who writes which.
+//! `docs/architecture/state.md` for who writes which.
 
 pub mod counters;
 pub mod denied;
