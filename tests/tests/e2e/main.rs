@@ -82,5 +82,6 @@ mod syn_ack;
 mod time_wait;
 mod tlvs;
 mod top;
+mod verified;
 mod web;
 mod windows;

@@ -41,7 +41,7 @@ pub(crate) use self::kernel::Kernel;
 /// The tests that tell one kernel from another, each of which takes ten seconds under emulation: the scenarios with real
 /// servers and load balancers, each pair of address families, the application that reads the header itself, lists and
 /// named sets of clients, and what kernels make of a socket option's program.
-const CORE: [&str; 13] = [
+const CORE: [&str; 14] = [
     "a_block_list_refuses_its_members",
     "byte_by_byte",
     "clients_on_a_list_get_to_nginx",
@@ -54,6 +54,7 @@ const CORE: [&str; 13] = [
     "socket_option::auto::clients_of_both_families",
     "socket_option::other_options",
     "ssh::",
+    "verified::",
     "web::",
 ];
 
@@ -222,7 +223,7 @@ mod tests {
             smoke: false,
             command: command.map(str::to_owned),
         };
-        assert!(script(&options(&[], None)).contains(" 'ssh::' 'web::'\n"));
+        assert!(script(&options(&[], None)).contains(" 'ssh::' 'verified::' 'web::'\n"));
         assert!(script(&options(&["under_load"], None)).ends_with("tests e2e 'under_load'\n"));
         assert_eq!(script(&options(&[], Some("uname -r"))), "uname -r\n");
         assert!(script(&Options::smoke(&[])).contains(" 'ruby::auto' "));

@@ -1,0 +1,87 @@
+//! How many instructions the verifier walks for each kernel program: its limit is a million, and what it walks is the
+//! time that the agent takes to start.
+
+use aya::programs::Program;
+use aya::{Ebpf, EbpfLoader};
+use nix::sys::utsname::uname;
+use proxyip_user::bpf::object;
+
+/// Major and minor version of a kernel.
+type Version = (u32, u32);
+
+/// The first kernel that tells the number (`verified_insns` of `struct bpf_prog_info`).
+const FIRST: Version = (5, 16);
+
+/// The kernel whose numbers [`CEILINGS`] holds. Each kernel's verifier prunes in another way.
+const MEASURED: Version = (6, 18);
+
+/// On other kernels: a quarter of the verifier's limit.
+const ELSEWHERE: u32 = 250_000;
+
+/// The most instructions that may be walked for a program: what was measured, and 3 percent.
+const CEILINGS: [(&str, u32); 9] = [
+    ("proxyip_ingress", 102_700),
+    ("proxyip_ingress_basic", 73_800),
+    ("proxyip_egress", 8_310),
+    ("proxyip_sockops", 2_265),
+    ("proxyip_lookup", 5_470),
+    ("proxyip_getsockopt", 246),
+    ("proxyip_getpeername4", 56),
+    ("proxyip_getpeername6", 26),
+    ("proxyip_set", 497),
+];
+
+#[test]
+fn the_verifier_walks_no_more_than_before() {
+    let version = version();
+    if version < FIRST {
+        return;
+    }
+    let assign = object::assign();
+    let object = object::object(assign).expect("the kernel object");
+    let mut loader = EbpfLoader::new();
+    loader.override_global("AYA_LOG_LEVEL", &0_u8, true);
+    for table in ["FLOWS", "HANDSHAKES", "TRANSLATIONS", "TRUSTED", "CLIENTS"] {
+        loader.map_max_entries(table, 1024);
+    }
+    let mut ebpf = loader.load(&object).expect("the kernel takes the maps");
+    assert_eq!(ebpf.programs().count(), CEILINGS.len(), "each program has a ceiling");
+    let possible = |name: &str| name != "proxyip_ingress" || assign.is_some();
+    let above: Vec<String> = CEILINGS
+        .into_iter()
+        .filter(|(name, _)| possible(name))
+        .filter_map(|(name, ceiling)| {
+            let ceiling = if version == MEASURED { ceiling } else { ELSEWHERE };
+            let walked = walked(&mut ebpf, name);
+            println!("{name}: {walked} instructions");
+            (walked > ceiling).then(|| format!("{name}: {walked}, and {ceiling} at most"))
+        })
+        .collect();
+    assert!(above.is_empty(), "Linux {version:?}: {above:?}");
+}
+
+/// Loads a program; how many instructions the verifier has walked for it.
+fn walked(ebpf: &mut Ebpf, name: &str) -> u32 {
+    let program = ebpf.program_mut(name).expect(name);
+    match program {
+        Program::SchedClassifier(program) => program.load(),
+        Program::SockOps(program) => program.load(),
+        Program::CgroupSockAddr(program) => program.load(),
+        Program::CgroupSockopt(program) => program.load(),
+        Program::SocketFilter(program) => program.load(),
+        other => panic!("{name}: a program of type {:?}", other.prog_type()),
+    }
+    .unwrap_or_else(|error| panic!("{name}: {error}"));
+    let info = program.info().expect("a program that is loaded");
+    info.verified_instruction_count().expect("Linux 5.16 or later")
+}
+
+/// The running kernel's.
+fn version() -> Version {
+    let name = uname().expect("the kernel's name");
+    let release = name.release().to_str().expect("a release in ASCII");
+    let mut numbers =
+        release.split(|it: char| !it.is_ascii_digit()).map(|it| it.parse().expect("a number"));
+    let mut next = || numbers.next().expect("a version");
+    (next(), next())
+}
