@@ -27,9 +27,8 @@ impl Capability {
         let mut limits = Vec::new();
         if self.assign.is_none() {
             limits.push(format!(
-                "Linux {release} has no {}() (6.9 with CONFIG_SYN_COOKIES and BTF has): hand_off \"auto\" \
-                 translates",
-                ASSIGN
+                "Linux {release} has no {ASSIGN}() (6.9 with CONFIG_SYN_COOKIES and BTF has): hand_off \"auto\" \
+                 translates"
             ));
         }
         if !self.tcx {

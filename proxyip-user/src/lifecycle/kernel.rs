@@ -66,12 +66,12 @@ impl Kernel {
         let namespaces = open_namespaces(&config.interfaces, &capability)?;
         let cgroup = root_cgroup()?;
         let loader = Loader::new(options(&config.agent, log), &capability)?;
-        let loaded = load(config, &loader, &namespaces)?;
+        let verified = load(config, &loader, &namespaces)?;
 
         // From here on, what an agent before this one left is changed.
         let links = Links::new(&config.agent.pin_path, capability.tcx)?;
         let mut steps = Steps { config, links, retired: Retired::default() };
-        let Loaded { mut sockets, lookups, instances } = loaded;
+        let Loaded { mut sockets, lookups, instances } = verified;
         let flows = FlowMap::new(&mut sockets, cookies(&namespaces), lookups)?;
         let sets = steps.sets(loader, &namespaces, &instances);
         let control = steps.put_in_force(sets, flows.clone(), entrances(&namespaces)?)?;
