@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
@@ -102,6 +102,22 @@ impl<'a> Agent<'a> {
         let config = configure(site, guard);
         let mut command = namespace.command("nsenter");
         command.arg(journald.entrance()).arg(agent_binary());
+        let process = run(site, command, &config);
+        let mut agent = Self { site, namespace, process, config };
+        agent.wait_ready();
+        agent
+    }
+
+    /// Starts it on the server, as systemd starts services that notify: its messages go to this socket.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    #[must_use]
+    pub fn start_notifying(manager: &Path, site: &'a Site, guard: &Guard) -> Self {
+        let namespace = &site.net.server;
+        let config = configure(site, guard);
+        let mut command = namespace.command(&agent_binary().display().to_string());
+        command.env("NOTIFY_SOCKET", manager);
         let process = run(site, command, &config);
         let mut agent = Self { site, namespace, process, config };
         agent.wait_ready();

@@ -23,6 +23,7 @@ use crate::flowlog::queue::FlowLog;
 use crate::flowlog::recorder::Recorder;
 use crate::lifecycle::kernel::Kernel;
 use crate::lifecycle::lock::AgentLock;
+use crate::lifecycle::notify;
 use crate::lifecycle::reload::Reload;
 
 /// Attach the kernel programs, and serve their events and the API until SIGINT or SIGTERM.
@@ -161,6 +162,7 @@ async fn agent(
     };
     let reload = Reload::new(control, read);
     tracing::info!("ready; the API answers on {}", config.api.socket.display());
+    notify::ready();
 
     let result = tokio::select! {
         _ = interrupt.recv() => Ok("SIGINT"),
@@ -177,6 +179,7 @@ async fn agent(
         result = api::serve(&sockets, shared) => result.context("the API cannot go on").map(never),
         ended = tick(&recorder, &counters) => never(ended),
     };
+    notify::stopping();
     recorder.into_inner().close();
     let signal = result?;
     tracing::info!("{signal}: the agent ends, the kernel programs go on working");

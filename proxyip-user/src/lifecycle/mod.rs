@@ -4,6 +4,7 @@ pub mod detach;
 pub mod kernel;
 pub mod lock;
 pub mod maintenance;
+pub(crate) mod notify;
 pub mod policy;
 pub mod reload;
 pub mod served;

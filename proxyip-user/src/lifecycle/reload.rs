@@ -10,6 +10,7 @@ use tokio::signal::unix::Signal;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::notify;
 use crate::config::{Config, ConfigError};
 use crate::inputs::watch::Watch;
 use crate::reconcile::control::Control;
@@ -50,6 +51,7 @@ impl<R: Fn() -> Result<Config, ConfigError> + Send + Sync + 'static> Reload<R> {
     }
 
     async fn reload(&self) -> Result<()> {
+        notify::reloading();
         let (control, read) = (self.control.clone(), Arc::clone(&self.read));
         let reload = move || {
             let config = read().map_err(|error| match &error {
@@ -69,9 +71,11 @@ impl<R: Fn() -> Result<Config, ConfigError> + Send + Sync + 'static> Reload<R> {
                 for warning in warnings {
                     tracing::warn!("{warning}");
                 }
+                notify::ready();
             }
             Err(error) => {
                 tracing::error!("SIGHUP: the old configuration stays in force: {error:#}");
+                notify::kept();
             }
         }
         Ok(())

@@ -27,6 +27,9 @@ fn each_line_is_an_entry() {
         let line: Value = serde_json::from_str(message).expect("a line of the flow log");
         assert_eq!((&line["event"], &line["client"]), (&event.into(), &CLIENT.into()));
         assert_eq!(entry["PRIORITY"], "6");
+        for field in ["event", "verdict", "listener", "client", "destination", "peer", "local"] {
+            assert_eq!(entry[field.to_uppercase()], line[field], "{field}: {entry}");
+        }
         assert_eq!(entry["_PID"], agent.process().pid().to_string());
     }
     assert_eq!(agent.process().stdout(), "", "nothing on standard output");

@@ -48,6 +48,7 @@ mod many_networks;
 mod metrics;
 mod mistakes;
 mod multipath;
+mod notify;
 mod observe;
 mod observe_refuses;
 mod observe_split;

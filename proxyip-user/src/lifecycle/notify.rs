@@ -1,0 +1,39 @@
+//! Tells systemd how far the agent is: [`sd_notify(3)`](https://www.freedesktop.org/software/systemd/man/sd_notify.html).
+//!
+//! Without `NOTIFY_SOCKET` in the environment nothing is sent. sd-notify does this and nothing else; libsystemd, which
+//! writes to the journal as well, would bring a dozen crates of cryptography and parsers for identifiers of machines.
+
+use sd_notify::NotifyState;
+
+/// The agent guards, and answers on its sockets.
+pub(crate) fn ready() {
+    send(&[NotifyState::Ready, NotifyState::Status("the configuration is in force")]);
+}
+
+/// The agent has begun to read its configuration again. [`ready`] or [`kept`] ends it.
+pub(crate) fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        // In one message: systemd 253 and later relate the two.
+        Ok(now) => send(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!("systemd is not told of the reload: {error}"),
+    }
+}
+
+/// The agent goes on with the configuration that it had.
+///
+/// The reason is in the log only: a line of it would be a notification of its own.
+pub(crate) fn kept() {
+    let status = "the last reload failed: the old configuration stays in force";
+    send(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// The agent ends.
+pub(crate) fn stopping() {
+    send(&[NotifyState::Stopping]);
+}
+
+fn send(states: &[NotifyState]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!("systemd cannot be told how far the agent is: {error}");
+    }
+}
