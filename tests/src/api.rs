@@ -1,4 +1,6 @@
 //! The agent's API as a program of one's own would speak to it.
+//!
+//! By hand: a client library would not send the malformed requests that some tests are about.
 
 use std::fmt::Debug;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};

@@ -1,4 +1,6 @@
 //! The frames of a capture, and the TCP segments in them.
+//!
+//! By hand: the format is two headers of fixed length, and captures come from one program.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};

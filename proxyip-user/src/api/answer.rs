@@ -1,13 +1,9 @@
 //! Answers that may be long.
 
-use std::sync::Arc;
-
 use axum::body::{Body, Bytes};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
-use http_body_util::StreamBody;
-use hyper::body::Frame;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// The type of most answers.
@@ -24,16 +20,11 @@ pub(crate) fn send(
     bytes: Vec<u8>,
     permit: OwnedSemaphorePermit,
 ) -> Response {
-    let permit = Arc::new(permit);
     let mut rest = Bytes::from(bytes);
     let frames = std::iter::from_fn(move || {
-        let length = rest.len().min(FRAME);
-        (length > 0).then(|| rest.split_to(length))
-    });
-    let frames = frames.map(move |part| {
         let _ = &permit;
-        Ok::<_, std::convert::Infallible>(Frame::data(part))
+        let length = rest.len().min(FRAME);
+        (length > 0).then(|| Ok::<_, std::convert::Infallible>(rest.split_to(length)))
     });
-    let body = Body::new(StreamBody::new(stream::iter(frames)));
-    ([(CONTENT_TYPE, content_type)], body).into_response()
+    ([(CONTENT_TYPE, content_type)], Body::from_stream(stream::iter(frames))).into_response()
 }

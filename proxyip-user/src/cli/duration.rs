@@ -1,4 +1,6 @@
 //! Durations for people.
+//!
+//! By hand: libraries write more units, or units that are not padded to the width of a column.
 
 /// The two largest units of so many seconds: `12s`, `5m12s`, `3h05m`, `2d04h`.
 pub(super) fn short(seconds: u64) -> String {

@@ -1,6 +1,8 @@
 //! Tables for people.
+//!
+//! By hand: libraries of tables print a table once it is whole, and this one is printed as its rows come.
 
-use std::fmt::Write;
+use unicode_width::UnicodeWidthStr as _;
 
 /// A table that is printed in parts: columns are as wide as the widest cell so far, and never become narrower.
 #[derive(Debug, Default)]
@@ -15,14 +17,16 @@ impl Table {
             let row = row.as_ref();
             self.widths.resize(self.widths.len().max(row.len()), 0);
             for (width, cell) in self.widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.chars().count());
+                *width = (*width).max(cell.width());
             }
         }
         let mut text = String::new();
         for row in rows {
             let start = text.len();
             for (cell, width) in row.as_ref().iter().zip(&self.widths) {
-                write!(text, "{cell:width$}  ").expect("writing to a string does not fail");
+                // What `format!()` pads to is characters, of which some are two columns wide.
+                text.push_str(cell);
+                text.extend(std::iter::repeat_n(' ', width - cell.width() + 2));
             }
             text.truncate(start + text[start..].trim_end().len());
             text.push('\n');
@@ -47,5 +51,6 @@ mod tests {
         assert_eq!(table.align(&[row(["A", "B"]), row(["long", "b"])]), "A     B\nlong  b\n");
         assert_eq!(table.align(&[row(["a", "ü"])]), "a     ü\n");
         assert_eq!(table.align(&[row(["longer", ""])]), "longer\n");
+        assert_eq!(table.align(&[row(["日本", "b"])]), "日本    b\n", "two columns each");
     }
 }

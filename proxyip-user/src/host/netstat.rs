@@ -1,4 +1,6 @@
 //! `/proc/net/netstat` of the calling thread's network namespace.
+//!
+//! By hand: procfs reads the namespace of the process, and brings readers of everything else in `/proc`.
 
 use std::fs;
 

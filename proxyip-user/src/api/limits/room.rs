@@ -1,4 +1,6 @@
 //! A bounded number of connections.
+//!
+//! By hand: limits of libraries, such as tower's, refuse a new connection, and do not end the most silent one.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
