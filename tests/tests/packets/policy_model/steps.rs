@@ -64,13 +64,20 @@ pub(super) struct Lists {
 }
 
 impl Lists {
+    /// A file that allows and denies the same network is refused: what is put into one list leaves the other.
     pub(super) fn toggle(&mut self, list: usize, network: usize) {
         let bit = 1 << network;
         match list {
             // The least that a file may have.
             0 => self.trusted = self.trusted ^ bit | 2,
-            1 => self.allow = Some(self.allow.unwrap_or(0) ^ bit),
-            _ => self.deny ^= bit,
+            1 => {
+                self.allow = Some(self.allow.unwrap_or(0) ^ bit);
+                self.deny &= !bit;
+            }
+            _ => {
+                self.allow = self.allow.map(|allow| allow & !bit);
+                self.deny ^= bit;
+            }
         }
     }
 }
