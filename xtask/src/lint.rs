@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::{
     build_ebpf,
     command::{run as run_command, workspace_cargo, workspace_root},
-    documents, fuzz, packages,
+    docs, documents, fuzz, packages,
     programs::PROFILE,
     pypi::PackagedFile,
     rooms,
@@ -60,6 +60,7 @@ pub(crate) fn formatting() -> Result<()> {
 pub(crate) fn check(steps: &mut Steps) {
     steps.check("rooms", rooms::check);
     steps.check("documents", documents::check);
+    steps.check("generated documents", docs::check);
     steps.check("clippy", || run_command(&mut clippy()));
     steps.check("clippy, fuzz targets", || {
         run_command(fuzz::cargo("clippy").args(["--all-targets", "--", "--deny", "warnings"]))

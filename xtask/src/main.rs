@@ -7,6 +7,7 @@ mod command;
 mod conformance;
 mod demo;
 mod directory;
+mod docs;
 mod documents;
 mod fuzz;
 mod gate;
@@ -53,6 +54,8 @@ enum Verb {
     ///
     /// What they learn is kept below target/fuzz, where each target's log is as well.
     Fuzz(fuzz::Options),
+    /// Write the generated parts of the documents
+    Docs(docs::Options),
     /// Check formatting, lints, dependencies and spelling
     Lint,
     /// Print the rooms of each crate and check that imports between them are those of rooms.toml
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
         Verb::Fuzz(options) => fuzz::run(&options),
         Verb::Gate => gate::run(),
         Verb::Nightly(night) => gate::nightly(&night),
+        Verb::Docs(options) => docs::run(&options),
         Verb::Lint => lint::run(),
         Verb::Rooms => rooms::run(),
         Verb::Demo => demo::run(),

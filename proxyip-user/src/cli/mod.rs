@@ -9,6 +9,7 @@ mod explain;
 mod flows;
 mod lookup;
 mod man;
+mod reference;
 mod run;
 mod status;
 mod table;
@@ -22,6 +23,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 
+pub use self::reference::reference;
 use crate::config::DEFAULT_SOCKET;
 
 /// A usage or configuration error.

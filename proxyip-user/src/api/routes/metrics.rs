@@ -13,6 +13,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 use proxyip_common::counter::{Counter, DropReason, Reason};
 use proxyip_common::flow::HandOff;
+use proxyip_common::verdict::Verdict;
 
 use crate::api::failure::Failure;
 use crate::api::state::Shared;
@@ -38,6 +39,26 @@ fn write(numbers: Numbers) -> Result<String> {
     let mut text = String::new();
     encode(&mut text, &registry).context("the metrics cannot be written")?;
     Ok(text)
+}
+
+/// A scrape that has a sample of each family, for the documents.
+pub(crate) fn sample() -> Result<String> {
+    let outcome = Outcome { hand_off: None, version: None, verdict: Verdict::Accept, count: 1 };
+    let counts =
+        ListenerCounts { accept: 0, observe: 0, translate: Vec::new(), denied: 0, headerless: 0 };
+    let latency = Latency { buckets: vec![(None, 0)], ..Latency::default() };
+    let listener = OfListener { counts, outcomes: vec![outcome], latency };
+    write(Numbers {
+        counters: Counter::ALL.iter().map(|counter| (*counter, 0)).collect(),
+        drops: DropReason::ALL.iter().map(|reason| (*reason, 0)).collect(),
+        left_to_kernel: Reason::ALL.iter().map(|reason| (*reason, 0)).collect(),
+        listeners: vec![("web".into(), listener)],
+        flows: 0,
+        translated: 0,
+        capacity: (0, 0),
+        lost_lines: 0,
+        started_s: 0,
+    })
 }
 
 /// All numbers of one scrape.
