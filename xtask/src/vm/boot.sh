@@ -20,6 +20,8 @@ hostname guest
 ip link set lo up
 # Loaded on most servers; the tests set its sysctls.
 modprobe nf_conntrack
+# The packet table's interface is a program.
+modprobe tun
 ulimit -n 65536
 
 read -r uptime _ </proc/uptime

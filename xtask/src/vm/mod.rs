@@ -59,8 +59,7 @@ const CORE: [&str; 14] = [
 ];
 
 /// What tells whether the kernel programs work at all on a kernel: the verifier takes them, each hand-off gives real
-/// servers their clients, in both families and in parts, and what a kernel version decides is decided right. The packet
-/// table, which shows the rest, runs before these.
+/// servers their clients, in both families and in parts, and what a kernel version decides is decided right.
 const SMOKE: [&str; 13] = [
     "a_block_list_refuses_its_members",
     "clients_on_a_list_get_to_nginx",
@@ -86,9 +85,12 @@ pub(crate) struct Options {
     /// Part of the names of the tests to run, instead of the core tests; may be repeated
     #[arg(long, value_name = "FILTER", conflicts_with = "command")]
     tests: Vec<String>,
-    /// Run the packet table and a few tests, instead of the core tests
+    /// Run a few tests instead of the core tests
     #[arg(long, conflicts_with_all = ["command", "tests"])]
     smoke: bool,
+    /// Run the packet table instead of the core tests; it is made for Linux 6.9 or later
+    #[arg(long, conflicts_with_all = ["command", "tests", "smoke"])]
+    packets: bool,
     /// Run a shell command in the guests instead of tests, in a directory with `proxyip` and `e2e`
     #[arg(long)]
     command: Option<String>,
@@ -155,14 +157,15 @@ impl Options {
 
     /// The core tests on these kernels.
     pub(crate) fn core(versions: &[Kernel]) -> Self {
-        Self { versions: versions.to_vec(), tests: Vec::new(), smoke: false, command: None }
+        let versions = versions.to_vec();
+        Self { versions, tests: Vec::new(), smoke: false, packets: false, command: None }
     }
 
     /// Which end-to-end tests to run.
     fn filters(&self) -> Vec<String> {
         let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
         match self {
-            Self { command: Some(_), .. } => Vec::new(),
+            Self { command: Some(_), .. } | Self { packets: true, .. } => Vec::new(),
             Self { tests, .. } if !tests.is_empty() => tests.clone(),
             Self { smoke: true, .. } => owned(&SMOKE),
             Self { .. } => owned(&CORE),
@@ -178,8 +181,8 @@ fn kernels(named: &[Kernel]) -> Vec<Kernel> {
 fn script(options: &Options) -> String {
     match &options.command {
         Some(command) => format!("{command}\n"),
-        None if !options.tests.is_empty() => payload::test_script(&options.tests),
-        None => payload::packets_and_tests(&options.filters()),
+        None if options.packets => payload::test_script("packets", &[]),
+        None => payload::test_script("e2e", &options.filters()),
     }
 }
 
@@ -221,6 +224,7 @@ mod tests {
             versions: Vec::new(),
             tests: tests.iter().map(|&name| name.to_owned()).collect(),
             smoke: false,
+            packets: false,
             command: command.map(str::to_owned),
         };
         assert!(script(&options(&[], None)).contains(" 'ssh::' 'verified::' 'web::'\n"));
