@@ -39,7 +39,7 @@ pub trait Source: Send + Sync + 'static {
     fn translated(&self) -> Result<u64>;
     /// Connections of a listener by hand-off.
     fn listener_counts(&self, listener: u16) -> Result<ListenerCounts>;
-    /// What became of a listener's connections.
+    /// How a listener's connections ended.
     fn outcomes(&self, listener: u16) -> Result<Vec<Outcome>>;
     /// How long a listener's headers took.
     fn header_latency(&self, listener: u16) -> Result<Latency>;
@@ -49,7 +49,7 @@ pub trait Source: Send + Sync + 'static {
     fn limits(&self) -> Vec<String>;
     /// Interfaces that the kernel programs are attached to no more; a sentence each.
     fn detached(&self) -> Vec<String>;
-    /// What traffic tells of mistakes in the configuration, here or at the load balancer; a sentence each.
+    /// Mistakes in the configuration, here or at the load balancer, that show in the traffic; a sentence each.
     fn findings(&self) -> Vec<String>;
 }
 

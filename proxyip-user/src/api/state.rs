@@ -34,7 +34,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Reads from `source` and `flows`, asks and changes `acl`; tells of `current` and `lost_lines`.
+    /// Answers come from `source`, `flows`, `current` and `lost_lines`. `acl` answers questions and takes changes.
     #[must_use]
     pub fn new(
         source: impl Source,

@@ -11,7 +11,7 @@ use super::filters::{self, Place};
 use super::pins::{MAPS, link_directory, list, match_directory, name};
 use crate::host::namespace::Namespace;
 
-/// Makes sure that the directory holds nothing but what is ours; `false` if there is no such directory.
+/// Makes sure that everything in the directory is proxyip's; `false` if the directory does not exist.
 ///
 /// # Errors
 /// If it is not on a BPF file system, or holds what is not ours.

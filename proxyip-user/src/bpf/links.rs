@@ -133,7 +133,7 @@ fn replace(link: FdLink, pin: &Path) -> Result<()> {
     put_in_place(pin, |new| Ok(link.pin(new).map(|_| ())?))
 }
 
-/// Likewise; `pin_new` pins the new link.
+/// Puts what `pin_new` pins in the place of `pin`.
 fn put_in_place(pin: &Path, pin_new: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let new = pins::successor(pin);
     pins::discard(&new)?;

@@ -50,7 +50,7 @@ pub(crate) fn name(pin: &Path) -> String {
     pin.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// The entries of a directory; none if there is no such.
+/// The entries of a directory; none if it does not exist.
 pub(crate) fn list(directory: &Path) -> Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),

@@ -109,7 +109,7 @@ fn print(text: impl AsRef<[u8]>) -> Result<()> {
     print_more(text).map(|_| ())
 }
 
-/// Likewise; `false` if nobody reads any more.
+/// Prints too; `false` if nobody reads any more.
 fn print_more(text: impl AsRef<[u8]>) -> Result<bool> {
     let mut output = io::stdout().lock();
     let written = output.write_all(text.as_ref()).and_then(|()| output.flush());

@@ -104,8 +104,8 @@ const SHARE: usize = 256;
 
 /// Bounded; the oldest entries make room. Its keys are those of `order`.
 ///
-/// Not every entry is removed in the end: nothing tells of connections that the stack never established, and events
-/// may be lost.
+/// Some entries stay until they are the oldest: no event comes for a connection that the stack never established, and
+/// events may be lost.
 #[derive(Debug)]
 struct Memory {
     limit: usize,

@@ -38,8 +38,8 @@ pub fn lifetime(event: &Event) -> Duration {
     Duration::from_nanos(event.time_ns.saturating_sub(began))
 }
 
-/// Turns times of the kernel programs into times of the wall clock. Answers and lines that tell of one flow must share one:
-/// then they tell the same time of it, as long as the wall clock is not set. A stepped clock is followed at once.
+/// Turns times of the kernel programs into times of the wall clock. Answers and lines share one clock, so that
+/// they give the same time of a flow as long as the wall clock is not set. A stepped clock is followed at once.
 #[derive(Debug, Default)]
 pub struct Clock {
     /// By how much the wall clock is ahead of `CLOCK_MONOTONIC`, as it was last used.

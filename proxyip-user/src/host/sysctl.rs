@@ -1,4 +1,4 @@
-//! `/proc/sys/net` of the calling thread's network namespace, as far as connections depend on it.
+//! The sysctls below `/proc/sys/net` that connections depend on, in the calling thread's network namespace.
 
 use std::fs;
 use std::io::ErrorKind;

@@ -18,7 +18,7 @@ const PATIENCE: u32 = 3;
 /// After so many looks what could not be put in force is tried again.
 const RETRY: u32 = 30;
 
-/// How the files looked. At first it knows none, and tells of each once: they may have changed since they were read.
+/// How the files looked. At first it knows none, and reports each once: they may have changed since they were read.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     files: BTreeMap<PathBuf, Watched>,

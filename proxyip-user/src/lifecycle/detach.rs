@@ -21,7 +21,7 @@ use crate::tables::translations::TranslationMap;
 
 /// How often to look whether connections have ended.
 const PERIOD: Duration = Duration::from_millis(250);
-/// How often to tell of those that have not.
+/// How often the operator hears which connections are left.
 const WORD: Duration = Duration::from_secs(5);
 
 /// Detaches everything and removes all pins, and nothing else. Translated connections may go on for as long

@@ -75,7 +75,7 @@ impl AgentLock {
     }
 }
 
-/// The process that has the lock of `pin_path`, as far as it can be seen from here. Takes and makes nothing.
+/// The process that holds the lock of `pin_path`, if it is in this PID namespace. Takes and makes nothing.
 #[must_use]
 pub fn holder_of(pin_path: &Path) -> Option<u32> {
     find_holder(&File::open(pin_path).ok()?)

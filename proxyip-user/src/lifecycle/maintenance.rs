@@ -41,8 +41,7 @@ impl Maintenance {
         Ok(())
     }
 
-    /// Keeps the secrets current and watches what becomes of connections, until dropped; `tell` gets those that are
-    /// refused.
+    /// Renews the secrets and watches the counters until dropped. `tell` gets each connection that is refused.
     ///
     /// # Errors
     /// If a map cannot be read or written, or a thread of the agent cannot go on.

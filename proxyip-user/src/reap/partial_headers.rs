@@ -1,6 +1,6 @@
 //! Headers that were begun and never completed: what is kept of them is removed, and their connections are reset.
 //!
-//! The kernel programs refuse such a connection when its next segment comes; here is for those that send nothing more.
+//! The kernel programs refuse the connection at its next segment. The agent ends those that send nothing more.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -66,7 +66,7 @@ impl PartialHeaders {
         })
     }
 
-    /// Ends the connections whose headers are late, and tells of each.
+    /// Ends the connections whose headers are late; `tell` gets an event for each.
     pub(crate) fn check(&mut self, mut tell: impl FnMut(&Event)) -> Result<()> {
         /// The place of these tables in `IN_USE`.
         const SPLIT: u32 = 1;
@@ -97,8 +97,8 @@ impl PartialHeaders {
         Ok(())
     }
 
-    /// Whether nothing is to be ended: the header was completed, be it by a segment that held all of it, or its
-    /// connection reset.
+    /// Whether there is nothing to end: the header was completed, in parts or by one segment, or its connection was
+    /// reset.
     fn is_over(&self, key: &FlowKey, header: &PartialHeader) -> bool {
         let record = self.flows.get(&Raw(*key), 0);
         header.state != PartialHeader::OPEN

@@ -25,7 +25,7 @@ use crate::host::seen::Seen;
 use crate::host::sysctl;
 use crate::tables::maps::take;
 
-/// How often sysctls are looked at; the kernel does not tell of their changes.
+/// How often sysctls are looked at; the kernel does not announce their changes.
 const TICK: Duration = Duration::from_secs(1);
 /// How long to wait for more changes of the routing table before it is read.
 const SETTLE: Duration = Duration::from_millis(50);

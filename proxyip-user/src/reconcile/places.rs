@@ -35,7 +35,7 @@ impl Places {
         self.find_among(wanted, true)
     }
 
-    /// Likewise, but nobody gets the place of another who has left.
+    /// Finds places in the same way, but gives nobody the place of a name that has left.
     pub(crate) fn find_unused(&self, wanted: &[&str]) -> Result<Vec<u16>> {
         self.find_among(wanted, false)
     }

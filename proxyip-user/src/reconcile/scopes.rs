@@ -1,4 +1,4 @@
-//! The scopes of lists: where new ones are written, and what becomes of old ones.
+//! The scopes of lists: where new lists are written, and when old ones are removed.
 
 use std::collections::BTreeSet;
 use std::mem::take;
@@ -21,8 +21,8 @@ pub(crate) struct Scopes {
 }
 
 impl Scopes {
-    /// Opens the tries. Nobody reads what is in them but for the scopes that are in force: it is removed at once, since it
-    /// may be what an agent has left that was killed, over and over, while it wrote.
+    /// Opens the tries, and removes every scope that is not in force. No program reads those: an agent that was killed while
+    /// it wrote has left them.
     pub(crate) fn open(pin_path: &Path, in_force: &BTreeSet<u32>) -> Result<Self> {
         let (mut trusted, mut clients) =
             (Trie::open(pin_path, "TRUSTED")?, Trie::open(pin_path, "CLIENTS")?);

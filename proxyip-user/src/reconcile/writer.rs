@@ -38,7 +38,7 @@ pub(crate) struct Writer {
     retired: Retired,
     /// The lists of each listener in force, by place.
     in_force: BTreeMap<u16, Lists>,
-    /// Likewise of sets.
+    /// The members of each set in force, by place.
     sets_in_force: BTreeMap<u16, Members>,
     /// What commands have changed, by place.
     commands: BTreeMap<u16, Commands>,

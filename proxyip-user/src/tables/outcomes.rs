@@ -1,4 +1,4 @@
-//! What became of a listener's connections, and how long their headers took.
+//! How a listener's connections ended, and how long their headers took.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub struct Outcome {
     pub hand_off: Option<HandOff>,
     /// Version of the PROXY header, 1 or 2; `None` if it was refused before a good one was read.
     pub version: Option<u8>,
-    /// What became of them.
+    /// How they ended.
     pub verdict: Verdict,
     /// How many, since the pins were made; not 0.
     pub count: u64,
@@ -36,7 +36,7 @@ pub struct Latency {
 }
 
 impl ListenerMap {
-    /// What became of this listener's connections.
+    /// How this listener's connections ended.
     ///
     /// # Errors
     /// If a map cannot be read.

@@ -44,7 +44,7 @@ impl Tally {
     }
 }
 
-/// Whether a number that took so long may be given out after such a time.
+/// Whether a number that took this long to count is still good at this age.
 fn is_good(took: Duration, age: Duration) -> bool {
     took >= LONG && age < took * WORTH
 }

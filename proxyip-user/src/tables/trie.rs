@@ -117,7 +117,7 @@ fn address(scope: u32, ip: IpAddr) -> ScopedAddress {
     ScopedAddress::new(scope, &Endpoint::from(SocketAddr::new(ip, 0)))
 }
 
-/// The scope and the network of a key; `None` if it is none of ours.
+/// The scope and the network of a key; `None` for a key that no agent writes.
 fn network(key: &TrieKey) -> Option<(u32, IpNet)> {
     let Raw(data) = key.data();
     let ip = Endpoint::from_words(data.address, 0).to_socket_addr().ip();
