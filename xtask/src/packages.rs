@@ -96,7 +96,7 @@ pub(crate) fn install_for_demo() -> Result<()> {
 /// Installs what is missing for the other tests, the measurements and the pictures.
 pub(crate) fn install_for_host_tests() -> Result<()> {
     let names: Vec<&str> = names(&HOST_TESTS).collect();
-    install(&names).context("the tests need a real browser, journal and terminal, and other shells")
+    install(&names).context("the tests need a real browser and journal, and other shells")
 }
 
 /// Installs what is missing for linting, and for building the fuzz targets.

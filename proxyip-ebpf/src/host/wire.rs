@@ -1,4 +1,7 @@
 //! TCP segments as frames, and back.
+//!
+//! By hand: it has constants and [`Endpoint`] in common with the kernel programs, and neither parser nor checksums. A
+//! mistake that both made would show in no test.
 
 use proxyip_common::address::Endpoint;
 

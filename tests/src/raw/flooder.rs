@@ -9,7 +9,7 @@ use std::time::Duration;
 use socket2::Socket;
 
 use super::frame::{ethernet_header, ipv4_header, packet_socket};
-use super::{checksum, pseudo_header, tcp_segment};
+use super::{pseudo_header, sign, tcp_segment};
 use crate::site::Site;
 
 /// Frames for which the kernel is entered once. Many more would overflow the server's queue.
@@ -40,8 +40,7 @@ impl Forged {
         let numbers = (self.sequence, self.acknowledgment);
         let mut segment = tcp_segment(ports, numbers, self.flags, u16::MAX, &[], &self.payload);
         let pseudo_header = pseudo_header(source, target, segment.len());
-        let sum = checksum(&[pseudo_header.as_slice(), &segment].concat());
-        segment[16..18].copy_from_slice(&sum.to_be_bytes());
+        sign(&mut segment, pseudo_header);
         let mut packet = ipv4_header(source, target, segment.len());
         packet.extend(segment);
         packet

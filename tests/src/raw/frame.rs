@@ -3,9 +3,10 @@
 use std::io;
 use std::net::Ipv4Addr;
 
+use etherparse::{Ipv4Header, ip_number};
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 
-use super::{HEADER, RawPeer, checksum, folded_sum};
+use super::{HEADER, RawPeer, sign};
 use crate::namespace::Namespace;
 use crate::option::set_option;
 use crate::site::Site;
@@ -38,12 +39,14 @@ impl RawPeer {
     pub fn send_frame(&mut self, site: &Site, frame: Frame, flags: u8, payload: &[u8]) {
         let mut segment = self.segment(flags, &[], payload);
         let pseudo_header = self.pseudo_header(segment.len());
-        let sum = match frame {
+        match frame {
             // CHECKSUM_PARTIAL: the sum over the pseudo-header, not complemented.
-            Frame::Super(_) => folded_sum(&pseudo_header),
-            _ => checksum(&[pseudo_header, segment.clone()].concat()),
-        };
-        segment[16..18].copy_from_slice(&sum.to_be_bytes());
+            Frame::Super(_) => {
+                let sum = !pseudo_header.ones_complement();
+                segment[16..18].copy_from_slice(&sum.to_ne_bytes());
+            }
+            _ => sign(&mut segment, pseudo_header),
+        }
 
         let mut ethernet = ethernet_header(site);
         if frame == Frame::ForAnotherMachine {
@@ -76,16 +79,13 @@ fn virtual_network_header(frame: Frame) -> Vec<u8> {
 }
 
 pub(super) fn ipv4_header(source: Ipv4Addr, target: Ipv4Addr, payload: usize) -> Vec<u8> {
-    let length = u16::try_from(payload + usize::from(IPV4)).expect("under 64 KB");
-    let mut header = vec![0x45, 0];
-    header.extend(length.to_be_bytes());
-    // No identification, do not fragment, TTL 64, TCP, checksum to be filled in.
-    header.extend([0, 0, 0x40, 0, 64, 6, 0, 0]);
-    header.extend(source.octets());
-    header.extend(target.octets());
-    let sum = checksum(&header);
-    header[10..12].copy_from_slice(&sum.to_be_bytes());
-    header
+    let payload = u16::try_from(payload).expect("under 64 KB");
+    let (source, target) = (source.octets(), target.octets());
+    let header = Ipv4Header::new(payload, 64, ip_number::TCP, source, target);
+    let mut header = header.expect("under 64 KB");
+    header.dont_fragment = true;
+    header.header_checksum = header.calc_header_checksum();
+    header.to_bytes().to_vec()
 }
 
 /// From the load balancer to the server, with an IPv4 packet.

@@ -8,6 +8,8 @@ use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
+use etherparse::checksum::Sum16BitWords;
+use etherparse::{TcpHeader, ip_number};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 pub use flooder::{Flooder, Forged};
@@ -112,8 +114,8 @@ impl RawPeer {
     /// When the segment cannot be sent.
     pub fn send(&mut self, flags: u8, options: &[u8], payload: &[u8]) {
         let mut segment = self.segment(flags, options, payload);
-        let sum = checksum(&[self.pseudo_header(segment.len()), segment.clone()].concat());
-        segment[16..18].copy_from_slice(&sum.to_be_bytes());
+        let pseudo_header = self.pseudo_header(segment.len());
+        sign(&mut segment, pseudo_header);
         self.put(&segment);
         self.advance(flags, payload.len());
     }
@@ -217,7 +219,7 @@ impl RawPeer {
         })
     }
 
-    fn pseudo_header(&self, length: usize) -> Vec<u8> {
+    fn pseudo_header(&self, length: usize) -> Sum16BitWords {
         pseudo_header(self.source.0, self.target.0, length)
     }
 }
@@ -232,40 +234,27 @@ fn tcp_segment(
     payload: &[u8],
 ) -> Vec<u8> {
     assert!(options.len().is_multiple_of(4), "options are padded to words of 32 bits");
-    let words = u8::try_from((HEADER + options.len()) / 4).expect("40 bytes of options at most");
-    let mut segment = Vec::new();
-    segment.extend(ports.0.to_be_bytes());
-    segment.extend(ports.1.to_be_bytes());
-    segment.extend(numbers.0.to_be_bytes());
-    segment.extend(numbers.1.to_be_bytes());
-    segment.extend([words << 4, flags]);
-    segment.extend(window.to_be_bytes());
-    // The checksum, and no urgent data.
-    segment.extend([0; 4]);
-    segment.extend(options);
-    segment.extend(payload);
+    let mut header = TcpHeader::new(ports.0, ports.1, numbers.0, window);
+    header.acknowledgment_number = numbers.1;
+    header.set_options_raw(options).expect("40 bytes of options at most");
+    let mut segment = [&header.to_bytes()[..], payload].concat();
+    segment[13] = flags;
     segment
 }
 
-/// What the checksum covers besides a segment of `length` bytes (RFC 9293 §3.1).
-fn pseudo_header(source: Ipv4Addr, target: Ipv4Addr, length: usize) -> Vec<u8> {
-    let mut bytes = source.octets().to_vec();
-    bytes.extend(target.octets());
-    bytes.extend([0, 6]);
-    bytes.extend(u16::try_from(length).expect("a segment is short").to_be_bytes());
-    bytes
+/// The sum of what the checksum covers besides a segment of `length` bytes (RFC 9293 §3.1).
+fn pseudo_header(source: Ipv4Addr, target: Ipv4Addr, length: usize) -> Sum16BitWords {
+    let length = u16::try_from(length).expect("a segment is short");
+    Sum16BitWords::new()
+        .add_4bytes(source.octets())
+        .add_4bytes(target.octets())
+        .add_2bytes([0, ip_number::TCP.0])
+        .add_2bytes(length.to_be_bytes())
 }
 
-/// The Internet checksum (RFC 1071) of bytes in which the checksum field is zero.
-fn checksum(bytes: &[u8]) -> u16 {
-    !folded_sum(bytes)
-}
-
-/// The one's complement sum of 16-bit words.
-fn folded_sum(bytes: &[u8]) -> u16 {
-    let word = |pair: &[u8]| u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0));
-    let sum: u32 = bytes.chunks(2).map(word).sum();
-    let folded = (sum & 0xffff) + (sum >> 16);
-    let folded = (folded & 0xffff) + (folded >> 16);
-    u16::try_from(folded).expect("folded twice")
+/// Writes the checksum of a segment in which it is zero.
+fn sign(segment: &mut [u8], pseudo_header: Sum16BitWords) {
+    // The sum is of words as this machine reads them.
+    let sum = pseudo_header.add_slice(segment).ones_complement();
+    segment[16..18].copy_from_slice(&sum.to_ne_bytes());
 }
