@@ -1,5 +1,7 @@
 //! `proxyip man`
 
+mod configuration;
+
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -9,10 +11,12 @@ use clap_mangen::Man;
 
 use super::{Cli, print};
 
-/// Print the manual page, or write all pages, one for each verb.
+/// Print the manual page, or write all pages: one for each verb, and proxyip.toml(5).
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Write all pages here, such as in /usr/local/share/man/man1; it is made if it does not exist.
+    ///
+    /// If its name is man1, proxyip.toml(5) is written to man5 beside it.
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
 }
@@ -33,7 +37,16 @@ fn main_page() -> Result<Vec<u8>> {
 fn write(directory: &Path) -> Result<()> {
     fs::create_dir_all(directory)
         .and_then(|()| write_below(&command(), directory))
+        .and_then(|()| write_configuration(directory))
         .with_context(|| format!("the pages cannot be written to {}", directory.display()))
+}
+
+/// The page of the configuration file, which belongs to another section.
+fn write_configuration(directory: &Path) -> io::Result<()> {
+    let of_section = directory.file_name().is_some_and(|name| name == "man1");
+    let directory = if of_section { directory.with_file_name("man5") } else { directory.into() };
+    fs::create_dir_all(&directory)?;
+    fs::write(directory.join(configuration::NAME), configuration::page())
 }
 
 /// The page of a command, and those of its verbs.
@@ -72,7 +85,8 @@ mod tests {
         write(directory.path()).unwrap();
         let expected = pages(&Cli::command(), "");
         assert!(expected.contains(&"proxyip-acl-disconnect.1".into()), "{expected:?}");
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), expected.len());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), expected.len() + 1);
+        assert_formats(&directory.path().join(configuration::NAME));
         for name in expected {
             let path = directory.path().join(&name);
             let page = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -84,6 +98,15 @@ mod tests {
             assert!(page.contains("proxyip 0."), "{name} does not name the version");
             assert_formats(&path);
         }
+    }
+
+    #[test]
+    fn the_page_of_the_configuration_is_written_to_its_section() {
+        let directory = tempfile::tempdir().unwrap();
+        write(&directory.path().join("man1")).unwrap();
+        let page = directory.path().join("man5").join(configuration::NAME);
+        assert_eq!(fs::read_to_string(page).unwrap(), configuration::page());
+        assert!(!directory.path().join("man1").join(configuration::NAME).exists());
     }
 
     /// With man-db's own formatter.

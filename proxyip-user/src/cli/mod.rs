@@ -3,6 +3,7 @@
 mod acl;
 mod check;
 mod completions;
+mod config;
 mod detach;
 mod duration;
 mod explain;
@@ -50,6 +51,7 @@ enum Verb {
     Acl(acl::Arguments),
     Check(check::Arguments),
     Explain(explain::Arguments),
+    Config(config::Arguments),
     Detach(detach::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
@@ -78,6 +80,7 @@ pub fn main() -> ExitCode {
         Verb::Acl(arguments) => acl::run(&arguments),
         Verb::Check(arguments) => check::run(&arguments),
         Verb::Explain(arguments) => explain::run(&arguments),
+        Verb::Config(arguments) => finish(config::run(&arguments), 1),
         Verb::Detach(arguments) => finish(detach::run(&arguments), 1),
         Verb::Completions(arguments) => finish(completions::run(&arguments), 1),
         Verb::Man(arguments) => finish(man::run(&arguments), 1),
