@@ -5,7 +5,11 @@ use proxyip_common::{
     verdict::Verdict,
 };
 
-use crate::{frame::reply::Reply, state::memory::Memory};
+use crate::{
+    frame::{reply::Reply, segment::Segment},
+    kernel::programs::TcContext,
+    state::{memory::Memory, sockets::Socket},
+};
 
 /// What to do with a segment for a guarded port.
 pub enum Decision {
@@ -65,4 +69,22 @@ impl Decision {
         memory.expected.set(expected);
         Self::RefuseBoth(reason)
     }
+}
+
+/// What must be done to a packet before the decision on it is known, because it may fail. Those who decide are given it
+/// as a type, so that they know nothing of those who act.
+pub trait Act {
+    /// Makes the connection from the first segment, whose header has been read.
+    ///
+    /// # Errors
+    /// What to do with the segment instead.
+    fn hand_over(
+        ctx: &TcContext,
+        segment: &Segment,
+        memory: &Memory,
+        socket: &Socket,
+    ) -> Result<(), Decision>;
+
+    /// Takes from a SYN what would let its connection begin without a header; false if that failed.
+    fn open(ctx: &TcContext, segment: &Segment, memory: &Memory) -> bool;
 }

@@ -13,7 +13,7 @@ use proxyip_common::{
 
 use crate::{
     act::{answer::write, report::report},
-    decision::{Decision, Ending},
+    decision::{Act, Decision, Ending},
     frame::{reply::Reply, segment::Segment, tcp::flags},
     kernel::{
         bindings::tcx_action_base::{TCX_DROP, TCX_NEXT},
@@ -25,8 +25,29 @@ use crate::{
         counters::{count, count_drop, count_left},
         events, flows,
         memory::Memory,
+        sockets::Socket,
     },
 };
+
+/// What is done to packets that the kernel has as an skb.
+pub struct Skb;
+
+impl Act for Skb {
+    #[inline(always)]
+    fn hand_over(
+        ctx: &TcContext,
+        segment: &Segment,
+        memory: &Memory,
+        socket: &Socket,
+    ) -> Result<(), Decision> {
+        hand_over::build(ctx, segment, memory, socket)
+    }
+
+    #[inline(always)]
+    fn open(ctx: &TcContext, segment: &Segment, memory: &Memory) -> bool {
+        rewrite::blank(ctx, segment, memory) && rewrite::cut_payload(ctx, segment, memory)
+    }
+}
 
 /// Does what the verdict says.
 #[inline(always)]

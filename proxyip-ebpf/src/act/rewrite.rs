@@ -100,3 +100,10 @@ pub fn trim(ctx: &TcContext, segment: &Segment, memory: &Memory, sequence: u32, 
         bpf_skb_store_bytes(skb, ETHERNET as u32, at.cast(), length as u32, flags) == 0
     }
 }
+
+/// Cuts off what a SYN carries: with TCP Fast Open the application would get it at once. It comes again, behind the
+/// handshake. False if that failed.
+#[inline(always)]
+pub fn cut_payload(ctx: &TcContext, segment: &Segment, memory: &Memory) -> bool {
+    segment.payload == 0 || trim(ctx, segment, memory, segment.sequence, segment.flags)
+}

@@ -9,9 +9,8 @@ use proxyip_common::{
 };
 
 use crate::{
-    act::hand_over,
     decide::{latency, observed, policy, split, translated},
-    decision::{Decision, Ending},
+    decision::{Act, Decision, Ending},
     frame::segment::Segment,
     header::{self, intact::is_intact},
     kernel::{bindings::BPF_ANY, clock::now, platform::Platform, programs::TcContext},
@@ -29,7 +28,7 @@ use crate::{
 
 /// Reads the header, records the flow and begins the hand-off that is in `memory.hand_off`.
 #[inline(always)]
-pub fn run<P: Platform>(
+pub fn run<P: Platform, A: Act>(
     ctx: &TcContext,
     segment: &Segment,
     memory: &Memory,
@@ -40,7 +39,7 @@ pub fn run<P: Platform>(
             let _ = FLOWS.remove(memory.key());
             Decision::Refuse(DropReason::HeaderTimeout)
         }
-        Ok(()) => begin::<P>(ctx, segment, memory, socket),
+        Ok(()) => begin::<P, A>(ctx, segment, memory, socket),
         Err(Decision::Refuse(DropReason::HeaderIncomplete)) => {
             return split::keep(ctx, segment, memory);
         }
@@ -81,7 +80,7 @@ fn record(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Result<(), Dec
 }
 
 #[inline(always)]
-fn begin<P: Platform>(
+fn begin<P: Platform, A: Act>(
     ctx: &TcContext,
     segment: &Segment,
     memory: &Memory,
@@ -98,7 +97,7 @@ fn begin<P: Platform>(
     let verdict = match memory.hand_off.get() {
         TRANSLATE => translated::begin(segment, memory, socket.state()),
         OBSERVE => Decision::Pass,
-        _ if P::ACCEPT => match hand_over::build(ctx, segment, memory, socket) {
+        _ if P::ACCEPT => match A::hand_over(ctx, segment, memory, socket) {
             Ok(()) => Decision::Pass,
             Err(verdict) => verdict,
         },

@@ -17,7 +17,7 @@ use proxyip_common::counter::{Counter, DropReason};
 
 use crate::{
     decide::{cookie::judge_foreign, opening::judge_opening, translated::Known},
-    decision::Decision,
+    decision::{Act, Decision},
     frame::{
         segment::{RETIRED_LISTENER, Segment, Shape},
         tcp::flags,
@@ -32,7 +32,7 @@ use crate::{
 
 /// Decides on one segment.
 #[inline(always)]
-pub fn judge<P: Platform>(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
+pub fn judge<P: Platform, A: Act>(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
     memory.requeued.set(take_clone(ctx));
     memory.hand_off.set(0);
     let known = translated::find(ctx, segment, memory);
@@ -66,14 +66,14 @@ pub fn judge<P: Platform>(ctx: &TcContext, segment: &Segment, memory: &Memory) -
         memory.mptcp.set(P::ACCEPT && state == State::Listening && socket.is_mptcp());
         drop(socket);
         memory.state.set(state);
-        return judge_opening::<P>(ctx, segment, memory);
+        return judge_opening::<P, A>(ctx, segment, memory);
     }
     let mut verdict = judge_later::<P>(ctx, segment, memory, &socket, state);
     if let Decision::Part = verdict {
         verdict = split::judge(ctx, segment, memory);
     }
     match verdict {
-        Decision::First => first::run::<P>(ctx, segment, memory, &socket),
+        Decision::First => first::run::<P, A>(ctx, segment, memory, &socket),
         verdict => verdict,
     }
 }

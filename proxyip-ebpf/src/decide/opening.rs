@@ -8,7 +8,7 @@ use proxyip_common::{
 
 use crate::{
     decide::{policy, syn::judge_syn, translated, waiting},
-    decision::Decision,
+    decision::{Act, Decision},
     frame::segment::{RETIRED_LISTENER, Segment, Shape},
     kernel::{platform::Platform, programs::TcContext},
     state::{
@@ -23,7 +23,11 @@ use crate::{
 
 /// The first word of a connection, or a segment that hides what it is.
 #[inline(never)]
-pub fn judge_opening<P: Platform>(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
+pub fn judge_opening<P: Platform, A: Act>(
+    ctx: &TcContext,
+    segment: &Segment,
+    memory: &Memory,
+) -> Decision {
     let state = memory.state.get();
     // No connection is made to a group; TCP drops its SYN.
     if is_group(segment) || !is_local(ctx, segment) {
@@ -57,7 +61,7 @@ pub fn judge_opening<P: Platform>(ctx: &TcContext, segment: &Segment, memory: &M
     if choice == HandOffChoice::Observe as u8 {
         memory.hand_off.set(HandOff::Observe as u8);
         memory.reason.set(Reason::Configured as u8);
-        return waiting::expect(ctx, segment, memory);
+        return waiting::expect::<A>(ctx, segment, memory);
     }
     let reason = match unserved::<P>(segment, state, memory.mptcp.get()) {
         None => match judge_syn(ctx, segment, memory) {
@@ -76,7 +80,7 @@ pub fn judge_opening<P: Platform>(ctx: &TcContext, segment: &Segment, memory: &M
     }
     memory.hand_off.set(HandOff::Translate as u8);
     memory.reason.set(reason as u8);
-    waiting::expect(ctx, segment, memory)
+    waiting::expect::<A>(ctx, segment, memory)
 }
 
 /// Whether the segment is for a multicast group, or all of the network.

@@ -13,12 +13,11 @@ use proxyip_common::{
 };
 
 use crate::{
-    act::rewrite::{self, trim},
     decide::{
         acknowledge::acknowledge,
         observed::{self, hides_header},
     },
-    decision::Decision,
+    decision::{Act, Decision},
     frame::{options, segment::Segment, tcp::flags},
     kernel::{bindings::BPF_ANY, clock::now, programs::TcContext},
     state::{
@@ -35,7 +34,7 @@ use crate::{
 
 /// Lets a SYN pass and remembers it, with the hand-off and its reason that are in `memory`.
 #[inline(never)]
-pub fn expect(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
+pub fn expect<A: Act>(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
     forget(segment, memory);
     if !options::read(ctx, segment, &memory.options) {
         return Decision::Refuse(DropReason::TranslateFailed);
@@ -57,7 +56,7 @@ pub fn expect(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
     if HANDSHAKES.insert(memory.key(), &handshake, BPF_ANY.into()).is_err() {
         return Decision::Refuse(DropReason::TranslateFailed);
     }
-    if !rewrite::blank(ctx, segment, memory) || !cut_payload(ctx, segment, memory) {
+    if !A::open(ctx, segment, memory) {
         return Decision::Refuse(DropReason::TranslateFailed);
     }
     Decision::Pass
@@ -67,13 +66,6 @@ pub fn expect(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
 #[inline(always)]
 fn scales() -> bool {
     settings().is_some_and(|settings| settings.has(NamespaceSettings::WINDOW_SCALING))
-}
-
-/// Cuts off what a SYN carries: with TCP Fast Open the application would get it at once. It comes again, behind the
-/// handshake. False if that failed.
-#[inline(always)]
-fn cut_payload(ctx: &TcContext, segment: &Segment, memory: &Memory) -> bool {
-    segment.payload == 0 || trim(ctx, segment, memory, segment.sequence, segment.flags)
 }
 
 /// A SYN whose handshake is under way.

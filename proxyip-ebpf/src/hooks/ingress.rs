@@ -3,7 +3,7 @@
 use proxyip_common::counter::DropReason;
 
 use crate::{
-    act::{carry_out, hand_over, report::log},
+    act::{Skb, carry_out, hand_over, report::log},
     decide::judge,
     decision::Decision,
     frame::{
@@ -32,7 +32,7 @@ pub fn run<P: Platform>(ctx: &TcContext) -> i32 {
             return TCX_DROP;
         }
     }
-    let mut verdict = judge::<P>(ctx, segment, memory);
+    let mut verdict = judge::<P, Skb>(ctx, segment, memory);
     if let Decision::Introduce = verdict {
         verdict = hand_over::introduce(ctx, segment, memory);
     }
