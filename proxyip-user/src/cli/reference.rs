@@ -114,7 +114,7 @@ fn obstacles() -> String {
     table(["label", "meaning", "what to do"], Reason::ALL.iter().map(row))
 }
 
-/// A family of metrics of an OpenMetrics text.
+/// A family of metrics of an `OpenMetrics` text.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Family {
     name: String,
