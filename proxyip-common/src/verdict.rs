@@ -90,8 +90,7 @@ impl Verdict {
     }
 }
 
-/// Whether a refusal for this reason is what becomes of a connection. After others its peer sends the segment again, and
-/// what becomes of that is.
+/// Whether this reason ends the connection. Other reasons drop one segment, and its retransmission decides.
 #[inline(always)]
 #[must_use]
 pub const fn is_final(reason: DropReason) -> bool {

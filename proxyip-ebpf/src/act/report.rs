@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// Counts a refusal and tells of it.
+/// Counts the refusal and reports it to the agent.
 #[inline(never)]
 pub fn report(segment: &Segment, memory: &Memory, reason: DropReason) {
     count_drop(reason);

@@ -50,7 +50,7 @@ pub fn judge_ack(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decisio
             split::refuse(segment, memory, DropReason::HeaderTimeout)
         }
         Check::Foreign => judge_foreign(ctx, segment),
-        // Before the tag is believed, which is short: one in so many later segments fits by chance.
+        // Must come first: the 15-bit tag matches 1 in 32,768 later segments by accident.
         _ if goes_on(segment, memory, &hash, cookie) => judge_part(segment, memory),
         Check::Valid(_) if segment.payload == 0 && segment.has(flags::FIN) => {
             Decision::Reset(Counter::FinBeforeHeader)
@@ -111,7 +111,7 @@ fn judge_early(
     hash: &FlowHash,
     cookie: u32,
 ) -> Decision {
-    // The flow tag is shorter still. Segments for others that have it by chance are none of ours.
+    // The flow tag has 8 bits: 1 in 256 forwarded segments matches it, so ask the routing table.
     if !is_local(ctx, segment) {
         return Decision::PassCounted(Counter::CookieForeign);
     }

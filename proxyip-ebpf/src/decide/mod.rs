@@ -1,4 +1,4 @@
-//! The verdict on each segment that comes in for a guarded port.
+//! What to do with each segment that comes in for a guarded port.
 
 pub mod acknowledge;
 pub mod cookie;
@@ -96,7 +96,7 @@ fn judge_later<P: Platform>(
             policy::mark_later(ctx, segment, socket);
             observed::judge(segment, memory, socket)
         }
-        // A rule has answered the bare ACK before it with a RST, which has ended the translation.
+        // A firewall rule reset the bare ACK that this clone was queued behind: there is no translation any more.
         State::Request | State::Listening if memory.requeued.get() => {
             Decision::Refuse(DropReason::PayloadWithoutSocket)
         }

@@ -68,8 +68,8 @@ pub fn judge_part(segment: &Segment, memory: &Memory) -> Decision {
     }
 }
 
-/// Whether the application could read, of a segment that is `ahead` of the payload's beginning, what has not been
-/// judged: the beginning itself, or the rest of a header whose first part is still to come.
+/// Whether passing a segment, `ahead` bytes from the payload's beginning, would let the application read bytes of an
+/// unjudged header.
 #[inline(always)]
 pub fn hides_header(segment: &Segment, ahead: i32) -> bool {
     if ahead < 0 {

@@ -29,7 +29,7 @@ pub enum Known {
     Nothing,
     /// Its connection was in `TIME_WAIT` when a SYN came; its shift.
     Superseded(u16),
-    /// It is a first segment that was queued behind a bare ACK, which has not established the connection.
+    /// Our requeued first segment; the bare ACK before it did not establish the connection.
     Queued,
     Living(Decision),
 }
