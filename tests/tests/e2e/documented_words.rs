@@ -5,6 +5,7 @@ use std::process::Command;
 
 use proxyip_tests::documents::repository;
 use proxyip_tests::{agent_binary, attempt};
+use proxyip_user::config::schema::SECTIONS;
 
 /// A document.
 fn page(name: &str) -> String {
@@ -65,6 +66,17 @@ fn each_reason_is_on_the_page_that_says_what_to_do() {
         assert!(labels.len() > 5, "{labels:?}");
         for label in labels {
             assert!(page.contains(&format!("`{label}`")), "{name} has no {label}");
+        }
+    }
+}
+
+#[test]
+fn each_key_is_on_the_page_of_the_configuration() {
+    let page = page("docs/configuration.md");
+    for section in SECTIONS {
+        for key in section.keys {
+            let path = format!("`{}.{}`", section.name, key.name());
+            assert!(page.contains(&path), "docs/configuration.md has no {path}");
         }
     }
 }
