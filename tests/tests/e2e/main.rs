@@ -18,7 +18,6 @@ mod cookies;
 mod crowd;
 mod dashboard;
 mod diagnostics;
-mod documented_words;
 mod documents;
 mod draining;
 mod epochs;
