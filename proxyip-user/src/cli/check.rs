@@ -7,7 +7,7 @@ use anyhow::Result;
 use proxyip_api::status::Status;
 use serde::Serialize;
 
-use super::{USAGE, ask, fail, print};
+use super::{Exit, ask, fail, print};
 use crate::client;
 use crate::config::{Config, ConfigError, DEFAULT_SOCKET};
 use crate::json;
@@ -55,13 +55,13 @@ struct Report {
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     match check(arguments) {
-        Ok(code) => code.into(),
-        Err(error) => fail(format_args!("{error:#}"), USAGE),
+        Ok(exit) => exit.into(),
+        Err(error) => fail(format_args!("{error:#}"), Exit::Wrong),
     }
 }
 
-/// Prints the report; the exit code.
-fn check(arguments: &Arguments) -> Result<u8> {
+/// Prints the report; how the command ends.
+fn check(arguments: &Arguments) -> Result<Exit> {
     let mut report = Report::default();
     let config = arguments.config.as_deref().and_then(|path| report.read(path));
     let configured = config.as_ref().map(|config| config.api.socket.clone());
@@ -78,7 +78,7 @@ fn check(arguments: &Arguments) -> Result<u8> {
     } else {
         print(report.text())?;
     }
-    Ok(report.code())
+    Ok(report.exit())
 }
 
 impl Report {
@@ -130,7 +130,7 @@ impl Report {
                 format!("  {:<7}  {check}: {sentence}\n", state.label())
             }));
         }
-        if self.code() == 0 {
+        if self.exit() == Exit::Clean {
             lines.push("no mistakes found\n".into());
         }
         if let Some(why) = &self.silence {
@@ -140,16 +140,17 @@ impl Report {
     }
 
     /// Limits of the kernel are nobody's mistake.
-    fn code(&self) -> u8 {
+    fn exit(&self) -> Exit {
         let worst = self.preflight.iter().map(|check| check.state).max();
         if !self.problems.is_empty() || worst == Some(State::Problem) {
-            USAGE
+            Exit::Wrong
+        } else if self.warnings.is_empty()
+            && self.findings.is_empty()
+            && worst != Some(State::Warning)
+        {
+            Exit::Clean
         } else {
-            u8::from(
-                !(self.warnings.is_empty()
-                    && self.findings.is_empty()
-                    && worst != Some(State::Warning)),
-            )
+            Exit::Doubtful
         }
     }
 }
@@ -190,12 +191,12 @@ mod tests {
             ("[[listener]]\nports=[0]\n", 2, "/proxyip.toml:1: listener.trusted: missing"),
         ] {
             let (report, _) = read(text);
-            assert_eq!(report.code(), code, "{report:?}");
+            assert_eq!(report.exit().code(), code, "{report:?}");
             assert!(report.text().contains(part), "{}", report.text());
         }
         let mut report = Report::default();
         report.read(Path::new("/nonexistent/proxyip.toml"));
-        assert_eq!((report.code(), report.problems.len()), (2, 1), "{report:?}");
+        assert_eq!((report.exit().code(), report.problems.len()), (2, 1), "{report:?}");
     }
 
     #[test]
@@ -218,10 +219,10 @@ mod tests {
             "warning: w\nfound: f\nfound: g\nkernel: l\n\
              nothing could be learnt from traffic: no agent\n"
         );
-        assert_eq!(report.code(), 1);
+        assert_eq!(report.exit().code(), 1);
         report.warnings.clear();
         report.findings.clear();
-        assert_eq!((report.code(), report.text().contains("no mistakes found")), (0, true));
+        assert_eq!((report.exit().code(), report.text().contains("no mistakes found")), (0, true));
         assert_eq!(
             serde_json::to_value(&report).unwrap(),
             json!({
@@ -263,7 +264,7 @@ mod tests {
         for (state, code) in [(State::Ok, 0), (State::Warning, 1), (State::Problem, 2)] {
             let preflight =
                 vec![looked_at("kernel", None, State::Ok), looked_at("jit", None, state)];
-            assert_eq!(Report { preflight, ..Report::default() }.code(), code, "{state:?}");
+            assert_eq!(Report { preflight, ..Report::default() }.exit().code(), code, "{state:?}");
         }
     }
 }

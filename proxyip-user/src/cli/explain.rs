@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use proxyip_common::counter::{Counter, DropReason, Reason};
 
-use super::{fail, finish, print};
+use super::{Exit, fail, finish, print};
 
 /// Say what a label of metrics, logs and answers means, and what to do about it.
 ///
@@ -34,12 +34,15 @@ const COUNTED: &str = "Counted";
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let all = entries();
-    let Some(label) = &arguments.label else { return finish(print(list(&all)), 1) };
+    let Some(label) = &arguments.label else { return finish(print(list(&all))) };
     let found: Vec<_> = all.iter().filter(|entry| entry.label == label).collect();
     if found.is_empty() {
-        return fail(format_args!("no label is {label:?}; `proxyip explain` lists all"), 1);
+        return fail(
+            format_args!("no label is {label:?}; `proxyip explain` lists all"),
+            Exit::Failed,
+        );
     }
-    finish(print(explanation(&found)), 1)
+    finish(print(explanation(&found)))
 }
 
 fn entries() -> Vec<Entry> {

@@ -8,7 +8,7 @@ use hyper::StatusCode;
 use proxyip_api::flow::Flow;
 use proxyip_common::address::Endpoint;
 
-use super::{Reading, USAGE, ask, fail, print};
+use super::{Exit, Reading, ask, fail, print};
 use crate::client::{self, ClientError};
 
 /// Print the client of a connection.
@@ -41,9 +41,9 @@ fn address(text: &str) -> Result<SocketAddr, NotAnAddress> {
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     match ask(find(arguments)) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
-        Err(error) => fail(format_args!("{error:#}"), USAGE),
+        Ok(true) => Exit::Found.into(),
+        Ok(false) => Exit::NotFound.into(),
+        Err(error) => fail(format_args!("{error:#}"), Exit::NoLookup),
     }
 }
 
@@ -55,7 +55,7 @@ async fn find(arguments: &Arguments) -> Result<bool> {
         Ok((_, json)) if reading.json => print([&json[..], b"\n"].concat())?,
         Ok((flow, _)) => print(format!("{}\n", flow.client))?,
         Err(ClientError::Refused { status: StatusCode::NOT_FOUND, sentence }) => {
-            fail(sentence, 1);
+            fail(sentence, Exit::NotFound);
             return Ok(false);
         }
         Err(error) => return Err(error.into()),

@@ -6,6 +6,7 @@ mod completions;
 mod config;
 mod detach;
 mod duration;
+mod exit;
 mod explain;
 mod flows;
 mod lookup;
@@ -24,11 +25,9 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 
+use self::exit::Exit;
 pub use self::reference::reference;
 use crate::config::DEFAULT_SOCKET;
-
-/// A usage or configuration error.
-const USAGE: u8 = 2;
 
 /// Gives a server behind a load balancer its clients' real addresses.
 ///
@@ -74,16 +73,16 @@ pub fn main() -> ExitCode {
     match Cli::parse().verb {
         Verb::Run(arguments) => run::run(arguments),
         Verb::Lookup(arguments) => lookup::run(&arguments),
-        Verb::Flows(arguments) => finish(ask(flows::run(&arguments)), 1),
-        Verb::Status(arguments) => finish(ask(status::run(&arguments)), 1),
-        Verb::Top(arguments) => finish(ask(top::run(&arguments)), 1),
+        Verb::Flows(arguments) => finish(ask(flows::run(&arguments))),
+        Verb::Status(arguments) => finish(ask(status::run(&arguments))),
+        Verb::Top(arguments) => finish(ask(top::run(&arguments))),
         Verb::Acl(arguments) => acl::run(&arguments),
         Verb::Check(arguments) => check::run(&arguments),
         Verb::Explain(arguments) => explain::run(&arguments),
-        Verb::Config(arguments) => finish(config::run(&arguments), 1),
-        Verb::Detach(arguments) => finish(detach::run(&arguments), 1),
-        Verb::Completions(arguments) => finish(completions::run(&arguments), 1),
-        Verb::Man(arguments) => finish(man::run(&arguments), 1),
+        Verb::Config(arguments) => finish(config::run(&arguments)),
+        Verb::Detach(arguments) => finish(detach::run(&arguments)),
+        Verb::Completions(arguments) => finish(completions::run(&arguments)),
+        Verb::Man(arguments) => finish(man::run(&arguments)),
     }
 }
 
@@ -93,18 +92,18 @@ fn ask<T>(conversation: impl Future<Output = Result<T>>) -> Result<T> {
     runtime.context("the runtime cannot be started")?.block_on(conversation)
 }
 
-/// The exit code of a verb: 0, or `code` after its error was printed.
-fn finish(result: Result<()>, code: u8) -> ExitCode {
+/// The exit code of a verb without codes of its own; prints its error.
+fn finish(result: Result<()>) -> ExitCode {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(format_args!("{error:#}"), code),
+        Ok(()) => Exit::Done.into(),
+        Err(error) => fail(format_args!("{error:#}"), Exit::Failed),
     }
 }
 
 /// Prints an error; a standard error that nobody reads is no reason to panic.
-fn fail(error: impl std::fmt::Display, code: u8) -> ExitCode {
+fn fail(error: impl std::fmt::Display, exit: Exit) -> ExitCode {
     writeln!(io::stderr(), "proxyip: {error}").ok();
-    code.into()
+    exit.into()
 }
 
 /// Prints to standard output. A reader that has seen enough (`| head`) is no error.

@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing_subscriber::EnvFilter;
 
-use super::USAGE;
+use super::Exit;
 use crate::api::{self, Shared, Sockets, Source};
 use crate::config::{Config, ConfigError, KernelLog, PortRange, interface_name, network};
 use crate::flowlog::flows::Flows;
@@ -104,7 +104,7 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
         Err(error) => {
             // Without the program's name, so that editors can follow FILE:LINE.
             writeln!(io::stderr(), "{error}").ok();
-            return USAGE.into();
+            return Exit::Usage.into();
         }
     };
     start_log();
@@ -118,7 +118,7 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
         runtime.shutdown_timeout(Duration::from_secs(1));
         result
     });
-    super::finish(result, 1)
+    super::finish(result)
 }
 
 fn start_log() {

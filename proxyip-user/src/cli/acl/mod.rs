@@ -16,7 +16,7 @@ use proxyip_api::acl::{Decision, Disconnected, Rule, Rules, Verdict};
 use proxyip_api::status::Status;
 use serde::de::IgnoredAny;
 
-use super::{Reading, USAGE, ask, fail, finish, print};
+use super::{Exit, Reading, ask, fail, finish, print};
 use crate::client::{self, escaped};
 use crate::{config, json};
 
@@ -106,21 +106,25 @@ fn client_address(text: &str) -> Result<IpAddr, NotAnAddress> {
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     match &arguments.verb {
-        Verb::Allow(change) => finish(ask(set(change, Verdict::Allow)), 1),
-        Verb::Deny(change) => finish(ask(set(change, Verdict::Deny)), 1),
-        Verb::Remove(change) => finish(ask(remove(change)), 1),
-        Verb::List(arguments) => finish(ask(list(arguments)), 1),
-        Verb::Test(arguments) => yes_or_no(ask(test(arguments)), USAGE),
-        Verb::Disconnect(arguments) => yes_or_no(ask(disconnect(arguments)), 1),
+        Verb::Allow(change) => finish(ask(set(change, Verdict::Allow))),
+        Verb::Deny(change) => finish(ask(set(change, Verdict::Deny))),
+        Verb::Remove(change) => finish(ask(remove(change))),
+        Verb::List(arguments) => finish(ask(list(arguments))),
+        Verb::Test(arguments) => {
+            yes_or_no(ask(test(arguments)), [Exit::Allowed, Exit::Denied, Exit::NoTest])
+        }
+        Verb::Disconnect(arguments) => {
+            yes_or_no(ask(disconnect(arguments)), [Exit::Done, Exit::Failed, Exit::Failed])
+        }
     }
 }
 
-/// 0 for yes, 1 for no, `code` after an error was printed.
-fn yes_or_no(answer: Result<bool>, code: u8) -> ExitCode {
+/// The endings are for yes, for no, and after an error was printed.
+fn yes_or_no(answer: Result<bool>, [yes, no, failed]: [Exit; 3]) -> ExitCode {
     match answer {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
-        Err(error) => fail(format_args!("{error:#}"), code),
+        Ok(true) => yes.into(),
+        Ok(false) => no.into(),
+        Err(error) => fail(format_args!("{error:#}"), failed),
     }
 }
 
