@@ -20,7 +20,7 @@ pub struct Flow {
     /// How the connection was given to the application: `accept`, `translate` or `observe`.
     #[cfg_attr(feature = "openapi", schema(value_type = String, example = "accept"))]
     pub hand_off: Cow<'static, str>,
-    /// What the header said of the client: `proxied`, `local` or `unknown`.
+    /// What the header said of the client: `proxied`; `local`, the load balancer itself; `unknown`, no client named.
     #[cfg_attr(feature = "openapi", schema(value_type = String, example = "proxied"))]
     pub origin: Cow<'static, str>,
     /// Version of the header: `v1` or `v2`.

@@ -9,16 +9,20 @@ use crate::flow::Flow;
 
 /// A line of the flow log; its fields are described in [`Flow`] and below.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Line {
     /// `accept`, `close`, `refuse` or `left_to_kernel`.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub event: Cow<'static, str>,
     /// When it happened, RFC 3339 in UTC with milliseconds.
     pub time: String,
-    /// `accept`, `mark`, `reset` or `drop`.
+    /// `accept`, `reset` or `drop`; `mark`, if the client is denied and let through with a mark.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub verdict: Option<Cow<'static, str>>,
     /// The label of the reason, for a connection that was refused or left to the kernel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub reason: Option<Cow<'static, str>>,
     /// Which connection.
     #[serde(flatten)]
@@ -30,31 +34,36 @@ pub struct Line {
 
 /// What a line is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(untagged)]
 pub enum Connection {
     /// A connection whose client is known.
     Flow(Box<Flow>),
     /// A connection that was refused or left to the kernel before its client was known.
     Attempt {
-        /// The listener's name.
+        /// The listener's name; absent if the configuration no longer has it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         listener: Option<String>,
-        /// How the connection would have been given to the application.
+        /// In a refusal, how it would have been given; absent if that was not decided.
         #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
         hand_off: Option<Cow<'static, str>>,
         /// The load balancer's end.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
         peer: SocketAddr,
         /// This host's end.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
         local: SocketAddr,
     },
 }
 
 /// A connection's life, and sums over it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Totals {
-    /// When it was established, or refused; like `time`.
+    /// When the connection was established, or refused; RFC 3339, as `time`.
     pub start: String,
-    /// When it was closed, or refused; the same as `time`.
+    /// When the connection was closed, or refused; the same as `time`.
     pub end: String,
     /// What came in.
     #[serde(flatten)]
@@ -62,26 +71,28 @@ pub struct Totals {
     /// What went out.
     #[serde(flatten)]
     pub sent: Option<Sent>,
-    /// From established to closed.
+    /// Milliseconds from established to closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
 }
 
-/// What came from the client; of a refused connection the segment that was refused.
+/// What came from the client; in a refusal, the segment that was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Received {
-    /// As TCP counts them, modulo 2^32; without those of a handshake that it has not seen.
+    /// Packets from the client, as TCP counts them, modulo 2^32. In a refusal, those of the refused segment.
     pub packets_received: u32,
-    /// Payload, without the header that was consumed.
+    /// Bytes of payload from the client, without the header; with it under `observe`. In a refusal, all of the segment.
     pub bytes_received: u64,
 }
 
 /// What went to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Sent {
-    /// Like the packets received.
+    /// Packets to the client, as TCP counts them, modulo 2^32.
     pub packets_sent: u32,
-    /// Payload, as far as it was acknowledged.
+    /// Bytes of payload to the client that it has acknowledged.
     pub bytes_sent: u64,
 }
 

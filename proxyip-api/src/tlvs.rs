@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The TLVs of a header; absent ones are left out. Of a TLV that is there twice the first counts, and
-/// the second is among `other`.
+/// The TLVs of a header; absent ones are left out. If a TLV is there twice, the first counts, and the second is
+/// among `other`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
@@ -14,25 +14,25 @@ pub struct TlvsJson {
     /// Host name the client asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authority: Option<String>,
-    /// Hexadecimal.
+    /// The connection's identifier, in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unique_id: Option<String>,
     /// The client's TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ssl: Option<SslJson>,
-    /// Namespace name.
+    /// The name of a network namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub netns: Option<String>,
-    /// `vpce-…`
+    /// The endpoint of AWS: `vpce-…`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aws_vpc_endpoint_id: Option<String>,
-    /// `LINKID`
+    /// `LINKID` of Azure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub azure_private_link_id: Option<u32>,
-    /// Decimal, as text: JSON numbers are exact to 53 bits only.
+    /// The connection's identifier of Google Cloud, in decimal. It is text, since JSON numbers are exact to 53 bits only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gcp_psc_connection_id: Option<String>,
-    /// All others.
+    /// All others, each with `type`, and `value` in hexadecimal.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub other: Vec<OtherJson>,
 }
@@ -44,15 +44,15 @@ pub struct TlvsJson {
 pub struct SslJson {
     /// Bits of `PP2_CLIENT`.
     pub client: u8,
-    /// 0: the client's certificate was verified.
+    /// 0, if the client's certificate was verified.
     pub verify: u32,
-    /// TLS version.
+    /// The version of TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// Common name of the client's certificate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cn: Option<String>,
-    /// Cipher.
+    /// The cipher.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cipher: Option<String>,
     /// Signature of the load balancer's certificate.
@@ -70,7 +70,7 @@ pub struct SslJson {
     /// The client's certificate, DER, hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_cert: Option<String>,
-    /// All others.
+    /// All others, each with `type`, and `value` in hexadecimal.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub other: Vec<OtherJson>,
 }
@@ -79,7 +79,7 @@ pub struct SslJson {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OtherJson {
-    /// Such as `0xe4`.
+    /// The type, for example `0xe4`.
     #[serde(rename = "type")]
     pub kind: String,
     /// Hexadecimal.

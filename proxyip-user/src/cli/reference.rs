@@ -1,4 +1,4 @@
-//! What documents say of keys, labels, metrics and commands, as Markdown, from the lists that the agent itself uses.
+//! What documents say of keys, labels, metrics, commands and fields, as Markdown, from the lists that the agent itself uses.
 
 use anyhow::{Context, Result};
 use clap::CommandFactory;
@@ -7,8 +7,10 @@ use proxyip_common::verdict::Verdict;
 use serde_json::{Value, json};
 
 use super::Cli;
+use super::exit::{Exit, GROUPS, Group};
 use crate::api::routes::metrics::sample;
 use crate::config::schema::{Described, Effect, Fallback, Kind, SECTIONS, Shape, json_schema};
+use crate::flowlog::fields::{Field, fields};
 
 /// The columns of help texts in the documents.
 const WIDTH: usize = 100;
@@ -26,6 +28,8 @@ pub fn reference() -> Result<Value> {
             "obstacles": obstacles(),
             "metrics": metrics(&sample()?)?,
             "commands": commands(),
+            "exit-codes": exit_codes(),
+            "flow-log-fields": flow_log_fields()?,
         },
         "files": {"docs/proxyip.schema.json": schema},
     }))
@@ -172,6 +176,27 @@ fn families(text: &str) -> Result<Vec<Family>> {
     Ok(families)
 }
 
+fn flow_log_fields() -> Result<String> {
+    let row =
+        |field: Field| [format!("`{}`", field.name), field.kind.into(), field.events, field.doc];
+    Ok(table(["field", "type", "in", "meaning"], fields()?.into_iter().map(row)))
+}
+
+fn exit_codes() -> String {
+    let commands = |group: &Group| {
+        group.commands.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    };
+    let groups = GROUPS.each_ref().map(commands);
+    let row = |code: usize| {
+        let [ordinary, lookup, test, check] = GROUPS.map(|group| group.exits[code]);
+        let meaning = |exit: Exit| exit.meaning().to_owned();
+        let code = ordinary.code().to_string();
+        [code, meaning(ordinary), meaning(lookup), meaning(test), meaning(check)]
+    };
+    let [ordinary, lookup, test, check] = groups.each_ref().map(String::as_str);
+    table(["exit code", ordinary, lookup, test, check], (0..3).map(row))
+}
+
 fn commands() -> String {
     let mut command = Cli::command().disable_help_subcommand(true).term_width(WIDTH);
     command.build();
@@ -215,6 +240,15 @@ mod tests {
         ] {
             assert!(block("metrics").contains(metric), "{metric}: {}", block("metrics"));
         }
+        for field in [
+            "| `time` | text | all |",
+            "| `tlvs.ssl.cipher` | text | `accept`, `close` |",
+            "| `client` | text | `accept`, `close`, `refuse` of a denied client |",
+            "| `duration_ms` | number | `close` |",
+        ] {
+            assert!(block("flow-log-fields").contains(field), "{field}");
+        }
+        assert!(block("exit-codes").contains("\n| 1 | failed; "), "{}", block("exit-codes"));
         for command in
             ["### proxyip run\n", "### proxyip acl disconnect\n", "### proxyip explain\n"]
         {

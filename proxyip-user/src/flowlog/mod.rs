@@ -1,5 +1,6 @@
 //! From events to the flow log, and the memory of TLVs.
 
+pub(crate) mod fields;
 pub mod flow;
 pub mod flows;
 pub mod journal;

@@ -163,6 +163,7 @@ impl Recorder {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::path::Path;
 
     use proxyip_common::flow::FlowRecord;
@@ -171,6 +172,7 @@ mod tests {
     use super::*;
     use crate::config::Destination;
     use crate::config::Log;
+    use crate::flowlog::fields::tests::documented;
     use crate::flowlog::flows::tests::HEADER;
     use crate::flowlog::flows::tests::event;
     use crate::flowlog::flows::tests::flows;
@@ -292,6 +294,33 @@ mod tests {
                     "peer": peer, "local": local}),
             ]
         );
+    }
+
+    #[test]
+    fn lines_have_the_documented_fields() {
+        let mut late = attempt(EventKind::Refused, DropReason::HeaderTimeout as u8);
+        late.record.hand_off = HandOff::Observe as u8;
+        late.packets_received = 0;
+        let mut segment = attempt(EventKind::Refused, DropReason::V1Address as u8);
+        segment.record.hand_off = HandOff::Observe as u8;
+        let kinds = [
+            ("header", event(EventKind::Header, 0)),
+            ("accept", event(EventKind::Established, 0)),
+            ("close", event(EventKind::Closed, 0)),
+            ("denied", event(EventKind::Refused, DropReason::DeniedDropped as u8)),
+            ("segment", segment),
+            ("late", late),
+            ("left_to_kernel", attempt(EventKind::LeftToKernel, Reason::Mptcp as u8)),
+        ];
+        let text = written(FlowFormat::Json, &kinds.map(|(_, event)| event));
+        let documented = documented();
+        assert_eq!((text.lines().count(), documented.len()), (6, 6));
+        // A header has no line.
+        for ((kind, _), line) in kinds[1..].iter().zip(text.lines()) {
+            let line: serde_json::Map<String, Value> = serde_json::from_str(line).unwrap();
+            let names: BTreeSet<_> = line.into_iter().map(|(name, _)| name).collect();
+            assert_eq!(names, documented[kind], "{kind}");
+        }
     }
 
     #[test]
