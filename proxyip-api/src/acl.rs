@@ -44,11 +44,12 @@ pub enum Origin {
         #[cfg_attr(feature = "openapi", schema(value_type = String))]
         file: PathBuf,
     },
-    /// `proxyip acl`. Goes before the others for the same network, and lasts until it is removed, or the kernel programs are.
+    /// `proxyip acl`. It takes precedence over the others for the same network. It lasts until you remove it or the
+    /// kernel programs.
     Command,
 }
 
-/// The verdict on the clients of a network; of two networks that have a client the smaller one counts.
+/// The verdict on the clients of a network. The longest prefix wins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Rule {
@@ -68,7 +69,7 @@ pub struct Rule {
 pub struct Rules {
     /// The listener's name.
     pub listener: String,
-    /// The verdict on clients that no network has: `deny`, if the configuration has a list of allowed ones.
+    /// The verdict on clients in none of the networks: `deny`, if the configuration has a list of allowed ones.
     pub otherwise: Verdict,
     /// What happens to denied clients: `reset`, `drop` or `mark`.
     pub denied: String,
@@ -91,7 +92,7 @@ pub struct Decision {
     pub client: IpAddr,
     /// The verdict.
     pub verdict: Verdict,
-    /// The rule it comes from; none if no network has the client.
+    /// The rule it comes from; none if the client is in no network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<Rule>,
 }

@@ -42,8 +42,8 @@ pub struct Status {
     /// What is allowed in the configuration but probably a mistake; a sentence each.
     #[serde(default)]
     pub warnings: Vec<String>,
-    /// What is wrong: interfaces that are gone, listeners whose connections the stack refuses, and what traffic tells of
-    /// mistakes in the configuration, here or at the load balancer; a sentence each.
+    /// What is wrong; a sentence each. It may be an interface that is gone, or a listener whose connections the stack
+    /// refuses. It may be a mistake that traffic shows, in the configuration here or at the load balancer.
     #[serde(default)]
     pub findings: Vec<String>,
 }
@@ -66,16 +66,16 @@ pub struct ListenerJson {
     pub name: String,
     /// The guarded ports, ascending.
     pub ports: Vec<u16>,
-    /// Sources whose connections start with a PROXY header, as far as the configuration itself has them.
+    /// Sources whose connections start with a PROXY header, if the configuration itself names them.
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>, example = json!(["10.0.0.0/16"])))]
     pub trusted: Vec<IpNet>,
     /// How many more a file has.
     #[serde(default)]
     pub trusted_by_file: usize,
-    /// How many networks of clients are allowed by configuration and file; absent without such a list.
+    /// How many networks of clients are allowed by configuration and file; absent without a list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow: Option<usize>,
-    /// Likewise, how many are denied.
+    /// How many are denied; absent without a list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deny: Option<usize>,
     /// What happens to denied clients: `reset`, `drop` or `mark`.

@@ -13,8 +13,8 @@ pub(crate) const BUFFER: usize = 64 * 1024;
 /// Bytes that are handed over at once to be sent.
 const FRAME: usize = 32 * 1024;
 
-/// An answer that is handed over in parts, so that no more than a part of it waits in the connection's memory, and that
-/// holds `permit` until the last.
+/// An answer that is handed over in parts: no more than a part of it waits in the connection's memory. It holds `permit`
+/// until the last part.
 pub(crate) fn send(
     content_type: &'static str,
     bytes: Vec<u8>,

@@ -1,4 +1,4 @@
-//! The line protocol: `PEER LOCAL\n` is answered with `CLIENT\n`, `-\n` if no such flow is known, or `! SENTENCE\n`.
+//! The line protocol: `PEER LOCAL\n` is answered with `CLIENT\n`, `-\n` if the flow is not known, or `! SENTENCE\n`.
 //!
 //! Lines may be sent without waiting for answers, which come in the order of the lines.
 

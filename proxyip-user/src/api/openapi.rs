@@ -14,8 +14,8 @@ use crate::api::state::Shared;
 #[openapi(
     info(
         title = "proxyip",
-        description = "Asks a running agent of proxyip. Over the TCP address only GET is answered. Whatever is not \
-                       answered with 200 is `{\"error\": \"a sentence\"}`, but for what is no HTTP.",
+        description = "Asks a running agent of proxyip. Over the TCP address only GET is answered. Each answer to an \
+                       HTTP request that is not 200 is `{\"error\": \"a sentence\"}`.",
         contact(),
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
@@ -36,7 +36,7 @@ pub(crate) fn begin() -> OpenApiRouter<Shared> {
 const COMMON: [(&str, &str); 3] = [
     (
         "403",
-        "Over TCP: the request is for another name than localhost or an address, or is to change something",
+        "Over TCP: the request names a host other than localhost or an address, or wants to change something",
     ),
     ("500", "The kernel's maps cannot be read"),
     ("503", "Too many requests are under way"),

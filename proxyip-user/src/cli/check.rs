@@ -15,9 +15,9 @@ use crate::preflight::{Check, State, preflight};
 
 /// Look for mistakes in a configuration file, on this host, and in what a running agent sees.
 ///
-/// The host is looked at as `proxyip run` would find it; nothing is changed. With a file, so are the namespaces,
-/// interfaces and applications that it names. What an agent has learnt from traffic is about the configuration that
-/// it runs with, and about the load balancer.
+/// It looks at the host as `proxyip run` would find it, and changes nothing. With a file, it also looks at the
+/// namespaces, interfaces and applications that the file names. A running agent reports what traffic shows of its own
+/// configuration, and of the load balancer.
 ///
 /// Exit code: 0 nothing found, 1 warnings or findings, 2 wrong configuration or usage, or `proxyip run` would fail.
 #[derive(Debug, clap::Args)]

@@ -115,7 +115,7 @@ mod tests {
             self.run(&[if self.shell == Shell::Fish { "--no-execute" } else { "-n" }], &[]);
         }
 
-        /// What it offers for these words, the last of which is not complete.
+        /// What it offers for these words; the last one is not complete.
         fn offered(&self, words: &[&str]) -> Vec<String> {
             let said = match self.shell {
                 Shell::Bash => self.run(&["-c", ASK_BASH, "bash"], words),

@@ -13,8 +13,8 @@ use crate::lifecycle::lock::AgentLock;
 
 /// Remove the kernel programs that an agent has left working.
 ///
-/// Connections that were accepted live on; those that are translated may end first, and are cut if they do
-/// not. New ones reach applications with their PROXY header. Refuses while an agent runs.
+/// Accepted connections go on. Translated connections have time to end, and are cut after that. New ones reach
+/// applications with their PROXY header. It refuses while an agent runs.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Where the kernel programs are pinned.

@@ -13,8 +13,8 @@ use crate::client::{self, ClientError};
 
 /// Print the client of a connection.
 ///
-/// PEER is what the connection's packets come from, the load balancer's end, and LOCAL is this host's
-/// end, such as `10.0.0.2:41000 10.0.1.2:443` or `[fd00::2]:41000 [fd00::1]:443`.
+/// PEER is the load balancer's end, from which the connection's packets come. LOCAL is this host's end. They are written
+/// as in `10.0.0.2:41000 10.0.1.2:443` or `[fd00::2]:41000 [fd00::1]:443`.
 ///
 /// Exit code: 0 found, 1 not found, 2 error.
 #[derive(Debug, clap::Args)]

@@ -23,8 +23,8 @@ pub(crate) fn checks(config: &Config, has_kfunc: bool) -> Vec<Check> {
     }
 }
 
-/// A port is guarded in all namespaces, and the application is in one of them. Those that cannot be entered are told
-/// of elsewhere.
+/// A port is guarded in all namespaces, and the application is in one of them. Another check reports
+/// those that cannot be entered.
 fn of_all_namespaces(config: &Config) -> Result<BTreeMap<u16, Listening>> {
     let mut all = BTreeMap::<u16, Listening>::new();
     for (netns, interfaces) in by_namespace(&config.interfaces) {

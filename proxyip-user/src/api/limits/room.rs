@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// Where connections are. When it is full, one that has never asked anything makes room for a new one, or else the one
-/// that has been silent for longest: whoever holds many open keeps nobody else out.
+/// Where connections are. When it is full, a new one takes the place of one that has never asked anything. If all have asked,
+/// it takes the place of the one that has been silent for longest. So nobody keeps others out by many open connections.
 #[derive(Debug)]
 pub(crate) struct Room {
     limit: usize,

@@ -102,7 +102,7 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
     responses(
         (status = 200, description = "A page, in the order of their networks", body = Rules),
         (status = 400, description = "A parameter is wrong", body = ErrorJson),
-        (status = 404, description = "There is no such listener", body = ErrorJson),
+        (status = 404, description = "No listener has this name", body = ErrorJson),
     )
 )]
 async fn rules(
@@ -129,7 +129,7 @@ async fn rules(
         (status = 200, description = "The rule", body = Rule),
         (status = 400, description = "A parameter is wrong", body = ErrorJson),
         (status = 403, description = "The caller may not change rules", body = ErrorJson),
-        (status = 404, description = "There is no such listener", body = ErrorJson),
+        (status = 404, description = "No listener has this name", body = ErrorJson),
     )
 )]
 async fn set(
@@ -156,7 +156,7 @@ async fn set(
         (status = 200, description = "It is removed", body = Done),
         (status = 400, description = "A parameter is wrong", body = ErrorJson),
         (status = 403, description = "The caller may not change rules", body = ErrorJson),
-        (status = 404, description = "There is no such listener or rule", body = ErrorJson),
+        (status = 404, description = "No listener has this name, or it has no rule for this network", body = ErrorJson),
         (status = 409, description = "The rule is the configuration's", body = ErrorJson),
     )
 )]
@@ -179,7 +179,7 @@ async fn remove(
     responses(
         (status = 200, description = "The verdict", body = Decision),
         (status = 400, description = "A parameter is wrong", body = ErrorJson),
-        (status = 404, description = "There is no such listener", body = ErrorJson),
+        (status = 404, description = "No listener has this name", body = ErrorJson),
     )
 )]
 async fn test(
@@ -200,7 +200,7 @@ async fn test(
         (status = 200, description = "Those connections", body = Vec<Disconnected>),
         (status = 400, description = "A parameter is wrong", body = ErrorJson),
         (status = 403, description = "The caller may not change rules", body = ErrorJson),
-        (status = 404, description = "There is no such listener", body = ErrorJson),
+        (status = 404, description = "No listener has this name", body = ErrorJson),
     )
 )]
 async fn disconnect(

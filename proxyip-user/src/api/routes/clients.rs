@@ -40,7 +40,7 @@ pub(crate) struct ClientsQuery {
     responses(
         (status = 200, description = "Clients, those with most flows first", body = Clients),
         (status = 400, description = "A parameter is wrong", body = ErrorJson),
-        (status = 404, description = "There is no such listener", body = ErrorJson),
+        (status = 404, description = "No listener has this name", body = ErrorJson),
     )
 )]
 pub(crate) async fn clients(

@@ -50,7 +50,7 @@ pub(crate) struct PageQuery {
     responses(
         (status = 200, description = "A page", body = FlowPage),
         (status = 400, description = "A parameter is wrong", body = ErrorJson),
-        (status = 404, description = "There is no such listener", body = ErrorJson),
+        (status = 404, description = "No listener has this name", body = ErrorJson),
     )
 )]
 pub(crate) async fn flows(
@@ -113,8 +113,8 @@ fn page(shared: &Shared, filter: &Filter, limit: usize, from: Cursor) -> Result<
     Ok(text)
 }
 
-/// The next part of the table, and about how many entries it has: as many as may be taken or, as most are not by most
-/// filters, more of which no more are.
+/// The next part of the table, and about how many entries it has: no more than there is room for. Most filters take few
+/// entries, so with a filter the part is larger, unless it takes more than there is room for.
 fn read(shared: &Shared, filter: &Filter, from: Cursor, room: usize) -> Result<(FlowChunk, usize)> {
     if !filter.is_any() && room < CHUNK {
         let chunk = shared.source.flows(from, CHUNK)?;

@@ -22,8 +22,8 @@ use crate::{config, json};
 
 /// Change, list and test who may connect.
 ///
-/// Rules made here are in force at once and go before those of the configuration for the same network. They
-/// last until they are removed, the kernel programs are, or the host restarts.
+/// Rules made here are in force at once. For the same network, they take precedence over the configuration. They last
+/// until you remove them or the kernel programs, or until the host restarts.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -32,7 +32,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Let clients connect, whatever larger networks say.
+    /// Let clients connect, even if a shorter prefix denies them.
     Allow(Change),
     /// Keep clients from connecting.
     ///
@@ -59,7 +59,7 @@ struct Change {
 
 /// List the rules, in the order of their networks.
 ///
-/// Of two networks that have a client the smaller one counts. With --json, one object per line and listener.
+/// The longest prefix wins. With --json, one object per line and listener.
 #[derive(Debug, Args)]
 struct List {
     /// Name of the listener; all, if absent.

@@ -18,7 +18,7 @@ fn flow(port: u16) -> LiveFlow {
     LiveFlow { flow, established: "2026-11-20T20:50:01.123Z".into() }
 }
 
-/// Answers with three pages, of which the second has no flows; refuses any other request.
+/// Answers with three pages; the second has no flows; refuses any other request.
 async fn answer(RawQuery(query): RawQuery) -> Json<Value> {
     let filter = "limit=1000&client=203%2E0%2E113%2E0%2F24&listener=a%26b";
     let query = query.unwrap_or_default();

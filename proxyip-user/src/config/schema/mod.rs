@@ -189,7 +189,7 @@ pub(super) struct Number {
 pub(super) struct Seconds(pub(super) u32);
 /// Strings, and what each means.
 pub(super) struct Choice<T: 'static>(pub(super) &'static [(&'static str, T)]);
-/// A list of such strings.
+/// A list of these strings.
 pub(super) struct Choices<T: 'static>(pub(super) &'static [(&'static str, T)]);
 /// A string, and what reads it.
 pub(super) struct Text<T> {

@@ -106,7 +106,7 @@ impl View<'_> {
     }
 }
 
-/// Those of a name and so many numbers, of which none takes the name's last columns.
+/// Those of a name and so many numbers. No number takes the name's last columns.
 fn widths(numbers: usize) -> impl Iterator<Item = Constraint> {
     let numbers = std::iter::repeat_n(Constraint::Length(NUMBER), numbers);
     [Constraint::Fill(1)].into_iter().chain(numbers)
