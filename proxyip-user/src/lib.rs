@@ -7,6 +7,7 @@
 //! - [`flowlog`]: from events to lines, and the memory of TLVs.
 //! - [`api`]: HTTP, and the line protocol; [`client`] asks it.
 //! - [`preflight`]: what `proxyip check` looks at. [`lifecycle`]: start, reload, stop. [`cli`]: one file per verb.
+//! - [`reference`]: what documents say of all these.
 
 pub mod api;
 pub mod bpf;
@@ -23,5 +24,6 @@ pub mod lifecycle;
 pub mod preflight;
 pub mod reap;
 pub mod reconcile;
+pub mod reference;
 pub mod tables;
 pub mod watch;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 /// An ending of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Exit {
+pub(crate) enum Exit {
     /// A command without codes of its own has done what it was asked for.
     Done,
     /// It has not.
@@ -32,13 +32,13 @@ pub(super) enum Exit {
 }
 
 /// Commands whose exit codes mean the same, and the meanings of 0, 1 and 2.
-pub(super) struct Group {
-    pub(super) commands: &'static [&'static str],
-    pub(super) exits: [Exit; 3],
+pub(crate) struct Group {
+    pub(crate) commands: &'static [&'static str],
+    pub(crate) exits: [Exit; 3],
 }
 
 /// All commands.
-pub(super) const GROUPS: [Group; 4] = [
+pub(crate) const GROUPS: [Group; 4] = [
     Group {
         commands: &[
             "run",
@@ -61,7 +61,7 @@ pub(super) const GROUPS: [Group; 4] = [
 
 impl Exit {
     /// What the process exits with.
-    pub(super) const fn code(self) -> u8 {
+    pub(crate) const fn code(self) -> u8 {
         match self {
             Self::Done | Self::Found | Self::Allowed | Self::Clean => 0,
             Self::Failed | Self::NotFound | Self::Denied | Self::Doubtful => 1,
@@ -70,7 +70,7 @@ impl Exit {
     }
 
     /// What the documents say of it.
-    pub(super) const fn meaning(self) -> &'static str {
+    pub(crate) const fn meaning(self) -> &'static str {
         match self {
             Self::Done => "done; `run`: ended by SIGINT or SIGTERM",
             Self::Failed => "failed; `acl disconnect`: also if one connection could not be ended",

@@ -6,12 +6,11 @@ mod completions;
 mod config;
 mod detach;
 mod duration;
-mod exit;
+pub(crate) mod exit;
 mod explain;
 mod flows;
 mod lookup;
 mod man;
-mod reference;
 mod run;
 mod status;
 mod table;
@@ -23,10 +22,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use self::exit::Exit;
-pub use self::reference::reference;
 use crate::config::DEFAULT_SOCKET;
 
 /// Gives a server behind a load balancer its clients' real addresses.
@@ -65,6 +63,11 @@ struct Reading {
     /// Print the agent's JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// The command line, for documents.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the command line of this process.

@@ -7,4 +7,5 @@ pub mod maintenance;
 pub(crate) mod notify;
 pub mod policy;
 pub mod reload;
+pub mod run;
 pub mod served;

@@ -1,14 +1,13 @@
 //! What documents say of keys, labels, metrics, commands and fields, as Markdown, from the lists that the agent itself uses.
 
 use anyhow::{Context, Result};
-use clap::CommandFactory;
 use proxyip_common::counter::{DropReason, Reason};
 use proxyip_common::verdict::Verdict;
 use serde_json::{Value, json};
 
-use super::Cli;
-use super::exit::{Exit, GROUPS, Group};
 use crate::api::routes::metrics::sample;
+use crate::cli;
+use crate::cli::exit::{Exit, GROUPS, Group};
 use crate::config::schema::{Described, Effect, Fallback, Kind, SECTIONS, Shape, json_schema};
 use crate::flowlog::fields::{Field, fields};
 
@@ -198,7 +197,7 @@ fn exit_codes() -> String {
 }
 
 fn commands() -> String {
-    let mut command = Cli::command().disable_help_subcommand(true).term_width(WIDTH);
+    let mut command = cli::command().disable_help_subcommand(true).term_width(WIDTH);
     command.build();
     let mut texts = Vec::new();
     help(&command, &mut texts);

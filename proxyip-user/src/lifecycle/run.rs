@@ -1,0 +1,96 @@
+//! The agent: its parts are put together, and run beside each other.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use proxyip_common::counter::Counter;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::kernel::Kernel;
+use super::lock::AgentLock;
+use super::notify;
+use super::reload::Reload;
+use crate::api::{self, Shared, Sockets, Source};
+use crate::config::{Config, ConfigError, KernelLog};
+use crate::flowlog::flows::Flows;
+use crate::flowlog::queue::FlowLog;
+use crate::flowlog::recorder::Recorder;
+
+/// Runs the agent until SIGINT or SIGTERM. `read` reads the configuration anew.
+///
+/// # Errors
+/// If the agent cannot start, or one of its parts cannot go on.
+pub async fn agent(
+    config: Config,
+    kernel_log: KernelLog,
+    read: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
+) -> Result<()> {
+    let hangup = signal(SignalKind::hangup())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let _lock = AgentLock::take(&config.agent.pin_path)?;
+    let sockets = Sockets::bind(&config.api)?;
+    let log = FlowLog::open(&config.log)?;
+    let lost_lines = log.lost();
+    let (events, maintenance, view, control) = Kernel::start(&config, kernel_log)?.split();
+    let flows = Arc::new(Flows::new(control.current()));
+    let recorder = RefCell::new(Recorder::new(Arc::clone(&flows), log));
+    let counters = view.clone();
+    let shared = Shared::new(view, control.clone(), flows, control.current(), lost_lines);
+    let reopen = || {
+        if let Err(error) = recorder.borrow().reopen() {
+            tracing::error!("the flow log goes on in the old file: {error:#}");
+        }
+    };
+    let reload = Reload::new(control, read);
+    tracing::info!("ready; the API answers on {}", config.api.socket.display());
+    notify::ready();
+
+    let result = tokio::select! {
+        _ = interrupt.recv() => Ok("SIGINT"),
+        _ = terminate.recv() => Ok("SIGTERM"),
+        result = events.run(|event, header| recorder.borrow_mut().handle(event, header)) => {
+            result.context("the kernel's events cannot be read").map(never)
+        }
+        result = maintenance.run(|event| recorder.borrow_mut().handle(event, &[])) => {
+            result.context("the kernel programs' settings cannot be kept current").map(never)
+        }
+        result = reload.run(hangup, reopen) => {
+            result.context("the configuration cannot be followed").map(never)
+        }
+        result = api::serve(&sockets, shared) => result.context("the API cannot go on").map(never),
+        ended = tick(&recorder, &counters) => never(ended),
+    };
+    notify::stopping();
+    recorder.into_inner().close();
+    let signal = result?;
+    tracing::info!("{signal}: the agent ends, the kernel programs go on working");
+    Ok(())
+}
+
+async fn tick(recorder: &RefCell<Recorder>, counters: &impl Source) -> Infallible {
+    let mut seconds = interval(Duration::from_secs(1));
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        seconds.tick().await;
+        recorder.borrow_mut().tick(events_lost(counters));
+    }
+}
+
+/// How many events were lost in all; 0 if that cannot be read. It does not block for long: a few system calls.
+fn events_lost(counters: &impl Source) -> u64 {
+    let counters = counters.counters().unwrap_or_default();
+    let lost = counters.into_iter().find(|(counter, _)| *counter == Counter::EventLost);
+    lost.map_or(0, |(_, count)| count)
+}
+
+fn never<T>(infallible: Infallible) -> T {
+    match infallible {}
+}
