@@ -5,7 +5,9 @@ use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use proxyip_tests::servers::EchoServer;
-use proxyip_tests::{Agent, CapturedSegment, Guard, HandOff, Site, address, read_rest, reset};
+use proxyip_tests::{
+    Agent, CapturedSegment, Guard, HandOff, Site, address, read_rest, reset, turn,
+};
 use socket2::SockRef;
 
 use crate::common::{
@@ -85,6 +87,7 @@ fn an_established_connection_that_is_reset_is_closed(hand_off: HandOff) {
 
 #[test]
 fn a_guarded_port_without_a_listener_refuses() {
+    let _alone = turn::alone();
     let site = Site::new();
     let mut agent = Agent::start(&site, &Guard::ports(&[80]));
     for dial in [trusted_dial(80), trusted_dial6(80)] {

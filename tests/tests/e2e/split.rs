@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use proxyip_tests::header::{self, CRC32C, NOOP, tlv, v2_with, with_checksum};
 use proxyip_tests::servers::EchoServer;
-use proxyip_tests::{Agent, Dial, Guard, HandOff, Site, is_reset};
+use proxyip_tests::{Agent, Dial, Guard, HandOff, Site, is_reset, turn};
 
 use crate::common::{
     CLIENT, CLIENT6, DESTINATION, DESTINATION6, assert_both, assert_echoed, auto_and_translate,
@@ -15,7 +15,7 @@ use crate::common::{
 };
 use crate::raw::QUESTION;
 
-auto_and_translate!(byte_by_byte);
+auto_and_translate!(byte_by_byte, what_is_behind_the_header_arrives_whole);
 
 /// A version 2 header of 36 bytes of addresses, TLVs and a checksum.
 fn v2_with_checksum() -> Vec<u8> {
@@ -58,6 +58,7 @@ pub(crate) fn send_parts(mut stream: &TcpStream, parts: &[&[u8]]) {
 }
 
 fn byte_by_byte(hand_off: HandOff) {
+    let _alone = turn::alone();
     with_server(&Guard::ports(&[80]).hand_off(hand_off), &[], |site, agent| {
         for (what, header, client) in headers() {
             let mut durations: Vec<_> = (0..21)
@@ -81,23 +82,24 @@ fn byte_by_byte(hand_off: HandOff) {
         let parts = u64::try_from(bytes * 21).expect("a count");
         assert!(agent.counter("header_part") >= parts);
         site.assert_swift();
-        what_is_behind_the_header_arrives_whole(site, agent);
     });
 }
 
-fn what_is_behind_the_header_arrives_whole(site: &Site, agent: &Agent) {
-    let header = v2_with_checksum();
-    let stream = trusted_dial(80).open(&site.net.balancer);
-    send_parts(&stream, &[&header[..5], &header[5..60], &header[60..], QUESTION]);
-    assert_both(expect_names(&stream), on_ipv6_socket(CLIENT6));
-    let payload = pattern(1 << 20);
-    assert_echoed(&stream, &payload);
-    let peer = stream.local_addr().expect("a bound socket").to_string();
-    drop(stream);
-    let close = agent.wait_event("close", &peer);
-    assert_eq!(close["bytes_received"], QUESTION.len() + payload.len(), "{close}");
-    assert_eq!(close["client"], CLIENT6);
-    assert_eq!(close["tlvs"]["authority"], "example.com");
+fn what_is_behind_the_header_arrives_whole(hand_off: HandOff) {
+    with_server(&Guard::ports(&[80]).hand_off(hand_off), &[], |site, agent| {
+        let header = v2_with_checksum();
+        let stream = trusted_dial(80).open(&site.net.balancer);
+        send_parts(&stream, &[&header[..5], &header[5..60], &header[60..], QUESTION]);
+        assert_both(expect_names(&stream), on_ipv6_socket(CLIENT6));
+        let payload = pattern(1 << 20);
+        assert_echoed(&stream, &payload);
+        let peer = stream.local_addr().expect("a bound socket").to_string();
+        drop(stream);
+        let close = agent.wait_event("close", &peer);
+        assert_eq!(close["bytes_received"], QUESTION.len() + payload.len(), "{close}");
+        assert_eq!(close["client"], CLIENT6);
+        assert_eq!(close["tlvs"]["authority"], "example.com");
+    });
 }
 
 #[test]
