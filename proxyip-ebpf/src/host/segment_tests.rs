@@ -196,7 +196,7 @@ fn the_end_of_the_stream_before_the_header_is_reset() {
     for way in CONSUMING {
         let mut peer = Conversation::opened(way);
         let answers = peer.send(0, flags::FIN | flags::ACK, b"");
-        peer.expect_reset("FIN", &answers);
+        peer.expect_reset_of_peer("FIN", &answers);
         assert_eq!((peer.received(), peer.count(Counter::FinBeforeHeader)), (None, 1));
         assert_eq!(peer.drops(), []);
     }
