@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use anyhow::{Result, ensure};
 use ipnet::IpNet;
@@ -115,14 +115,20 @@ impl Control {
     /// Has the listener's new connections translated, because the stack refuses those that are handed over. Holds until
     /// the agent is started again. A listener that has left since is not touched.
     ///
+    /// False if somebody else writes just now: this runs on the thread that reads events, which must not wait for a reload.
+    ///
     /// # Errors
     /// If the maps cannot be written.
-    pub(crate) fn translate(&self, listener: &str) -> Result<()> {
-        let mut writer = self.writer();
-        match self.active().named(listener) {
-            Some((place, _)) => writer.set_stack_refuses(place),
-            None => Ok(()),
+    pub(crate) fn translate(&self, listener: &str) -> Result<bool> {
+        let mut writer = match self.0.writer.try_lock() {
+            Ok(writer) => writer,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(false),
+        };
+        if let Some((place, _)) = self.active().named(listener) {
+            writer.set_stack_refuses(place)?;
         }
+        Ok(true)
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {

@@ -75,8 +75,8 @@ impl Gap {
     }
 
     /// Logs connections that were handed over and have still not been established. Where translating helps, `translate` gets
-    /// the listener's name.
-    pub(crate) fn check(&mut self, translate: impl Fn(&str) -> Result<()>) -> Result<()> {
+    /// the listener's name; what it answers false to is asked for again with the next such connection.
+    pub(crate) fn check(&mut self, translate: impl Fn(&str) -> Result<bool>) -> Result<()> {
         let now = overflows(&self.namespaces);
         let overflowed = now > self.overflows[0];
         self.overflows.rotate_left(1);
@@ -90,7 +90,9 @@ impl Gap {
             listener.unsaid += more;
             let cause = cause(listener.hand_off, overflowed, listener.fruitless);
             if cause == Cause::Refusal {
-                translate(&listener.name)?;
+                if !translate(&listener.name)? {
+                    continue;
+                }
                 listener.translated = true;
                 listener.quiet = 0;
             }
