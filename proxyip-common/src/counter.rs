@@ -178,7 +178,7 @@ reasons! {
 reasons! {
     /// Why a trusted source's connection does not get the accept hand-off, but is translated or left to the
     /// kernel.
-    Reason:
+    Obstacle:
     Configured "configured" "the listener's hand_off says so"
         "Nothing: the configuration asks for it. `hand_off = \"auto\"` uses `accept` wherever it is possible."
     NoKfunc "no_kfunc" "the kernel has no bpf_sk_assign_tcp_reqsk() (Linux 6.9 with CONFIG_SYN_COOKIES has)"
@@ -203,7 +203,7 @@ reasons! {
 
 /// Indexes of the counters that each listener has: those of listener *n* begin at `n * COUNT`.
 pub mod per_listener {
-    use super::Reason;
+    use super::Obstacle;
     use crate::latency::BUCKETS;
     use crate::verdict::Verdict;
 
@@ -222,7 +222,7 @@ pub mod per_listener {
     pub const UNTRUSTED_HEADER: u32 = 5;
     /// SYNs of other sources that were refused.
     pub const UNTRUSTED: u32 = 6;
-    /// Translated connections, by [`Reason`].
+    /// Translated connections, by [`Obstacle`].
     pub const TRANSLATE: u32 = 7;
     /// What became of connections, by [`outcome`]: one for each event of
     /// [`Established`](crate::event::EventKind::Established) (accept, mark) and of
@@ -230,7 +230,7 @@ pub mod per_listener {
     /// [final](crate::verdict::is_final), whether or not the ring had room for it. A refused peer that tries again by a
     /// new SYN counts again; one whose client is denied with `drop` does not. Those that the agent refuses are in
     /// `REFUSED_BY_AGENT`.
-    pub const OUTCOMES: u32 = TRANSLATE + Reason::COUNT;
+    pub const OUTCOMES: u32 = TRANSLATE + Obstacle::COUNT;
     /// Values of a hand-off; 0 if it was not decided yet.
     pub const HAND_OFFS: u8 = 4;
     /// Values of a header's version; 0 if none was read, or no good one.
@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn each_advice_is_whole_sentences() {
         let refusals = DropReason::ALL.iter().map(|reason| (reason.label(), reason.advice()));
-        let obstacles = Reason::ALL.iter().map(|reason| (reason.label(), reason.advice()));
+        let obstacles = Obstacle::ALL.iter().map(|reason| (reason.label(), reason.advice()));
         for (label, advice) in refusals.chain(obstacles) {
             assert!(advice.starts_with(char::is_uppercase), "{label}: {advice}");
             assert!(advice.ends_with('.'), "{label}: {advice}");

@@ -17,7 +17,7 @@ pub enum EventKind {
     /// A connection was refused; `reason` is a [`DropReason`](crate::counter::DropReason).
     Refused = 4,
     /// A trusted source's connection was left to the kernel; `reason` is a
-    /// [`Reason`](crate::counter::Reason).
+    /// [`Obstacle`](crate::counter::Obstacle).
     LeftToKernel = 5,
 }
 

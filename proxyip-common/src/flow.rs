@@ -140,7 +140,7 @@ pub struct Handshake {
     pub isn: u32,
     /// A [`HandOff`] as its value.
     pub hand_off: u8,
-    /// The [`Reason`](crate::counter::Reason) as its index.
+    /// The [`Obstacle`](crate::counter::Obstacle) as its index.
     pub reason: u8,
     /// 1 if the two ends do not scale windows, else 0.
     pub unscaled: u8,

@@ -1,7 +1,7 @@
 //! What to do with a segment: decided in one room, done in the other.
 
 use proxyip_common::{
-    counter::{Counter, DropReason, Reason},
+    counter::{Counter, DropReason, Obstacle},
     verdict::Verdict,
 };
 
@@ -18,7 +18,7 @@ pub enum Decision {
     /// Pass, and count.
     PassCounted(Counter),
     /// Pass unserved: the application will see the raw header.
-    LeaveToKernel(Reason),
+    LeaveToKernel(Obstacle),
     /// The header is in this segment; the hand-off is in `memory.hand_off`.
     First,
     /// Goes on with a header that has begun; the hand-off is in `memory.hand_off`.

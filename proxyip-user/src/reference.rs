@@ -1,7 +1,7 @@
 //! What documents say of keys, labels, metrics, commands and fields, as Markdown, from the lists that the agent itself uses.
 
 use anyhow::{Context, Result};
-use proxyip_common::counter::{DropReason, Reason};
+use proxyip_common::counter::{DropReason, Obstacle};
 use proxyip_common::verdict::Verdict;
 use serde_json::{Value, json};
 
@@ -110,11 +110,11 @@ fn reasons() -> String {
 }
 
 fn obstacles() -> String {
-    let row = |reason: &Reason| {
+    let row = |reason: &Obstacle| {
         let label = format!("`{}`", reason.label());
         [label, reason.sentence().into(), reason.advice().into()]
     };
-    table(["label", "meaning", "what to do"], Reason::ALL.iter().map(row))
+    table(["label", "meaning", "what to do"], Obstacle::ALL.iter().map(row))
 }
 
 /// A family of metrics of an `OpenMetrics` text.
@@ -226,7 +226,7 @@ mod tests {
         let reference = reference().unwrap();
         let block = |name: &str| reference["blocks"][name].as_str().unwrap().to_owned();
         assert_eq!(block("reasons").lines().count(), DropReason::ALL.len() + 2);
-        assert_eq!(block("obstacles").lines().count(), Reason::ALL.len() + 2);
+        assert_eq!(block("obstacles").lines().count(), Obstacle::ALL.len() + 2);
         for key in SECTIONS.iter().flat_map(|section| section.keys) {
             assert!(block("config-keys").contains(&format!("\n| `{}` |", key.name())));
         }

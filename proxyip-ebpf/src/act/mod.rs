@@ -7,7 +7,7 @@ pub mod rewrite;
 pub mod shift;
 
 use proxyip_common::{
-    counter::{Counter, DropReason, Reason},
+    counter::{Counter, DropReason, Obstacle},
     event::EventKind,
 };
 
@@ -77,7 +77,7 @@ pub fn carry_out(
         }
         Decision::LeaveToKernel(reason) => {
             count_left(reason);
-            if reason != Reason::LivingSocket {
+            if reason != Obstacle::LivingSocket {
                 flows::forget(segment, memory);
                 events::send_from(memory, EventKind::LeftToKernel, reason as u8);
             }

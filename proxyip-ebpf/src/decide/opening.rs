@@ -1,7 +1,7 @@
 //! A SYN, or a segment whose TCP header is behind options, extension headers or fragmentation.
 
 use proxyip_common::{
-    counter::{DropReason, Reason},
+    counter::{DropReason, Obstacle},
     flow::HandOff,
     settings::{HandOffChoice, ListenerSettings},
 };
@@ -53,14 +53,14 @@ pub fn judge_opening<P: Platform, A: Act>(
         Shape::Extended => return Decision::Refuse(DropReason::ExtensionHeader),
     }
     match state {
-        State::Connected => return Decision::LeaveToKernel(Reason::LivingSocket),
+        State::Connected => return Decision::LeaveToKernel(Obstacle::LivingSocket),
         State::Request => return waiting::judge_repeated_syn(segment, memory),
         State::Listening | State::TimeWait => {}
     }
     let choice = choice(segment);
     if choice == HandOffChoice::Observe as u8 {
         memory.hand_off.set(HandOff::Observe as u8);
-        memory.reason.set(Reason::Configured as u8);
+        memory.reason.set(Obstacle::Configured as u8);
         return waiting::expect::<A>(ctx, segment, memory);
     }
     let reason = match unserved::<P>(segment, state, memory.mptcp.get()) {
@@ -92,21 +92,21 @@ fn is_group(segment: &Segment) -> bool {
 
 /// Why the accept hand-off cannot serve a connection whose SYN it has not read yet.
 #[inline(always)]
-fn unserved<P: Platform>(segment: &Segment, state: State, mptcp: bool) -> Option<Reason> {
+fn unserved<P: Platform>(segment: &Segment, state: State, mptcp: bool) -> Option<Obstacle> {
     let listener = LISTENERS.get(segment.listener.into());
     let (choice, flags) = listener.map_or((0, 0), |listener| (listener.hand_off, listener.flags));
     if choice == HandOffChoice::Translate as u8 {
-        return Some(Reason::Configured);
+        return Some(Obstacle::Configured);
     }
     if !P::ACCEPT {
-        return Some(Reason::NoKfunc);
+        return Some(Obstacle::NoKfunc);
     }
     if mptcp {
-        return Some(Reason::Mptcp);
+        return Some(Obstacle::Mptcp);
     }
     if state == State::TimeWait {
-        return Some(Reason::TimeWait);
+        return Some(Obstacle::TimeWait);
     }
     let refuses = flags & ListenerSettings::STACK_REFUSES != 0;
-    if refuses && choice == HandOffChoice::Auto as u8 { Some(Reason::StackRefuses) } else { None }
+    if refuses && choice == HandOffChoice::Auto as u8 { Some(Obstacle::StackRefuses) } else { None }
 }

@@ -2,7 +2,7 @@
 
 use proxyip_common::{
     cookie::Options as Agreed,
-    counter::{Counter, DropReason, Reason},
+    counter::{Counter, DropReason, Obstacle},
     settings::{NamespaceSettings, ScopedAddress},
 };
 
@@ -32,28 +32,32 @@ use crate::{
 /// # Errors
 /// Why the accept hand-off cannot serve the connection.
 #[inline(never)]
-pub fn judge_syn(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Result<Decision, Reason> {
+pub fn judge_syn(
+    ctx: &TcContext,
+    segment: &Segment,
+    memory: &Memory,
+) -> Result<Decision, Obstacle> {
     let Some(settings) = settings() else {
         return Ok(Decision::Refuse(DropReason::SynAckFailed));
     };
     if !settings.has(NamespaceSettings::SYNCOOKIES) {
-        return Err(Reason::SynCookiesOff);
+        return Err(Obstacle::SynCookiesOff);
     }
     if !settings.has(NamespaceSettings::CONNTRACK_LOOSE) {
-        return Err(Reason::ConntrackStrict);
+        return Err(Obstacle::ConntrackStrict);
     }
     if !options::read(ctx, segment, &memory.options) {
         return Ok(Decision::Refuse(DropReason::SynAckFailed));
     }
     let offered = &memory.options.received;
     if offered.signed.get() {
-        return Err(Reason::Signed);
+        return Err(Obstacle::Signed);
     }
     // RFC 9293 §3.7.1: what a peer that offers no MSS can take.
     let default = if segment.ipv6 { 1220 } else { 536 };
     let Some(mss_class) = Agreed::class_of(offered.mss.get().unwrap_or(default), classes(segment))
     else {
-        return Err(Reason::MssTooSmall);
+        return Err(Obstacle::MssTooSmall);
     };
     match syn_ack(ctx, segment, &memory.reply, settings, offered, mss_class) {
         Some(reply) => Ok(Decision::Answer(Counter::SynAnswered, reply)),

@@ -7,7 +7,7 @@
 //!    before what TCP expects, and TCP trims them as data already received.
 
 use proxyip_common::{
-    counter::{Counter, DropReason, Reason},
+    counter::{Counter, DropReason, Obstacle},
     flow::{HandOff, Handshake},
     settings::NamespaceSettings,
 };
@@ -74,7 +74,7 @@ pub fn judge_repeated_syn(segment: &Segment, memory: &Memory) -> Decision {
     if recall(segment, memory) && memory.isn.get() == segment.sequence {
         return Decision::Pass;
     }
-    Decision::LeaveToKernel(Reason::LivingSocket)
+    Decision::LeaveToKernel(Obstacle::LivingSocket)
 }
 
 /// A segment that finds the request socket of a handshake.

@@ -5,7 +5,7 @@ use core::{mem::take, net::SocketAddr};
 use proxyip_common::{
     address::{Endpoint, Local, Peer},
     cookie::Secret,
-    counter::{Counter, DropReason, Reason, per_listener},
+    counter::{Counter, DropReason, Obstacle, per_listener},
     flow::{FlowKey, FlowRecord},
     settings::{ListenerSettings, NamespaceSettings, Policy, RETIRED, ScopedAddress},
 };
@@ -193,7 +193,7 @@ impl Machine {
     }
 
     /// How many connections were not served by the accept hand-off for this reason.
-    pub fn left(&self, reason: Reason) -> u64 {
+    pub fn left(&self, reason: Obstacle) -> u64 {
         LEFT_TO_KERNEL.get(reason as u32).copied().unwrap_or_default()
     }
 

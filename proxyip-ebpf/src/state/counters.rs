@@ -1,7 +1,7 @@
 //! Per-CPU counters.
 
 use proxyip_common::{
-    counter::{Counter, DropReason, Reason, per_listener},
+    counter::{Counter, DropReason, Obstacle, per_listener},
     flow::FlowRecord,
     latency,
     settings::MAX_LISTENERS,
@@ -25,9 +25,9 @@ pub static DROPS: PerCpuArray<u64, { DropReason::COUNT as usize }> = PerCpuArray
 #[btf_map]
 pub static DROPS_BY_AGENT: Array<u64, { DropReason::COUNT as usize }> = Array::new();
 
-/// By [`Reason`].
+/// By [`Obstacle`].
 #[btf_map]
-pub static LEFT_TO_KERNEL: PerCpuArray<u64, { Reason::COUNT as usize }> = PerCpuArray::new();
+pub static LEFT_TO_KERNEL: PerCpuArray<u64, { Obstacle::COUNT as usize }> = PerCpuArray::new();
 
 /// By listener and [`per_listener`].
 #[btf_map]
@@ -70,7 +70,7 @@ pub fn count_drop(reason: DropReason) {
 
 /// Counts a connection left to the kernel.
 #[inline(always)]
-pub fn count_left(reason: Reason) {
+pub fn count_left(reason: Obstacle) {
     increment(&LEFT_TO_KERNEL, reason as u32);
 }
 

@@ -46,7 +46,7 @@ pub struct Memory {
     pub since_ns: Cell<u64>,
     /// The [`HandOff`](proxyip_common::flow::HandOff) that the connection gets, as its value; 0 before that is decided.
     pub hand_off: Cell<u8>,
-    /// Why, as the index of a [`Reason`](proxyip_common::counter::Reason).
+    /// Why, as the index of a [`Obstacle`](proxyip_common::counter::Obstacle).
     pub reason: Cell<u8>,
     /// The connection whose header had begun has been reset, or dropped.
     pub refused: Cell<bool>,

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::Result;
-use proxyip_common::counter::{Counter, DropReason, Reason};
+use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use proxyip_common::flow::{FlowKey, FlowRecord};
 
 use super::view::View;
@@ -11,7 +11,7 @@ use crate::tables::listeners::ListenerCounts;
 use crate::tables::maps::Cursor;
 use crate::tables::maps::FlowChunk;
 use crate::tables::outcomes::{Latency, Outcome};
-use crate::watch::environment::Obstacle;
+use crate::watch::environment::LocatedObstacle;
 
 /// A flow as the flow table has it.
 type Entry = (FlowKey, FlowRecord);
@@ -34,7 +34,7 @@ pub trait Source: Send + Sync + 'static {
     /// Refusals by reason.
     fn drops(&self) -> Result<Vec<(DropReason, u64)>>;
     /// Connections left to the kernel by reason.
-    fn left_to_kernel(&self) -> Result<Vec<(Reason, u64)>>;
+    fn left_to_kernel(&self) -> Result<Vec<(Obstacle, u64)>>;
     /// How many connections are translated now.
     fn translated(&self) -> Result<u64>;
     /// Connections of a listener by hand-off.
@@ -44,7 +44,7 @@ pub trait Source: Send + Sync + 'static {
     /// How long a listener's headers took.
     fn header_latency(&self, listener: u16) -> Result<Latency>;
     /// What keeps a listener's new connections from the accept hand-off.
-    fn obstacle(&self, listener: u16) -> Result<Option<Obstacle>>;
+    fn obstacle(&self, listener: u16) -> Result<Option<LocatedObstacle>>;
     /// What the kernel cannot do; a line each.
     fn limits(&self) -> Vec<String>;
     /// Interfaces that the kernel programs are attached to no more; a sentence each.
@@ -82,7 +82,7 @@ impl Source for View {
         self.counters.drops()
     }
 
-    fn left_to_kernel(&self) -> Result<Vec<(Reason, u64)>> {
+    fn left_to_kernel(&self) -> Result<Vec<(Obstacle, u64)>> {
         self.counters.left_to_kernel()
     }
 
@@ -102,7 +102,7 @@ impl Source for View {
         self.listeners.header_latency(listener)
     }
 
-    fn obstacle(&self, listener: u16) -> Result<Option<Obstacle>> {
+    fn obstacle(&self, listener: u16) -> Result<Option<LocatedObstacle>> {
         self.obstacle(listener)
     }
 

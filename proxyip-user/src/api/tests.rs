@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::bail;
 use hyper::Method;
 use proxyip_api::flow::FlowPage;
-use proxyip_common::counter::{Counter, DropReason, Reason};
+use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use proxyip_common::flow::{FlowKey, FlowRecord, HandOff};
 use proxyip_common::verdict::Verdict;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ use crate::tables::listeners::ListenerCounts;
 use crate::tables::maps::Cursor;
 use crate::tables::maps::FlowChunk;
 use crate::tables::outcomes::{Latency, Outcome};
-use crate::watch::environment::Obstacle;
+use crate::watch::environment::LocatedObstacle;
 
 /// Maps with `flows` entries; they cannot be read if `broken`.
 struct Maps {
@@ -91,8 +91,8 @@ impl Source for Maps {
         Ok(vec![(DropReason::V1Port, 2)])
     }
 
-    fn left_to_kernel(&self) -> Result<Vec<(Reason, u64)>> {
-        Ok(vec![(Reason::Mptcp, 1)])
+    fn left_to_kernel(&self) -> Result<Vec<(Obstacle, u64)>> {
+        Ok(vec![(Obstacle::Mptcp, 1)])
     }
 
     fn translated(&self) -> Result<u64> {
@@ -104,7 +104,7 @@ impl Source for Maps {
         Ok(ListenerCounts {
             accept: 10,
             observe: 0,
-            translate: vec![(Reason::Mptcp, 5)],
+            translate: vec![(Obstacle::Mptcp, 5)],
             denied: 1,
             headerless: 4,
         })
@@ -128,8 +128,8 @@ impl Source for Maps {
         Ok(Latency { buckets, sum: std::time::Duration::from_millis(11), count: 10 })
     }
 
-    fn obstacle(&self, _: u16) -> Result<Option<Obstacle>> {
-        Ok(Some(Obstacle { reason: Reason::NoKfunc, netns: None }))
+    fn obstacle(&self, _: u16) -> Result<Option<LocatedObstacle>> {
+        Ok(Some(LocatedObstacle { obstacle: Obstacle::NoKfunc, netns: None }))
     }
 
     fn limits(&self) -> Vec<String> {
@@ -238,7 +238,7 @@ async fn readiness_and_status() {
                     "name": "web", "ports": [443], "trusted": ["10.0.0.0/8"], "trusted_by_file": 0,
                     "denied": "reset", "hand_off": "auto",
                     "new_connections":
-                        {"hand_off": "translate", "why": Reason::NoKfunc.sentence()},
+                        {"hand_off": "translate", "why": Obstacle::NoKfunc.sentence()},
                     "connections": [
                         {"hand_off": "accept", "count": 10},
                         {"hand_off": "translate", "reason": "mptcp", "count": 5,

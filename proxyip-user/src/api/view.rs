@@ -1,14 +1,14 @@
 //! What the API sees of the kernel side.
 
 use anyhow::Result;
-use proxyip_common::counter::Reason;
+use proxyip_common::counter::Obstacle;
 
 use crate::reconcile::stale::StaleLists;
 use crate::tables::listeners::ListenerMap;
 use crate::tables::maps::{CounterMap, FlowMap};
 use crate::tables::tally::Tally;
 use crate::tables::translations::TranslationMap;
-use crate::watch::environment::{Environment, Obstacle};
+use crate::watch::environment::{Environment, LocatedObstacle};
 use crate::watch::mistakes::Findings;
 
 /// The maps, and what else decides about connections.
@@ -41,11 +41,11 @@ impl View {
     ///
     /// # Errors
     /// If a map cannot be read.
-    pub fn obstacle(&self, listener: u16) -> Result<Option<Obstacle>> {
+    pub fn obstacle(&self, listener: u16) -> Result<Option<LocatedObstacle>> {
         if let Some(obstacle) = self.environment.obstacle() {
             return Ok(Some(obstacle));
         }
         let refuses = self.listeners.stack_refuses(listener)?;
-        Ok(refuses.then_some(Obstacle { reason: Reason::StackRefuses, netns: None }))
+        Ok(refuses.then_some(LocatedObstacle { obstacle: Obstacle::StackRefuses, netns: None }))
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use proxyip_common::counter::{Counter, DropReason, Reason};
+use proxyip_common::counter::{Counter, DropReason, Obstacle};
 
 use super::{Exit, fail, finish, print};
 
@@ -52,7 +52,7 @@ fn entries() -> Vec<Entry> {
         sentence: reason.sentence(),
         advice: Some(reason.advice()),
     });
-    let not_accept = Reason::ALL.iter().map(|reason| Entry {
+    let not_accept = Obstacle::ALL.iter().map(|reason| Entry {
         kind: NOT_ACCEPT,
         label: reason.label(),
         sentence: reason.sentence(),

@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use anyhow::Result;
 use proxyip_api::status::{Connections, NewConnections};
 use proxyip_api::status::{ListenerJson, Numbers, Status, Verdicts};
-use proxyip_common::counter::{Counter, DropReason, Reason};
+use proxyip_common::counter::{Counter, DropReason, Obstacle};
 
 use super::duration::short;
 use super::{Reading, print};
@@ -49,7 +49,7 @@ fn render(text: &mut String, status: &Status) -> fmt::Result {
     numbers(text, "Counted", &status.counters, &counters)?;
     let drops = sentences(DropReason::ALL, |reason| (reason.label(), reason.sentence()));
     numbers(text, "Refused", &status.drops, &drops)?;
-    let left = sentences(Reason::ALL, |reason| (reason.label(), reason.sentence()));
+    let left = sentences(Obstacle::ALL, |reason| (reason.label(), reason.sentence()));
     numbers(text, "Left to the kernel, header in place", &status.left_to_kernel, &left)
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use jiff::Timestamp;
 use proxyip_api::line::{Connection, Line};
-use proxyip_common::counter::{DropReason, Reason};
+use proxyip_common::counter::{DropReason, Obstacle};
 use proxyip_common::event::{Event, EventKind};
 use proxyip_common::flow::HandOff;
 use proxyip_common::verdict::Verdict;
@@ -109,7 +109,7 @@ impl Recorder {
     }
 
     fn left_to_kernel(&mut self, event: &Event) {
-        let reason = Reason::from_u8(event.reason);
+        let reason = Obstacle::from_u8(event.reason);
         let (label, sentence) = reason.map_or(OTHER, |reason| (reason.label(), reason.sentence()));
         if self.warnings.allow(label) {
             tracing::warn!(
@@ -280,7 +280,7 @@ mod tests {
         decided.record.hand_off = HandOff::Observe as u8;
         let mut late = attempt(EventKind::Refused, 255);
         (late.packets_received, late.bytes_received) = (0, 0);
-        let left = attempt(EventKind::LeftToKernel, Reason::Mptcp as u8);
+        let left = attempt(EventKind::LeftToKernel, Obstacle::Mptcp as u8);
         let (peer, local) = ("10.0.0.2:41000", "10.0.1.2:443");
         assert_eq!(
             lines(&[decided, late, left]),
@@ -310,7 +310,7 @@ mod tests {
             ("denied", event(EventKind::Refused, DropReason::DeniedDropped as u8)),
             ("segment", segment),
             ("late", late),
-            ("left_to_kernel", attempt(EventKind::LeftToKernel, Reason::Mptcp as u8)),
+            ("left_to_kernel", attempt(EventKind::LeftToKernel, Obstacle::Mptcp as u8)),
         ];
         let text = written(FlowFormat::Json, &kinds.map(|(_, event)| event));
         let documented = documented();

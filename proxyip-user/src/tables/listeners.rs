@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use aya::maps::{Array, MapData};
-use proxyip_common::counter::{Reason, per_listener};
+use proxyip_common::counter::{Obstacle, per_listener};
 use proxyip_common::settings::ListenerSettings;
 
 use super::maps::{PerCpu, open, sum};
@@ -30,7 +30,7 @@ pub struct ListenerCounts {
     /// Observe.
     pub observe: u64,
     /// Translate, by reason.
-    pub translate: Vec<(Reason, u64)>,
+    pub translate: Vec<(Obstacle, u64)>,
     /// Those whose client is denied: reset, dropped or marked.
     pub denied: u64,
     /// Those of trusted sources that began without a header.
@@ -55,7 +55,7 @@ impl ListenerMap {
     /// # Errors
     /// If the map cannot be read.
     pub fn counts(&self, listener: u16) -> Result<ListenerCounts> {
-        let translate = Reason::ALL.iter().map(|reason| {
+        let translate = Obstacle::ALL.iter().map(|reason| {
             let count = self.counter(listener, per_listener::TRANSLATE + *reason as u32)?;
             Ok((*reason, count))
         });
@@ -81,7 +81,7 @@ impl ListenerMap {
     }
 
     /// Connections translated for this reason.
-    pub(crate) fn translated(&self, listener: u16, reason: Reason) -> Result<u64> {
+    pub(crate) fn translated(&self, listener: u16, reason: Obstacle) -> Result<u64> {
         self.counter(listener, per_listener::TRANSLATE + reason as u32)
     }
 

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use aya::{Ebpf, Pod};
 use proxyip_common::address::{Local, Peer};
-use proxyip_common::counter::{Counter, DropReason, Reason};
+use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use proxyip_common::flow::{FlowKey, FlowRecord};
 use proxyip_common::lookup::SLOTS;
 
@@ -182,8 +182,8 @@ impl CounterMap {
     ///
     /// # Errors
     /// If the map cannot be read.
-    pub fn left_to_kernel(&self) -> Result<Vec<(Reason, u64)>> {
-        read(&self.left_to_kernel, Reason::ALL, |reason| *reason as u32)
+    pub fn left_to_kernel(&self) -> Result<Vec<(Obstacle, u64)>> {
+        read(&self.left_to_kernel, Obstacle::ALL, |reason| *reason as u32)
     }
 
     /// One counter.

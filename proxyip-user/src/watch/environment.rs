@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use proxyip_common::counter::Reason;
+use proxyip_common::counter::Obstacle;
 use proxyip_common::settings::NamespaceSettings;
 
 use crate::config::Netns;
@@ -17,12 +17,12 @@ pub struct Environment {
     namespaces: Arc<[(Netns, Arc<Seen>)]>,
 }
 
-/// Why connections do not get the accept hand-off.
+/// An obstacle to the accept hand-off, and the namespace that it is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Obstacle {
+pub struct LocatedObstacle {
     /// What is in the way.
-    pub reason: Reason,
-    /// The namespace that it is in the way in, if there are others.
+    pub obstacle: Obstacle,
+    /// The namespace, if the agent serves several.
     pub netns: Option<Netns>,
 }
 
@@ -61,23 +61,23 @@ impl Environment {
 
     /// What is in the way of the accept hand-off for all listeners.
     #[must_use]
-    pub fn obstacle(&self) -> Option<Obstacle> {
+    pub fn obstacle(&self) -> Option<LocatedObstacle> {
         if !self.has_kfunc {
-            return Some(Obstacle { reason: Reason::NoKfunc, netns: None });
+            return Some(LocatedObstacle { obstacle: Obstacle::NoKfunc, netns: None });
         }
         let several = self.namespaces.len() > 1;
         self.namespaces.iter().find_map(|(netns, seen)| {
-            let reason = forbids(seen.flags())?;
-            Some(Obstacle { reason, netns: several.then(|| netns.clone()) })
+            let obstacle = forbids(seen.flags())?;
+            Some(LocatedObstacle { obstacle, netns: several.then(|| netns.clone()) })
         })
     }
 }
 
 /// The sysctl that forbids the accept hand-off in a namespace with these flags.
-fn forbids(flags: u8) -> Option<Reason> {
+fn forbids(flags: u8) -> Option<Obstacle> {
     let needed = [
-        (NamespaceSettings::SYNCOOKIES, Reason::SynCookiesOff),
-        (NamespaceSettings::CONNTRACK_LOOSE, Reason::ConntrackStrict),
+        (NamespaceSettings::SYNCOOKIES, Obstacle::SynCookiesOff),
+        (NamespaceSettings::CONNTRACK_LOOSE, Obstacle::ConntrackStrict),
     ];
     needed.into_iter().find_map(|(flag, reason)| (flags & flag == 0).then_some(reason))
 }
@@ -98,18 +98,18 @@ mod tests {
     fn what_is_in_the_way_is_named() {
         for (environment, expected) in [
             (environment(true, &[("/a", FINE)]), None),
-            (environment(false, &[("/a", FINE)]), Some((Reason::NoKfunc, None))),
+            (environment(false, &[("/a", FINE)]), Some((Obstacle::NoKfunc, None))),
             (
                 environment(true, &[("/a", NamespaceSettings::CONNTRACK_LOOSE)]),
-                Some((Reason::SynCookiesOff, None)),
+                Some((Obstacle::SynCookiesOff, None)),
             ),
             (
                 environment(true, &[("/a", FINE), ("/b", NamespaceSettings::SYNCOOKIES)]),
-                Some((Reason::ConntrackStrict, Some("/b"))),
+                Some((Obstacle::ConntrackStrict, Some("/b"))),
             ),
         ] {
-            let expected = expected.map(|(reason, netns)| Obstacle {
-                reason,
+            let expected = expected.map(|(obstacle, netns)| LocatedObstacle {
+                obstacle,
                 netns: netns.map(|path: &str| Netns::Path(path.into())),
             });
             assert_eq!(environment.obstacle(), expected);

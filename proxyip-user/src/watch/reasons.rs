@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use proxyip_common::counter::Reason;
+use proxyip_common::counter::Obstacle;
 
 use crate::config::HandOffChoice;
 use crate::desired::active::Active;
@@ -21,7 +21,7 @@ pub(crate) struct Reasons {
 struct Unsaid {
     listener: u16,
     name: String,
-    reason: Reason,
+    reason: Obstacle,
     /// Connections translated for this reason under agents before this one.
     before: u64,
 }
@@ -40,7 +40,7 @@ impl Reasons {
             if !is_auto || !self.names.insert(settings.name.clone()) {
                 continue;
             }
-            for reason in Reason::ALL.iter().copied() {
+            for reason in Obstacle::ALL.iter().copied() {
                 let before = self.map.translated(listener, reason)?;
                 self.unsaid.push(Unsaid { listener, name: settings.name.clone(), reason, before });
             }

@@ -1,6 +1,6 @@
 //! A case of the table.
 
-use proxyip_common::counter::{Counter, DropReason, Reason};
+use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use proxyip_common::settings::NamespaceSettings;
 use proxyip_common::verdict::{Verdict, is_final};
 
@@ -35,7 +35,7 @@ impl Program {
 pub(crate) enum Count {
     Counter(Counter),
     Drop(DropReason),
-    Left(Reason),
+    Left(Obstacle),
     /// Index of the listener, and which of its counters, but for those below.
     Listener(u32, u32),
     /// Connections of all listeners with this verdict.
@@ -56,8 +56,8 @@ impl From<DropReason> for Count {
     }
 }
 
-impl From<Reason> for Count {
-    fn from(reason: Reason) -> Self {
+impl From<Obstacle> for Count {
+    fn from(reason: Obstacle) -> Self {
         Self::Left(reason)
     }
 }

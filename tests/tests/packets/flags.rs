@@ -1,6 +1,6 @@
 //! Flags in every combination that somebody may send.
 
-use proxyip_common::counter::{Counter, Reason};
+use proxyip_common::counter::{Counter, Obstacle};
 use proxyip_common::flow::HandOff;
 
 use crate::bench::{ACCEPT, AUTO, MULTIPATH, OBSERVE, OPEN, OVER, SILENT, TRANSLATE};
@@ -69,14 +69,14 @@ fn syns(family: Family) -> Vec<Case> {
 /// A SYN that the kernel answers passes, without payload, and is remembered.
 fn remembered_syns(family: Family, program: Program) -> Vec<Case> {
     let basic = program == Program::IngressBasic;
-    let automatic = if basic { Reason::NoKfunc } else { Reason::Mptcp };
+    let automatic = if basic { Obstacle::NoKfunc } else { Obstacle::Mptcp };
     let mut ways = vec![
-        (TRANSLATE, HandOff::Translate, Reason::Configured),
-        (OBSERVE, HandOff::Observe, Reason::Configured),
+        (TRANSLATE, HandOff::Translate, Obstacle::Configured),
+        (OBSERVE, HandOff::Observe, Obstacle::Configured),
         (MULTIPATH, HandOff::Translate, automatic),
     ];
     if basic {
-        ways.push((AUTO, HandOff::Translate, Reason::NoKfunc));
+        ways.push((AUTO, HandOff::Translate, Obstacle::NoKfunc));
     }
     let mut cases = Vec::new();
     for (port, hand_off, reason) in ways {
@@ -95,7 +95,7 @@ fn remembered_syns(family: Family, program: Program) -> Vec<Case> {
     let syn = family.syn(ACCEPT);
     let left = Case::new(at("a SYN", family, ACCEPT), program, syn.frame());
     if basic {
-        cases.push(left.counts(Reason::NoKfunc));
+        cases.push(left.counts(Obstacle::NoKfunc));
     }
     cases
 }
@@ -205,7 +205,7 @@ fn connected(family: Family, program: Program) -> Vec<Case> {
             let what = at(&format!("flags {flags:#x} of a connection"), family, port);
             let case = Case::new(what, program, packet.frame()).kernel(Kernel::Connected, &syn);
             let challenged = flags == SYN && !matches!(port, OVER | OPEN);
-            cases.push(if challenged { case.counts(Reason::LivingSocket) } else { case });
+            cases.push(if challenged { case.counts(Obstacle::LivingSocket) } else { case });
         }
     }
     cases

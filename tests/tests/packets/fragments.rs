@@ -1,7 +1,7 @@
 //! Fragments. The kernel puts them together only behind the programs, which see each by itself: whatever may hide the
 //! beginning of a connection is dropped with its first fragment, without which the others are nothing.
 
-use proxyip_common::counter::{Counter, DropReason, Reason};
+use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use proxyip_common::flow::HandOff;
 
 use crate::bench::{ACCEPT, AUTO, DROPPING, OBSERVE, OPEN, OVER, RESETTING, TRANSLATE};
@@ -86,7 +86,7 @@ fn waiting(family: Family, program: Program) -> Vec<Case> {
         {
             for bytes in ends {
                 let syn = family.syn(TRANSLATE);
-                let entry = handshake(&syn, HandOff::Translate, Reason::Configured);
+                let entry = handshake(&syn, HandOff::Translate, Obstacle::Configured);
                 let packet = after(&syn, 1, ACK, &payload).with(|one| one.options = vec![1; 20]);
                 let what = format!("{bytes} bytes of a segment, {kernel:?}");
                 let frame = packet.fragment(0..*bytes, true);

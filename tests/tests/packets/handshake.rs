@@ -1,7 +1,7 @@
 //! The handshake of the accept hand-off: a SYN, and what may follow its SYN-ACK.
 
 use proxyip_common::cookie::Options;
-use proxyip_common::counter::{Counter, DropReason, Reason};
+use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use proxyip_common::flow::HandOff;
 use proxyip_common::settings::NamespaceSettings;
 
@@ -107,10 +107,10 @@ fn obstacles(family: Family) -> Vec<Case> {
     let least = family.classes()[0];
     let signature = [vec![19, 18], vec![7; 16], vec![1, 1]].concat();
     let kinds = [
-        (Reason::SynCookiesOff, without(NamespaceSettings::SYNCOOKIES), Vec::new()),
-        (Reason::ConntrackStrict, without(NamespaceSettings::CONNTRACK_LOOSE), Vec::new()),
-        (Reason::MssTooSmall, SETTINGS, mss(least - 1)),
-        (Reason::Signed, SETTINGS, signature),
+        (Obstacle::SynCookiesOff, without(NamespaceSettings::SYNCOOKIES), Vec::new()),
+        (Obstacle::ConntrackStrict, without(NamespaceSettings::CONNTRACK_LOOSE), Vec::new()),
+        (Obstacle::MssTooSmall, SETTINGS, mss(least - 1)),
+        (Obstacle::Signed, SETTINGS, signature),
     ];
     let mut cases = Vec::new();
     for (reason, settings, options) in kinds {
@@ -121,7 +121,7 @@ fn obstacles(family: Family) -> Vec<Case> {
             cases.push(match (port, reason) {
                 (ACCEPT, _) => case.counts(reason),
                 // A kernel that does not know signatures would take it.
-                (_, Reason::Signed) => case.answered(DropReason::Signed, syn.reset()),
+                (_, Obstacle::Signed) => case.answered(DropReason::Signed, syn.reset()),
                 _ => case.after([handshake(&syn, HandOff::Translate, reason)]),
             });
         }
@@ -129,7 +129,7 @@ fn obstacles(family: Family) -> Vec<Case> {
     let syn = family.syn(AUTO);
     let again = syn.with(|again| again.sequence = syn.sequence.wrapping_add(1 << 20));
     let case = Case::new(at("time_wait", family, AUTO), Program::Ingress, again.frame());
-    let entry = handshake(&again, HandOff::Translate, Reason::TimeWait);
+    let entry = handshake(&again, HandOff::Translate, Obstacle::TimeWait);
     cases.push(case.kernel(Kernel::TimeWait, &syn).after([entry]));
     cases
 }

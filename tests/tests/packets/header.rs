@@ -1,7 +1,7 @@
 //! Headers that are refused, and some that are not, as the first segment brings them. The grammar has its own tests;
 //! here is what becomes of the segment.
 
-use proxyip_common::counter::{Counter, DropReason, Reason, per_listener};
+use proxyip_common::counter::{Counter, DropReason, Obstacle, per_listener};
 use proxyip_common::flow::HandOff;
 use proxyip_tests::header::{LOCAL, PROXY, TCP4, v1, v2_raw};
 
@@ -96,7 +96,7 @@ fn translating(
 ) -> Case {
     let syn = family.syn(TRANSLATE);
     let packet = first(&syn, 1, bytes);
-    let entry = handshake(&syn, HandOff::Translate, Reason::Configured);
+    let entry = handshake(&syn, HandOff::Translate, Obstacle::Configured);
     let case = Case::new(at(what, family, TRANSLATE), program, packet.frame())
         .kernel(Kernel::Request, &syn)
         .before([entry])
@@ -133,7 +133,7 @@ fn kept(family: Family, what: &str, bytes: &[u8]) -> Vec<Case> {
     let syn = family.syn(TRANSLATE);
     let packet = first(&syn, 1, bytes);
     let last = packet.with(|last| last.flags |= FIN);
-    let entry = handshake(&syn, HandOff::Translate, Reason::Configured);
+    let entry = handshake(&syn, HandOff::Translate, Obstacle::Configured);
     for program in Program::INGRESS {
         let case = |packet: &Packet| {
             Case::new(at(what, family, TRANSLATE), program, packet.frame())

@@ -2,7 +2,7 @@
 
 use etherparse::{IpNumber, ip_number};
 use proxyip_common::cookie::Options;
-use proxyip_common::counter::{Counter, DropReason, Reason, per_listener};
+use proxyip_common::counter::{Counter, DropReason, Obstacle, per_listener};
 use proxyip_common::flow::{HandOff, Translation};
 
 use crate::bench::{AUTO, TRANSLATE};
@@ -51,7 +51,7 @@ fn offsets(family: Family, words: usize) -> Vec<Case> {
     let mut cases = accepted(family, &syn(AUTO), words);
     for program in Program::INGRESS {
         let begins = syn(TRANSLATE);
-        let entry = handshake(&begins, HandOff::Translate, Reason::Configured);
+        let entry = handshake(&begins, HandOff::Translate, Obstacle::Configured);
         let what = at(&format!("a SYN with offset {words}"), family, TRANSLATE);
         cases.push(Case::new(what, program, begins.frame()).after([entry]));
         cases.extend(translated(family, program, words));
@@ -81,7 +81,7 @@ fn translated(family: Family, program: Program, words: usize) -> Vec<Case> {
     let shift = u16::try_from(family.header().len()).expect("a short header");
     let waiting = |what: &str, payload: &[u8]| {
         let syn = family.syn(TRANSLATE);
-        let entry = handshake(&syn, HandOff::Translate, Reason::Configured);
+        let entry = handshake(&syn, HandOff::Translate, Obstacle::Configured);
         let packet =
             after(&syn, 1, ACK, payload).with(|one| one.options = vec![1; 4 * (words - 5)]);
         let what = at(&format!("{what} with offset {words}"), family, TRANSLATE);
@@ -91,7 +91,7 @@ fn translated(family: Family, program: Program, words: usize) -> Vec<Case> {
     let (bare, ..) = waiting("the bare ACK", &[]);
     let (whole, syn, packet) = waiting("a header", &[family.header(), b"data".to_vec()].concat());
     let lowered = packet.with(|one| one.sequence = one.sequence.wrapping_sub(shift.into()));
-    let counted = per_listener::TRANSLATE + Reason::Configured as u32;
+    let counted = per_listener::TRANSLATE + Obstacle::Configured as u32;
     vec![
         bare.dropped(Counter::AckDeferred),
         whole

@@ -1,6 +1,6 @@
 //! Clients that a listener denies, and others.
 
-use proxyip_common::counter::{DropReason, Reason, per_listener};
+use proxyip_common::counter::{DropReason, Obstacle, per_listener};
 use proxyip_common::flow::HandOff;
 use proxyip_tests::header::{LOCAL, v1, v2, v2_raw};
 
@@ -72,7 +72,7 @@ fn translating(
     }
     let syn = family.syn(port);
     let packet: Packet = first(&syn, 1, bytes);
-    let entry = handshake(&syn, HandOff::Translate, Reason::Configured);
+    let entry = handshake(&syn, HandOff::Translate, Obstacle::Configured);
     let case = Case::new(at(what, family, port), program, packet.frame())
         .kernel(Kernel::Request, &syn)
         .before([entry])

@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 use proxyip_common::address::{Client, Destination, Endpoint, Local, Peer};
 use proxyip_common::cookie::{self, Check, FlowHash, MSS_V4, MSS_V6, Options, SECRETS, Secret};
-use proxyip_common::counter::Reason;
+use proxyip_common::counter::Obstacle;
 use proxyip_common::flow::{FlowKey, FlowRecord, HandOff, Handshake, Origin, Translation};
 
 use crate::bench::{COOKIE, LISTENERS};
@@ -259,7 +259,7 @@ fn offers_scaling(mut options: &[u8]) -> bool {
 }
 
 /// What is remembered of a SYN that has passed.
-pub(crate) fn handshake(syn: &Packet, hand_off: HandOff, reason: Reason) -> Entry {
+pub(crate) fn handshake(syn: &Packet, hand_off: HandOff, reason: Obstacle) -> Entry {
     let handshake = Handshake {
         since_ns: 0,
         isn: syn.sequence,

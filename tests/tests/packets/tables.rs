@@ -5,7 +5,7 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
 use proxyip_common::cookie::{SECRETS, Secret};
-use proxyip_common::counter::{Counter, DropReason, Reason, per_listener};
+use proxyip_common::counter::{Counter, DropReason, Obstacle, per_listener};
 use proxyip_common::flow::{FlowKey, FlowRecord, Handshake, Translation};
 use proxyip_common::partial::{HeaderBytes, PartialHeader};
 use proxyip_common::settings::{
@@ -174,7 +174,7 @@ impl Tables {
         let named = [
             Counter::ALL.iter().map(|one| (counters, *one as u32, (*one).into())).collect(),
             DropReason::ALL.iter().map(|one| (drops, *one as u32, (*one).into())).collect(),
-            Reason::ALL.iter().map(|one| (left, *one as u32, (*one).into())).collect::<Vec<_>>(),
+            Obstacle::ALL.iter().map(|one| (left, *one as u32, (*one).into())).collect::<Vec<_>>(),
         ];
         // The sum of times has no place among counts.
         let counters_of_listeners =

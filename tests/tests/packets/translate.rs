@@ -1,6 +1,6 @@
 //! The translate hand-off: what is remembered, and sequence numbers lowered on the way in.
 
-use proxyip_common::counter::{Counter, DropReason, Reason, per_listener};
+use proxyip_common::counter::{Counter, DropReason, Obstacle, per_listener};
 use proxyip_common::flow::{HandOff, Translation};
 
 use crate::bench::{SETTINGS, TRANSLATE};
@@ -44,7 +44,7 @@ fn lowered(packet: &Packet, family: Family) -> Packet {
 
 /// What the listener of [`TRANSLATE`] counts when a header has been read.
 fn configured() -> Count {
-    Count::Listener(1, per_listener::TRANSLATE + Reason::Configured as u32)
+    Count::Listener(1, per_listener::TRANSLATE + Obstacle::Configured as u32)
 }
 
 /// Options of a SYN that the kernel must not see become no-operations.
@@ -68,7 +68,7 @@ fn options_of_syns(family: Family, program: Program) -> Vec<Case> {
                 syn.padding = std::mem::take(&mut syn.payload);
             });
             let case = Case::new(at(what, family, TRANSLATE), program, syn.frame());
-            let entry = handshake(&syn, HandOff::Translate, Reason::Configured);
+            let entry = handshake(&syn, HandOff::Translate, Obstacle::Configured);
             cases.push(case.passed_as(passed.frame()).after([entry]));
         }
     }
@@ -85,7 +85,7 @@ fn before_the_header(family: Family, program: Program) -> Vec<Case> {
             packet.sequence = packet.sequence.wrapping_add(ahead);
             let what = format!("{}, {kernel:?}", at(what, family, TRANSLATE));
             let case = Case::new(what, program, packet.frame());
-            let entry = handshake(&syn, HandOff::Translate, Reason::Configured);
+            let entry = handshake(&syn, HandOff::Translate, Obstacle::Configured);
             (case.kernel(kernel, &syn).before([entry]), syn, packet)
         };
         let (case, ..) = waiting("the bare ACK", ACK, 0, &[]);
@@ -149,7 +149,7 @@ fn headers(family: Family, program: Program) -> Vec<Case> {
                 .with(|one| (one.flags, one.options) = (one.flags | flags, options));
             let what = format!("a first segment of {} bytes, {kernel:?}", payload.len());
             let case = Case::new(at(&what, family, TRANSLATE), program, packet.frame());
-            let entry = handshake(&syn, HandOff::Translate, Reason::Configured);
+            let entry = handshake(&syn, HandOff::Translate, Obstacle::Configured);
             let case = case.kernel(kernel, &syn).before([entry]);
             let case = case.counts(Counter::HandedOver).counts(configured());
             cases.push(case.passed_as(seen(&packet).frame()).after([
@@ -161,7 +161,7 @@ fn headers(family: Family, program: Program) -> Vec<Case> {
     let syn = family.syn(TRANSLATE);
     let damaged = first(&syn, ANY, &more).with(|packet| packet.damage = 1);
     let case = Case::new(at("a damaged header", family, TRANSLATE), program, damaged.frame());
-    let entry = handshake(&syn, HandOff::Translate, Reason::Configured);
+    let entry = handshake(&syn, HandOff::Translate, Obstacle::Configured);
     let case = case.kernel(Kernel::Request, &syn).before([entry]);
     cases.push(case.dropped(DropReason::Checksum));
     cases
@@ -242,7 +242,7 @@ fn replaced(family: Family, program: Program) -> Vec<Case> {
     let syn = family.syn(TRANSLATE);
     let old = translation(&syn, shift(family), Translation::CLOSED);
     let again = syn.with(|again| again.sequence = syn.sequence.wrapping_add(1 << 20));
-    let new = handshake(&again, HandOff::Translate, Reason::Configured);
+    let new = handshake(&again, HandOff::Translate, Obstacle::Configured);
     let case = |what: &str, packet: &Packet| {
         let syn = packet.with(|one| (one.flags, one.sequence) = (SYN, syn.sequence));
         let syn = syn.with(|one| (one.payload, one.options) = (Vec::new(), Vec::new()));

@@ -1,6 +1,6 @@
 //! Frames cut off at every byte.
 
-use proxyip_common::counter::{Counter, DropReason, Reason};
+use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use proxyip_common::flow::HandOff;
 
 use crate::bench::{AUTO, TRANSLATE};
@@ -83,7 +83,7 @@ fn translated(family: Family, program: Program) -> Vec<Case> {
     }
     let syn = family.syn(TRANSLATE);
     let packet = first(&syn, 1, &family.header());
-    let entry = handshake(&syn, HandOff::Translate, Reason::Configured);
+    let entry = handshake(&syn, HandOff::Translate, Obstacle::Configured);
     for (length, frame) in beginnings(&packet) {
         let what = at(&format!("{length} bytes of a header"), family, TRANSLATE);
         let case = Case::new(what, program, frame).before([entry]);

@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::net::TcpStream;
 use std::time::Duration;
 
-use proxyip_common::counter::{Counter, Reason, per_listener};
+use proxyip_common::counter::{Counter, Obstacle, per_listener};
 use proxyip_common::flow::{HandOff, Translation};
 
 use crate::bench::{AUTO, Bench, SETTINGS, TRANSLATE, on_bench};
@@ -136,13 +136,13 @@ fn recorded(bench: &Bench, program: Program, family: Family, syn: &Packet) -> Re
 
 /// The hand-off that a connection gets, and what counts it.
 fn how(program: Program, port: u16) -> (HandOff, Count) {
-    let translate = |listener, reason: Reason| {
+    let translate = |listener, reason: Obstacle| {
         let counter = per_listener::TRANSLATE + reason as u32;
         (HandOff::Translate, Count::Listener(listener, counter))
     };
     match (program, port) {
         (Program::Ingress, AUTO) => (HandOff::Accept, Count::Listener(0, per_listener::ACCEPT)),
-        (_, AUTO) => translate(0, Reason::NoKfunc),
-        _ => translate(1, Reason::Configured),
+        (_, AUTO) => translate(0, Obstacle::NoKfunc),
+        _ => translate(1, Obstacle::Configured),
     }
 }

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
-use proxyip_common::counter::{Counter, DropReason, Reason};
+use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use serde_json::{Map, Value, json};
 
 use crate::api::{Shared, fail};
@@ -47,7 +47,7 @@ fn sentences() -> String {
     let sentences = json!({
         "counters": by_label(Counter::ALL, Counter::label, Counter::sentence),
         "drops": by_label(DropReason::ALL, DropReason::label, DropReason::sentence),
-        "left_to_kernel": by_label(Reason::ALL, Reason::label, Reason::sentence),
+        "left_to_kernel": by_label(Obstacle::ALL, Obstacle::label, Obstacle::sentence),
     });
     // The end of the script is found before JSON is read.
     sentences.to_string().replace('<', "\\u003c")
@@ -123,6 +123,6 @@ mod tests {
         let sentences: Value = serde_json::from_str(&sentences()).unwrap();
         assert_eq!(sentences["drops"]["v2_checksum"], DropReason::V2Checksum.sentence());
         assert_eq!(sentences["counters"].as_object().unwrap().len(), Counter::ALL.len());
-        assert_eq!(sentences["left_to_kernel"].as_object().unwrap().len(), Reason::ALL.len());
+        assert_eq!(sentences["left_to_kernel"].as_object().unwrap().len(), Obstacle::ALL.len());
     }
 }

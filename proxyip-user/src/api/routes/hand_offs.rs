@@ -1,19 +1,19 @@
 //! A listener's hand-offs as `GET /v1/status` tells them: what its connections got, and what new ones get.
 
 use proxyip_api::status::{Connections, NewConnections};
-use proxyip_common::counter::Reason;
+use proxyip_common::counter::Obstacle;
 use proxyip_common::flow::HandOff;
 
 use crate::config::{HandOffChoice, Netns};
 use crate::tables::listeners::ListenerCounts;
-use crate::watch::environment::Obstacle;
+use crate::watch::environment::LocatedObstacle;
 
 /// What new connections get with this choice, and why.
 pub(crate) fn new_connections(
     choice: HandOffChoice,
-    obstacle: Option<&Obstacle>,
+    obstacle: Option<&LocatedObstacle>,
 ) -> NewConnections {
-    let configured = || Reason::Configured.sentence().into();
+    let configured = || Obstacle::Configured.sentence().into();
     let (hand_off, why) = match (choice, obstacle) {
         (HandOffChoice::Translate, _) => (HandOff::Translate, configured()),
         (HandOffChoice::Observe, _) => (HandOff::Observe, configured()),
@@ -30,8 +30,8 @@ pub(crate) fn new_connections(
     NewConnections { hand_off: hand_off.label().into(), why }
 }
 
-fn sentence(obstacle: &Obstacle) -> String {
-    let sentence = obstacle.reason.sentence();
+fn sentence(obstacle: &LocatedObstacle) -> String {
+    let sentence = obstacle.obstacle.sentence();
     match &obstacle.netns {
         None => sentence.into(),
         Some(Netns::Host) => format!("{sentence} (in the agent's own network namespace)"),
@@ -41,7 +41,7 @@ fn sentence(obstacle: &Obstacle) -> String {
 
 /// The connections that there were.
 pub(crate) fn connections(counts: &ListenerCounts) -> Vec<Connections> {
-    let new = |hand_off: HandOff, reason: Option<Reason>, count| Connections {
+    let new = |hand_off: HandOff, reason: Option<Obstacle>, count| Connections {
         hand_off: hand_off.label().into(),
         reason: reason.map(|reason| reason.label().into()),
         sentence: reason.map(|reason| reason.sentence().into()),
@@ -67,9 +67,11 @@ mod tests {
     #[test]
     fn what_new_connections_get_and_why() {
         use HandOffChoice::{Accept, Auto, Observe, Translate};
-        let forbidden = Obstacle { reason: Reason::SynCookiesOff, netns: None };
-        let in_blue =
-            Obstacle { netns: Some(Netns::Path("/run/netns/blue".into())), ..forbidden.clone() };
+        let forbidden = LocatedObstacle { obstacle: Obstacle::SynCookiesOff, netns: None };
+        let in_blue = LocatedObstacle {
+            netns: Some(Netns::Path("/run/netns/blue".into())),
+            ..forbidden.clone()
+        };
         let off = "net.ipv4.tcp_syncookies is 0";
         for (choice, obstacle, hand_off, why) in [
             (Auto, None, "accept", "the kernel and its settings allow it"),
@@ -95,7 +97,7 @@ mod tests {
         let counts = ListenerCounts {
             accept: 0,
             observe: 2,
-            translate: vec![(Reason::Mptcp, 5), (Reason::TimeWait, 0)],
+            translate: vec![(Obstacle::Mptcp, 5), (Obstacle::TimeWait, 0)],
             ..ListenerCounts::default()
         };
         let told: Vec<_> = connections(&counts)

@@ -11,7 +11,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet, text::encode};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
-use proxyip_common::counter::{Counter, DropReason, Reason};
+use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use proxyip_common::flow::HandOff;
 use proxyip_common::verdict::Verdict;
 
@@ -51,7 +51,7 @@ pub(crate) fn sample() -> Result<String> {
     write(Numbers {
         counters: Counter::ALL.iter().map(|counter| (*counter, 0)).collect(),
         drops: DropReason::ALL.iter().map(|reason| (*reason, 0)).collect(),
-        left_to_kernel: Reason::ALL.iter().map(|reason| (*reason, 0)).collect(),
+        left_to_kernel: Obstacle::ALL.iter().map(|reason| (*reason, 0)).collect(),
         listeners: vec![("web".into(), listener)],
         flows: 0,
         translated: 0,
@@ -66,7 +66,7 @@ pub(crate) fn sample() -> Result<String> {
 struct Numbers {
     counters: Vec<(Counter, u64)>,
     drops: Vec<(DropReason, u64)>,
-    left_to_kernel: Vec<(Reason, u64)>,
+    left_to_kernel: Vec<(Obstacle, u64)>,
     /// By name, in the order of the configuration.
     listeners: Vec<(String, OfListener)>,
     flows: u64,

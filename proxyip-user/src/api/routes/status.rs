@@ -8,7 +8,7 @@ use axum::response::Response;
 use proxyip_api::status::{
     InterfaceJson, Limits, ListenerJson, ListenersJson, Numbers, Status, Verdicts,
 };
-use proxyip_common::counter::{Counter, DropReason, Reason};
+use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use proxyip_common::verdict::Verdict;
 
 use super::hand_offs::{connections, new_connections};
@@ -70,7 +70,7 @@ fn read(source: &dyn Source, active: &Active, started: Instant) -> Result<Status
         uptime_s: started.elapsed().as_secs(),
         counters: labelled(source.counters()?, Counter::label),
         drops: labelled(source.drops()?, DropReason::label),
-        left_to_kernel: labelled(source.left_to_kernel()?, Reason::label),
+        left_to_kernel: labelled(source.left_to_kernel()?, Obstacle::label),
         interfaces: interfaces.collect(),
         listeners: listeners_of(source, active)?,
         flows: source.flow_count()?,
@@ -86,8 +86,8 @@ fn read(source: &dyn Source, active: &Active, started: Instant) -> Result<Status
 fn findings(source: &dyn Source, active: &Active) -> Result<Vec<String>> {
     let mut findings = source.detached();
     for (place, listener) in active.listeners() {
-        let reason = source.obstacle(place)?.map(|obstacle| obstacle.reason);
-        if listener.hand_off == HandOffChoice::Auto && reason == Some(Reason::StackRefuses) {
+        let reason = source.obstacle(place)?.map(|obstacle| obstacle.obstacle);
+        if listener.hand_off == HandOffChoice::Auto && reason == Some(Obstacle::StackRefuses) {
             findings.push(format!(
                 "new connections of listener {:?} are translated until the agent is restarted, because none that was \
                  handed over was established for a while: look for firewall rules that drop ACKs without a SYN, or that \

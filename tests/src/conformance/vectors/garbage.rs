@@ -1,6 +1,6 @@
 //! Headers that are cut off, and what is none.
 
-use proxyip_common::counter::DropReason as Reason;
+use proxyip_common::counter::DropReason as Obstacle;
 
 use super::refused;
 use super::v2::ipv4;
@@ -56,7 +56,7 @@ pub(super) fn beginnings() -> Vec<Vector> {
 }
 
 pub(super) fn others() -> Vec<Vector> {
-    let missing = refused(Reason::HeaderMissing);
+    let missing = refused(Obstacle::HeaderMissing);
     let hello = b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03".as_slice();
     let rows: [(&str, &[u8]); 11] = [
         ("an HTTP request", b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n"),

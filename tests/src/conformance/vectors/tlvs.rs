@@ -1,6 +1,6 @@
 //! Version 2: TLVs.
 
-use proxyip_common::counter::DropReason as Reason;
+use proxyip_common::counter::DropReason as Obstacle;
 
 use super::refused;
 use super::v2::{FIXED, ipv4, ipv6, unix};
@@ -33,8 +33,9 @@ fn padded(length: usize) -> Vec<u8> {
 
 pub(super) fn form() -> Vec<Vector> {
     let many = vec![tlv(NOOP, &[]); 1356].concat();
-    let bad =
-        |name: &str, bytes: &[u8]| Vector::new(name, "2.2", header(bytes), refused(Reason::V2Tlv));
+    let bad = |name: &str, bytes: &[u8]| {
+        Vector::new(name, "2.2", header(bytes), refused(Obstacle::V2Tlv))
+    };
     let mut vectors = vec![
         good("NOOP without a value", "2.2.4", &tlv(NOOP, &[])),
         good("NOOP of 74 bytes", "2.2.4", &tlv(NOOP, &[0; 74])),
@@ -61,12 +62,12 @@ pub(super) fn form() -> Vec<Vector> {
             Vector::new("536 bytes in all, as fits any segment", "2", padded(536), Client(CLIENT)),
             good("1356 TLVs without values: 4096 bytes", "2.2", &many),
             Vector::new("4096 bytes in all", "2.2", padded(4096), Client(CLIENT)),
-            Vector::new("4097 bytes in all", "2.2", padded(4097), refused(Reason::HeaderTooLong)),
+            Vector::new("4097 bytes in all", "2.2", padded(4097), refused(Obstacle::HeaderTooLong)),
             Vector::new(
                 "the longest that can be said: 65551 bytes",
                 "2.2",
                 padded(65_551),
-                refused(Reason::HeaderTooLong),
+                refused(Obstacle::HeaderTooLong),
             ),
         ],
     ));
@@ -102,7 +103,7 @@ pub(super) fn checksums() -> Vec<Vector> {
             case("right, UNSPEC", summed(0x00, &[], &[&crc]), Unknown),
         ],
     ));
-    let wrong = refused(Reason::V2Checksum);
+    let wrong = refused(Obstacle::V2Checksum);
     // Each is right with its own field as zeros and the other's as it is: the solution of 64 linear equations.
     let both = [0x012c_c5a3_u32, 0x7aba_1a5c].map(|sum| tlv(CRC32C, &sum.to_be_bytes()));
     let ipv6_zero = v2_raw(PROXY, TCP6, &[ipv6(), crc.clone()].concat());

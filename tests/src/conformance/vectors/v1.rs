@@ -1,6 +1,6 @@
 //! Version 1: the line as a whole.
 
-use proxyip_common::counter::DropReason as Reason;
+use proxyip_common::counter::DropReason as Obstacle;
 
 use super::refused;
 use crate::conformance::topic::Topic;
@@ -65,90 +65,98 @@ pub(super) fn unknown() -> Vec<Vector> {
             line(
                 "UNKNOWN with a lone LF before CRLF",
                 "PROXY UNKNOWN a\nb\r\n",
-                refused(Reason::V1LineEnd),
+                refused(Obstacle::V1LineEnd),
             ),
             line(
                 "UNKNOWN with a lone CR before CRLF",
                 "PROXY UNKNOWN a\rb\r\n",
-                refused(Reason::V1LineEnd),
+                refused(Obstacle::V1LineEnd),
             ),
         ],
     ));
     vectors.extend(about(
         Topic::UnknownWords,
         vec![
-            line("UNKNOWNS", "PROXY UNKNOWNS\r\n", refused(Reason::V1Family)),
-            line("UNKNOWN and a tab", "PROXY UNKNOWN\tx\r\n", refused(Reason::V1Family)),
+            line("UNKNOWNS", "PROXY UNKNOWNS\r\n", refused(Obstacle::V1Family)),
+            line("UNKNOWN and a tab", "PROXY UNKNOWN\tx\r\n", refused(Obstacle::V1Family)),
         ],
     ));
-    vectors.push(line("lower case: unknown", "PROXY unknown\r\n", refused(Reason::V1Family)));
+    vectors.push(line("lower case: unknown", "PROXY unknown\r\n", refused(Obstacle::V1Family)));
     vectors
 }
 
 pub(super) fn form() -> Vec<Vector> {
     let rows = [
-        ("lower case: proxy", "proxy TCP4 198.51.100.7 192.0.2.1 51234 443", Reason::HeaderMissing),
-        ("lower case: tcp4", "PROXY tcp4 198.51.100.7 192.0.2.1 51234 443", Reason::V1Family),
-        ("lower case: tcp6", "PROXY tcp6 2001:db8:5::7 2001:db8:2::1 51234 443", Reason::V1Family),
-        ("TCP5", "PROXY TCP5 198.51.100.7 192.0.2.1 51234 443", Reason::V1Family),
-        ("TCP", "PROXY TCP 198.51.100.7 192.0.2.1 51234 443", Reason::V1Family),
-        ("TCP44", "PROXY TCP44 198.51.100.7 192.0.2.1 51234 443", Reason::V1Family),
-        ("UDP4", "PROXY UDP4 198.51.100.7 192.0.2.1 51234 443", Reason::V1Family),
-        ("nothing behind PROXY", "PROXY", Reason::HeaderMissing),
-        ("nothing behind PROXY and a space", "PROXY ", Reason::V1Family),
-        ("nothing behind TCP4", "PROXY TCP4", Reason::V1Family),
-        ("no destination", "PROXY TCP4 198.51.100.7", Reason::V1LineEnd),
-        ("no ports", "PROXY TCP4 198.51.100.7 192.0.2.1", Reason::V1LineEnd),
-        ("no destination address", "PROXY TCP4 198.51.100.7 51234 443", Reason::V1Address),
-        ("no destination port", "PROXY TCP4 198.51.100.7 192.0.2.1 51234", Reason::V1LineEnd),
-        ("a fifth field", "PROXY TCP4 198.51.100.7 192.0.2.1 51234 443 1", Reason::V1Port),
+        (
+            "lower case: proxy",
+            "proxy TCP4 198.51.100.7 192.0.2.1 51234 443",
+            Obstacle::HeaderMissing,
+        ),
+        ("lower case: tcp4", "PROXY tcp4 198.51.100.7 192.0.2.1 51234 443", Obstacle::V1Family),
+        (
+            "lower case: tcp6",
+            "PROXY tcp6 2001:db8:5::7 2001:db8:2::1 51234 443",
+            Obstacle::V1Family,
+        ),
+        ("TCP5", "PROXY TCP5 198.51.100.7 192.0.2.1 51234 443", Obstacle::V1Family),
+        ("TCP", "PROXY TCP 198.51.100.7 192.0.2.1 51234 443", Obstacle::V1Family),
+        ("TCP44", "PROXY TCP44 198.51.100.7 192.0.2.1 51234 443", Obstacle::V1Family),
+        ("UDP4", "PROXY UDP4 198.51.100.7 192.0.2.1 51234 443", Obstacle::V1Family),
+        ("nothing behind PROXY", "PROXY", Obstacle::HeaderMissing),
+        ("nothing behind PROXY and a space", "PROXY ", Obstacle::V1Family),
+        ("nothing behind TCP4", "PROXY TCP4", Obstacle::V1Family),
+        ("no destination", "PROXY TCP4 198.51.100.7", Obstacle::V1LineEnd),
+        ("no ports", "PROXY TCP4 198.51.100.7 192.0.2.1", Obstacle::V1LineEnd),
+        ("no destination address", "PROXY TCP4 198.51.100.7 51234 443", Obstacle::V1Address),
+        ("no destination port", "PROXY TCP4 198.51.100.7 192.0.2.1 51234", Obstacle::V1LineEnd),
+        ("a fifth field", "PROXY TCP4 198.51.100.7 192.0.2.1 51234 443 1", Obstacle::V1Port),
     ];
     let spaces = [
         (
             "a space before PROXY",
             " PROXY TCP4 198.51.100.7 192.0.2.1 51234 443",
-            Reason::HeaderMissing,
+            Obstacle::HeaderMissing,
         ),
         (
             "two spaces before TCP4",
             "PROXY  TCP4 198.51.100.7 192.0.2.1 51234 443",
-            Reason::V1Family,
+            Obstacle::V1Family,
         ),
         (
             "two spaces before the source",
             "PROXY TCP4  198.51.100.7 192.0.2.1 51234 443",
-            Reason::V1Address,
+            Obstacle::V1Address,
         ),
         (
             "two spaces before the destination",
             "PROXY TCP4 198.51.100.7  192.0.2.1 51234 443",
-            Reason::V1Address,
+            Obstacle::V1Address,
         ),
         (
             "two spaces before the source port",
             "PROXY TCP4 198.51.100.7 192.0.2.1  51234 443",
-            Reason::V1Port,
+            Obstacle::V1Port,
         ),
         (
             "two spaces before the destination port",
             "PROXY TCP4 198.51.100.7 192.0.2.1 51234  443",
-            Reason::V1Port,
+            Obstacle::V1Port,
         ),
-        ("a space before CRLF", "PROXY TCP4 198.51.100.7 192.0.2.1 51234 443 ", Reason::V1Port),
+        ("a space before CRLF", "PROXY TCP4 198.51.100.7 192.0.2.1 51234 443 ", Obstacle::V1Port),
         (
             "a tab behind PROXY",
             "PROXY\tTCP4 198.51.100.7 192.0.2.1 51234 443",
-            Reason::HeaderMissing,
+            Obstacle::HeaderMissing,
         ),
-        ("a tab behind TCP4", "PROXY TCP4\t198.51.100.7 192.0.2.1 51234 443", Reason::V1Family),
+        ("a tab behind TCP4", "PROXY TCP4\t198.51.100.7 192.0.2.1 51234 443", Obstacle::V1Family),
         (
             "a tab between addresses",
             "PROXY TCP4 198.51.100.7\t192.0.2.1 51234 443",
-            Reason::V1Address,
+            Obstacle::V1Address,
         ),
-        ("a tab between ports", "PROXY TCP4 198.51.100.7 192.0.2.1 51234\t443", Reason::V1Port),
+        ("a tab between ports", "PROXY TCP4 198.51.100.7 192.0.2.1 51234\t443", Obstacle::V1Port),
     ];
-    let with_end = |(name, text, reason): (&str, &str, Reason)| {
+    let with_end = |(name, text, reason): (&str, &str, Obstacle)| {
         line(name, &format!("{text}\r\n"), refused(reason))
     };
     let mut vectors = about(Topic::Form, rows.map(with_end).to_vec());
@@ -160,12 +168,12 @@ pub(super) fn ends() -> Vec<Vector> {
     let unknown = |length: usize| format!("PROXY UNKNOWN {}\r\n", "x".repeat(length - 16));
     let whole = |end: &str| format!("PROXY TCP4 198.51.100.7 192.0.2.1 51234 443{end}");
     let mut vectors = vec![
-        line("LF alone", &whole("\n"), refused(Reason::V1LineEnd)),
-        line("CR alone", &whole("\r"), refused(Reason::V1LineEnd)),
-        line("CR CR LF", &whole("\r\r\n"), refused(Reason::V1LineEnd)),
-        line("LF CR", &whole("\n\r"), refused(Reason::V1LineEnd)),
-        line("NUL before CRLF", &whole("\0\r\n"), refused(Reason::V1Port)),
-        line("no line end: the request follows", &whole(""), refused(Reason::V1Port)),
+        line("LF alone", &whole("\n"), refused(Obstacle::V1LineEnd)),
+        line("CR alone", &whole("\r"), refused(Obstacle::V1LineEnd)),
+        line("CR CR LF", &whole("\r\r\n"), refused(Obstacle::V1LineEnd)),
+        line("LF CR", &whole("\n\r"), refused(Obstacle::V1LineEnd)),
+        line("NUL before CRLF", &whole("\0\r\n"), refused(Obstacle::V1Port)),
+        line("no line end: the request follows", &whole(""), refused(Obstacle::V1Port)),
     ];
     vectors.extend(about(
         Topic::UnknownWithMore,
@@ -174,14 +182,14 @@ pub(super) fn ends() -> Vec<Vector> {
     vectors.extend(about(
         Topic::LongLines,
         vec![
-            line("UNKNOWN, 108 bytes", &unknown(108), refused(Reason::V1TooLong)),
+            line("UNKNOWN, 108 bytes", &unknown(108), refused(Obstacle::V1TooLong)),
             line(
                 "UNKNOWN, 107 bytes without CRLF",
                 &unknown(109)[..107],
-                refused(Reason::V1TooLong),
+                refused(Obstacle::V1TooLong),
             )
             .followed_by(b""),
-            line("UNKNOWN, 4096 bytes", &unknown(4096), refused(Reason::V1TooLong)),
+            line("UNKNOWN, 4096 bytes", &unknown(4096), refused(Obstacle::V1TooLong)),
         ],
     ));
     vectors

@@ -1,6 +1,6 @@
 //! Version 1: addresses and ports.
 
-use proxyip_common::counter::DropReason as Reason;
+use proxyip_common::counter::DropReason as Obstacle;
 
 use super::refused;
 use crate::conformance::topic::Topic;
@@ -8,8 +8,8 @@ use crate::conformance::vector::Expected::Client;
 use crate::conformance::vector::{CLIENT, CLIENT6, Expected, Vector, about};
 
 const SECTION: &str = "2.1";
-const ADDRESS: Expected = refused(Reason::V1Address);
-const PORT: Expected = refused(Reason::V1Port);
+const ADDRESS: Expected = refused(Obstacle::V1Address);
+const PORT: Expected = refused(Obstacle::V1Port);
 
 /// TCP4 with this source address.
 fn tcp4(name: &str, source: &str, expected: Expected) -> Vector {

@@ -1,6 +1,6 @@
 //! Version 2: everything before the TLVs.
 
-use proxyip_common::counter::DropReason as Reason;
+use proxyip_common::counter::DropReason as Obstacle;
 
 use super::refused;
 use crate::conformance::topic::Topic;
@@ -62,11 +62,11 @@ pub(super) fn commands() -> Vec<Vector> {
     ];
     for version in [0, 1, 3, 15] {
         let name = format!("version {version}");
-        vectors.push(raw(&name, version << 4 | 1, TCP4, &ipv4(), refused(Reason::V2Version)));
+        vectors.push(raw(&name, version << 4 | 1, TCP4, &ipv4(), refused(Obstacle::V2Version)));
     }
     let unassigned = (2..16).map(|command| {
         let name = format!("command {command}");
-        raw(&name, 0x20 | command, TCP4, &ipv4(), refused(Reason::V2Command))
+        raw(&name, 0x20 | command, TCP4, &ipv4(), refused(Obstacle::V2Command))
     });
     vectors.extend(about(Topic::Commands, unassigned.collect()));
     vectors
@@ -116,14 +116,14 @@ pub(super) fn local() -> Vec<Vector> {
                 LOCAL,
                 0x00,
                 &[0; 4097 - FIXED],
-                refused(Reason::HeaderTooLong),
+                refused(Obstacle::HeaderTooLong),
             ),
             raw(
                 "LOCAL, the longest that can be said: 65551 bytes",
                 LOCAL,
                 0x00,
                 &[0; 65_535],
-                refused(Reason::HeaderTooLong),
+                refused(Obstacle::HeaderTooLong),
             ),
         ],
     ));
@@ -131,7 +131,7 @@ pub(super) fn local() -> Vec<Vector> {
 }
 
 pub(super) fn families() -> Vec<Vector> {
-    let family = refused(Reason::V2Family);
+    let family = refused(Obstacle::V2Family);
     let mut vectors = about(
         Topic::Unspecified,
         vec![
@@ -163,7 +163,7 @@ pub(super) fn families() -> Vec<Vector> {
 }
 
 pub(super) fn lengths() -> Vec<Vector> {
-    let short = refused(Reason::V2Length);
+    let short = refused(Obstacle::V2Length);
     let rows = [
         raw("TCP over IPv4, no addresses", PROXY, TCP4, &[], short),
         raw("TCP over IPv4, one byte short", PROXY, TCP4, &ipv4()[..11], short),
@@ -173,14 +173,20 @@ pub(super) fn lengths() -> Vec<Vector> {
     ];
     let one = |byte: &[u8]| [ipv4(), byte.to_vec()].concat();
     let longer = [
-        raw("TCP over IPv4, one byte longer", PROXY, TCP4, &one(&[0]), refused(Reason::V2Tlv)),
-        raw("TCP over IPv4, two bytes longer", PROXY, TCP4, &one(&[0; 2]), refused(Reason::V2Tlv)),
+        raw("TCP over IPv4, one byte longer", PROXY, TCP4, &one(&[0]), refused(Obstacle::V2Tlv)),
+        raw(
+            "TCP over IPv4, two bytes longer",
+            PROXY,
+            TCP4,
+            &one(&[0; 2]),
+            refused(Obstacle::V2Tlv),
+        ),
         raw(
             "UNIX, one byte longer",
             PROXY,
             0x31,
             &[unix(), vec![0]].concat(),
-            refused(Reason::V2Tlv),
+            refused(Obstacle::V2Tlv),
         ),
     ];
     let mut vectors = about(Topic::ShortAddresses, rows.to_vec());
