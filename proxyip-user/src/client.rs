@@ -70,7 +70,7 @@ pub async fn get<T: DeserializeOwned>(
     request(socket, Method::GET, path).await
 }
 
-/// A text, such as a listener's name, as a part of a path or query.
+/// Escapes a text, for example a listener's name, for a part of a path or query.
 #[must_use]
 pub fn escaped(text: &str) -> impl Display {
     utf8_percent_encode(text, NON_ALPHANUMERIC)

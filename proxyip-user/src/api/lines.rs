@@ -30,11 +30,11 @@ const BATCH: usize = 128;
 /// What is read at once.
 const BUFFER: usize = 16 * 1024;
 
-/// Answers lines on a Unix socket, on a thread of its own: a lookup takes a microsecond, and does not wait for a table that
+/// Answers lines on a Unix socket, on its own thread. A lookup takes a microsecond: it must not wait for a table that
 /// another thread writes as JSON.
 ///
 /// # Errors
-/// If there is no thread, or it ends.
+/// If the thread cannot be started, or ends.
 pub(crate) async fn serve(
     listener: StdUnixListener,
     source: Arc<dyn Source>,

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 /// How long the other end may read nothing of an answer.
 pub(crate) const STALL: Duration = Duration::from_secs(10);
-/// How long to wait before the next try, if accepting fails for want of memory or file descriptors.
+/// How long to wait before the next try, if accepting fails because memory or file descriptors run out.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Hands connections to `welcome` for ever.

@@ -1,4 +1,4 @@
-//! Accepting connections, and HTTP on them: within bounds of number, size and time, whatever the other end does.
+//! Accepts connections and serves HTTP on them. Their number, size and time are bounded, also against a hostile peer.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -117,8 +117,9 @@ async fn converse(
     }
 }
 
-/// Refuses requests for other names than `localhost` and addresses: a web site whose name turns into a loopback address
-/// must not have a browser ask for it ([DNS rebinding](https://en.wikipedia.org/wiki/DNS_rebinding)).
+/// Refuses requests for names other than `localhost` and addresses. Otherwise a web site could make its name resolve
+/// to a loopback address, and have a browser ask the agent ([DNS
+/// rebinding](https://en.wikipedia.org/wiki/DNS_rebinding)).
 pub(crate) async fn refuse_other_names(request: axum::extract::Request, next: Next) -> Response {
     let mut hosts = request.headers().get_all(HOST).iter();
     let host = hosts.next().and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());

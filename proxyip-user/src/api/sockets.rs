@@ -40,12 +40,12 @@ impl Sockets {
         })
     }
 
-    /// For tokio, in whose runtime this and [`Self::http`] must be called.
+    /// For tokio: call this and [`Self::http`] in its runtime.
     pub(crate) fn api(&self) -> Result<tokio::net::UnixListener> {
         self.api.listener()
     }
 
-    /// For a runtime of its own.
+    /// For a separate runtime.
     pub(crate) fn lookup(&self) -> Result<UnixListener> {
         self.lookup.try_clone()
     }

@@ -13,7 +13,7 @@ use crate::tables::maps::FlowChunk;
 use crate::tables::outcomes::{Latency, Outcome};
 use crate::watch::environment::LocatedObstacle;
 
-/// A flow as the flow table has it.
+/// An entry of the flow table.
 type Entry = (FlowKey, FlowRecord);
 
 /// The maps of the kernel programs. Every method may block.

@@ -25,8 +25,8 @@ pub(crate) struct UnixSocket {
 }
 
 impl UnixSocket {
-    /// Binds `path`, whose directory is made if it does not exist, for those who have `access`. A socket that nobody
-    /// answers on, as a killed agent leaves it, is replaced.
+    /// Binds `path` for those who have `access`. Makes its directory if it does not exist. Replaces a socket that
+    /// nobody answers on, which a killed agent leaves.
     ///
     /// # Errors
     /// If somebody answers there, something else is there, or it cannot be bound.
@@ -43,12 +43,12 @@ impl UnixSocket {
         Ok(socket)
     }
 
-    /// The socket for tokio, in whose runtime this must be called.
+    /// The socket for tokio: call this in its runtime.
     pub(crate) fn listener(&self) -> Result<tokio::net::UnixListener> {
         Ok(tokio::net::UnixListener::from_std(self.try_clone()?)?)
     }
 
-    /// The socket once more; it does not block.
+    /// A second handle of the socket. It does not block.
     pub(crate) fn try_clone(&self) -> Result<UnixListener> {
         Ok(self.listener.try_clone()?)
     }

@@ -54,8 +54,8 @@ pub(crate) fn remove_all(pin_path: &Path) -> Result<()> {
     fs::remove_dir(pin_path).with_context(|| format!("{} cannot be removed", pin_path.display()))
 }
 
-/// Puts the pins of links into the order in which they are to be removed. No connection may be handed over
-/// that is not translated on its way back, or that the programs on sockets do not see.
+/// Sorts the pins of links into the order of removal. At no moment may a connection be handed over without its way
+/// back being translated, or without the programs on sockets seeing it.
 pub(crate) fn sort(links: &mut [PathBuf]) {
     links.sort_by_key(|pin| match direction(&name(pin)) {
         Some(Direction::Ingress) => 0,
@@ -78,7 +78,7 @@ pub(crate) fn detach(pin: &Path) -> Result<()> {
     fs::remove_file(pin).with_context(|| format!("{} cannot be removed", pin.display()))
 }
 
-/// The namespace with this cookie; where there are no cookies, the one that is served.
+/// The namespace with this cookie. If the kernel has no cookies, the namespace that is served.
 pub(crate) fn namespace(pin_path: &Path, cookie: u64) -> Option<Namespace> {
     if cookie != 0 {
         return Namespace::with_cookie(cookie);

@@ -1,7 +1,7 @@
 //! Reads hash tables by the bucket, hundreds of entries to a system call (`BPF_MAP_LOOKUP_BATCH`, Linux 5.6).
 //!
-//! Unlike going from key to key, which begins anew when a key is gone, this gives every entry that stays in the
-//! table exactly once, whatever is added and removed meanwhile
+//! A walk from key to key starts again from the beginning when a key is gone. This one returns every entry that stays
+//! in the table exactly once, even if others are added and removed meanwhile
 //! ([`__htab_map_lookup_and_delete_batch`](https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/hashtab.c#L1681)).
 
 use std::marker::PhantomData;
@@ -36,7 +36,7 @@ pub(crate) struct Chunk<K, V> {
 }
 
 impl<K: Pod, V: Pod> Buckets<K, V> {
-    /// The table behind `map`, whose keys and values are as large as the types.
+    /// The table behind `map`. Its keys and values must have the sizes of the types.
     pub(crate) fn new(map: BorrowedFd) -> io::Result<Self> {
         Ok(Self { map: map.try_clone_to_owned()?, entries: PhantomData })
     }
@@ -85,8 +85,8 @@ impl<K: Pod, V: Pod> Buckets<K, V> {
             elem_flags: 0,
             flags: 0,
         };
-        // SAFETY: the kernel writes a cursor, and keys and values, which are as large as the types, into as much room
-        // as `count` says there is.
+        // SAFETY: the kernel writes a cursor, and at most `count` keys and values. The buffers have room for `count`
+        // of each, and the types have the sizes of the table's keys and values.
         let result = unsafe {
             libc::syscall(
                 libc::SYS_bpf,

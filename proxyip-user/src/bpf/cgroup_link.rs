@@ -55,7 +55,7 @@ pub(crate) fn pin(link: &OwnedFd, path: &Path) -> io::Result<()> {
 }
 
 fn call<T>(command: bpf_cmd, attributes: &T) -> io::Result<RawFd> {
-    // SAFETY: the kernel reads as many bytes as it is told of, in which there is a path that outlives the call.
+    // SAFETY: the kernel reads `size_of::<T>()` bytes. The path in them outlives the call.
     let result = unsafe {
         libc::syscall(libc::SYS_bpf, command as u32, &raw const *attributes, size_of::<T>())
     };

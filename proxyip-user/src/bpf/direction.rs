@@ -10,7 +10,7 @@ pub(crate) enum Direction {
 }
 
 impl Direction {
-    /// As the names of pins have it.
+    /// The name as the pins use it.
     pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::Ingress => "ingress",

@@ -66,7 +66,7 @@ impl Place {
     /// To be called in the namespace.
     pub(crate) fn attach(&self, program: &mut SchedClassifier, pin: &Path) -> Result<()> {
         let existing = pin.exists();
-        // First the pin: what is attached must be found again, whatever happens in between.
+        // Pin first: the agent must find an attached program again, even if it is killed in between.
         repin(program, pin)?;
         match tc::qdisc_add_clsact(&self.interface) {
             Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {}

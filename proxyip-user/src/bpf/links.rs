@@ -27,7 +27,7 @@ const ATTACH: CgroupAttachMode = CgroupAttachMode::Single;
 pub(crate) struct Links {
     directory: PathBuf,
     wanted: Vec<PathBuf>,
-    /// The kernel has links for interfaces; else filters are used, whose programs are pinned.
+    /// The kernel has links for interfaces. Otherwise filters are used, and their programs are pinned.
     tcx: bool,
 }
 
@@ -39,7 +39,7 @@ impl Links {
         Ok(Self { directory, wanted: Vec::new(), tcx })
     }
 
-    /// Attaches to an interface of the calling thread's namespace, whose cookie this is.
+    /// Attaches to an interface of the calling thread's namespace. `cookie` is that namespace's.
     pub(crate) fn classifier(
         &mut self,
         program: &mut SchedClassifier,

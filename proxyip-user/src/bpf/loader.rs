@@ -75,7 +75,8 @@ impl Loader {
         Ok(Self { options, capability: capability.clone(), object })
     }
 
-    /// An instance whose programs on sockets are loaded, with that for `getsockopt()` if it is wanted.
+    /// An instance with the programs on sockets loaded. The program for `getsockopt()` is loaded only if it is
+    /// wanted.
     pub(crate) fn sockets(&self, getsockopt: bool) -> Result<Ebpf> {
         let mut ebpf = self.load(0, 0)?;
         self.compare_sizes();
@@ -93,7 +94,8 @@ impl Loader {
         Ok(ebpf)
     }
 
-    /// An instance for the calling thread's namespace, whose programs on interfaces are loaded. `configured` are the cookies of all namespaces.
+    /// An instance for the calling thread's namespace, with the programs on interfaces loaded. `configured` are the
+    /// cookies of all namespaces.
     pub(crate) fn interfaces(
         &self,
         shared: &mut Ebpf,
@@ -120,7 +122,7 @@ impl Loader {
         Ok(Instance { ebpf, programs, cookie, index, logger })
     }
 
-    /// An instance whose program for rules of iptables is loaded, for the set at this place and the namespace at this
+    /// An instance with the program for rules of iptables loaded, for the set at this place and the namespace at this
     /// entry of `NAMESPACES`.
     pub(crate) fn set(&self, namespace: u32, place: u16) -> Result<Ebpf> {
         let mut ebpf = self.load(namespace, place.into())?;
@@ -137,7 +139,7 @@ impl Loader {
         Ok(Lookups::new(ebpf))
     }
 
-    /// An instance whose programs use entry `namespace` of `NAMESPACES` and entry `set` of `SETS`.
+    /// An instance. Its programs use entry `namespace` of `NAMESPACES` and entry `set` of `SETS`.
     fn load(&self, namespace: u32, set: u32) -> Result<Ebpf> {
         let directory = map_directory(&self.options.pin_path);
         fs::create_dir_all(&directory).with_context(|| {
@@ -159,7 +161,7 @@ impl Loader {
         ebpf.context("the kernel refuses the programs' maps (root or CAP_BPF is needed)")
     }
 
-    /// The maps whose size can be chosen.
+    /// The maps with a configurable size.
     fn sizes(&self) -> [(&'static str, u32); 2] {
         [("FLOWS", self.options.max_flows), ("TRANSLATIONS", self.options.max_translated)]
     }
@@ -191,10 +193,10 @@ fn sizes_by_processors() -> [(&'static str, u32); 2] {
     [("PARTIAL_HEADERS", by_processors.max(16_384)), ("HEADER_BYTES", by_processors.max(1024))]
 }
 
-/// What is to be attached in a namespace.
+/// The programs to attach in a namespace.
 pub(crate) struct Instance {
     pub(crate) ebpf: Ebpf,
-    /// In the order in which they are to be attached.
+    /// In the order in which to attach them.
     programs: [(&'static str, Direction); 2],
     cookie: u64,
     /// Its entry of `NAMESPACES`.
@@ -216,8 +218,8 @@ impl Instance {
     }
 }
 
-/// The entry of `NAMESPACES` that has this cookie, or one that no namespace of `configured` has: a program
-/// that is still attached must not see its entry change under it.
+/// The entry of `NAMESPACES` that has this cookie. Without one, a free entry or one that no namespace of `configured`
+/// has: the entry of a program that is still attached must not change.
 fn place(ebpf: &mut Ebpf, cookie: u64, configured: &[u64]) -> Result<u32> {
     let map = ebpf.map_mut("NAMESPACES").context("the kernel object has no map NAMESPACES")?;
     let map: Array<&mut MapData, Raw<NamespaceSettings>> = Array::try_from(map)?;

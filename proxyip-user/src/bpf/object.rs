@@ -16,7 +16,7 @@ const CALL: u8 = 0x85;
 /// `BPF_PSEUDO_KFUNC_CALL`, in the source register's half of the second byte.
 const KFUNC: u8 = 2 << 4;
 
-/// The BTF id of [`ASSIGN`] in the running kernel; `None` if there is no such function, or no BTF.
+/// The BTF id of [`ASSIGN`] in the running kernel; `None` if the kernel lacks this function, or BTF.
 #[must_use]
 pub fn assign() -> Option<u32> {
     let found = Btf::from_sys_fs().and_then(|btf| btf.id_by_type_name_kind(ASSIGN, BtfKind::Func));

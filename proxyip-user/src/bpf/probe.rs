@@ -24,7 +24,7 @@ pub(crate) fn probe() -> Result<Capability> {
     })
 }
 
-/// Whether the kernel knows TCX at all: then it can be asked about any interface.
+/// Whether the kernel knows TCX. Then it can be asked about any interface.
 fn has_tcx() -> Result<bool> {
     match SchedClassifier::query_tcx("lo", TcAttachType::Ingress) {
         Ok(_) => Ok(true),

@@ -82,7 +82,7 @@ fn check(arguments: &Arguments) -> Result<Exit> {
 }
 
 impl Report {
-    /// Takes what is to be said of a file; what it says, if it is not wrong.
+    /// Takes the remarks on a file. Returns its content if it is valid.
     fn read(&mut self, path: &Path) -> Option<Config> {
         match Config::from_file(path) {
             Ok(config) => {

@@ -35,7 +35,7 @@ struct NotAnAddress;
 
 fn address(text: &str) -> Result<SocketAddr, NotAnAddress> {
     let address: SocketAddr = text.parse().map_err(|_| NotAnAddress)?;
-    // As the flow table has it: IPv4-mapped addresses are IPv4, and there are no scopes.
+    // As in the flow table: IPv4-mapped addresses are IPv4, and there are no scopes.
     Ok(Endpoint::from(address).to_socket_addr())
 }
 

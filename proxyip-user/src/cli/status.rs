@@ -53,7 +53,7 @@ fn render(text: &mut String, status: &Status) -> fmt::Result {
     numbers(text, "Left to the kernel, header in place", &status.left_to_kernel, &left)
 }
 
-/// Nothing at all if there are none.
+/// Writes nothing if there are none.
 fn remarks(text: &mut String, title: &str, all: &[String]) -> fmt::Result {
     if !all.is_empty() {
         writeln!(text, "\n{title}")?;
@@ -89,7 +89,7 @@ fn listener(text: &mut String, listener: &ListenerJson) -> fmt::Result {
     Ok(())
 }
 
-/// Those that there were.
+/// The verdicts that were given at least once.
 fn verdicts(verdicts: &Verdicts) -> Option<String> {
     let Verdicts { accept, mark, reset, drop } = *verdicts;
     let all = [("accept", accept), ("mark", mark), ("reset", reset), ("drop", drop)];
@@ -114,7 +114,7 @@ fn sentences<T: Copy>(all: &[T], sentence: impl Fn(T) -> Sentence) -> Vec<Senten
     all.iter().map(|item| sentence(*item)).collect()
 }
 
-/// The numbers that are not zero, in the order of `known`; those that only the agent knows come last.
+/// The numbers that are not zero, in the order of `known`. Numbers that only the agent knows come last.
 fn numbers(text: &mut String, title: &str, numbers: &Numbers, known: &[Sentence]) -> fmt::Result {
     writeln!(text, "\n{title}")?;
     let unknown = |label: &&String| known.iter().all(|(known, _)| known != label);

@@ -24,7 +24,7 @@ impl Table {
         for row in rows {
             let start = text.len();
             for (cell, width) in row.as_ref().iter().zip(&self.widths) {
-                // What `format!()` pads to is characters, of which some are two columns wide.
+                // `format!()` pads by characters, but some characters are two columns wide.
                 text.push_str(cell);
                 text.extend(std::iter::repeat_n(' ', width - cell.width() + 2));
             }

@@ -13,8 +13,8 @@ use super::{
     Agent, Destination, Interface, Listener, Log, Netns, Set, Spec, api, distinct, listeners, value,
 };
 
-/// Reads the text of a file. What is wrong with it comes in the order of the lines; the specification has what is right,
-/// and is absent if the text is not TOML.
+/// Reads the text of a file. The problems come in the order of the lines. The specification has everything that is
+/// right, and is absent if the text is not TOML.
 pub(super) fn read(text: &str) -> (Option<Spec>, Vec<Problem>) {
     let mut report = Report::new(text);
     let (document, errors) = DeTable::parse_recoverable(text);

@@ -1,8 +1,8 @@
 //! The configuration: what to guard, where, and how.
 //!
-//! Pure: a text becomes a [`Spec`], without a look at this host. The room `inputs` reads what a specification points at,
-//! lists of networks and groups, and gives the [`Config`], which is complete and checked: the rest of the agent need not
-//! look for contradictions. Command-line flags give one at once ([`Config::from_arguments`]).
+//! Pure: a text becomes a [`Spec`], without a look at this host. The room `inputs` reads what a specification points
+//! at, the lists of networks and the groups. It gives the [`Config`], which is complete and checked: the rest of the
+//! agent need not look for contradictions. Command-line flags give one at once ([`Config::from_arguments`]).
 
 mod api;
 mod file;
@@ -47,7 +47,7 @@ const DEFAULT_MARK: u32 = 0x50;
 /// How long a header that has begun may take.
 const DEFAULT_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a file says, checked as far as its text tells.
+/// The content of a file. It is checked where the text alone is enough for the check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
     /// `[[interface]]`; at least one.
@@ -76,8 +76,8 @@ impl Spec {
         }
     }
 
-    /// Reads the text of a TOML file as well as it can be read: what is right, or nothing if the text is not TOML; and
-    /// everything that is wrong, in the order of the lines.
+    /// Reads the text of a TOML file as well as it can be read. Returns what is right, or nothing if the text is not
+    /// TOML. Also returns everything that is wrong, in the order of the lines.
     #[must_use]
     pub fn read(text: &str) -> (Option<Self>, Vec<Problem>) {
         file::read(text)
@@ -113,9 +113,9 @@ pub struct Interface {
 /// A network namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Netns {
-    /// The one that the agent was started in.
+    /// The namespace that the agent was started in.
     Host,
-    /// The one that this file stands for, such as `/run/netns/blue`.
+    /// The namespace that this file stands for, for example `/run/netns/blue`.
     Path(PathBuf),
 }
 
@@ -277,7 +277,7 @@ impl Config {
         }
     }
 
-    /// The paths of all files of networks; one that several lists name comes several times.
+    /// The paths of all files of networks. A path that several lists name comes several times.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let of_listeners = self
             .listeners

@@ -33,12 +33,12 @@ pub struct NetworkFile {
 }
 
 impl Networks {
-    /// All of them; one that is written and in the file comes twice.
+    /// All of them. A network that is both written and in the file comes twice.
     pub fn iter(&self) -> impl Iterator<Item = &IpNet> {
         self.written.iter().chain(self.file.iter().flat_map(|file| &file.networks))
     }
 
-    /// Whether the configuration has such a list, though perhaps an empty one.
+    /// Whether the configuration has this list, though perhaps an empty one.
     #[must_use]
     pub const fn is_given(&self) -> bool {
         !self.written.is_empty() || self.file.is_some()
@@ -51,7 +51,7 @@ impl From<Vec<IpNet>> for Networks {
     }
 }
 
-/// A list of networks as the text has it; nobody has looked into its file.
+/// A list of networks as it is in the text. Its file has not been read yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListSpec {
     /// Those in the text itself, each once.
@@ -90,7 +90,7 @@ pub(super) fn optional(report: &mut Report, table: Table, keys: Keys) -> ListSpe
     }
 }
 
-/// Reads a list of which at least one key must be there.
+/// Reads a list that must have at least one of its keys.
 pub(super) fn required(report: &mut Report, table: Table, keys: Keys) -> ListSpec {
     let (written, file) = (keys.written.name, keys.file.name);
     if !table.entries.contains_key(file) {
@@ -120,7 +120,7 @@ pub(crate) fn contradictions<'n>(
     deny: impl IntoIterator<Item = &'n IpNet>,
 ) -> Vec<&'n IpNet> {
     let mut allowed: HashSet<_> = allow.into_iter().collect();
-    // Each is reported once: hence the removal.
+    // The removal makes each network come only once.
     deny.into_iter().filter(|network| allowed.remove(network)).collect()
 }
 

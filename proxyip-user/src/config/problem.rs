@@ -46,7 +46,7 @@ fn lines(path: &Path, problems: &[Problem]) -> String {
 pub struct Problem {
     /// The line, counted from 1.
     pub line: usize,
-    /// The key with its table, such as `listener.ports`.
+    /// The key with its table, for example `listener.ports`.
     pub key: String,
     /// What is wrong with it.
     pub fault: Fault,

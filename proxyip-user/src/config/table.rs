@@ -78,7 +78,7 @@ impl<'a, 'i> Table<'a, 'i> {
         self.check_names(report, &known, section.later);
     }
 
-    /// Reports keys that are neither known nor of a later version.
+    /// Reports each key that is not in `known` and not in `later`, the keys of a later version.
     pub(super) fn check_names(self, report: &mut Report, known: &[&'static str], later: &[&str]) {
         for key in self.entries.keys() {
             let name: &str = key.get_ref();
@@ -137,7 +137,7 @@ impl<'a, 'i> Table<'a, 'i> {
         value.map_err(|fault| report.add(offset, self.path(key.name), fault)).ok()
     }
 
-    /// Likewise, with its place.
+    /// The parsed value, with its place.
     pub(super) fn placed<T>(self, report: &mut Report, key: &Key<Text<T>>) -> Option<At<T>> {
         let value = self.parsed(report, key)?;
         Some(At { value, place: self.place(report, key.name) })

@@ -8,8 +8,8 @@ use crate::config::{Config, Listener};
 
 /// A configuration in force.
 ///
-/// A listener keeps its place as long as its name is in the configuration, whatever else changes: records of flows and
-/// counters go by it.
+/// A listener keeps its place while its name is in the configuration, even if everything else changes. Records of
+/// flows and counters refer to the place.
 #[derive(Clone, Debug)]
 pub struct Active {
     /// The configuration.

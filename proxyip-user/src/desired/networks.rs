@@ -57,7 +57,7 @@ pub(crate) const fn verdict_of(value: u8) -> Verdict {
     if value & verdict::ALLOWED == 0 { Verdict::Deny } else { Verdict::Allow }
 }
 
-/// The verdict on one network, if it has one of its own.
+/// The verdict on exactly this network, if there is one.
 pub(crate) fn value_of(listener: &Listener, commands: &Commands, network: &IpNet) -> Option<u8> {
     let has = |networks: &Networks| networks.iter().any(|one| one == network);
     match commands.get(network) {

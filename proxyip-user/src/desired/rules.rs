@@ -19,7 +19,7 @@ pub struct Part {
     pub limit: usize,
 }
 
-/// The rules of a listener for the networks that are `wanted`, of each network the one that counts.
+/// The rules of a listener for the networks that are `wanted`: for each network the rule that counts.
 pub(crate) fn rules(
     listener: &Listener,
     commands: &Commands,
@@ -28,7 +28,7 @@ pub(crate) fn rules(
     candidates(listener, commands, wanted).map(|rule| (rule.network, rule)).collect()
 }
 
-/// The first rules of those that are asked for, and whether there are more. Lists may be long: only these are kept.
+/// The first of the requested rules, and whether there are more. Lists may be long: only these are kept.
 pub(crate) fn part(listener: &Listener, commands: &Commands, part: Part) -> (Vec<Rule>, bool) {
     let mut first = BTreeMap::new();
     let mut more = false;

@@ -5,7 +5,7 @@ use proxyip_common::settings::{Denied, ListenerSettings};
 use crate::clock::nanoseconds;
 use crate::config::{Listener, Unknown};
 
-/// What the kernel programs are told of a listener, apart from its policy.
+/// The settings of a listener for the kernel programs, without its policy.
 pub(crate) fn settings_of(listener: &Listener) -> ListenerSettings {
     let mut flags = 0;
     for (flag, set) in [

@@ -17,13 +17,13 @@ use super::flow::flow;
 use super::line;
 use super::period::{Clock, Period};
 
-/// A field, as the documents have it.
+/// A field, as the documents show it.
 #[derive(Debug)]
 pub(crate) struct Field {
     /// With the names of the objects that it is in: `tlvs.alpn`.
     pub(crate) name: String,
     pub(crate) kind: &'static str,
-    /// Which events' lines have it.
+    /// The events with this field in their lines.
     pub(crate) events: String,
     pub(crate) doc: String,
 }
@@ -31,7 +31,7 @@ pub(crate) struct Field {
 /// All fields, in the order of a line.
 ///
 /// # Errors
-/// If a field is not documented, or no line has it.
+/// If a field is not documented, or is in no line.
 pub(crate) fn fields() -> Result<Vec<Field>> {
     let schemas = Schemas::new()?;
     let samples = samples()?;
@@ -102,7 +102,7 @@ impl Schemas {
         self.0.get(name).with_context(|| format!("{name} has no schema"))
     }
 
-    /// Adds the properties of a schema, and of those that it is put together from.
+    /// Adds the properties of a schema, and of the schemas that it consists of.
     fn collect(&self, schema: &Value, found: &mut BTreeMap<String, Property>) -> Result<()> {
         if let Some(name) = reference(schema) {
             return self.collect(self.schema(name)?, found);
@@ -152,7 +152,7 @@ fn kind(property: &Value) -> &'static str {
     }
 }
 
-/// Whose lines have a field, from those that have it.
+/// Names the events with this field in their lines.
 fn events(name: &str, samples: &[(Sample, Map<String, Value>)]) -> Result<String> {
     let having: BTreeSet<_> =
         samples.iter().filter(|(_, line)| line.contains_key(name)).map(|(it, _)| *it).collect();

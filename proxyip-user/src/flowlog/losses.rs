@@ -39,7 +39,7 @@ impl Losses {
         Self { events: None, since: now }
     }
 
-    /// The time in which lines were lost, or events, of which there are `events_lost` in all; `None` if none were.
+    /// The time in which lines or events were lost; `None` if none were. `events_lost` counts all lost events so far.
     pub fn tick(&mut self, lines_lost: bool, events_lost: u64, now: Timestamp) -> Option<Period> {
         // Those before the first tick are an earlier agent's, or of the time without one.
         let before = self.events.unwrap_or(events_lost);

@@ -23,13 +23,13 @@ const QUEUE: usize = 16_384;
 /// How long the end of the agent waits for the last lines.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The flow log; lines go to a thread of its own.
+/// The flow log. Its own thread writes the lines.
 #[derive(Debug)]
 pub struct FlowLog {
     /// `None` if there is none.
     queue: Option<Queue>,
     lost: LostLines,
-    /// Of those, how many [`FlowLog::take_lost`] has told of.
+    /// How many of the lost lines [`FlowLog::take_lost`] has already reported.
     told: AtomicU64,
 }
 
@@ -84,11 +84,11 @@ impl FlowLog {
         self.queue.as_ref().map_or(FlowFormat::Off, |queue| queue.format)
     }
 
-    /// Opens the file anew, as it may have been renamed: lines that are handed in from now on go to the file that then
-    /// has its name. Standard output and the journal stay as they are.
+    /// Opens the file again, because it may have been renamed. Lines that are handed in from now on go to the file
+    /// that has its name then. Standard output and the journal stay as they are.
     ///
     /// # Errors
-    /// If the file cannot be opened for appending, or the writer does not keep up; lines go to the old file then.
+    /// If the file cannot be opened for appending, or the writer does not keep up. Then lines go to the old file.
     pub fn reopen(&self) -> Result<()> {
         let Some(Queue { to: Destination::File(path), items, .. }) = &self.queue else {
             return Ok(());

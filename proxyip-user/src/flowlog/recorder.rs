@@ -206,7 +206,7 @@ mod tests {
         text.lines().map(|line| without_times(serde_json::from_str(line).unwrap())).collect()
     }
 
-    /// A connection of which it is known how it ended has a start, and an end that is the line's time.
+    /// If a connection's end is known, its line has a start, and an end that equals the line's time.
     fn without_times(mut line: Value) -> Value {
         let fields = line.as_object_mut().unwrap();
         let times = ["time", "end", "start"].map(|field| fields.remove(field));

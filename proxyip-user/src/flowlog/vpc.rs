@@ -10,8 +10,8 @@ use proxyip_common::event::{Event, EventKind};
 
 use super::period::Period;
 
-/// The records of an event whose connection lasted for `period`: both directions of a connection that is closed, the
-/// way in of one that is refused, and none for other events.
+/// The records of an event, for a connection that lasted for `period`. A closed connection has one for each
+/// direction, a refused one only for its way in. Other events have none.
 #[must_use]
 pub fn records(event: &Event, period: &Period) -> Vec<String> {
     let known = event.record.version != 0;

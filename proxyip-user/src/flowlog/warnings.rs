@@ -12,7 +12,7 @@ pub struct Warnings {
 }
 
 impl Warnings {
-    /// Whether one more warning of this kind is to be shown.
+    /// Whether to show one more warning of this kind.
     pub fn allow(&mut self, kind: &'static str) -> bool {
         let seen = self.seen.entry(kind).or_default();
         *seen += 1;

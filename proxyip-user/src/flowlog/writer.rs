@@ -38,7 +38,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Takes the lines that it is handed off `waiting`; counts in `lost` those that it cannot write.
+    /// Subtracts the lines that it receives from `waiting`. Counts the lines that it cannot write in `lost`.
     pub(crate) fn new(output: Output, by_line: bool, waiting: Waiting, lost: LostLines) -> Self {
         let buffer = Vec::new();
         Self { output, buffer, buffered: 0, waiting, lost, failing: false, torn: false, by_line }
@@ -77,8 +77,8 @@ impl Writer {
         }
     }
 
-    /// Writes the buffer. A failure, such as a reader that is gone or a disk that is full, loses the lines
-    /// and is said once; the next lines are tried again.
+    /// Writes the buffer. A failure, for example a full disk or a reader that is gone, loses the lines. It is
+    /// reported once, and the next lines are tried again.
     fn flush(&mut self) {
         if self.buffer.is_empty() {
             return;
@@ -103,7 +103,7 @@ impl Writer {
         self.buffered = 0;
     }
 
-    /// Writes each line of the buffer by itself; loses those that cannot be.
+    /// Writes the buffer line by line. Loses only the lines that fail.
     fn flush_lines(&mut self) {
         let buffer = std::mem::take(&mut self.buffer);
         for line in buffer.split_inclusive(|byte| *byte == b'\n') {
@@ -126,7 +126,7 @@ impl Writer {
     }
 }
 
-/// Writes all bytes; counts those that are written, also if others are not.
+/// Writes all bytes. Counts the written bytes, also if a later write fails.
 fn write(output: &mut dyn Write, bytes: &[u8], written: &mut usize) -> io::Result<()> {
     while *written < bytes.len() {
         match output.write(&bytes[*written..]) {

@@ -10,7 +10,7 @@ pub(crate) const ASSIGN: &str = "bpf_sk_assign_tcp_reqsk";
 /// What the running kernel can do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Capability {
-    /// The kernel's release, as `uname -r` has it.
+    /// The kernel's release, as `uname -r` prints it.
     pub(crate) release: String,
     /// BTF id of the kernel function that makes the accept hand-off possible.
     pub(crate) assign: Option<u32>,

@@ -34,13 +34,13 @@ impl Namespace {
         Ok(Self { file })
     }
 
-    /// The namespace with this cookie, if anybody still has it.
+    /// The namespace with this cookie, if it still exists.
     pub(crate) fn with_cookie(wanted: u64) -> Option<Self> {
         let is_it = |namespace: &Self| namespace.run(cookie).is_ok_and(|cookie| cookie == wanted);
         all().map(|(_, namespace)| namespace).find(is_it)
     }
 
-    /// The namespace with this inode number, if anybody still has it.
+    /// The namespace with this inode number, if it still exists.
     pub(crate) fn with_inode(wanted: u64) -> Option<Self> {
         all().find_map(|(inode, namespace)| (inode == wanted).then_some(namespace))
     }
@@ -78,7 +78,7 @@ fn all() -> impl Iterator<Item = (u64, Namespace)> {
     })
 }
 
-/// The inode number of the calling thread's namespace: unique among those that exist.
+/// The inode number of the calling thread's namespace. It is unique among existing namespaces.
 pub(crate) fn inode() -> Result<u64> {
     let metadata = fs::metadata("/proc/thread-self/ns/net");
     Ok(metadata.context("the network namespace cannot be read")?.ino())

@@ -17,12 +17,11 @@ use rtnetlink::{Handle, RouteMessageBuilder};
 const HEADERS_V4: u32 = 40;
 const HEADERS_V6: u32 = 60;
 
-/// The routes of one namespace, by key and prefix length in bits; the value is the advertised MSS in bytes,
-/// 0 for a route without one of its own.
+/// The routes of one namespace, by key and prefix length in bits. The value is the route's own advertised MSS in
+/// bytes, or 0 if it has none.
 pub(crate) type Routes = HashMap<(ScopedAddress, u32), u16>;
 
-/// Reads the main routing table; empty if no route has an MTU or MSS of its own. Policy routing is not
-/// looked at.
+/// Reads the main routing table. Empty if no route sets an MTU or MSS. Policy routing is ignored.
 pub(crate) async fn read(handle: &Handle, scope: u32) -> Result<Routes> {
     let mut routes = Routes::new();
     let v4 = RouteMessageBuilder::<std::net::Ipv4Addr>::new().build();
@@ -63,7 +62,7 @@ fn entry(route: &RouteMessage, scope: u32) -> Option<((ScopedAddress, u32), u16)
     Some(((ScopedAddress::new(scope, &endpoint), bits), mss))
 }
 
-/// `advmss` if the route has it, else what its `mtu` leaves.
+/// The route's `advmss`. Without one, its `mtu` minus the headers.
 fn advertised(metrics: &[RouteMetric], v6: bool) -> u16 {
     let headers = if v6 { HEADERS_V6 } else { HEADERS_V4 };
     let mut mss = 0;

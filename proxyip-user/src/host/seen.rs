@@ -54,7 +54,7 @@ impl Seen {
         self.overflows.store(overflows, Ordering::Relaxed);
     }
 
-    /// Notes which interfaces are gone now; returns those that were not before.
+    /// Notes which interfaces are gone now. Returns those that were still there before.
     pub(crate) fn set_gone(&self, gone: Vec<String>) -> Vec<String> {
         let mut before = self.locked_gone();
         let new = gone.iter().filter(|name| !before.contains(name)).cloned().collect();

@@ -73,7 +73,7 @@ fn window(buffer: u64) -> u16 {
     u16::try_from(buffer / 2).unwrap_or(u16::MAX)
 }
 
-/// The shift count for windows up to `space` bytes, as `tcp_select_initial_window()` has it
+/// The shift count for windows up to `space` bytes, as in `tcp_select_initial_window()`
 /// (<https://elixir.bootlin.com/linux/v6.9/source/net/ipv4/tcp_output.c>).
 fn window_scale(space: u64) -> u8 {
     let shift = space.checked_ilog2().unwrap_or(0).saturating_sub(15).min(MAX_SHIFT);

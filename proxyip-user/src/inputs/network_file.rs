@@ -43,7 +43,7 @@ fn bytes(path: &Path) -> Result<Vec<u8>, Fault> {
     if bytes.len() as u64 > limit { Err(Fault::TooLarge(MAX_SIZE)) } else { Ok(bytes) }
 }
 
-/// Opens a file, and nothing that one would wait for, such as a FIFO.
+/// Opens a regular file. Refuses files that can block the reader, for example a FIFO.
 fn regular_file(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("not a regular file")) }

@@ -13,7 +13,8 @@ use crate::config::Config;
 /// What tells one content of a file from another: device, inode, time and size; `None` if it cannot be looked at.
 type Look = Option<(u64, u64, i64, i64, u64)>;
 
-/// After so many looks that all found another file, one that is renamed into place again and again is read anyway.
+/// After so many looks that each found a different file, the file is read anyway: it may be renamed into place again
+/// and again.
 const PATIENCE: u32 = 3;
 /// After so many looks what could not be put in force is tried again.
 const RETRY: u32 = 30;
@@ -27,7 +28,7 @@ pub(crate) struct Watch {
 /// How one file looked.
 #[derive(Clone, Copy, Debug, Default)]
 struct Watched {
-    /// When it was read; none yet.
+    /// When it was read; `None` if never.
     read: Option<Look>,
     /// At the last look.
     last: Look,
@@ -38,8 +39,8 @@ struct Watched {
 }
 
 impl Watch {
-    /// The files that have changed since they were read. One that is being written is told of when that has ended. They are
-    /// taken for read then.
+    /// The files that have changed since they were read. A file that is being written is reported when the writing
+    /// has ended. Reported files count as read.
     pub(crate) fn changed(&mut self, config: &Config) -> Vec<PathBuf> {
         let now: BTreeMap<_, _> =
             config.files().map(|path| (path.to_owned(), look(path))).collect();
@@ -53,8 +54,8 @@ impl Watch {
         changed
     }
 
-    /// Has these told of again some time later, though they may look the same: it may have been something else that kept
-    /// them from being taken.
+    /// Has these reported again some time later, even if they look the same: something else may have kept the agent
+    /// from taking them.
     pub(crate) fn retry(&mut self, paths: &[PathBuf]) {
         for path in paths {
             if let Some(file) = self.files.get_mut(path) {

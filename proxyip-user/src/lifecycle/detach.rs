@@ -24,12 +24,11 @@ const PERIOD: Duration = Duration::from_millis(250);
 /// How often the operator hears which connections are left.
 const WORD: Duration = Duration::from_secs(5);
 
-/// Detaches everything and removes all pins, and nothing else. Translated connections may go on for as long
-/// as
-/// `patience`; those that remain are ended. `tell` gets sentences for the operator.
+/// Detaches everything and removes all pins, and nothing else. Translated connections may go on for `patience`; then
+/// the agent ends the rest. `tell` gets sentences for the operator.
 ///
 /// # Errors
-/// If the directory is not on a BPF file system or holds what is not ours; or if a pin cannot be removed.
+/// If the directory is not on a BPF file system or holds foreign files; or if a pin cannot be removed.
 pub fn detach(pin_path: &Path, patience: Duration, mut tell: impl FnMut(String)) -> Result<()> {
     if !attached::check(pin_path)? {
         return Ok(());

@@ -1,8 +1,7 @@
-//! The kernel side: loads, attaches and pins the programs, writes their settings, reads their maps and
-//! events.
+//! The kernel side: loads, attaches and pins the programs, writes their settings, reads their maps and events.
 //!
-//! One instance of the programs on interfaces is loaded for each network namespace, because their settings
-//! are those of the namespace; the programs on sockets are loaded once. All instances share the pinned maps.
+//! Each network namespace has its own instance of the programs on interfaces, because their settings are those of the
+//! namespace. The programs on sockets are loaded once. All instances share the pinned maps.
 
 use std::fs::File;
 use std::path::Path;
@@ -204,7 +203,7 @@ impl Steps<'_> {
     }
 }
 
-/// What the kernel has verified, attached nowhere yet.
+/// Programs that the kernel has verified. They are not attached yet.
 struct Loaded {
     /// The programs on sockets.
     sockets: Ebpf,
@@ -245,8 +244,8 @@ pub(super) fn options(agent: &Agent, log: KernelLog) -> Options {
     Options { pin_path, max_flows, max_translated, log_level: log as u8 }
 }
 
-/// Before Linux 5.11, maps and programs count as locked memory, of which a process may have little. What
-/// fails here fails later with a better message.
+/// Before Linux 5.11, maps and programs count as locked memory, and the limit of a process may be low. A failure here
+/// is ignored: a later step fails with a better message.
 fn lift_memory_limit() {
     if let Err(error) = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY) {
         tracing::debug!("the limit of locked memory stays as it is: {error}");

@@ -1,7 +1,7 @@
 //! Keeps two agents from working on the same pinned programs.
 //!
-//! The lock is on the directory of the pins itself, and not on a file elsewhere: agents that see different
-//! `/run` directories, as in containers, still see each other. It ends with the process, however that ends.
+//! The lock is on the directory of the pins itself. A file elsewhere would not do: agents in containers may see
+//! different `/run` directories, but the same pins. The lock ends with the process, even if it is killed.
 
 use std::fs::{self, File, Metadata, TryLockError};
 use std::io;
@@ -27,7 +27,7 @@ impl Drop for AgentLock {
 /// Why the lock was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Somebody else has it.
+    /// Another process holds the lock.
     #[error("{} runs on {} already; stop it first", holder(*pid), path.display())]
     Held {
         /// Process id of the other agent, if it can be seen from here.
@@ -50,10 +50,10 @@ fn holder(pid: Option<u32>) -> String {
 }
 
 impl AgentLock {
-    /// Takes the lock of `pin_path`, which is made if it does not exist.
+    /// Takes the lock of `pin_path`. Makes the directory if it does not exist.
     ///
     /// # Errors
-    /// At once, if another process has it.
+    /// At once, if another process holds it.
     pub fn take(pin_path: &Path) -> Result<Self, LockError> {
         let unusable = |source| LockError::Unusable { path: pin_path.into(), source };
         loop {
@@ -81,7 +81,7 @@ pub fn holder_of(pin_path: &Path) -> Option<u32> {
     find_holder(&File::open(pin_path).ok()?)
 }
 
-/// Whether an open directory is the one that `path` leads to.
+/// Whether `path` still leads to this open directory.
 fn is_still(directory: &File, path: &Path) -> bool {
     let identity = |metadata: Metadata| (metadata.dev(), metadata.ino());
     match (directory.metadata(), fs::metadata(path)) {

@@ -1,7 +1,8 @@
-//! Tells systemd how far the agent is: [`sd_notify(3)`](https://www.freedesktop.org/software/systemd/man/sd_notify.html).
+//! Reports the agent's state to systemd:
+//! [`sd_notify(3)`](https://www.freedesktop.org/software/systemd/man/sd_notify.html).
 //!
-//! Without `NOTIFY_SOCKET` in the environment nothing is sent. sd-notify does this and nothing else; libsystemd, which
-//! writes to the journal as well, would bring a dozen crates of cryptography and parsers for identifiers of machines.
+//! Without `NOTIFY_SOCKET` in the environment nothing is sent. sd-notify does this and nothing else. libsystemd also
+//! writes to the journal, but would bring a dozen crates of cryptography and parsers for machine identifiers.
 
 use sd_notify::NotifyState;
 
@@ -21,7 +22,7 @@ pub(crate) fn reloading() {
 
 /// The agent goes on with the configuration that it had.
 ///
-/// The reason is in the log only: a line of it would be a notification of its own.
+/// The reason is in the log only: each of its lines would be a separate notification.
 pub(crate) fn kept() {
     let status = "the last reload failed: the old configuration stays in force";
     send(&[NotifyState::Ready, NotifyState::Status(status)]);

@@ -50,7 +50,7 @@ pub(super) fn cookies(namespaces: &[Served]) -> Vec<u64> {
     namespaces.iter().map(|one| one.cookie).collect()
 }
 
-/// The namespaces once more, each with its cookie.
+/// A new handle of each namespace, with its cookie.
 pub(super) fn entrances(namespaces: &[Served]) -> Result<Vec<(u64, Namespace)>> {
     namespaces.iter().map(|one| Ok((one.cookie, Namespace::open(one.netns)?))).collect()
 }

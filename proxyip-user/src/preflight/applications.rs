@@ -10,7 +10,7 @@ use crate::desired::targets::by_namespace;
 use crate::host::namespace::Namespace;
 use crate::preflight::Check;
 
-/// Whose addresses are loopback ones.
+/// The interface with the loopback addresses.
 const LOOPBACK: &str = "lo";
 
 pub(crate) fn checks(config: &Config, has_kfunc: bool) -> Vec<Check> {
@@ -23,8 +23,8 @@ pub(crate) fn checks(config: &Config, has_kfunc: bool) -> Vec<Check> {
     }
 }
 
-/// A port is guarded in all namespaces, and the application is in one of them. Another check reports
-/// those that cannot be entered.
+/// A port is guarded in all namespaces, and the application is in one of them. Another check reports the namespaces
+/// that cannot be entered.
 fn of_all_namespaces(config: &Config) -> Result<BTreeMap<u16, Listening>> {
     let mut all = BTreeMap::<u16, Listening>::new();
     for (netns, interfaces) in by_namespace(&config.interfaces) {

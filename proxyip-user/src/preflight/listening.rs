@@ -55,7 +55,7 @@ fn request(family: libc::c_int, unspecified: IpAddr) -> InetRequest {
     InetRequest {
         family: u8::try_from(family).expect("a small number"),
         protocol: u8::try_from(libc::IPPROTO_TCP).expect("a small number"),
-        // What lies above a socket is told only with the rest of what is told of it.
+        // The kernel reports a socket's ULP (the protocol above TCP) only together with `INFO`.
         extensions: ExtensionFlags::INFO,
         states: StateFlags::LISTEN,
         socket_id: SocketId {

@@ -39,7 +39,7 @@ pub enum State {
 }
 
 impl State {
-    /// As JSON has it.
+    /// The label in JSON.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {

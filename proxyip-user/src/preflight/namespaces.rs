@@ -53,7 +53,7 @@ fn read() -> Result<Sysctls> {
     Ok(Sysctls { flags: sysctl::read()?.flags, synack_retries: sysctl::synack_retries()? })
 }
 
-/// Those that are not as they should be; one line if all are.
+/// The sysctls with a wrong value. One line if all are right.
 fn of_sysctls(config: &Config, has_kfunc: bool, sysctls: &Sysctls) -> Vec<Check> {
     let listeners = || config.listeners.iter().map(|listener| listener.hand_off);
     let hands_over = |choice| matches!(choice, HandOffChoice::Auto | HandOffChoice::Accept);

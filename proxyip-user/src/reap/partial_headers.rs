@@ -1,6 +1,7 @@
-//! Headers that were begun and never completed: what is kept of them is removed, and their connections are reset.
+//! Headers that were begun and never completed. The agent removes the stored bytes and resets the connections.
 //!
-//! The kernel programs refuse the connection at its next segment. The agent ends those that send nothing more.
+//! The kernel programs refuse the connection at its next segment. The agent ends a connection that sends nothing
+//! more.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -24,8 +25,8 @@ use crate::desired::active::Current;
 use crate::host::namespace::Namespace;
 use crate::tables::maps::{open, remove};
 
-/// How long the peer of a connection whose header is complete may try to get it into a full accept queue, and that of
-/// one that is reset may not have heard of it.
+/// How long an entry may still be of use after it is done. If the header is complete, the peer may still be trying to
+/// get into a full accept queue. If the connection is reset, the peer may have missed the RST.
 const OVER: Duration = Duration::from_mins(2);
 
 const UNREADABLE: &str = "the headers begun cannot be read";
@@ -66,7 +67,7 @@ impl PartialHeaders {
         })
     }
 
-    /// Ends the connections whose headers are late; `tell` gets an event for each.
+    /// Ends connections with a late header. `tell` gets an event for each.
     pub(crate) fn check(&mut self, mut tell: impl FnMut(&Event)) -> Result<()> {
         /// The place of these tables in `IN_USE`.
         const SPLIT: u32 = 1;
@@ -148,7 +149,7 @@ fn increment(counters: &mut Array<MapData, u64>, index: u32) -> Result<()> {
     counters.set(index, count + 1, 0).context("the counters cannot be written")
 }
 
-/// Ends connections whose headers have begun, at their peers' ends and in the kernel.
+/// Ends connections with a begun header, at their peers' ends and in the kernel.
 fn end_all(namespaces: &[(u64, Namespace)], connections: &[(FlowKey, PartialHeader)]) {
     for (cookie, namespace) in namespaces {
         let mut here = connections.iter().filter(|(key, _)| key.namespace == *cookie).peekable();
@@ -166,7 +167,7 @@ fn end_all(namespaces: &[(u64, Namespace)], connections: &[(FlowKey, PartialHead
     }
 }
 
-/// Ends the connections that have begun a header and that the kernel would go on with by itself.
+/// Ends the connections with a begun header. Without this the kernel would let them continue.
 pub(crate) fn end_begun(pin_path: &Path) -> Result<()> {
     let table: Table<PartialHeader> = open(pin_path, "PARTIAL_HEADERS")?;
     let begun: Vec<_> = table

@@ -40,7 +40,7 @@ impl Resets {
     }
 }
 
-/// A socket whose packets take the way that those from this address take.
+/// A socket. Its packets take the same route as packets from this address.
 fn socket(local: IpAddr) -> io::Result<Socket> {
     let domain = if local.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
     let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(IPPROTO_RAW)))?;

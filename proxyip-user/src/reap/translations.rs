@@ -30,7 +30,7 @@ const PERIOD: Duration = Duration::from_secs(10);
 const TIME_WAIT: Duration = Duration::from_mins(1);
 /// For what the kernel's timers are late.
 const MARGIN: Duration = Duration::from_secs(10);
-/// Longer than any kernel tries to establish a connection whose header has been read.
+/// The header has been read. No kernel tries to establish the connection for longer than this.
 const OPENING: Duration = Duration::from_mins(5);
 
 fn entries(table: &Table) -> impl Iterator<Item = Result<(FlowKey, Translation)>> {
@@ -60,8 +60,7 @@ impl Collector {
         Ok(Self { table, ports, retired, namespaces })
     }
 
-    /// Goes on for the life of the process, on a thread of its own as the table may be large; an error goes
-    /// to `failed`.
+    /// Runs for the life of the process, on its own thread because the table may be large. An error goes to `failed`.
     pub(crate) fn spawn(mut self, failed: Sender<anyhow::Error>) -> Result<()> {
         let run = move || {
             loop {

@@ -10,15 +10,15 @@ use crate::desired::rules::Part;
 /// Why a question cannot be answered or a change not be made. Nothing has changed then.
 #[derive(Debug, thiserror::Error)]
 pub enum AclError {
-    /// There is no such listener.
+    /// There is no listener with this name.
     #[error("there is no listener {name:?}; there are {}", .known.join(", "))]
     NoListener {
         /// The name that was given.
         name: String,
-        /// Those that there are.
+        /// The names of all listeners.
         known: Vec<String>,
     },
-    /// There is no such rule to be removed.
+    /// The rule to remove does not exist.
     #[error("listener {listener:?} has no rule for {network}")]
     NoRule {
         /// The listener.
@@ -26,7 +26,7 @@ pub enum AclError {
         /// The network.
         network: IpNet,
     },
-    /// The rule is not one that a command has made.
+    /// No command has made this rule.
     #[error(
         "the rule of listener {listener:?} for {network} is in {place}: remove it there, or go before it with \
          `proxyip acl allow` or `deny`"
@@ -49,12 +49,12 @@ pub enum AclError {
 pub trait Acl: Send + Sync + 'static {
     /// Rules of a listener.
     fn rules(&self, listener: &str, part: Part) -> Result<Rules, AclError>;
-    /// Makes a rule, or changes the one that a command has made for this network.
+    /// Makes a rule. If a command has already made one for this network, changes it.
     fn set(&self, listener: &str, network: IpNet, verdict: Verdict) -> Result<(), AclError>;
     /// Removes a rule that a command has made.
     fn remove(&self, listener: &str, network: IpNet) -> Result<(), AclError>;
     /// The kernel's verdict on a client.
     fn test(&self, listener: &str, client: IpAddr) -> Result<Decision, AclError>;
-    /// Ends the established connections, of one listener or all, whose clients are denied now.
+    /// Ends the established connections of denied clients, for one listener or all.
     fn disconnect(&self, listener: Option<&str>) -> Result<Vec<Disconnected>, AclError>;
 }

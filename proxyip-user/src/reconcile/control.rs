@@ -76,7 +76,7 @@ impl Control {
         let old = self.active();
         check_unchanged(&old.config, config)?;
         let sets = &self.0.sets;
-        // Pins may fail; one that is there too early matches nothing.
+        // Pins may fail. A pin that is there too early matches nothing.
         let applied = writer
             .set_places(config)
             .and_then(|places| sets.pin(config, &places))
@@ -112,10 +112,11 @@ impl Control {
         self.writer().sweep()
     }
 
-    /// Has the listener's new connections translated, because the stack refuses those that are handed over. Holds until
-    /// the agent is started again. A listener that has left since is not touched.
+    /// Has the listener's new connections translated, because the stack refuses handed-over ones. This holds until
+    /// the agent is started again. A listener that has left since stays unchanged.
     ///
-    /// False if somebody else writes just now: this runs on the thread that reads events, which must not wait for a reload.
+    /// False if somebody else writes just now: this runs on the thread that reads events, which must not wait for a
+    /// reload.
     ///
     /// # Errors
     /// If the maps cannot be written.
@@ -285,7 +286,7 @@ impl Control {
         let Some((_, namespace)) = namespace else { return Ok(Vec::new()) };
         namespace.run(|| {
             let end = |(key, mut connection): (FlowKey, Disconnected)| match destroy(&key) {
-                // It has ended by itself.
+                // The connection has already ended.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => None,
                 Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
                     connection.error =

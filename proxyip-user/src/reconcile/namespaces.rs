@@ -98,7 +98,7 @@ impl Watcher {
         Ok(())
     }
 
-    /// By their indexes: one that is renamed stays attached.
+    /// By their indexes: a renamed interface stays attached.
     fn miss_interfaces(&self) {
         // Without an answer, what was seen last counts.
         let Ok(all) = if_nameindex() else { return };
@@ -138,8 +138,8 @@ impl Watcher {
         Ok(())
     }
 
-    /// Follows the namespace on a thread of its own, for the life of the process; an error goes to `failed`. Returns
-    /// when the routes are written.
+    /// Follows the namespace on its own thread, for the life of the process. An error goes to `failed`. Returns when
+    /// the routes are written.
     pub(crate) fn spawn(self, namespace: Namespace, failed: Sender<anyhow::Error>) -> Result<()> {
         let (routes_written, wait) = sync_channel(1);
         let run = move || {

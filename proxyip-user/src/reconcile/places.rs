@@ -27,7 +27,7 @@ impl Places {
         Ok(Self { map, names })
     }
 
-    /// A place for each name; those that have one keep it. Nothing is written yet.
+    /// A place for each name. A name that has a place keeps it. This writes nothing.
     ///
     /// # Errors
     /// If there are more names than places.

@@ -14,9 +14,9 @@ pub(crate) struct Scopes {
     pub(crate) trusted: Trie,
     pub(crate) clients: Trie,
     next: u32,
-    /// Those that were replaced since the last sweep.
+    /// The scopes that were replaced since the last sweep.
     replaced: BTreeSet<u32>,
-    /// Those that were replaced before it.
+    /// The scopes that were replaced before the last sweep.
     over: BTreeSet<u32>,
 }
 

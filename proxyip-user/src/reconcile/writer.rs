@@ -1,7 +1,7 @@
 //! What is guarded: ports, listeners and their lists of networks, written to the kernel's maps.
 //!
-//! A change is prepared where no program looks, and then put in force in one step for each listener: every connection
-//! is judged by what was or by what is, and never by a mixture.
+//! A change is prepared where no program looks. Then one step for each listener puts it in force. So every connection
+//! is judged by the old settings or by the new ones, and never by a mixture.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

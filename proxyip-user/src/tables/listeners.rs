@@ -31,7 +31,7 @@ pub struct ListenerCounts {
     pub observe: u64,
     /// Translate, by reason.
     pub translate: Vec<(Obstacle, u64)>,
-    /// Those whose client is denied: reset, dropped or marked.
+    /// Connections of denied clients: reset, dropped or marked.
     pub denied: u64,
     /// Those of trusted sources that began without a header.
     pub headerless: u64,
@@ -70,7 +70,7 @@ impl ListenerMap {
 
     /// Connections handed over by the accept hand-off that have not been established.
     pub(crate) fn gap(&self, listener: u16) -> Result<u64> {
-        // In this order: whatever is established in between makes the gap smaller, never larger.
+        // In this order: a connection that is established in between makes the gap smaller, never larger.
         let accept = self.counter(listener, per_listener::ACCEPT)?;
         Ok(accept.saturating_sub(self.counter(listener, per_listener::ACCEPT_ESTABLISHED)?))
     }
@@ -98,7 +98,7 @@ impl ListenerMap {
         Ok(settings.context("the listeners cannot be read")?.0)
     }
 
-    /// Connections whose header was good.
+    /// Connections with a good header.
     pub(crate) fn headers(&self, listener: u16) -> Result<u64> {
         let counts = self.counts(listener)?;
         let translate: u64 = counts.translate.iter().map(|(_, count)| count).sum();

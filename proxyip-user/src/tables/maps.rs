@@ -60,7 +60,7 @@ impl FlowMap {
         self.capacity.into()
     }
 
-    /// The established flow of this 4-tuple, in whichever namespace has it.
+    /// The established flow of this 4-tuple, in any namespace.
     ///
     /// # Errors
     /// If the map cannot be read.
@@ -104,8 +104,8 @@ impl FlowMap {
         Ok(clients)
     }
 
-    /// The established flows among about `about` entries from `from` on. Flows that stay in the table come once,
-    /// whatever else comes and goes.
+    /// The established flows among about `about` entries from `from` on. Flows that stay in the table come once, even
+    /// if others come and go.
     ///
     /// # Errors
     /// If the map cannot be read.
@@ -215,7 +215,7 @@ where
     T::try_from(map).with_context(|| format!("map {name} is of another kind"))
 }
 
-/// Opens a map by its pin, typed: for those that need one beside what was taken out of the object.
+/// Opens a map by its pin, typed: for callers that need a second handle beside the one taken out of the object.
 pub(crate) fn open<T>(pin_path: &Path, name: &str) -> Result<T>
 where
     T: TryFrom<Map, Error = MapError>,
@@ -226,7 +226,7 @@ where
     T::try_from(map).with_context(|| format!("map {name} is of another kind"))
 }
 
-/// Removes an entry; one that has gone meanwhile is no error.
+/// Removes an entry. It is no error if the entry has already gone.
 pub(crate) fn remove<K: Pod, V: Pod>(
     map: &mut HashMap<MapData, K, V>,
     key: &K,

@@ -1,7 +1,7 @@
-//! A longest-prefix-match trie that holds many lists, each in a scope of its own.
+//! A longest-prefix-match trie that holds many lists, each in its own scope.
 //!
-//! A list is never changed into another: the new one gets a new scope, and is complete before anybody looks there. What
-//! was replaced is removed when no program can still be reading it.
+//! A list is never changed into another. The new list gets a new scope, and is complete before anybody looks there.
+//! The old list is removed when no program can still be reading it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -23,7 +23,7 @@ pub(crate) type Entries = BTreeMap<IpNet, u8>;
 /// A trie's key.
 type TrieKey = Key<Raw<ScopedAddress>>;
 
-/// Such a trie.
+/// A trie of many lists.
 pub(crate) struct Trie {
     map: LpmTrie<MapData, Raw<ScopedAddress>, u8>,
     name: &'static str,
@@ -123,7 +123,7 @@ fn network(key: &TrieKey) -> Option<(u32, IpNet)> {
     let ip = Endpoint::from_words(data.address, 0).to_socket_addr().ip();
     let bits = u8::try_from(key.prefix_len().checked_sub(32)?).ok()?;
     let network = match ip {
-        // Shorter than the mapping it is IPv6, whose address has zeros there.
+        // Shorter than the mapping prefix: it is an IPv6 network, and its address has zeros there.
         IpAddr::V4(v4) if bits >= 96 => Ipv4Net::new(v4, bits - 96).ok()?.into(),
         IpAddr::V4(v4) => Ipv6Net::new(v4.to_ipv6_mapped(), bits).ok()?.into(),
         IpAddr::V6(v6) => Ipv6Net::new(v6, bits).ok()?.into(),

@@ -9,11 +9,11 @@ use crate::desired::active::Active;
 use crate::host::seen::Seen;
 use crate::tables::listeners::ListenerMap;
 
-/// How many looks in a row a gap must last. Call [`Gap::check`] once a second: a connection that is handed
-/// over is established within microseconds, so it cannot be in the gap this often unless it was refused.
+/// How many looks in a row a gap must last. Call [`Gap::check`] once a second: a handed-over connection is
+/// established within microseconds. It is in the gap this often only if it was refused.
 const LOOKS: usize = 3;
 
-/// For how many looks a listener whose gap grows is not spoken of again.
+/// After a warning about a listener, the agent says nothing more about its growing gap for this many looks.
 const QUIET: u32 = 10;
 
 /// For how many looks an overflow of accept queues, which may be another listener's, excuses that nothing is
@@ -25,8 +25,8 @@ pub(crate) struct Gap {
     map: ListenerMap,
     listeners: Vec<Watched>,
     namespaces: Vec<Arc<Seen>>,
-    /// Overflows of accept queues at the last looks, the oldest first; one more than a gap must last, because
-    /// they may be seen a second before it or after.
+    /// Overflows of accept queues at the last looks, the oldest first. There is one look more than a gap must last,
+    /// because an overflow may be seen a second earlier or later.
     overflows: [u64; LOOKS + 1],
 }
 
@@ -74,8 +74,8 @@ impl Gap {
         Ok(())
     }
 
-    /// Logs connections that were handed over and have still not been established. Where translating helps, `translate` gets
-    /// the listener's name; what it answers false to is asked for again with the next such connection.
+    /// Logs connections that were handed over and have still not been established. Where translating helps,
+    /// `translate` gets the listener's name. If it answers false, the next connection of this kind asks again.
     pub(crate) fn check(&mut self, translate: impl Fn(&str) -> Result<bool>) -> Result<()> {
         let now = overflows(&self.namespaces);
         let overflowed = now > self.overflows[0];

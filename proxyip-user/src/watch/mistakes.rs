@@ -19,7 +19,7 @@ const ACCIDENTS: u64 = 3;
 #[derive(Clone, Debug, Default)]
 pub struct Findings(Arc<Mutex<BTreeMap<Mistake, Found>>>);
 
-/// A mistake, and whose it is.
+/// A mistake, and the listener that has it.
 type Mistake = (String, Kind);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -9,7 +9,7 @@ use crate::config::HandOffChoice;
 use crate::desired::active::Active;
 use crate::tables::listeners::ListenerMap;
 
-/// Watches the listeners whose hand-off is decided for each connection.
+/// Watches the listeners that decide the hand-off for each connection.
 pub(crate) struct Reasons {
     map: ListenerMap,
     /// The listeners that are, or were, watched.

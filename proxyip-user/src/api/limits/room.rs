@@ -1,6 +1,7 @@
 //! A bounded number of connections.
 //!
-//! By hand: limits of libraries, such as tower's, refuse a new connection, and do not end the most silent one.
+//! Written by hand: the limits of libraries, for example tower's, refuse a new connection. They do not end the most
+//! silent one.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,8 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// Where connections are. When it is full, a new one takes the place of one that has never asked anything. If all have asked,
-/// it takes the place of the one that has been silent for longest. So nobody keeps others out by many open connections.
+/// Where connections are. When it is full, a new connection takes the place of a connection that has never sent a
+/// request. If all have sent one, it takes the place of the connection that has been silent for longest. So nobody
+/// keeps others out by many open connections.
 #[derive(Debug)]
 pub(crate) struct Room {
     limit: usize,

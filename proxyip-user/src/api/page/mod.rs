@@ -16,8 +16,8 @@ pub(crate) fn routes() -> Router<Shared> {
     Router::new().route("/", get(page))
 }
 
-/// The page. Only what carries this answer's own nonce is run or applied by the browser: nothing that a client of the
-/// load balancer writes into a header can.
+/// The page. The browser runs and applies only what carries this answer's own nonce. So nothing that a client of the
+/// load balancer writes into a header can run.
 pub(crate) async fn page() -> Response {
     let mut nonce = [0; 16];
     if let Err(error) = getrandom::fill(&mut nonce) {

@@ -103,7 +103,7 @@ async fn live(mut top: Top, reader: Reader) -> Result<()> {
             Some(sample) = samples.recv() => top.take(sample),
             event = events.next() => match event {
                 Some(Ok(Event::Key(key))) if top.press(key) == After::Quit => return Ok(()),
-                // Whatever else it is, such as a new size: the next frame shows it.
+                // Any other event, for example a new size: the next frame shows it.
                 Some(Ok(_)) => {}
                 // The terminal is gone.
                 Some(Err(error)) => return Err(error.into()),

@@ -107,7 +107,7 @@ fn kind(kind: &Kind) -> Value {
 
 /// A default as JSON.
 fn literal(text: &str) -> Value {
-    // TOML, but for numbers in other bases, writes these values as JSON does.
+    // TOML writes these values as JSON does, except numbers in other bases.
     let hexadecimal = text.strip_prefix("0x").map(|digits| u32::from_str_radix(digits, 16));
     match hexadecimal {
         Some(number) => number.expect("the schema's own").into(),

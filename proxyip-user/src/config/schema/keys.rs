@@ -44,7 +44,7 @@ macro_rules! section {
     };
 }
 
-/// Of the tables whose size can be chosen.
+/// For the tables with a configurable size.
 const ENTRIES: Number = Number { least: 1024, most: 16_777_216 };
 const PATH: Path =
     Text { form: Form { words: "an absolute path", pattern: "^/" }, parse: value::absolute_path };

@@ -62,7 +62,7 @@ pub enum Need {
 /// How many tables a list has at most; `None` if nothing limits them by number.
 pub type Most = Option<u32>;
 
-/// A key, whose values are of a kind.
+/// A key. Its values are of one kind.
 pub struct Key<K> {
     /// Its name in its table.
     pub(super) name: &'static str,
