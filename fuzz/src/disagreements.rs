@@ -28,7 +28,7 @@ pub struct Disagreement {
     pub section: &'static str,
     /// Why we differ.
     pub why: &'static str,
-    /// Whether this is such a case.
+    /// Whether the case is one of this kind.
     pub applies: fn(&Case<'_>) -> bool,
 }
 

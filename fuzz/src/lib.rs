@@ -1,8 +1,8 @@
 //! What the fuzz targets check. Each panics if it finds something.
 //!
-//! - [`grammar`]: a PROXY header is judged alike however its bytes arrive.
-//! - [`differential`]: other parsers judge it alike, but for what is listed.
-//! - [`packet`]: the kernel programs, on a host that is simulated.
+//! - [`grammar`]: the verdict on a PROXY header does not depend on how its bytes arrive.
+//! - [`differential`]: other parsers give the same verdict, except in the listed cases.
+//! - [`packet`]: the kernel programs, on a simulated host.
 //!
 //! [`sample`] makes headers of a fuzzer's bytes.
 

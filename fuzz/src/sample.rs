@@ -108,7 +108,7 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
     !crc
 }
 
-/// A version 1 line (§2.1), likewise.
+/// A version 1 line (§2.1), well-formed or not.
 fn text(parts: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     let protocol = *parts.choose(&["TCP4", "TCP6", "TCP6", "TCP4", "UNKNOWN", "UDP4", "TCP"])?;
     let mut line = format!("PROXY {protocol}");

@@ -21,7 +21,7 @@ use crate::wait::eventually;
 
 static BINARY: OnceLock<PathBuf> = OnceLock::new();
 
-/// Makes this the program under test, whatever `PROXYIP_BIN` says.
+/// Makes this the program under test, in place of `PROXYIP_BIN`.
 pub fn use_agent_binary(path: PathBuf) {
     BINARY.set(path).expect("the program under test is named once");
 }

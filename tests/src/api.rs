@@ -112,20 +112,20 @@ impl Api {
         (reply.status, reply.json())
     }
 
-    /// The JSON of an answer whose status is 200.
+    /// The JSON of an answer with status 200.
     ///
     /// # Panics
-    /// When it is another.
+    /// When the status is different.
     pub fn get(&mut self, path: &str) -> Value {
         let (status, json) = self.request("GET", path);
         assert_eq!(status, 200, "{path}: {json}");
         json
     }
 
-    /// The answer, whatever it is made of.
+    /// The answer, with any status and content type.
     ///
     /// # Panics
-    /// When it is no HTTP.
+    /// When it is not HTTP.
     pub fn reply(&mut self, method: &str, path: &str) -> Reply {
         let request = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.host);
         self.send(request.as_bytes()).expect("the agent reads");

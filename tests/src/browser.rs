@@ -90,7 +90,7 @@ impl<'a> Browser<'a> {
         })
     }
 
-    /// Waits until a JavaScript expression has a value that is neither null nor false, and returns it.
+    /// Waits until a JavaScript expression has a value, and returns the value. `null` and `false` are no values here.
     pub fn wait(&self, expression: &str) -> Value {
         eventually(expression, || {
             let value = self.run(&format!("return {expression}"));
@@ -158,7 +158,7 @@ impl<'a> Browser<'a> {
 
 impl Drop for Browser<'_> {
     fn drop(&mut self) {
-        // Else the browser, which has a process group of its own, would live as long as the namespace.
+        // The browser has its own process group. Without this it would live as long as the namespace.
         let client = self.client.clone();
         let closed = self.namespace.enter(|| {
             let limit = Duration::from_secs(5);

@@ -17,7 +17,7 @@ use crate::scratch::Scratch;
 pub enum Directions {
     /// Both.
     Both,
-    /// Those that leave through it. With receive merging on, only these are as they were on the link.
+    /// Packets that leave through it. With receive merging on, only these are as they were on the link.
     Out,
 }
 

@@ -40,7 +40,7 @@ impl Checksums {
         }
     }
 
-    /// Looks at the TCP checksum, whose pseudo header begins with `addresses` (RFC 9293 §3.1, RFC 8200 §8.1).
+    /// Looks at the TCP checksum. Its pseudo-header begins with `addresses` (RFC 9293 §3.1, RFC 8200 §8.1).
     fn of_segment(payload: &LaxIpPayloadSlice<'_>, mut addresses: Sum16BitWords) -> Self {
         if payload.ip_number != IpNumber::TCP {
             return Self::NotTcp;

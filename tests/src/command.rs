@@ -18,7 +18,7 @@ pub fn run(program: &str, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Runs a command to its end, whatever its exit status.
+/// Runs a command to its end. Any exit status is fine.
 ///
 /// # Panics
 /// When it cannot be started.

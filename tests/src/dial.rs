@@ -45,8 +45,8 @@ impl Dial {
         self
     }
 
-    /// With a keep-alive probe after each such silence, and the connection given up after three
-    /// unanswered ones.
+    /// Sends a keep-alive probe after each silence of this length, and gives the connection up after three unanswered
+    /// probes.
     #[must_use]
     pub fn keep_alive(mut self, interval: Duration) -> Self {
         self.keep_alive = Some(interval);
@@ -99,7 +99,7 @@ impl Dial {
         let socket =
             Socket::new(Domain::for_address(self.target), Type::STREAM, Some(self.protocol))?;
         if let Some(source) = self.source {
-            // A certain port may still be in TIME_WAIT; one that the kernel chooses had better not.
+            // A given port may still be in TIME_WAIT. A port that the kernel chooses should not be.
             socket.set_reuse_address(source.port() != 0).expect("SO_REUSEADDR");
             socket.bind(&source.into())?;
         }
@@ -135,10 +135,10 @@ pub fn read_line(mut stream: &TcpStream) -> String {
     }
 }
 
-/// Likewise, for those who know what to do if none comes.
+/// The next line, without its end; an error if none comes.
 ///
 /// # Errors
-/// Those of `recv(2)`; an orderly end of the stream is one, too.
+/// Those of `recv(2)`; an orderly end of the stream is an error, too.
 pub fn read_line_or_error(mut stream: &TcpStream) -> io::Result<String> {
     let mut line = Vec::new();
     let mut byte = [0];
@@ -163,11 +163,11 @@ pub fn read_rest(mut stream: &TcpStream) -> Vec<u8> {
     bytes
 }
 
-/// Whether the peer has reset the connection, waiting for it. A byte received or an orderly end of the
-/// stream means no.
+/// Waits, and returns whether the peer has reset the connection. A received byte or an orderly end of the stream
+/// means no.
 ///
 /// # Panics
-/// When nothing happens at all.
+/// When nothing happens.
 pub fn is_reset(mut stream: &TcpStream) -> bool {
     match stream.read(&mut [0; 1]) {
         Ok(_) => false,

@@ -87,7 +87,7 @@ impl Guard {
         self.setting(&format!("deny = {networks:?}"))
     }
 
-    /// What becomes of denied clients: `reset`, `drop` or `mark`.
+    /// How denied clients are treated: `reset`, `drop` or `mark`.
     #[must_use]
     pub fn denied(self, what: &str) -> Self {
         self.setting(&format!("denied = {what:?}"))

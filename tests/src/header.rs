@@ -70,7 +70,7 @@ pub fn tlv(kind: u8, value: &[u8]) -> Vec<u8> {
     tlv
 }
 
-/// Fills in the checksum of a header whose TLVs have a CRC32C of four zero bytes at `tlv_offset`.
+/// Fills in the checksum of a header. Its TLVs must have a CRC32C of four zero bytes at `tlv_offset`.
 #[must_use]
 pub fn with_checksum(mut header: Vec<u8>, tlv_offset: usize) -> Vec<u8> {
     assert_eq!(header[tlv_offset..tlv_offset + 7], [CRC32C, 0, 4, 0, 0, 0, 0]);

@@ -1,9 +1,9 @@
-//! Fixtures of the end-to-end tests and of the demonstration: three network namespaces (a client, a
-//! load balancer, a server), real programs in them, the agent, packet captures.
+//! Fixtures of the end-to-end tests and of the demonstration: three network namespaces (a client, a load balancer, a
+//! server), real programs in them, the agent, packet captures.
 //!
-//! Everything here panics instead of returning a `Result`: the stack trace then names the line of the
-//! test. Everything removes what it made when it is dropped, on a panic too. What a killed run left
-//! behind is removed by the next one.
+//! Everything here panics instead of returning a `Result`: the stack trace then names the line of the test. Every
+//! fixture removes what it made when it is dropped, on a panic too. The next run removes what a killed run left
+//! behind.
 
 #![expect(clippy::must_use_candidate, reason = "many fixtures are called for their effect")]
 

@@ -13,13 +13,13 @@ pub struct Memory {
     pub agent: u64,
     /// Of the agent's maps, KiB.
     pub maps: u64,
-    /// TCP sockets of the server, in whatever state.
+    /// TCP sockets of the server, in any state.
     pub sockets: usize,
     /// Of these, how many are half open.
     pub half_open: usize,
     /// The machine's slab caches, KiB; they serve whoever else is busy too.
     pub slab: u64,
-    /// The machine's memory by CPU, KiB; likewise.
+    /// The machine's memory by CPU, KiB; other busy programs use it too.
     pub per_cpu: u64,
 }
 
@@ -66,7 +66,7 @@ impl Memory {
 /// KiB of memory that a process has resident.
 ///
 /// # Panics
-/// When there is no such process.
+/// When the process does not exist.
 pub fn resident_kib(pid: u32) -> u64 {
     field(&format!("/proc/{pid}/status"), "VmRSS:")
 }

@@ -62,7 +62,7 @@ impl Namespace {
         run("ip", &words.collect::<Vec<_>>())
     }
 
-    /// Sets a key below `net`, such as `ipv4.tcp_sack`.
+    /// Sets a key below `net`, for example `ipv4.tcp_sack`.
     pub fn sysctl(&self, key: &str, value: &str) {
         let path = format!("/proc/sys/net/{}", key.replace('.', "/"));
         self.enter(|| {
@@ -70,7 +70,7 @@ impl Namespace {
         });
     }
 
-    /// Calls `work` on a thread of its own inside the namespace: sockets that it opens belong there.
+    /// Calls `work` on a new thread inside the namespace: sockets that it opens belong there.
     ///
     /// # Panics
     /// When the namespace cannot be entered, or with the panic of `work`.
@@ -86,10 +86,10 @@ impl Namespace {
         })
     }
 
-    /// A counter of `/proc/net/snmp` or `/proc/net/netstat`, such as `("Tcp", "InCsumErrors")`.
+    /// A counter of `/proc/net/snmp` or `/proc/net/netstat`, for example `("Tcp", "InCsumErrors")`.
     ///
     /// # Panics
-    /// When the kernel has no such counter.
+    /// When the kernel does not have the counter.
     #[must_use]
     pub fn statistic(&self, table: &str, counter: &str) -> u64 {
         let text = self.enter(|| {

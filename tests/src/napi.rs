@@ -15,8 +15,8 @@ const ATTACH_XDP: u32 = 37;
 /// Size of a zeroed `union bpf_attr` that every kernel takes.
 const ATTRIBUTES: usize = 128;
 
-/// While it lives, an interface polls for frames and hands them up in batches (NAPI), which a veth only does
-/// for an XDP program: one that lets everything pass.
+/// While it lives, an interface polls for frames and hands them up in batches (NAPI). A veth does so only with an XDP
+/// program. This one lets everything pass.
 #[derive(Debug)]
 pub struct Batches {
     _program: OwnedFd,

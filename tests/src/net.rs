@@ -37,7 +37,7 @@ pub mod address {
 /// Segmentation and checksum offloads of the link between load balancer and server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offloads {
-    /// Transmit and receive checksums are left to the device: on a veth, never computed at all.
+    /// Transmit and receive checksums are left to the device. A veth never computes them.
     pub checksums: bool,
     /// Segmentation is left to the device: on a veth, segments of up to 64 KB cross as they are.
     pub segmentation: bool,

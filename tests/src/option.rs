@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// Sets an option whose value is an int or a structure of C.
+/// Sets an option. Its value is an int or a structure of C.
 ///
 /// # Errors
 /// Those of `setsockopt(2)`.

@@ -34,7 +34,7 @@ pub(crate) struct CapturedFrame<'a> {
 pub struct CapturedSegment {
     /// Who sent it.
     pub source: SocketAddr,
-    /// Whom it was sent to.
+    /// Its destination.
     pub destination: SocketAddr,
     /// Sequence number.
     pub sequence: u32,
@@ -68,7 +68,7 @@ impl Pcap {
         Self { bytes }
     }
 
-    /// The frames in the order of the file, without one that is not all written yet.
+    /// The frames in the order of the file. The last one is left out while it is still being written.
     pub(crate) fn frames(&self) -> impl Iterator<Item = CapturedFrame<'_>> {
         let mut rest = self.bytes.get(FILE_HEADER..).unwrap_or_default();
         std::iter::from_fn(move || {

@@ -12,8 +12,8 @@ use nix::unistd::Pid;
 use crate::namespace::Namespace;
 use crate::wait::{eventually, until};
 
-/// A program in a process group of its own, its output in files; stopped on drop. When the test has
-/// failed, its last lines are printed.
+/// A program in a new process group, its output in files; stopped on drop. When the test has failed, its last lines
+/// are printed.
 #[derive(Debug)]
 pub struct Process {
     name: String,

@@ -93,8 +93,8 @@ pub fn remove_everything() {
     remove(|pid| pid == std::process::id());
 }
 
-/// Removes namespaces (and the processes in them), pinned objects and directories of the runs whose
-/// process id is `chosen`.
+/// Removes what the runs with a `chosen` process id left: namespaces and the processes in them, pinned objects and
+/// directories.
 fn remove(chosen: impl Fn(u32) -> bool) {
     let of_chosen_run = |name: &str, prefix: &str| {
         let pid = name.strip_prefix(prefix).and_then(|rest| rest.split('-').next()?.parse().ok());

@@ -113,11 +113,10 @@ impl Site {
         }
     }
 
-    /// Asserts that no packet had a wrong checksum: neither in the captures nor in the eyes of the
-    /// three machines' kernels.
+    /// Asserts that no packet had a wrong checksum. The captures say so, and the kernels of the three machines.
     ///
     /// # Panics
-    /// When that is not so.
+    /// When a checksum was wrong.
     pub fn assert_clean(&self) {
         for namespace in self.net.namespaces() {
             for (table, counter) in [("Tcp", "InCsumErrors"), ("IpExt", "InCsumErrors")] {

@@ -16,8 +16,9 @@ const SCRIPT: &str = include_str!("stranger.sh");
 const BALANCER: &str = "10.0.0.2/16";
 const SERVER: &str = "10.0.1.2/16";
 
-/// The server of a [`Site`], on which commands of the documents run as they are written: files below `/etc`, `/usr` and
-/// `/run`, and pins, are seen here alone. The server and the load balancer have the documents' addresses, too.
+/// The server of a [`Site`], where the commands of the documents run as they are written. It alone sees its files
+/// below `/etc`, `/usr` and `/run`, and its pins. The server and the load balancer have the documents' addresses,
+/// too.
 #[derive(Debug)]
 pub struct Stranger<'a> {
     site: &'a Site,
@@ -94,11 +95,11 @@ impl<'a> Stranger<'a> {
         answer.stdout
     }
 
-    /// Runs a block of commands. An agent that one of them starts in the foreground goes on in the background, and in the
-    /// place of one that was started before.
+    /// Runs a block of commands. If a command starts an agent in the foreground, the agent goes on in the background.
+    /// It takes the place of an agent that was started before.
     ///
     /// # Panics
-    /// When one fails, or when the agent does not become ready.
+    /// When a command fails, or when the agent does not become ready.
     pub fn follow(&mut self, block: &str) {
         let mut commands = String::new();
         for line in block.lines() {
@@ -128,8 +129,8 @@ impl<'a> Stranger<'a> {
         eventually("an agent that is ready", || (self.ask(ready).code == 0).then_some(()));
     }
 
-    /// Runs each command of a console's lines that begin with `# `, and asserts that it answers what stands below it:
-    /// numbers, times and versions may differ, and `…` stands for whatever is left.
+    /// Runs each command of a console, that is each line that begins with `# `. Asserts that its answer is the text
+    /// below it. Numbers, times and versions may differ, and `…` stands for any rest.
     ///
     /// # Panics
     /// When an answer differs.
@@ -165,8 +166,8 @@ fn begins_with(words: &[String], beginning: &[String]) -> bool {
     words.starts_with(before) && next.is_some_and(|word| word.starts_with(last.as_str()))
 }
 
-/// The word itself, or `0` in the place of a number, a time such as `3h05m`, or the version of a kernel. Addresses are
-/// none of these.
+/// The word itself, or `0` in the place of a number, a time like `3h05m`, or the version of a kernel. Addresses stay
+/// as they are.
 fn without_numbers(word: &str) -> String {
     let plain = word.trim_end_matches(',');
     let begins = plain.starts_with(|letter: char| letter.is_ascii_digit());

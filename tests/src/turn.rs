@@ -18,9 +18,10 @@ struct Machine {
 struct State {
     /// How many tests share it.
     sharing: usize,
-    /// Whether one has it alone.
+    /// Whether a test runs alone.
     taken: bool,
-    /// How many wait to have it alone. Nobody begins to share it meanwhile, or they would wait for ever.
+    /// How many tests wait to run alone. Meanwhile no other test begins to share the machine, or they would wait for
+    /// ever.
     waiting: usize,
 }
 
@@ -43,7 +44,7 @@ enum Kind {
 #[must_use = "the test has the machine for as long as this lives"]
 pub struct Alone(#[expect(dead_code, reason = "kept for its drop")] Arc<Turn>);
 
-/// This test runs beside whatever runs, until this is dropped.
+/// This test runs beside any others, until this is dropped.
 #[derive(Debug)]
 #[must_use = "the test disturbs nobody for as long as this lives"]
 pub struct Asleep(#[expect(dead_code, reason = "kept for its drop")] Arc<Turn>);

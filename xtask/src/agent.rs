@@ -23,7 +23,7 @@ pub(crate) fn build() -> Result<PathBuf> {
     executable(&messages).context("cargo built the agent but did not say where it put it")
 }
 
-/// The executable that cargo's messages (one JSON object to a line) tell of.
+/// The executable that cargo's messages name. Each message is a JSON object on its own line.
 fn executable(messages: &str) -> Option<PathBuf> {
     messages
         .lines()

@@ -24,7 +24,7 @@ pub(crate) fn run() -> Result<()> {
     let linker = Linker::for_llvm(compiler.version.llvm.0)?;
     eprintln!("kernel programs: {compiler}, {}", Linker::describe());
 
-    // A target directory of its own: cargo, which runs xtask, may hold the lock of the usual one.
+    // A separate target directory: cargo, which runs xtask, may hold the lock of the usual one.
     let target_dir = workspace_root().join("target/ebpf-build");
     run_command(&mut build_command(&compiler, &linker.path, &target_dir))
         .context("the kernel programs do not build")?;
@@ -62,8 +62,8 @@ fn rustflags(linker: &Path) -> Vec<String> {
     ]
 }
 
-/// Puts a copy of `from` at `to` in one step, and leaves an equal file alone so that the agent is
-/// not built again for nothing.
+/// Puts a copy of `from` at `to` in one step. Leaves an equal file alone: a new one would make cargo build the agent
+/// again for nothing.
 fn replace_if_changed(from: &Path, to: &Path) -> Result<()> {
     let built = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
     if fs::read(to).is_ok_and(|present| present == built) {

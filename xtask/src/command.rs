@@ -11,8 +11,8 @@ use anyhow::{Context as _, Result, bail};
 
 /// The root of the checkout that this xtask belongs to.
 pub(crate) fn workspace_root() -> PathBuf {
-    // Cargo sets the variable for `cargo run` too, so that a binary from a shared target directory
-    // still works on the checkout it was called for.
+    // Cargo sets the variable for `cargo run` too. So a binary from a shared target directory still works on the
+    // checkout that it was called for.
     let manifest = env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     manifest.parent().map_or(manifest.clone(), Path::to_path_buf)
@@ -32,8 +32,8 @@ pub(crate) fn workspace_cargo() -> Command {
     command
 }
 
-/// A cargo command that builds the same thing whatever the operator's environment says: flags,
-/// wrappers and directories meant for the host build must not reach a tool or the kernel programs.
+/// A cargo command that builds the same thing in every environment. The operator's flags, wrappers and directories
+/// are for the host build. They must not reach a tool or the kernel programs.
 pub(crate) fn isolated_cargo(cargo: impl Into<OsString>) -> Command {
     let mut command = Command::new(cargo.into());
     for variable in [
@@ -78,7 +78,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
         .with_context(|| format!("{} printed something that is not UTF-8", shell_line(command)))
 }
 
-/// Like [`output`], for a program whose absence or failure is an answer too.
+/// Like [`output`], for a program that may be absent or fail: this is an answer too.
 pub(crate) fn probe(command: &mut Command) -> Option<String> {
     let output = command.stderr(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8(output.stdout).ok())?

@@ -63,7 +63,7 @@ pub(crate) fn supports(rustc_llvm: u32) -> bool {
     usable(rustc_llvm).next().is_some()
 }
 
-/// LLVM reads the bitcode of its own version and of older ones; the nearest version comes first.
+/// LLVM reads bitcode of the same version and of older ones. The nearest version comes first.
 fn usable(rustc_llvm: u32) -> impl Iterator<Item = u32> {
     LLVM_VERSIONS.into_iter().filter(move |version| *version >= rustc_llvm)
 }

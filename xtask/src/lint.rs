@@ -38,7 +38,7 @@ const TYPOS: Tool = Tool {
     },
 };
 
-/// Runs all checks, whatever the outcome of the first ones.
+/// Runs all checks, even if the first ones fail.
 pub(crate) fn run() -> Result<()> {
     steps::run(|steps| {
         steps.check("formatting", formatting);
@@ -75,7 +75,7 @@ pub(crate) fn check(steps: &mut Steps) {
     steps.check("typos", || run_command(&mut workspace_command(TYPOS.installed()?)));
 }
 
-/// Everything but `advisories`, whose database cannot be had from a package registry.
+/// Everything except `advisories`: no package registry has its database.
 const DENY_ARGUMENTS: [&str; 5] = ["--all-features", "check", "bans", "licenses", "sources"];
 
 /// The kernel programs compile for the host too, where every toolchain has clippy.

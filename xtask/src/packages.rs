@@ -14,8 +14,8 @@ use crate::{
     host,
 };
 
-/// What building needs but for the compiler and the linker of the kernel programs, with what it is
-/// for.
+/// The packages that building needs, with their purpose. The compiler and the linker of the kernel programs are not
+/// among them.
 #[rustfmt::skip]
 const BUILD: [(&str, &str); 2] = [
     ("gcc",                 "linker of every Rust program"),
@@ -84,8 +84,8 @@ const GUESTS: [(&str, &str); 6] = [
     ("xz-utils",               "unpacking kernel modules"),
 ];
 
-/// Packages of Debian's minimal system that are listed nowhere else because they cannot be removed:
-/// util-linux (nsenter, setpriv), procps and mount are absent only from containers.
+/// Packages of Debian's minimal system. No other list has them, because they cannot be removed: util-linux (nsenter,
+/// setpriv), procps and mount are absent only from containers.
 const BASE: [&str; 3] = ["mount", "procps", "util-linux"];
 
 /// Installs what is missing for building, the demo, and the tests that run in guests too.
@@ -214,7 +214,7 @@ fn apt_install(names: &[&str]) -> Command {
 /// While this lives, packages being installed start no services.
 /// <https://people.debian.org/~hmh/invokerc.d-policyrc.d-specification.txt>
 struct NoServices {
-    /// The policy to remove again; none if the machine has one of its own.
+    /// The policy to remove again; none if the machine already has one.
     made: Option<PathBuf>,
 }
 

@@ -39,7 +39,7 @@ pub(crate) struct TestProgram {
 enum Kind {
     /// A library or program: nothing.
     Unit,
-    /// A target of its own: the agent, root, and network namespaces.
+    /// A separate test target: the agent, root, and network namespaces.
     EndToEnd,
 }
 
@@ -81,12 +81,12 @@ impl Programs {
         self.tests.iter().filter(|program| program.kind == Kind::Unit)
     }
 
-    /// Those that run the agent.
+    /// The programs that run the agent.
     pub(crate) fn end_to_end_tests(&self) -> impl Iterator<Item = &TestProgram> {
         self.tests.iter().filter(|program| program.kind == Kind::EndToEnd)
     }
 
-    /// One of those that run the agent.
+    /// The program with this name that runs the agent.
     pub(crate) fn end_to_end(&self, name: &str) -> Result<&TestProgram> {
         let mut programs = self.end_to_end_tests();
         programs.find(|program| program.name == name).with_context(|| format!("no tests `{name}`"))

@@ -20,7 +20,7 @@ struct Step {
     duration: Duration,
 }
 
-/// Does `work` and prints the table, whatever the outcome; an error if a step failed.
+/// Does `work` and prints the table, even after a failure. An error if a step failed.
 pub(crate) fn run(work: impl FnOnce(&mut Steps) -> Result<()>) -> Result<()> {
     let start = Instant::now();
     let mut steps = Steps::default();

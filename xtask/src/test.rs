@@ -83,10 +83,10 @@ fn end_to_end(program: &TestProgram, agent: &Path, axe: &Path, filters: &[String
     command
 }
 
-/// The most end-to-end tests at a time, each of which has namespaces and an agent of its own.
+/// The most end-to-end tests at a time. Each test has its own namespaces and its own agent.
 const MOST: usize = 16;
 
-/// End-to-end tests mostly wait, and those that do not have the machine for themselves.
+/// End-to-end tests mostly wait. The tests that keep processors busy run alone.
 fn threads(program: &TestProgram) -> usize {
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
     if program.name == "e2e" { (3 * processors).min(MOST) } else { processors }

@@ -25,7 +25,7 @@ const DEBIAN_PACKAGES: [&str; 2] = ["rustc-web", "rust-web-src"];
 pub(crate) struct Version {
     /// For example `1.96.0` or `1.97.0-nightly`.
     pub(crate) release: String,
-    /// Major and minor version of the LLVM whose bitcode it writes.
+    /// Major and minor version of its LLVM, which decides the version of its bitcode.
     pub(crate) llvm: (u32, u32),
 }
 

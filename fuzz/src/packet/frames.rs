@@ -18,7 +18,7 @@ const OPTIONS: [&[u8]; 8] = [
     // A TCP MD5 signature.
     &[19, 18, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 1, 0],
     &[3, 3, 255, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8, 4, 2, 0],
-    // One that is longer than all.
+    // An option with a length beyond the end.
     &[1, 1, 1, 254, 40, 1, 2, 3],
 ];
 

@@ -1,8 +1,8 @@
-//! What a fuzzer's bytes say: a configuration, and what happens then.
+//! The meaning of a fuzzer's bytes: a configuration, and what happens then.
 //!
-//! Every input means something, and each byte has one meaning, so that seeds can be written: six bytes of
-//! configuration, two streams behind their lengths, and steps, each of which is a byte that says what happens and what
-//! belongs to it. Numbers are in network order.
+//! Every input is valid, and each byte has one meaning, so that seeds can be written by hand. There are six bytes of
+//! configuration, then two streams with their lengths before them, then steps. Each step is a byte for its kind, and
+//! its arguments. Numbers are in network order.
 
 use crate::sample;
 
@@ -25,7 +25,7 @@ pub struct Configuration {
     pub modern: bool,
     /// The listener's choice of hand-off, modulo 4.
     pub hand_off: u8,
-    /// What becomes of sources that are not trusted, modulo 3.
+    /// How the listener treats untrusted sources, modulo 3.
     pub untrusted: u8,
     /// What the listener refuses, as the complement of its flags.
     pub refuses: u8,

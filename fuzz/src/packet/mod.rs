@@ -1,8 +1,8 @@
 //! The kernel programs on a simulated host.
 //!
-//! A fuzzer's bytes say how the host is configured, what four peers have to send, and in which order segments come.
-//! The programs must keep the promises in `promises.rs`; the simulated kernel sees to those that the verifier would
-//! want kept, and AddressSanitizer to memory.
+//! A fuzzer's bytes decide how the host is configured, what four peers send, and the order in which segments come.
+//! The programs must keep the promises in `promises.rs`. The simulated kernel checks what the verifier checks, and
+//! AddressSanitizer checks memory.
 
 mod frames;
 pub mod input;
@@ -153,7 +153,7 @@ impl Site {
         &mut self.peers[usize::from(flow.0) % 4]
     }
 
-    /// Something happens to a socket of the host, of which the peer does not know.
+    /// Something happens to a socket of the host. The peer does not know about it.
     fn lose(&mut self, flow: Flow, happens: impl FnOnce(&mut Machine, Ends)) {
         self.peer(flow).honest = false;
         let ends = self.peer(flow).ends;

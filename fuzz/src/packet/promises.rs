@@ -136,7 +136,7 @@ impl Peer {
     }
 }
 
-/// Of a frame that was sent: it is whole, its checksums are right, and it answers one that came.
+/// Checks a sent frame: it is whole, its checksums are right, and it answers a received frame.
 pub(super) fn check_sent(frame: &Frame, runs: &[Run]) {
     let bytes = frame.on_the_wire();
     let packet = SlicedPacket::from_ethernet(&bytes).expect("a whole packet");
@@ -156,7 +156,7 @@ pub(super) fn check_sent(frame: &Frame, runs: &[Run]) {
     assert!(answered, "an answer to nobody");
 }
 
-/// Whether the frame goes where the one that came in was from; by their ends alone.
+/// Whether the frame goes back to the sender of the received frame. Only addresses and ports count.
 fn answers(bytes: &[u8], run: &Run) -> bool {
     let Some(answer) = Segment::read(bytes, true) else { return false };
     let swapped = bytes[..6] == run.before[6..12] && bytes[6..12] == run.before[..6];

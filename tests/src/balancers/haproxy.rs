@@ -10,8 +10,8 @@ pub struct HaProxy {
 }
 
 impl HaProxy {
-    /// Listens on `port` and connects to `server` (`ADDRESS:PORT`, IPv6 without brackets) with these
-    /// further settings of the `server` line, such as `send-proxy-v2`.
+    /// Listens on `port` and connects to `server` (`ADDRESS:PORT`, IPv6 without brackets). `settings` ends the
+    /// `server` line, for example `send-proxy-v2`.
     #[must_use]
     pub fn start(site: &Site, port: u16, server: &str, settings: &str) -> Self {
         // One dual-stack socket would announce IPv4 clients as TCP6 with IPv4-mapped addresses.

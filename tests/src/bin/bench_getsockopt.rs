@@ -1,5 +1,6 @@
-//! What the program for `getsockopt()` costs other calls: an agent with `[api] getsockopt = true` and one without take
-//! turns, and each time the same calls are made on the same connection. `PROXYIP_BIN` names the program; root is needed.
+//! Measures how much the program for `getsockopt()` slows down other calls. An agent with `[api] getsockopt = true`
+//! and an agent without take turns. Each time the same calls are made on the same connection. `PROXYIP_BIN` names the
+//! program; root is needed.
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -107,7 +108,7 @@ fn median(mut numbers: Vec<f64>) -> f64 {
     numbers[numbers.len() / 2]
 }
 
-/// A connection whose header has been read: both its ends.
+/// Both ends of a connection, after its header has been read.
 fn connect(site: &Site) -> (TcpStream, TcpStream) {
     let listener = site.net.server.enter(|| TcpListener::bind((address::SERVER, 80)));
     let listener = listener.expect("a listener");
@@ -129,7 +130,7 @@ fn main() {
     let (_peer, socket) = connect(&site);
     let mut times = CALLS_MEASURED.map(|_| [const { Vec::new() }; 2]);
     for round in 0..ROUNDS {
-        // The one that is first in a round is the second in the next.
+        // The two take turns in being the first of a round.
         for turn in [round % 2, 1 - round % 2] {
             agent.configure(if turn == 1 { &on } else { &off });
             agent.kill();

@@ -1,5 +1,5 @@
-//! What proxyip and others make of the same bytes: cases of headers, each sent for real to proxyip, `HAProxy` and
-//! nginx and given to several parsers, and the page that tells of it.
+//! How proxyip and others judge the same bytes. Each case of a header is sent for real to proxyip, `HAProxy` and
+//! nginx, and given to several parsers. A page reports the results.
 
 mod judges;
 mod prose;
@@ -15,7 +15,7 @@ use self::vectors::Group;
 use self::verdict::{Outcome, Verdict};
 use crate::hand_off::HandOff;
 
-/// Whom proxyip is compared with, in the order of [`Row::others`].
+/// The programs that proxyip is compared with, in the order of [`Row::others`].
 const JUDGES: [&str; 5] = ["HAProxy", "nginx", "`ppp`", "`proxy-header`", "`proxyproto`"];
 /// How proxyip gives connections to the application.
 const HAND_OFFS: [HandOff; 2] = [HandOff::Accept, HandOff::Translate];
@@ -103,8 +103,8 @@ impl Report {
         Self { groups: groups.iter().map(rows_of).collect() }
     }
 
-    /// Everything that is not as it must be, a line each: proxyip's parser or its kernel programs say something else
-    /// than the case expects, or a disagreement that no topic explains.
+    /// Everything that is wrong, a line each. A verdict of proxyip's parser or kernel programs differs from the
+    /// expected one, or no topic explains a disagreement.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
         self.rows().flat_map(Row::faults).collect()

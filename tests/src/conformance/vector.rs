@@ -29,7 +29,7 @@ pub(super) enum Expected {
 }
 
 impl Expected {
-    /// As what is to be seen.
+    /// The outcome that a test must see.
     pub(super) fn outcome(self) -> Outcome {
         let (verdict, label) = match self {
             Self::Client(client) => {

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-/// Whom an accepted header names.
+/// The client that an accepted header names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Named {
-    /// This client: address and port, or whatever stands for them.
+    /// This client: address and port, or the text that stands for them.
     Client(String),
     /// Nobody: the connection's own peer counts.
     Peer,
@@ -20,7 +20,7 @@ impl Named {
         Self::Client(SocketAddr::new(client.ip().to_canonical(), client.port()).to_string())
     }
 
-    /// From what a server wrote of a connection whose real peer is `peer`.
+    /// From what a server wrote about a connection. `peer` is the connection's real peer.
     pub(super) fn from_words(address: &str, port: &str, peer: SocketAddr) -> Self {
         // Both servers write port 0 as nothing.
         let port = if port.is_empty() { "0" } else { port };
@@ -48,7 +48,7 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
-    /// Whether they say the same, as far as can be seen.
+    /// Whether they say the same. An unseen client agrees with every client.
     pub(super) fn agrees(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Accepted(Named::Untold), Self::Accepted(_))

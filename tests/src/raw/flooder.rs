@@ -112,8 +112,8 @@ fn send_some(socket: &Socket, frames: &[Vec<u8>]) -> io::Result<usize> {
     };
     let mut messages: Vec<_> = vectors.iter_mut().map(message).collect();
     let count = messages.len().try_into().expect("a short burst");
-    // SAFETY: so many messages, each with one vector of a frame; all of them outlive the call, which only reads them
-    // and writes the messages' lengths.
+    // SAFETY: there are `count` messages, each with one vector of a frame. All of them outlive the call. It only
+    // reads them, and writes the messages' lengths.
     let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), messages.as_mut_ptr(), count, 0) };
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }

@@ -21,9 +21,8 @@ const PACKET_VNET_HDR: libc::c_int = 15;
 /// What is peculiar about a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frame {
-    /// Up to 64 KB that stand for segments of this many bytes each, as a virtual machine's network card
-    /// hands them to its host: with the checksum of the pseudo-header only, to be cut into pieces by
-    /// whoever needs that.
+    /// Up to 64 KB that stand for segments of this many bytes each. A virtual machine's network card hands them to
+    /// its host like this: with the checksum of the pseudo-header only. Whoever needs single segments cuts them.
     Super(u16),
     /// Bytes behind the IP packet: a network card fills up short frames, not always with zeros.
     Padded,

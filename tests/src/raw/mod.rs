@@ -132,7 +132,7 @@ impl RawPeer {
         self.sequence = self.sequence.wrapping_add(length);
     }
 
-    /// A segment whose checksum is zero.
+    /// A segment with a zero checksum.
     fn segment(&self, flags: u8, options: &[u8], payload: &[u8]) -> Vec<u8> {
         let acknowledgment = if flags & Self::ACK == 0 { 0 } else { self.acknowledgment };
         let ports = (self.source.1, self.target.1);
@@ -224,7 +224,7 @@ impl RawPeer {
     }
 }
 
-/// A segment whose checksum is zero, from and to these ports, with these sequence and acknowledgment numbers.
+/// A segment with a zero checksum, from and to these ports, with these sequence and acknowledgment numbers.
 fn tcp_segment(
     ports: (u16, u16),
     numbers: (u32, u32),

@@ -4,8 +4,8 @@ use std::net::{TcpListener, TcpStream};
 
 use crate::namespace::Namespace;
 
-/// A listening socket that the test takes connections from by itself. Each connection that was ever established waits
-/// in it, one that was reset since too: what is not there has never been there.
+/// A listening socket. Only the test itself takes connections from it. Each connection that was ever established
+/// waits in it, also if it has been reset since. A connection that is not there has never been there.
 #[derive(Debug)]
 pub struct AcceptQueue(TcpListener);
 

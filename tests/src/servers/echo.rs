@@ -1,5 +1,5 @@
-//! A server of the tests' own, for what no packaged program does: a choice of the system calls that
-//! ask for the peer, MPTCP, and payload sent back.
+//! A server of the tests' own, for what no packaged program does: MPTCP, a choice of the system calls that ask for
+//! the peer, and payload sent back.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -42,8 +42,8 @@ impl fmt::Display for PeerNames {
     }
 }
 
-/// Answers the first line of each connection with a line `ACCEPTED NAMED "LINE"`, then sends back
-/// whatever follows, until the client has sent its last byte.
+/// Answers the first line of each connection with a line `ACCEPTED NAMED "LINE"`. Then it sends back the rest, until
+/// the client has sent its last byte.
 #[derive(Debug)]
 pub struct EchoServer {
     listener: Arc<Socket>,

@@ -8,7 +8,7 @@ use crate::command::attempt;
 use crate::process::Process;
 use crate::site::Site;
 
-/// journald in a mount namespace of its own: neither the host's journal nor its log files are touched.
+/// journald in a separate mount namespace: it touches only its own journal and log files, and not the host's.
 #[derive(Debug)]
 pub struct Journald {
     process: Process,

@@ -47,8 +47,8 @@ impl Nginx {
         Self::start(site, port, &listen)
     }
 
-    /// Serves HTTP on `port`, IPv4 and IPv6, to clients whose address is in a PROXY header that nginx reads
-    /// itself; `PEER_ADDRESS PEER_PORT ` comes first in its answers and its access log.
+    /// Serves HTTP on `port`, IPv4 and IPv6. nginx itself reads the client's address from a PROXY header.
+    /// `PEER_ADDRESS PEER_PORT ` comes first in its answers and its access log.
     #[must_use]
     pub fn proxy_protocol(site: &Site, port: u16) -> Self {
         let listen = format!("listen {port} proxy_protocol; listen [::]:{port} proxy_protocol;");
@@ -102,7 +102,7 @@ http {{
         lines(&self.access_log)
     }
 
-    /// The error log so far, which tells of each connection that ends out of order or without a request.
+    /// The error log so far. It has a line for each connection that ends out of order or without a request.
     #[must_use]
     pub fn error_log(&self) -> Vec<String> {
         lines(&self.error_log)

@@ -7,7 +7,7 @@ use crate::process::Process;
 use crate::site::Site;
 use crate::wait::eventually;
 
-/// sshd on port 22 with keys of its own; root may log in with [`Sshd::identity`].
+/// sshd on port 22 with newly made keys; root may log in with [`Sshd::identity`].
 #[derive(Debug)]
 pub struct Sshd {
     process: Process,
@@ -41,7 +41,7 @@ impl Sshd {
         Self { process: process.listening(&site.net.server, 22), identity }
     }
 
-    /// Waits for line number `number`, counted from 1, of those that start with `Connection from`.
+    /// Waits for the line number `number` among the lines that start with `Connection from`, and counts from 1.
     #[must_use]
     pub fn connection_from(&self, number: usize) -> String {
         eventually(&format!("line {number} of sshd's `Connection from`"), || {

@@ -25,7 +25,7 @@ impl Callbacks for Unknown {
         parameters: &[&[u16]],
         last: char,
     ) {
-        // ratatui asks for the usual colour of underlines, of which there are none.
+        // ratatui asks for the usual colour of underlines. There are no underlines.
         if (parameters, last) == (&[&[59]], 'm') {
             return;
         }

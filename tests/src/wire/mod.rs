@@ -19,8 +19,8 @@ const PATIENCE: Duration = Duration::from_millis(2);
 /// How often an idle link looks whether it is to end.
 const IDLE: Duration = Duration::from_millis(50);
 
-/// A wire on which, of a hundred TCP segments in each direction, two are lost, one comes twice, and two
-/// are overtaken by up to five others. The same seed makes the same choices.
+/// A wire that, of a hundred TCP segments in each direction, loses two and sends one twice. Up to five others
+/// overtake two more. The same seed makes the same choices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Faults {
     /// Where the pseudo-random numbers begin.
@@ -97,7 +97,7 @@ impl<'a> Direction<'a> {
         }
     }
 
-    /// Sends a frame, then those that it was the last to overtake.
+    /// Sends a frame. Then it sends each held frame that enough others have overtaken now.
     fn pass(&mut self, frame: &[u8]) {
         self.to.write(frame);
         self.held.iter_mut().for_each(|(left, _)| *left -= 1);

@@ -1,4 +1,4 @@
-//! An Ethernet interface whose other end is a program.
+//! An Ethernet interface with a program at its other end.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -10,8 +10,8 @@ use crate::namespace::Namespace;
 /// `TUNSETIFF` of `linux/if_tun.h`.
 const SET_INTERFACE: libc::Ioctl = 0x4004_54ca;
 
-/// What the kernel sends out of the interface can be read here, and what is written here it receives:
-/// one frame with each call, with complete checksums, never longer than the MTU allows.
+/// Reads what the kernel sends out of the interface; the kernel receives what is written here. Each call carries one
+/// frame, with complete checksums, never longer than the MTU allows.
 #[derive(Debug)]
 pub struct Tap {
     file: File,
@@ -44,7 +44,7 @@ impl Tap {
         (ready > 0).then(|| (&self.file).read(buffer).ok()).flatten()
     }
 
-    /// Lets the interface receive a frame. One that is down receives none.
+    /// Lets the interface receive a frame. It receives none while it is down.
     pub fn write(&self, frame: &[u8]) {
         let _ = (&self.file).write(frame);
     }

@@ -106,7 +106,7 @@ mod tests {
 
     use super::*;
 
-    /// A checkout whose pages have their blocks.
+    /// A checkout. Its pages have their blocks.
     fn checkout() -> (tempfile::TempDir, Value) {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("docs")).unwrap();

@@ -25,7 +25,7 @@ fn names_a_file(root: &Path, span: &str) -> bool {
     is_kept && !span.contains(' ') && root.join(top).is_dir()
 }
 
-/// `<verb>` or `*` stands for whatever is there; at least one file must fit.
+/// `<verb>` and `*` stand for any name; at least one file must fit.
 fn exists(root: &Path, span: &str) -> bool {
     let span = span.replace('>', "");
     let Some((before, after)) = span.split_once(['<', '*']) else {

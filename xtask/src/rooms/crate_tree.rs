@@ -44,7 +44,7 @@ struct Reader<'a> {
 struct Place {
     path: Vec<String>,
     file: PathBuf,
-    /// Where the files of its own modules are.
+    /// The folder with the files of its submodules.
     folder: PathBuf,
 }
 

@@ -1,4 +1,4 @@
-//! Who imports whom: modules, and rooms.
+//! Which module imports which, and which room imports which.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -110,8 +110,8 @@ impl Graph {
         made
     }
 
-    /// The modules that reach themselves by imports, each group by itself. A module and those in it count as one another's
-    /// neighbours only by what they import.
+    /// The modules that reach themselves by imports, one list for each circle. A module and its submodules count as
+    /// neighbours only through what they import.
     fn circles(&self, of: &Crate) -> Vec<Vec<String>> {
         let is_checked = |path: &Vec<String>| {
             path.first()

@@ -1,4 +1,4 @@
-//! What a module names of its own crate: in `use`, in other paths, and in macros.
+//! The paths of its crate that a module names: in `use`, in other paths, and in macros.
 
 use proc_macro2::{Ident, TokenStream, TokenTree};
 use syn::{
@@ -38,7 +38,7 @@ pub(super) fn is_for_tests(attributes: &[Attribute]) -> bool {
 
 struct Collector<'a> {
     module: &'a [String],
-    /// The modules in this one, whose names stand for themselves.
+    /// The names of the modules in this one. Paths may begin with these names.
     inner: Vec<String>,
     imports: Vec<Import>,
 }
@@ -80,7 +80,7 @@ impl Collector<'_> {
         }
     }
 
-    /// Takes paths among the tokens of a macro, which have no syntax yet.
+    /// Takes paths among the tokens of a macro: these are not parsed.
     fn take_tokens(&mut self, tokens: TokenStream) {
         let mut path: Vec<Ident> = Vec::new();
         let mut colons = 0;

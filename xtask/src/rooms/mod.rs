@@ -79,7 +79,7 @@ mod tests {
         ("c/src/unused.rs", "use crate::top::Nowhere;"),
     ];
 
-    /// The faults of a small crate with the files of `TREE`, some of which are `replaced`.
+    /// The faults of a small crate with the files of `TREE`. `replaced` replaces some of the files.
     fn faults_with(table: &str, replaced: &[(&str, &str)]) -> Vec<String> {
         let directory = tempfile::tempdir().unwrap();
         for (path, text) in TREE.iter().chain(replaced).chain(&[(TABLE, table)]) {

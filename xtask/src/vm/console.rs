@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-/// How many lines tell of the end of a guest that failed.
+/// How many of the last lines the report of a failed guest shows.
 const LAST_LINES: usize = 15;
 
 /// Which lines of a guest are worth the operator's attention at once.
@@ -23,7 +23,7 @@ pub(super) struct Console<Log> {
     name: &'static str,
     /// Which lines are printed there as well.
     shown: Shown,
-    /// The line that has not ended yet.
+    /// The current line, without its end.
     line: Vec<u8>,
     last: Vec<String>,
 }
@@ -61,7 +61,7 @@ impl<Log: Write> Console<Log> {
         self.last.push(line);
     }
 
-    /// The last lines, each with a line break, the one that has not ended included.
+    /// The last lines, each with a line break. An unfinished line is the last of them.
     pub(super) fn last_lines(&self) -> String {
         let unfinished = String::from_utf8_lossy(&self.line);
         self.last.iter().map(String::as_str).chain([&*unfinished]).fold(

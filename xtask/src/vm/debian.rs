@@ -68,7 +68,7 @@ impl Tree {
         })
     }
 
-    /// What the tree is made from, but for the versions of the packages.
+    /// What the tree is made from, without the versions of the packages.
     pub(super) fn recipe(&self) -> String {
         shell_line(&self.command(Path::new("tree")))
     }

@@ -33,7 +33,7 @@ pub(super) struct Parts<'a> {
     pub(super) qemu: &'a Qemu,
     pub(super) system: &'a Path,
     pub(super) payload: PathBuf,
-    /// Whether the payload runs tests, of which one at least must pass.
+    /// Whether the payload runs tests. Then at least one of them must pass.
     pub(super) with_tests: bool,
 }
 

@@ -38,9 +38,9 @@ use crate::{build_ebpf, host, packages, programs::Programs};
 
 pub(crate) use self::kernel::Kernel;
 
-/// The tests that tell one kernel from another, each of which takes ten seconds under emulation: the scenarios with real
-/// servers and load balancers, each pair of address families, the application that reads the header itself, lists and
-/// named sets of clients, and what kernels make of a socket option's program.
+/// The tests whose result depends on the kernel. Under emulation each takes ten seconds. They cover real servers and
+/// load balancers, each pair of address families, and an application that reads the header itself. They also cover
+/// lists and named sets of clients, and how kernels treat the program of a socket option.
 const CORE: [&str; 14] = [
     "a_block_list_refuses_its_members",
     "clients_on_a_list_get_to_nginx",
@@ -58,8 +58,9 @@ const CORE: [&str; 14] = [
     "what_is_behind_the_header_arrives_whole",
 ];
 
-/// What tells whether the kernel programs work at all on a kernel: the verifier takes them, each hand-off gives real
-/// servers their clients, in both families and in parts, and what a kernel version decides is decided right.
+/// The tests that show whether the kernel programs work on a kernel. The verifier accepts the programs. Each hand-off
+/// gives real servers their clients, in both families and with split headers. Decisions that depend on the kernel's
+/// version are right.
 const SMOKE: [&str; 14] = [
     "a_block_list_refuses_its_members",
     "clients_on_a_list_get_to_nginx",

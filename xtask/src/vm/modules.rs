@@ -31,8 +31,8 @@ pub(super) fn load_order(names: &[&str], dependencies: &str, builtin: &str) -> R
     Ok(order)
 }
 
-/// Whether `file`, such as `kernel/fs/ext4/ext4.ko`, is the module `name`: a hyphen in one is an
-/// underscore in the other.
+/// Whether `file`, for example `kernel/fs/ext4/ext4.ko`, is the module `name`. A hyphen in one is an underscore in
+/// the other.
 fn is_module(file: &str, name: &str) -> bool {
     let file = file.rsplit('/').next().unwrap_or(file);
     file.strip_suffix(".ko").is_some_and(|stem| stem.replace('-', "_") == name)

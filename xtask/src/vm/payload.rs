@@ -48,7 +48,7 @@ pub(super) fn pack(programs: &Programs, script: &str) -> Result<PathBuf> {
     Ok(packed)
 }
 
-/// The shell script that runs those tests of a program whose names contain one of `filters`.
+/// The shell script that runs some tests of a program: a test runs if its name contains one of `filters`.
 pub(super) fn test_script(program: &str, filters: &[String]) -> String {
     let mut script = format!("exec bash /payload/tests {program}");
     for filter in filters {
@@ -59,7 +59,7 @@ pub(super) fn test_script(program: &str, filters: &[String]) -> String {
     script
 }
 
-/// One word for a shell, whatever is in it.
+/// Quotes `word`, so that a shell reads it as one word.
 fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }

@@ -15,14 +15,13 @@ use super::{
     kernel,
 };
 
-/// Everything that the emulator can do, but for what makes emulation slow: longer page walks,
-/// checks of each access, and string instructions that go byte by byte. Without the flags, the
-/// kernel and the C library move memory in other ways.
+/// Everything that the emulator can do, except what makes emulation slow: longer page walks, checks of each access,
+/// and string instructions that go byte by byte. Without these flags, the kernel and the C library move memory in
+/// other ways.
 const PROCESSOR: &str = "max,-la57,-smap,-smep,-erms,-fsrm,-fsrs,-fzrm";
 
-/// On one processor tests are a fifth faster than on two, which wait for each other's locks much
-/// of the time: a processor that holds one may not be running. Guests beside each other use the
-/// host's processors better.
+/// Tests on one processor are a fifth faster than on two. Two wait for each other's locks much of the time, because
+/// the processor that holds a lock may not be running. Parallel guests use the host's processors better.
 const PROCESSORS: &str = "1";
 const MEMORY: &str = "2G";
 

@@ -23,7 +23,7 @@ impl Counts {
     }
 }
 
-/// The parts of a line such as `test web::https ... ok`; not those of `test result: …`.
+/// The parts of a line like `test web::https ... ok`. A line `test result: …` has none.
 fn test_line(line: &str) -> Option<(&str, &str)> {
     line.trim_end().strip_prefix("test ")?.split_once(" ... ")
 }

@@ -1,6 +1,6 @@
 //! A load generator that works and measures as
-//! [`redis-benchmark`](https://github.com/redis/redis/blob/7.0/src/redis-benchmark.c) does: one thread, an event loop, a
-//! closed loop on each connection; a turn reads all that has come before anything is asked again.
+//! [`redis-benchmark`](https://github.com/redis/redis/blob/7.0/src/redis-benchmark.c) does: one thread, an event
+//! loop, a closed loop on each connection. Each turn reads all answers that have come, before it sends new requests.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

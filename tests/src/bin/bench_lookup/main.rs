@@ -20,7 +20,7 @@ use crate::redis::Redis;
 
 const FEW: u32 = 1_000;
 const MANY: u32 = 1_000_000;
-/// Rounds, in each of which everything is measured once.
+/// Each round measures everything once.
 const ROUNDS: usize = 7;
 /// Connections, questions pipelined on each, questions in all. Fifty connections are what `redis-benchmark` has by default;
 /// with one, nobody waits for others.
@@ -93,9 +93,10 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Whether the line protocol gives at least as many answers as `redis-benchmark` finds and, with one connection, each at
-/// least as soon. With many, `redis-benchmark` leaves some of them idle, so that its questions wait for fewer others: there
-/// the latency that Redis has with this program's own generator can be compared.
+/// Whether the line protocol gives at least as many answers as `redis-benchmark` finds. With one connection, each
+/// answer must also come at least as soon. With many connections, `redis-benchmark` leaves some of them idle, so that
+/// its questions wait for fewer others. Then compare with the latency that this program's own generator measures for
+/// Redis.
 fn compare(
     site: &Site,
     redis: &Redis,

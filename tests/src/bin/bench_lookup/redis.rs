@@ -74,7 +74,7 @@ impl Redis {
         Speed { per_second: cells[0], latency: cells[3] / 1000.0 }
     }
 
-    /// What this program's own generator measures with such requests.
+    /// What this program's own generator measures with these requests.
     pub(crate) fn drive(&self, load: &Load, requests: &mut Requests) -> Speed {
         // An answer is its length and the value.
         Load { lines: 2, ..*load }.run(&self.socket, requests)

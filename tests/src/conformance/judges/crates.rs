@@ -9,7 +9,7 @@ use crate::conformance::vector::Vector;
 use crate::conformance::verdict::{Named, Verdict};
 use crate::header::{LOCAL, SIGNATURE};
 
-/// A header that was taken: how long it was, and whom it named.
+/// The verdict on an accepted header, from its length and the client that it names.
 fn taken(vector: &Vector, length: usize, client: Option<SocketAddr>) -> Verdict {
     if length != vector.header.len() {
         return Verdict::Misread;
@@ -75,7 +75,7 @@ pub(in crate::conformance) fn proxy_header(vector: &Vector) -> Verdict {
     }
 }
 
-/// `proxyproto`, whose user decides between the versions.
+/// `proxyproto`. Its caller must choose the version.
 pub(in crate::conformance) fn proxyproto(vector: &Vector) -> Verdict {
     let bytes = vector.bytes();
     if bytes.first() == Some(&b'\r') {

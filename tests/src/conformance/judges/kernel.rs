@@ -17,7 +17,7 @@ use crate::site::Site;
 use crate::wait::eventually;
 
 const PORT: u16 = 80;
-/// Such that the longest header that is taken fits into one segment.
+/// Large enough for the longest accepted header in one segment.
 pub(super) const MTU: u32 = 9001;
 
 /// What an application that knows nothing of the PROXY protocol gets to see of each vector, with what the flow
@@ -28,7 +28,7 @@ pub(in crate::conformance) fn kernel(hand_off: HandOff, vectors: &[Vector]) -> V
     let agent = Agent::start(&site, &Guard::ports(&[PORT]).hand_off(hand_off));
     let line = Line { port: PORT, is_whole: |answer| answer.contains(&b'\n') };
     let replies = line.ask_all(&site, vectors);
-    // Whatever was reset must be in the log, which is written a moment later.
+    // Each reset connection must be in the log. The agent writes the log a moment later.
     let log = eventually("a line of the flow log for each connection that was reset", || {
         let log = decisions(&agent);
         let is_logged = |reply: &Reply| {

@@ -52,7 +52,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Sends each vector on a connection of its own, from the load balancer.
+    /// Sends each vector on a separate connection, from the load balancer.
     pub(super) fn ask_all(self, site: &Site, vectors: &[Vector]) -> Vec<Reply> {
         let next = Mutex::new(0..vectors.len());
         let replies = Mutex::new(vec![None; vectors.len()]);
