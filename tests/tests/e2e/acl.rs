@@ -196,7 +196,7 @@ fn disconnect_ends_the_connections_of_denied_clients_and_no_other() {
         expected.sort();
         assert_eq!(ended, expected);
         for mut stream in denied {
-            // The application's end is gone: its kernel says so, and so does the flow log.
+            // The application's end is gone: its kernel reports this, and the flow log also.
             let end = read_line_or_error(&stream).expect_err("the connection has ended");
             assert_eq!(end.kind(), std::io::ErrorKind::ConnectionReset);
             assert!(stream.write_all(b"?").is_err());

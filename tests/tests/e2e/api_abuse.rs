@@ -1,4 +1,4 @@
-//! Whatever clients of the API do, connections are served and other clients are answered.
+//! Even if clients of the API misbehave, connections are served and other clients are answered.
 
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,7 +57,7 @@ fn undisturbed_with(guard: &Guard, abuse: impl FnOnce(&Site, &Agent)) {
     agent.assert_healthy(&[]);
 }
 
-/// A connection of a client of its own, what all surfaces say of it, and its line of the flow log.
+/// Opens a connection for a new client. Compares what all surfaces say about it with its line of the flow log.
 fn serve_and_ask(site: &Site, agent: &Agent, number: u32) {
     let start = Instant::now();
     let (stream, client) = open_for(site, number);
@@ -108,7 +108,7 @@ fn thousands_of_idle_connections_keep_nobody_out() {
     });
 }
 
-/// Flows whose TLVs fill pages of a megabyte.
+/// Flows with TLVs that fill pages of a megabyte.
 fn long_flows(site: &Site) -> Vec<TcpStream> {
     let tlvs = header::tlv(0xe4, &[0x42; 3500]);
     let header = header::v2_with(socket_address(CLIENT), socket_address(DESTINATION), &tlvs);
@@ -165,7 +165,7 @@ fn slow_clients_are_cut_off() {
             }
             let mut lines = agent.lines();
             scope.spawn(move || {
-                // Until neither end takes more.
+                // Until both ends are full.
                 while lines.send(&b"10.77.1.2:1 10.77.1.1:80\n".repeat(1000)).is_ok() {}
                 let answers = std::iter::from_fn(|| lines.receive().ok()).count();
                 assert!(answers < 1_000_000, "{answers} answers");
@@ -224,11 +224,11 @@ fn requests_in_a_long_row_are_all_answered() {
     });
 }
 
-/// Requests that are answered with little, whatever the size of the tables.
+/// Requests with small answers, even if the tables are large.
 const SMALL: [&str; 5] = ["/metrics", "/v1/status", "/v1/listeners", "/v1/clients", "/readyz"];
 
-/// Of each socket those who read nothing get all the room there is for pages; whoever asks for a page then is told so, and
-/// whoever asks for something else does not notice.
+/// On each socket, clients that do not read take all the room for pages. Then a client that asks for a page gets an
+/// error. A client that asks for something else notices nothing.
 #[test]
 fn readers_of_pages_who_do_not_read_hold_up_nobody_else() {
     const PAGE: &[u8] = b"GET /v1/flows?limit=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n";

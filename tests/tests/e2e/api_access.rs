@@ -126,7 +126,7 @@ fn an_interface_that_is_gone_is_told_of_until_the_agent_is_restarted() {
     let mut agent = Agent::start(&site, &guard);
     let ready = || agent.api().request("GET", "/readyz");
     assert_eq!(ready().0, 200);
-    // Its programs stay, whatever it is called.
+    // A renamed interface keeps its programs.
     site.net.server.ip("link set extra0 name other0");
     sleep(TWICE_A_LOOK);
     assert_eq!(ready().0, 200);

@@ -14,7 +14,7 @@ use crate::common::{
     ask_names, assert_same, header_of_client, open_and_send, pattern, trusted_dial, trusted_dial6,
 };
 
-/// The payload is sent in pieces of this many bytes, each of its own content.
+/// The payload is sent in pieces of this many bytes, each with different content.
 const PIECE: usize = 1 << 20;
 /// Longer than any of TCP's timeouts after a few losses in a row.
 const STALL: Duration = Duration::from_secs(20);

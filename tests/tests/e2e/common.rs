@@ -127,7 +127,7 @@ pub(crate) fn assert_handed_off(agent: &Agent, hand_off: HandOff) {
     }
 }
 
-/// Opens a connection for a client of its own and checks what the server is told.
+/// Opens a connection for a new client and checks which client the server sees.
 pub(crate) fn open_for(site: &Site, number: u32) -> (TcpStream, SocketAddr) {
     let [_, _, high, low] = number.to_be_bytes();
     let client = SocketAddr::from(([198, 18, high, low], 40_000));
@@ -142,7 +142,7 @@ pub(crate) fn assert_both(names: PeerNames, expected: SocketAddr) {
     assert_eq!(names, PeerNames { accepted: expected, named: expected });
 }
 
-/// Sends `bytes` to an `EchoServer` whose first line is done, then the end of the stream; asserts that
+/// Sends `bytes` to an `EchoServer` that has already had its first line, then the end of the stream. Asserts that
 /// exactly these bytes come back.
 pub(crate) fn assert_echoed(stream: &TcpStream, bytes: &[u8]) {
     let received = std::thread::scope(|scope| {
@@ -193,7 +193,7 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// A socket of the server's that listens on port 80, and has room for one connection that is not accepted yet.
+/// A socket of the server that listens on port 80. Its accept queue has room for one connection.
 pub(crate) fn listen_with_room_for_one(site: &Site) -> Socket {
     let listener = site.net.server.enter(|| {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;

@@ -50,8 +50,8 @@ fn a_restart_takes_a_changed_configuration() {
     site.assert_clean();
 }
 
-/// The flow table holds fewer connections than there are: programs and the flow log know the clients all
-/// the same; only lookups of the oldest may fail.
+/// There are more connections than the flow table holds. Programs and the flow log still know the clients. Only
+/// lookups of the oldest may fail.
 #[test]
 fn more_connections_than_the_flow_table_holds() {
     /// The least that may be configured.

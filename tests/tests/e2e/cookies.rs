@@ -30,7 +30,7 @@ impl Applications {
         }))
     }
 
-    /// Takes a connection, which is the only one that the server has ever had.
+    /// Takes a connection. It is the only connection that the server has ever had.
     fn expect_client(&self, site: &Site) {
         let (_, client) = eventually("a connection", || self.0[0].accept().ok());
         assert_eq!(client, socket_address(CLIENT));

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use proxyip_tests::{Forged, Guard, RawPeer, Site, address};
 
-/// Whom forged segments claim to come from.
+/// The claimed sources of forged segments.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Crowd {
     /// Machines that [`guard`] trusts.
@@ -22,7 +22,7 @@ impl Crowd {
         }
     }
 
-    /// An address and port of its own for each of the first hundred million numbers.
+    /// A different address and port for each of the first hundred million numbers.
     pub(crate) fn member(self, number: u32) -> SocketAddrV4 {
         let [a, b] = self.network();
         let byte = |number: u32| u8::try_from(number).expect("below 256");
@@ -37,7 +37,7 @@ impl Crowd {
         Forged { acknowledgment: 0, ..self.segment(number, RawPeer::SYN, &[]) }
     }
 
-    /// A segment of a member, whose numbers are random.
+    /// A segment of a member, with random sequence and acknowledgment numbers.
     pub(crate) fn segment(self, number: u32, flags: u8, payload: &[u8]) -> Forged {
         Forged {
             source: self.member(number),
@@ -78,7 +78,7 @@ pub(crate) fn settle(site: &Site) {
     site.net.server.sysctl("ipv4.tcp_synack_retries", "1");
 }
 
-/// Gives the load balancer so many trusted addresses of its own.
+/// Gives the load balancer this many trusted addresses.
 pub(crate) fn own_addresses(site: &Site, count: u8) -> Vec<String> {
     let [a, b] = Crowd::Trusted.network();
     let own: Vec<_> = (1..=count).map(|number| format!("{a}.{b}.1.{number}")).collect();

@@ -46,7 +46,7 @@ fn dashboard() -> Value {
     serde_json::from_str(DASHBOARD).expect("the dashboard is JSON")
 }
 
-/// The names of the samples that the agent may have: those of families without any yet, too.
+/// The names of all samples that the agent may have, also of families that have no samples now.
 fn metrics(text: &str) -> BTreeSet<String> {
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
     let samples = |(name, kind): (&str, &str)| {

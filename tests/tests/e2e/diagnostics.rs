@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use proxyip_tests::{Agent, eventually};
 
-/// Lines of one reason that may be said in a second of the clock: ten in each of the agent's seconds, of which two
-/// touch one of the clock's, and for both how many more there were.
+/// The most lines of one reason in a second of the clock. Two seconds of the agent can overlap it. Each has ten
+/// lines, and one line with the number of further refusals.
 const MOST: u64 = 22;
 
 /// Counts by reason.
@@ -16,7 +16,7 @@ pub(crate) type Counts = BTreeMap<String, u64>;
 pub(crate) struct Said {
     /// Refusals that have a line of their own.
     pub(crate) shown: Counts,
-    /// Refusals of which only the number was said.
+    /// Refusals that were only counted in a line.
     pub(crate) suppressed: Counts,
     /// Lines of the flow log that were lost.
     pub(crate) lost_lines: u64,
@@ -73,7 +73,8 @@ impl Said {
     }
 }
 
-/// Asserts that the agent's diagnostics are few, and tell of every refusal but those whose event was lost.
+/// Asserts that the agent's diagnostics are few, and report every refusal. Only refusals with a lost event may be
+/// missing.
 pub(crate) fn assert_all_said(agent: &mut Agent) -> Said {
     let drops = agent.numbers("drops");
     let refused: u64 = drops.values().sum();

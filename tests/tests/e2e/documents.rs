@@ -119,7 +119,7 @@ fn each_block_has_a_rule_and_each_rule_a_block() {
     }
 }
 
-/// A client of the documents, whose connection has been accepted.
+/// A client of the documents, after its connection has been accepted.
 fn connect(site: &Site, port: u16) -> TcpStream {
     let dial = Dial::to("10.0.1.2", port).from("10.0.0.2", 34711);
     let header = header::v2(socket_address("203.0.113.9:51234"), socket_address("192.0.2.1:443"));
@@ -234,7 +234,7 @@ fn mistakes_are_found_as_shown() {
     stranger.compare(&console.replace(shown, here));
 }
 
-/// Those that have no listener are parts of one that has.
+/// A configuration without a listener is a part: the test completes it with a listener.
 #[test]
 fn configurations_have_no_mistake() {
     let site = Site::without_captures();

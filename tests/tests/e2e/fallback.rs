@@ -105,9 +105,8 @@ fn a_connection_in_time_wait() {
     site.finish(&mut agent, &[]);
 }
 
-/// The load balancer lost its end of a connection (it was restarted) and uses the same source port
-/// again: the kernel challenges the SYN (RFC 5961 §4), learns that the old connection is dead, and the
-/// repeated SYN opens a new one.
+/// The load balancer lost its end of a connection (it was restarted) and uses the same source port again. The kernel
+/// challenges the SYN (RFC 5961 §4) and learns that the old connection is dead. The repeated SYN opens a new one.
 fn a_connection_that_the_load_balancer_has_forgotten(hand_off: HandOff) {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);

@@ -1,4 +1,4 @@
-//! IPv4 and IPv6 in every combination that a socket can express, and the one that it cannot.
+//! IPv4 and IPv6 in every combination that a socket can express, and in the one that no socket can.
 
 use proxyip_tests::balancers::HaProxy;
 use proxyip_tests::servers::{EchoServer, Nginx, PeerNames};

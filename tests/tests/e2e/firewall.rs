@@ -223,8 +223,8 @@ fn a_set_of_another_namespace_has_a_pin_of_its_own() {
     finish(&site, &mut agent);
 }
 
-/// While nobody else comes, clients whom a rule refuses look like a rule that refuses the hand-off. Rules judge
-/// those that are translated, too.
+/// A rule refuses some clients. While nobody else comes, this looks like a rule that refuses the hand-off. Rules
+/// judge translated connections, too.
 #[test]
 fn clients_are_refused_when_auto_has_turned_to_translate() {
     let site = Site::new();

@@ -55,7 +55,7 @@ fn iptables_refuse_what_is_marked() {
     finish(&site, &mut agent);
 }
 
-/// Those that netfilter sees, but for the handshake's where they come before the header.
+/// All packets that netfilter sees are marked. Packets of the handshake are not, if they come before the header.
 fn all_packets_of_a_denied_connection_are_marked(hand_off: HandOff) {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, "::", PORT);

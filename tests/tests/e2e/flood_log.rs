@@ -1,4 +1,4 @@
-//! What the agent tells of floods: little, and how much it does not tell.
+//! What the agent reports about floods: a few lines, and the number of lines that it leaves out.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -17,7 +17,7 @@ use crate::diagnostics::{Said, assert_all_said};
 const SYNS: u32 = 40_000;
 const REFUSED: &str = "untrusted_reset";
 
-/// Sends SYNs of strangers, each of which is refused and told of; the link may lose a few.
+/// Sends SYNs of strangers. The agent refuses and reports each; the link may lose a few.
 fn flood(site: &Site) {
     Flooder::new(site).send((0..SYNS).map(|number| Crowd::Strangers.syn(number)));
 }
@@ -64,7 +64,7 @@ fn a_flow_log_that_nobody_reads_holds_up_nothing() {
     drop(streams);
     agent.wait_counter("closed", 10);
 
-    // Those that were waited for are read now.
+    // The awaited events have been read by now.
     let lost_events = agent.counter("event_lost");
     let events = said.total() + agent.counter("established") + agent.counter("closed");
     let lines = eventually("the lines of the flow log", || {

@@ -54,7 +54,7 @@ struct Progress {
     syns: AtomicU64,
     /// Malformed headers that were answered with a RST.
     headers: AtomicU64,
-    /// Others, whose end was not waited for.
+    /// Other headers, sent without waiting for the connection's end.
     abandoned: AtomicU64,
     connections: AtomicU64,
     over: AtomicBool,
@@ -93,14 +93,14 @@ fn legitimate_connections_during_a_flood(hand_off: HandOff) {
     let site = Site::without_captures();
     settle(&site);
     let garbage_sources = own_addresses(&site, WORKERS);
-    // 198.18.0.0/15 is meant for such tests (RFC 2544); the client owns half of it.
+    // 198.18.0.0/15 is meant for benchmarks like this one (RFC 2544); the client owns half of it.
     site.net.client.ip("route add local 198.18.0.0/16 dev lo");
     site.net.balancer.ip("route add 198.18.0.0/16 via 203.0.113.9 dev eth0");
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let _haproxy = HaProxy::start(&site, 80, "10.77.1.1:80", "send-proxy-v2");
     let mut agent = Agent::start(&site, &guard().hand_off(hand_off));
 
-    // Whatever is allocated at the first use is there now.
+    // From here on, memory that is allocated at the first use is there.
     let progress = Progress::default();
     let warm_up = || {
         for case in malformed::cases() {
@@ -140,8 +140,8 @@ fn legitimate_connections_during_a_flood(hand_off: HandOff) {
     site.finish(&mut agent, &drops);
 }
 
-/// Opens all connections during the flood; returns how many threads met an error, and what memory was in use when
-/// three quarters of the connections had been begun.
+/// Opens all connections during the flood. Returns how many threads met an error. Also returns the memory in use
+/// after three quarters of the connections had begun.
 fn under_flood(
     site: &Site,
     agent: &mut Agent,
@@ -209,7 +209,7 @@ fn flood_with_garbage(source: &str, progress: &Progress) {
     }
 }
 
-/// Sends a malformed header. Those that are not whole, or more than a segment, are given up at once.
+/// Sends a malformed header. A header that is incomplete, or longer than a segment, is given up at once.
 fn send_garbage(source: &str, case: &(&str, &str, Vec<u8>), progress: &Progress) {
     let (reason, what, bytes) = case;
     let dial = Dial::to(address::SERVER, 80).from(source, 0);
@@ -249,7 +249,7 @@ fn assert_flooded(site: &Site, agent: &Agent, progress: &Progress) {
     let counted = |label| agent.counter(label);
     let passed = passed_syns(site);
     let syns = counted("syn_answered") + passed;
-    // Without those of all connections, with whatever header, warming up included.
+    // All SYNs, without those of real connections: with good headers, with malformed headers, and for warming up.
     let forged = syns - headers - abandoned - CONNECTIONS - 2;
     let acks = counted("cookie_foreign") + counted("out_of_order");
     eprintln!(

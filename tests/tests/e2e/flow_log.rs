@@ -1,4 +1,4 @@
-//! What the agent tells of connections.
+//! What the flow log says about connections.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -129,7 +129,7 @@ fn lookup_exit_codes() {
     assert_eq!(unreachable.code, 2, "{unreachable:?}");
     assert!(unreachable.stderr.contains("/nonexistent/api.sock"), "{unreachable:?}");
 
-    // Not one packet has crossed the link yet; the captures want some.
+    // So far no packet has crossed the link, but the captures need some.
     let refused = Dial::to(address::SERVER, 81).attempt(&site.net.balancer);
     assert!(refused.is_err());
     site.finish(&mut agent, &[]);

@@ -19,7 +19,7 @@ use crate::raw::{DATA, QUESTION};
 
 /// What the table holds.
 const ROOM: u64 = 65_536;
-/// Some more, of which the link may lose a few.
+/// Some more than that, because the link may lose a few.
 const SYNS: u32 = 100_000;
 
 /// The kernel remembers the handshake with a request socket.
@@ -52,8 +52,8 @@ fn a_forgotten_handshake_that_resembles_one_of_accept_is_reset() {
     });
 }
 
-/// Of an LRU's entries those go first that were never looked up again: SYNs alone cannot drive out a handshake
-/// whose ACK has come.
+/// An LRU map first evicts entries that were never looked up again. SYNs alone cannot evict a handshake after its ACK
+/// has come.
 #[test]
 fn a_handshake_whose_ack_has_come_outlives_a_flood_of_syns() {
     with_handshake("2", begin_handshake, |site, agent, listener, peer| {
@@ -81,7 +81,8 @@ fn a_handshake_whose_ack_has_come_is_reset_after_a_flood_of_syns_and_acks() {
     });
 }
 
-/// With a connection that is established before and lives on, and a handshake whose header is still to come.
+/// Runs `test` with a connection that was established before and lives on, and with a handshake that has not sent its
+/// header.
 fn with_handshake(
     syncookies: &str,
     begin: impl FnOnce(&Site) -> RawPeer,

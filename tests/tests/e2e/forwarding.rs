@@ -10,9 +10,9 @@ use crate::common::{
 
 auto_and_translate!(connections_that_are_only_forwarded_are_left_alone);
 
-/// A connection that only passes through belongs to a machine behind the server, which may know the
-/// PROXY protocol itself: it is left alone, although a socket of the server listens on the same port
-/// on all addresses.
+/// A connection that only passes through belongs to a machine behind the server. This machine may know the PROXY
+/// protocol itself, so the connection is left alone. It makes no difference that a socket of the server listens on
+/// the same port on all addresses.
 fn connections_that_are_only_forwarded_are_left_alone(hand_off: HandOff) {
     let site = Site::new();
     let server = &site.net.server;
@@ -28,7 +28,7 @@ fn connections_that_are_only_forwarded_are_left_alone(hand_off: HandOff) {
     assert_both(names, stream.local_addr().expect("a bound socket"));
     assert!(line.starts_with("\"PROXY TCP4 "), "{line}");
 
-    // The server's other address is as good as the one that the load balancer is next to.
+    // The server's other address works as well as the address on the load balancer's link.
     for address in [address::SERVER, "10.99.0.1"] {
         let dial = Dial::to(address, 80).from(address::BALANCER, 0);
         let stream = open_and_send(&site, &dial, &header_of_client());

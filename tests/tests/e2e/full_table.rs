@@ -10,7 +10,7 @@ use crate::common::{DESTINATION, open_and_send, socket_address, trusted_dial};
 /// The least that may be configured.
 const ROOM: u16 = 1024;
 
-/// One connection, of which the test has both ends.
+/// One connection. The test has both ends.
 pub(crate) struct Connection {
     balancer: TcpStream,
     server: TcpStream,
@@ -27,7 +27,7 @@ impl Connection {
     }
 }
 
-/// Opens a connection for a client of its own.
+/// Opens a connection for a new client.
 pub(crate) fn open(site: &Site, listener: &TcpListener, number: u16) -> Connection {
     let balancer = send_header(site, number);
     let (server, client) = listener.accept().expect("a connection");

@@ -23,7 +23,7 @@ auto_and_translate!(
     an_answer_to_a_probe_is_echoed
 );
 
-/// With this value the kernel remembers no handshake at all.
+/// With this value the kernel never remembers a handshake.
 const ALWAYS: &str = "2";
 
 /// The kernel then compares the first segment that it gets with the SYN.

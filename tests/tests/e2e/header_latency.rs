@@ -37,8 +37,8 @@ fn assert_counted(latency: &Latency, least: Duration, most: Duration) {
     assert_eq!(latency.count, 1);
 }
 
-/// A connection that writes each of `parts` after a pause; asserts that it is counted with the time of all of them, if at
-/// all.
+/// A connection that writes each of `parts` after a pause. If the histogram counts it, asserts that the time covers
+/// all parts.
 fn assert_measured(site: &Site, parts: &[&[u8]]) {
     let begin = Instant::now();
     let mut stream = trusted_dial(80).open(&site.net.balancer);
@@ -58,7 +58,7 @@ fn a_late_header_is_found_in_the_histogram() {
     let _echo = EchoServer::start(&site.net.server, "::", 80);
     let mut agent = Agent::start(&site, &Guard::ports(&[80]));
     assert_measured(&site, &[&header_of_client()]);
-    // Those that come at once are in one of the first.
+    // Headers that come at once are in one of the first buckets.
     for dial in [trusted_dial(80), trusted_dial6(80)] {
         let mut stream = dial.open(&site.net.balancer);
         stream.write_all(&header_of_client()).expect("cannot send");
@@ -70,7 +70,8 @@ fn a_late_header_is_found_in_the_histogram() {
     site.finish(&mut agent, &[]);
 }
 
-/// As a peer does whose connection finds the accept queue full: under accept it has been opened then.
+/// A peer sends its header again if the accept queue is full. Under accept, the hand-off has already opened its
+/// connection then.
 #[test]
 fn a_header_that_is_sent_again_counts_once() {
     const CONNECTIONS: usize = 4;
@@ -86,7 +87,7 @@ fn a_header_that_is_sent_again_counts_once() {
     }
     agent.wait_counter("established", CONNECTIONS as u64);
     assert_eq!(latency(&site).count, CONNECTIONS as u64);
-    // Nor is a segment that was dropped and sent again another connection.
+    // A segment that was dropped and sent again does not count as another connection.
     let verdicts = &agent.listener()["verdicts"];
     assert_eq!((&verdicts["accept"], &verdicts["drop"]), (&CONNECTIONS.into(), &0.into()));
     site.assert_clean();

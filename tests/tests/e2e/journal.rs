@@ -52,14 +52,14 @@ fn a_journal_that_ends_and_comes_back_loses_what_is_counted() {
     connections(5);
     agent.wait_diagnostic("the flow log cannot be written");
     agent.wait_diagnostic("lines of the flow log were lost");
-    // While lines come without a pause, so that some are lost of those that are written at once.
+    // Lines come without a pause meanwhile, so that a batch that is written at once loses some of its lines.
     thread::scope(|scope| {
         let connecting = scope.spawn(|| connections(300));
         sleep(Duration::from_millis(50));
         journald.listen_again();
         connecting.join().expect("connections are made");
     });
-    // Each has two lines, of which each is an entry or counted as lost.
+    // Each connection has two lines. Each line is an entry, or counted as lost.
     agent.wait_counter("closed", 305);
     eventually("all lines are accounted for", || {
         let entries = journald.entries("proxyip-flows").len() as u64;

@@ -1,5 +1,5 @@
-//! Connections that the accept hand-off cannot serve, where nothing else is allowed: left to the kernel with
-//! the header in place, counted and logged, and never half-broken.
+//! Connections that the accept hand-off cannot serve, where the configuration allows nothing else. They are left to
+//! the kernel with the header in place, counted and logged, and never half-broken.
 
 use std::net::SocketAddr;
 

@@ -17,7 +17,7 @@ use crate::common::{
 /// `PEER LOCAL` of a connection over IPv4 and of one over IPv6, and their clients.
 type Flows<'a> = [(&'a str, &'a str); 2];
 
-/// One agent answers all of it: each part speaks on sockets of its own.
+/// One agent answers all of it: each part uses new sockets.
 #[test]
 fn lines_are_answered() {
     let site = Site::new();
@@ -127,7 +127,7 @@ fn a_line_without_end_is_refused_and_the_connection_ended(
     let end = lines.receive().expect_err("the end").kind();
     assert!(matches!(end, ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset), "{end}");
 
-    // Nor does it help to send it slowly.
+    // Sending it slowly does not help.
     let mut slow = agent.lines();
     let refused = (0..300).any(|_| slow.send(b"1").is_err());
     assert!(refused || slow.receive().expect("an answer").starts_with("! "));

@@ -15,14 +15,14 @@ auto_and_translate!(ten_thousand_connections_from_ten_thousand_clients);
 const CONNECTIONS: usize = 10_000;
 const WORKERS: usize = 16;
 
-/// Opened, used and closed as fast as possible, each from an address of its own.
+/// Opened, used and closed as fast as possible, each from a different address.
 fn ten_thousand_connections_from_ten_thousand_clients(hand_off: HandOff) {
     let _alone = turn::alone();
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let _haproxy = HaProxy::start(&site, 80, "10.77.1.1:80", "send-proxy-v2");
     let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
-    // 198.18.0.0/15 is meant for such tests (RFC 2544); the client owns half of it.
+    // 198.18.0.0/15 is meant for benchmarks like this one (RFC 2544); the client owns half of it.
     site.net.client.ip("route add local 198.18.0.0/16 dev lo");
     site.net.balancer.ip("route add 198.18.0.0/16 via 203.0.113.9 dev eth0");
 
@@ -65,7 +65,7 @@ fn work(next: &AtomicUsize) {
     }
 }
 
-/// One of many clients, each with an address of its own, which it is answered with.
+/// One of many clients. Each has a different address, and the server's answer must name it.
 pub(crate) fn connect_through_haproxy(number: u64) {
     let client = format!("198.18.{}.{}", number / 250, number % 250 + 1);
     let dial = Dial::to(address::FRONT, 80).from(&client, 0);

@@ -1,5 +1,5 @@
-//! End-to-end tests: real load balancers and real servers, each in a network namespace of its own,
-//! with proxyip between them. `PROXYIP_BIN` names the program under test; root is needed.
+//! End-to-end tests: real load balancers and real servers, in separate network namespaces, with proxyip between them.
+//! `PROXYIP_BIN` names the program under test; root is needed.
 
 // By its name the first to run: it takes longest, asleep.
 mod a_long_silence;

@@ -1,4 +1,4 @@
-//! Large lists: each client gets the verdict of the smallest network that has it, and nobody waits for a list to be loaded.
+//! Large lists: the longest prefix wins for each client, and nobody waits while a list is loaded.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -83,7 +83,7 @@ fn address_of(is_v4: bool, bits: u128) -> IpAddr {
     }
 }
 
-/// Of IPv6 those that the internet uses.
+/// An IPv6 address is one that the internet uses, from 2000::/3.
 fn random_address(random: &mut Random) -> IpAddr {
     let is_v4 = random.below(2) == 0;
     let bits = random.wide();
@@ -251,7 +251,7 @@ fn nobody_waits_for_a_hundred_thousand_networks() {
     site.finish(&mut agent, &[]);
 }
 
-/// Rounds with and without the list take turns, so that whatever else the machine does concerns both.
+/// Rounds with and without the list take turns, so that other load on the machine affects both.
 #[test]
 fn a_hundred_thousand_networks_cost_little() {
     const ROUNDS: usize = 7;

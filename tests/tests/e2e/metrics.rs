@@ -10,7 +10,7 @@ use proxyip_tests::{Agent, Guard, HandOff, Site, address, attempt, eventually, i
 
 use crate::common::{header_of_client, open_and_send, open_for, trusted_dial};
 
-/// Samples by name and labels, such as `proxyip_drops_total{reason=bad_header}`.
+/// Samples by name and labels, for example `proxyip_drops_total{reason=bad_header}`.
 type Samples = BTreeMap<String, u64>;
 
 /// Prints a line `TYPE NAME VALUE` for each sample; fails on what is forbidden.

@@ -1,4 +1,4 @@
-//! Mistakes in the configuration, here or at the load balancer: who tells of them, and when.
+//! Mistakes in the configuration, here or at the load balancer: who reports them, and when.
 
 use proxyip_tests::servers::EchoServer;
 use proxyip_tests::{
@@ -42,7 +42,7 @@ fn trust_in_everybody_is_warned_of() {
     let warning = warning.unwrap_or_else(|| panic!("{answer:?}"));
     assert!(warning.contains("0.0.0.0/0"), "{warning}");
     agent.wait_diagnostic(warning);
-    // The agent says so by itself.
+    // The agent says so unasked.
     let answer = agent.ask(&["check"]);
     assert_eq!(answer.code, 1, "{answer:?}");
     assert!(answer.stdout.contains(&format!("warning: {warning}")), "{answer:?}");
@@ -78,7 +78,7 @@ fn trusted_sources_without_headers_are_found_until_headers_come() {
     site.finish(&mut agent, &[("header_missing", 3)]);
 }
 
-/// Traffic without headers from such sources is nobody's mistake.
+/// Traffic from untrusted sources without headers is nobody's mistake.
 #[test]
 fn headers_of_untrusted_sources_are_found_and_other_traffic_is_not() {
     let site = Site::new();

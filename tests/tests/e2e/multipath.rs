@@ -1,5 +1,5 @@
-//! MPTCP at one end of the connection or at both: the kernel cannot hand such a listener a connection that
-//! it has not opened itself, so it is translated.
+//! MPTCP at one end of the connection or at both. The kernel cannot give an MPTCP listener a connection that it has
+//! not opened itself. So the connection is translated.
 
 use proxyip_tests::servers::EchoServer;
 use proxyip_tests::{Agent, Dial, Guard, HandOff, Site, address};

@@ -100,7 +100,7 @@ fn nothing_changes_on_the_wire() {
         assert!(sent == received, "{direction}: the captures differ");
         let payload = || received.iter().filter(|segment| !segment.payload.is_empty());
         let numbers: HashSet<_> = payload().map(|sent| (sent.source, sent.sequence)).collect();
-        // On a busy machine an acknowledgment comes late, and TCP sends again by itself.
+        // On a busy machine an acknowledgment comes late, and TCP itself retransmits.
         let sent_again = sender.statistic("Tcp", "RetransSegs");
         let came_again = (payload().count() - numbers.len()) as u64;
         assert!(came_again <= sent_again, "{direction}: payload came twice");
@@ -108,7 +108,7 @@ fn nothing_changes_on_the_wire() {
     site.finish(&mut agent, &[]);
 }
 
-/// Everything of the segments that one end captured, sorted, but not the time: on a machine with several processors a
+/// All fields of the segments that one end captured, except the time, sorted. On a machine with several processors a
 /// veth does not keep their order.
 fn segments(capture: &Capture, to_server: bool) -> Vec<CapturedSegment> {
     let segments = capture.segments().into_iter();

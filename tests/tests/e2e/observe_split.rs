@@ -1,5 +1,5 @@
-//! The observe hand-off and headers that come in several segments: the application gets each part as it comes, and the
-//! connection ends if the whole is bad.
+//! The observe hand-off and headers in several segments. The application gets each part as it comes. The connection
+//! ends if the whole header is bad.
 
 use proxyip_tests::servers::{EchoServer, PeerNames};
 use proxyip_tests::{Agent, Guard, HandOff, Site, is_reset};

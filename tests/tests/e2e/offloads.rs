@@ -49,8 +49,8 @@ fn partial_checksums_segmentation_and_merging(hand_off: HandOff) {
     all_shapes(hand_off, Offloads { checksums: true, segmentation: true, merging: true });
 }
 
-/// A network card hands up several segments at once: all of them pass the kernel programs before TCP sees
-/// the first, and must still reach it in order.
+/// A network card hands up several segments at once. All of them pass the kernel programs before TCP sees the first.
+/// They must still reach TCP in order.
 fn segments_in_one_batch(hand_off: HandOff) {
     let site = Site::with(&Plan { offloads: Offloads::NONE, ..Plan::default() });
     let _echo = EchoServer::start(&site.net.server, "::", 80);

@@ -1,4 +1,4 @@
-//! Peers whose TCP is not Linux's.
+//! Peers with a TCP other than Linux's.
 
 use proxyip_tests::{HandOff, RawPeer};
 

@@ -99,7 +99,7 @@ fn refused_strangers_are_counted() {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let mut agent = Agent::start(&site, &Guard::ports(&[80]).setting("untrusted = \"reset\""));
-    // What was decided for this one has nothing to do with those that follow.
+    // The decision for this connection does not affect those that follow.
     let bytes = [header_of_client(), b"hello\n".to_vec()].concat();
     assert!(is_served(&open_and_send(&site, &trusted_dial(80), &bytes)));
     for _ in 0..3 {

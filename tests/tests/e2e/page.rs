@@ -28,7 +28,7 @@ pub(crate) fn open_page(site: &Site) -> Browser<'_> {
     browser
 }
 
-/// A live connection of a client of this address and port, whose header has these TLVs.
+/// A live connection of a client of this address and port. Its header has these TLVs.
 pub(crate) fn connect(site: &Site, client: &str, tlvs: &[u8]) -> TcpStream {
     let destination: SocketAddr = match socket_address(client) {
         SocketAddr::V4(_) => socket_address(DESTINATION),
@@ -171,7 +171,7 @@ fn more_flows_than_a_page_has() {
     assert_eq!(browser.run(&format!("return {CLIENTS}")), first);
     assert_silent(&browser);
 
-    // A page that cannot be had leaves the one that is shown, and the way on from it.
+    // If the agent cannot deliver a page, the shown page stays, and its way on still works.
     browser.run("document.getElementById('pause').click()");
     browser.wait("document.getElementById('state').dataset.state === 'paused'");
     agent.kill();
@@ -287,7 +287,7 @@ fn refused_peers_are_no_new_connections() {
     site.finish(&mut agent, &[("header_missing", refused)]);
 }
 
-/// A reload may take the listener away whose flows are shown.
+/// A reload may remove a listener while the page shows its flows.
 #[test]
 fn a_listener_that_is_gone_cannot_be_searched_for() {
     let site = Site::without_captures();

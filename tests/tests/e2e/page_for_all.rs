@@ -15,7 +15,7 @@ use crate::page::{assert_silent, connect, guard, open_page, search};
 /// The key, as [drivers](https://www.w3.org/TR/webdriver2/#keyboard-actions) call it.
 const TAB: &str = "\u{e004}";
 
-/// Texts and what is behind them, as far as their contrast is below 4.5 (WCAG 2.2, 1.4.3), and how many there are.
+/// Texts and their backgrounds with a contrast below 4.5 (WCAG 2.2, 1.4.3), and how many texts there are.
 const CONTRASTS: &str = r"
     const channels = (color) => color.match(/[\d.]+/g).map(Number);
     const luminance = (color) => {
@@ -217,7 +217,7 @@ fn wait_refreshes(browser: &Browser, count: u32) {
     browser.wait(&format!("{asked} > {before} + {count}"));
 }
 
-/// What is longer scrolls by itself. 640 is what a window of 1280 has when text is twice as large.
+/// Longer parts scroll separately. A window of 1280 with text twice as large has a width of 640.
 #[test]
 fn it_fits_a_telephone() {
     let site = Site::without_captures();

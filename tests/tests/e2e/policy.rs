@@ -92,7 +92,7 @@ fn clients_on_a_list_get_to_nginx_and_others_leave_no_trace(hand_off: HandOff) {
     site.finish(&mut agent, &[("denied_reset", drops["denied_reset"])]);
 }
 
-/// `HAProxy` ends the connection whose server resets it.
+/// `HAProxy` ends a connection that its server resets.
 fn assert_unanswered(fetched: &Fetched) {
     let (empty_reply, receive_error) = (52, 56);
     assert!([empty_reply, receive_error].contains(&fetched.code), "{fetched:?}");
@@ -119,7 +119,7 @@ fn never_gets_a_denied_connection(hand_off: HandOff) {
             assert!(is_reset(&stream));
         }
     }
-    // Each would have sent its payload once more if it had not been reset at once.
+    // Each was reset at once. Otherwise it would have sent its payload again.
     site.assert_swift();
     assert!(queue.next().is_none());
     let neighbour = v2(socket_address("198.51.100.8:1"), socket_address(DESTINATION));
@@ -167,7 +167,7 @@ fn hangs_and_is_told_of_once(hand_off: HandOff) {
     site.finish(&mut agent, &[("denied_dropped", 2)]);
 }
 
-/// Asserts that nothing has come, neither bytes nor an end.
+/// Asserts that nothing has come: no bytes, and no end.
 pub(crate) fn assert_silent(mut stream: &TcpStream) {
     stream.set_nonblocking(true).expect("O_NONBLOCK");
     let outcome = stream.read(&mut [0; 1]).map_err(|error| error.kind());

@@ -20,7 +20,7 @@ fn send_split(site: &Site, agent: &Agent) -> TcpStream {
     stream
 }
 
-/// The rest of the header is sent again and again, and told of once.
+/// The rest of the header is retransmitted again and again, but reported only once.
 fn assert_dropped(agent: &Agent, stream: &TcpStream) {
     agent.wait_counter("denied_again", 3);
     assert_silent(stream);
@@ -43,7 +43,7 @@ fn an_observed_split_header_reaches_the_application_no_further_than_its_first_pa
         let mut accepted = eventually("a connection", || queue.next());
         if denied == "reset" {
             assert!(is_reset(&stream));
-            // What it has not read before the reset it may not get at all.
+            // The application may lose what it has not read before the reset.
             let read = std::io::Read::read_to_end(&mut accepted, &mut Vec::new());
             let error = read.expect_err("no orderly end").kind();
             assert_eq!(error, std::io::ErrorKind::ConnectionReset);

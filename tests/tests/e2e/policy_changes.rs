@@ -17,7 +17,8 @@ auto_translate_and_observe!(a_marked_connection_stays_marked);
 
 const DENIED: &str = "198.51.100.7/32";
 
-/// The header comes when its sender is trusted no longer; neither the old lists nor the new let its client in.
+/// The header comes when its sender is no longer trusted. The old lists do not let its client in, and the new lists
+/// do not either.
 #[test]
 fn a_handshake_whose_source_has_lost_its_trust_comes_to_nothing() {
     let hand_off = HandOff::Translate;
@@ -35,7 +36,7 @@ fn a_handshake_whose_source_has_lost_its_trust_comes_to_nothing() {
     site.finish(&mut agent, &[("trust_withdrawn", 1)]);
 }
 
-/// Denied clients are reset from now on, but rules still know those that are connected.
+/// Denied clients are reset from now on, but connected ones keep their mark for rules.
 fn a_marked_connection_stays_marked(hand_off: HandOff) {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, PORT);
@@ -61,8 +62,8 @@ fn a_marked_connection_stays_marked(hand_off: HandOff) {
     site.finish(&mut agent, &[("denied_reset", 1)]);
 }
 
-/// A connection that `hand_off = "accept"` cannot serve is left to the kernel, but not by a listener that judges: the
-/// application would get it unjudged.
+/// A connection that `hand_off = "accept"` cannot serve is left to the kernel. A listener with a list refuses it
+/// instead, because the application would get it unjudged.
 #[test]
 fn what_accept_cannot_serve_is_refused_if_there_is_a_list() {
     let site = Site::new();

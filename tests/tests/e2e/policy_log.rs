@@ -1,4 +1,4 @@
-//! What is told of clients that may not connect, and of those that may.
+//! What the agent reports about denied clients, and about allowed ones.
 
 use std::io::Write;
 use std::time::SystemTime;

@@ -17,11 +17,12 @@ const SWITCHES: usize = 50;
 /// In the list of allowed ones, so that writing or removing it takes its time.
 const NETWORKS: u32 = 20_000;
 
-/// Whom both policies let in: by the first network of the list, by the last of IPv4, by the last of all.
+/// Clients that both policies let in: by the first network of the list, by the last of IPv4, by the last of all.
 const BOTH: [&str; 3] = ["1.0.0.7", "198.51.100.7", "2001:db8:5::7"];
-/// Whom neither does: by the last network of the list, though the first one has it; by none; by the very last.
+/// Clients that both policies refuse: by the last network of the list, though the first one contains the client; by
+/// none; by the very last.
 const NEITHER: [&str; 3] = ["1.255.0.7", "203.0.113.99", "2001:db8:5::8"];
-/// Whom one does.
+/// Clients that one policy lets in.
 const ONLY_A: &str = "198.51.100.65";
 const ONLY_B: &str = "198.51.100.66";
 
@@ -139,7 +140,7 @@ fn files(site: &Site) -> String {
     lines.concat()
 }
 
-/// A line with a network, of one that may have an address alone.
+/// A line with a network. The given line may have an address alone.
 fn whole(line: &str) -> String {
     let bits = if line.contains(':') { 128 } else { 32 };
     if line.contains('/') { format!("{line}\n") } else { format!("{line}/{bits}\n") }
@@ -197,8 +198,8 @@ fn reloads_give_no_mixture_of_two_policies() {
     site.assert_clean();
 }
 
-/// A rule for a network that the configuration is silent of comes and goes; so does one for all of IPv6, with which
-/// all rules are written anew. Smaller networks are not concerned.
+/// A rule comes and goes for a network that the configuration does not name. Another one for all of IPv6 does the
+/// same, and causes all rules to be written anew. Smaller networks are not affected.
 #[test]
 fn commands_give_no_mixture_of_two_policies() {
     const COMMANDS: [[&str; 2]; 6] = [

@@ -4,7 +4,7 @@ use proxyip_tests::servers::EchoServer;
 use proxyip_tests::{Agent, Answer, Guard, Process, Site, address, agent_binary, attempt};
 use serde_json::Value;
 
-/// A configuration of one listener on port 80, with these lines of its own, and these tables.
+/// A configuration of one listener on port 80, with these lines for the listener, and these tables.
 fn toml(site: &Site, listener: &str, tables: &str) -> String {
     let pin_path = site.scratch.pin_path().display().to_string();
     format!(

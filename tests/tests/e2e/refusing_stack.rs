@@ -17,7 +17,7 @@ auto_and_translate!(
     connections_that_find_the_accept_queue_full_come_later
 );
 
-/// A common rule: whatever does not begin with a SYN is no connection.
+/// A common rule: a connection must begin with a SYN.
 const RULE: &str = "-p tcp ! --syn -m conntrack --ctstate NEW -j DROP";
 
 /// Refusals that depend on how often the load balancer's kernel tries again.
@@ -30,8 +30,7 @@ fn finish(site: &Site, agent: &mut Agent, expected: &[&str]) {
     site.finish(agent, &drops);
 }
 
-/// The first connections come to nothing; they are reset when the agent has noticed, and those that follow
-/// are translated.
+/// The first connections fail. They are reset when the agent has noticed, and the following ones are translated.
 #[test]
 fn a_firewall_that_wants_to_see_the_handshake_gets_to_see_it() {
     let site = Site::new();
@@ -111,8 +110,8 @@ fn a_firewall_that_refuses_the_only_hand_off_allowed_is_noticed() {
     finish(&site, &mut agent, &["payload_without_socket"]);
 }
 
-/// A stateful firewall as many servers have it: new connections to the service, and what belongs to
-/// known ones.
+/// A stateful firewall, common on servers: it accepts new connections to the service, and packets of known
+/// connections.
 fn an_ordinary_stateful_firewall_lets_connections_through(hand_off: HandOff) {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
@@ -135,8 +134,8 @@ fn an_ordinary_stateful_firewall_lets_connections_through(hand_off: HandOff) {
     site.finish(&mut agent, &[]);
 }
 
-/// The program does not call `accept()` for a while: the connections that find no room are established
-/// when the load balancer's kernel sends their first segment again. This is no firewall: the hand-off stays.
+/// The program does not call `accept()` for a while. Connections that find no room are established when the load
+/// balancer's kernel retransmits their first segment. This is no firewall: the hand-off stays.
 fn connections_that_find_the_accept_queue_full_come_later(hand_off: HandOff) {
     const CONNECTIONS: usize = 4;
     let site = Site::new();

@@ -53,7 +53,7 @@ fn a_changed_allow_list_counts_from_the_next_connection_on() {
     site.finish(&mut agent, &[("denied_reset", 2)]);
 }
 
-/// How many connections a listener has had, whatever their hand-off.
+/// How many connections a listener has had, with any hand-off.
 fn connections(agent: &Agent, name: &str) -> u64 {
     let status = agent.json(&["status"]);
     let listeners = status["listeners"].as_array().expect("an array").iter();

@@ -1,4 +1,4 @@
-//! Translated connections whose port, or whose hand-off, is no longer in the configuration.
+//! Translated connections after the configuration has dropped their port, or their hand-off.
 
 use proxyip_tests::servers::EchoServer;
 use proxyip_tests::{Agent, Guard, HandOff, Site, address};

@@ -79,7 +79,7 @@ fn segments_beyond_a_gap_with_timestamps(hand_off: HandOff) {
     gaps(hand_off, true);
 }
 
-/// As many gaps as there is room to tell of, and beyond; then the first is closed.
+/// As many gaps as the option has room for, and more. Then the first gap is closed.
 fn gaps(hand_off: HandOff, timestamps: bool) {
     with_echo(hand_off, &[], |site, _| {
         for (port, wrap) in [(4000, None), (4001, Some(60))] {

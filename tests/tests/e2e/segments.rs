@@ -1,4 +1,4 @@
-//! Segments around the header and behind it, whose acknowledgments have to be in the peer's own numbers.
+//! Segments around the header and behind it. Their acknowledgments must be in the peer's own numbers.
 
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ fn what_is_sent_again_or_beside_is_acknowledged(hand_off: HandOff) {
         peer.open(&[]);
         peer.send(RawPeer::ACK, &[], &[]);
         let start = peer.sequence;
-        // The header alone, and once more, is acknowledged at once.
+        // The header alone is acknowledged at once. So is its retransmission.
         for _ in 0..2 {
             peer.sequence = start;
             peer.send(DATA, &[], &header_of_client());

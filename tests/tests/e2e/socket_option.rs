@@ -70,7 +70,7 @@ fn given(hand_off: HandOff) -> u8 {
     all.into_iter().find(|one| one.label() == hand_off.label()).expect("a hand-off") as u8
 }
 
-/// What is told of a connection with a version 2 header.
+/// What the option reports about a connection with a version 2 header.
 pub(crate) fn info(hand_off: HandOff, client: &str, destination: &str) -> SocketInfo {
     SocketInfo {
         abi: 1,

@@ -42,7 +42,7 @@ fn with_server(guard: &Guard, drops: &[(&str, u64)], test: impl FnOnce(&Site, &A
     site.finish(&mut agent, drops);
 }
 
-/// By when what is answered at all is answered.
+/// The longest wait for an answer, if there is one.
 pub(crate) const SOON: Duration = Duration::from_secs(2);
 
 /// A header, and the first words behind it.
@@ -50,7 +50,7 @@ pub(crate) fn first_segment() -> Vec<u8> {
     [header_of_client(), QUESTION.to_vec()].concat()
 }
 
-/// Sends each part in a segment of its own.
+/// Sends each part in a separate segment.
 pub(crate) fn send_parts(mut stream: &TcpStream, parts: &[&[u8]]) {
     for part in parts {
         stream.write_all(part).expect("cannot send");

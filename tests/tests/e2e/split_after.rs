@@ -17,7 +17,7 @@ fn guard(hand_off: HandOff, header_timeout: u32) -> Guard {
     Guard::ports(&[80]).hand_off(hand_off).setting(&setting)
 }
 
-/// A raw peer of which the first `length` bytes have been acknowledged.
+/// A raw peer. The first `length` bytes of its header have been acknowledged.
 fn begun(site: &Site, length: usize) -> RawPeer {
     let mut peer = RawPeer::new(site, 4000, 80);
     peer.open(&[]);
@@ -46,7 +46,8 @@ fn a_late_header_that_was_reset_is_reset_again() {
     site.finish(&mut agent, &[("header_timeout", 1)]);
 }
 
-/// More than there is room for: each is told, and the agent lives, also one that is started meanwhile.
+/// More connections than there is room for. Each is reset, and the agent survives. So does an agent that is started
+/// meanwhile.
 #[test]
 fn many_that_do_not_go_on_are_all_reset() {
     const CONNECTIONS: usize = 1300;
@@ -71,7 +72,8 @@ fn many_that_do_not_go_on_are_all_reset() {
     assert!(agent.process().is_alive());
 }
 
-/// While what the kernel sends is raised for the connection before, whose 4-tuple is in `TIME_WAIT`.
+/// Meanwhile the old connection's 4-tuple is in `TIME_WAIT`: the program still raises the acknowledgments that the
+/// kernel sends for it.
 #[test]
 fn a_part_is_acknowledged_beside_an_old_translation() {
     let site = Site::new();

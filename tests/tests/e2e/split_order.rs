@@ -40,9 +40,9 @@ fn headers_in_parts_that_find_the_accept_queue_full_come_later(hand_off: HandOff
     site.assert_clean();
 }
 
-/// A flood of headers that are begun and not completed: those that begin now are served, and of those that go on each
-/// is served with its own client or reset, as its bytes are kept or not. Which they are is the kernel's choice: its LRU
-/// is not exact, and each processor has a share of it.
+/// A flood of headers that are begun and not completed. Headers that begin now are served. A header of the flood that
+/// goes on is served with its own client if its bytes are kept, and reset otherwise. The kernel chooses which bytes
+/// to keep: its LRU is not exact, and each processor has a share of it.
 #[test]
 fn those_that_make_room_are_reset() {
     let site = Site::new();

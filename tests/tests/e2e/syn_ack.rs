@@ -134,7 +134,7 @@ fn options_are_those_that_the_load_balancer_offers(hand_off: HandOff) {
     // Explicit congestion notification, asked for and not agreed on.
     site.net.balancer.sysctl("ipv4.tcp_ecn", "1");
     used_offer(&site, &trusted_dial(80));
-    // All off: from then on the segments have no options at all.
+    // All off: from then on the segments have no options.
     for key in keys {
         site.net.balancer.sysctl(&format!("ipv4.{key}"), "0");
     }

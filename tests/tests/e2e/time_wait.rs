@@ -63,7 +63,7 @@ fn the_last_segment_again_is_acknowledged(hand_off: HandOff) {
     });
 }
 
-/// The old connection's SYN comes once more: it begins no new one (RFC 9293 §3.6.1). A later number does.
+/// A repeated SYN of the old connection begins no new one (RFC 9293 §3.6.1). A SYN with a later number does.
 fn a_syn_that_time_wait_refuses(hand_off: HandOff) {
     with_closed(hand_off, |site, peer| {
         let next = peer.sequence;

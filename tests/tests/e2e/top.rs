@@ -17,7 +17,7 @@ fn top_of(site: &Site) -> Terminal {
     terminal
 }
 
-/// Neither the screen that was drawn on nor the terminal's settings stay.
+/// The screen of `top` is gone, and the terminal's settings are as before.
 fn assert_sane(terminal: &Terminal) {
     terminal.wait_shell();
     assert!(terminal.has_cursor());

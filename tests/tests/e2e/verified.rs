@@ -1,5 +1,5 @@
-//! How many instructions the verifier walks for each kernel program: its limit is a million, and what it walks is the
-//! time that the agent takes to start.
+//! How many instructions the verifier walks for each kernel program. Its limit is a million, and the agent's start
+//! takes longer with each.
 
 use aya::programs::Program;
 use aya::{Ebpf, EbpfLoader};
@@ -12,7 +12,7 @@ type Version = (u32, u32);
 /// The first kernel that tells the number (`verified_insns` of `struct bpf_prog_info`).
 const FIRST: Version = (5, 16);
 
-/// The kernel whose numbers [`CEILINGS`] holds. Each kernel's verifier prunes in another way.
+/// The kernel that [`CEILINGS`] was measured on. Each kernel's verifier prunes in another way.
 const MEASURED: Version = (6, 18);
 
 /// On other kernels: a quarter of the verifier's limit.

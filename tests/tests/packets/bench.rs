@@ -1,5 +1,5 @@
-//! Where the programs run: a network namespace with one Ethernet interface, whose other end is the test, sockets
-//! that listen, and an instance of the kernel object with maps of its own.
+//! Where the programs run: a network namespace with one Ethernet interface, and the test at its other end. There are
+//! sockets that listen, and an instance of the kernel object with separate maps.
 
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub(crate) struct Outcome {
     pub(crate) frame: Vec<u8>,
 }
 
-/// The listeners, by index: port, hand-off, and what becomes of sources that are not trusted.
+/// The listeners, by index: port, hand-off, and treatment of untrusted sources.
 pub(crate) const LISTENERS: [(u16, HandOffChoice, Untrusted); 10] = [
     (AUTO, HandOffChoice::Auto, Untrusted::Bypass),
     (TRANSLATE, HandOffChoice::Translate, Untrusted::Bypass),
@@ -45,7 +45,7 @@ pub(crate) const LISTENERS: [(u16, HandOffChoice, Untrusted); 10] = [
     (REFUSING, HandOffChoice::Auto, Untrusted::Bypass),
     (MUTE, HandOffChoice::Auto, Untrusted::Bypass),
 ];
-/// The listeners that deny the clients of [`Family::client`](crate::state::Family::client), and what becomes of these.
+/// The listeners that deny the clients of [`Family::client`](crate::state::Family::client), and how they treat these.
 pub(crate) const DENYING: [(u16, Denied); 2] = [(REFUSING, Denied::Reset), (MUTE, Denied::Drop)];
 pub(crate) const AUTO: u16 = 80;
 pub(crate) const TRANSLATE: u16 = 81;
@@ -93,8 +93,8 @@ pub(crate) fn on_bench(work: impl FnOnce(&mut Bench) + Send) {
     namespace.enter(|| work(&mut Bench::new(tap)));
 }
 
-/// Gives the interface its addresses, and a neighbour through whom everybody is reached. The namespace forwards, so
-/// that the routing table has a say.
+/// Gives the interface its addresses, and a neighbour as the way to everybody. The namespace forwards, so that the
+/// routing table matters.
 fn plug(namespace: &Namespace) {
     for (key, value) in [
         ("ipv4.conf.all.forwarding", "1"),
@@ -134,7 +134,7 @@ impl Bench {
 
     /// Lets a program see a frame that has come in by the interface, or is to leave by it.
     pub(crate) fn run(&self, program: Program, frame: &[u8]) -> Outcome {
-        /// Offset of `ifindex` in `struct __sk_buff` (`linux/bpf.h`), of which the rest is zero.
+        /// Offset of `ifindex` in `struct __sk_buff` (`linux/bpf.h`). The rest of the structure is zero.
         const INTERFACE_AT: usize = 40;
         let mut context = [0; INTERFACE_AT + 4];
         context[INTERFACE_AT..].copy_from_slice(&self.interface.to_ne_bytes());

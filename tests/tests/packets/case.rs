@@ -36,11 +36,11 @@ pub(crate) enum Count {
     Counter(Counter),
     Drop(DropReason),
     Left(Obstacle),
-    /// Index of the listener, and which of its counters, but for those below.
+    /// Index of the listener, and which of its counters. Verdicts and latencies have variants below.
     Listener(u32, u32),
     /// Connections of all listeners with this verdict.
     Outcome(Verdict),
-    /// Headers of all listeners of which it is known how long they took.
+    /// Headers of all listeners with a known duration.
     Latency,
 }
 
@@ -79,7 +79,7 @@ pub(crate) enum Expected {
 /// Sockets that the kernel is to have of a flow before its frame comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kernel {
-    /// None but those that listen.
+    /// Only the listening sockets.
     Listening,
     /// A request socket: the flow's SYN has come.
     Request,
@@ -151,7 +151,7 @@ impl Case {
         let count = count.into();
         self.counts.push(count);
         self.counts.extend(match count {
-            // Nobody is told of these, so that they are no outcomes of connections.
+            // The programs report none of these drops, so they are no outcomes of connections.
             Count::Drop(_) if self.program == Program::Egress => None,
             Count::Drop(reason) if !is_final(reason) => None,
             Count::Drop(reason) => Some(Count::Outcome(Verdict::on_refusal(reason))),
@@ -177,9 +177,9 @@ impl Case {
         self
     }
 
-    /// Its header is good, and the connection given to the kernel's TCP. The function that does so refuses every frame
-    /// that did not come by an interface, as those of this table: here, the connection is reset for that reason. What
-    /// becomes of it by the wire is shown there.
+    /// Its header is good, and the program gives the connection to the kernel's TCP. The kernel function for this
+    /// refuses every frame that did not come by an interface. The frames of this table did not: here, the connection
+    /// is reset for that reason. The tests by the wire show the real result.
     pub(crate) fn handed_over(self, first: &Packet) -> Self {
         self.answered(DropReason::AssignRefused, first.reset())
     }

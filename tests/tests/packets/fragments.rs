@@ -1,5 +1,5 @@
-//! Fragments. The kernel puts them together only behind the programs, which see each by itself: whatever may hide the
-//! beginning of a connection is dropped with its first fragment, without which the others are nothing.
+//! Fragments. The kernel reassembles them only behind the programs, which see each fragment separately. A first
+//! fragment that may hide the beginning of a connection is dropped. Without it the others are useless.
 
 use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use proxyip_common::flow::HandOff;
@@ -40,7 +40,7 @@ fn padded(frame: Vec<u8>) -> [(&'static str, Vec<u8>); 2] {
     [("", frame), (", padded", long)]
 }
 
-/// A SYN with options, of which the first fragment holds so many bytes.
+/// A SYN with options. Its first fragment holds this many bytes.
 fn beginnings(family: Family, program: Program) -> Vec<Case> {
     let mut cases = Vec::new();
     for port in [AUTO, TRANSLATE, OBSERVE, ACCEPT] {

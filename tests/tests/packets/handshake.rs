@@ -30,7 +30,7 @@ fn handshakes() {
     });
 }
 
-/// The SYN-ACK for a SYN whose peer has agreed to this, but for timestamps.
+/// The SYN-ACK for a SYN, with the options that its peer has agreed to, except timestamps.
 pub(crate) fn syn_ack(syn: &Packet, agreed: Options) -> Packet {
     let cookie = cookie_of(syn, agreed);
     let mut answer = syn.answer(SYN | ACK, cookie, syn.sequence.wrapping_add(1));

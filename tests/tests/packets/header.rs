@@ -1,5 +1,5 @@
-//! Headers that are refused, and some that are not, as the first segment brings them. The grammar has its own tests;
-//! here is what becomes of the segment.
+//! Headers that are refused, and some that are not, as the first segment brings them. The grammar has its own tests.
+//! These tests show what happens to the segment.
 
 use proxyip_common::counter::{Counter, DropReason, Obstacle, per_listener};
 use proxyip_common::flow::HandOff;
@@ -104,7 +104,7 @@ fn translating(
     noticed(case, TRANSLATE, reason)
 }
 
-/// That there was no header at all is counted for the listener, too.
+/// A missing header is counted for the listener, too.
 fn noticed(case: Case, port: u16, reason: DropReason) -> Case {
     match reason {
         DropReason::HeaderMissing => case.counts(of_listener(port, per_listener::HEADERLESS)),

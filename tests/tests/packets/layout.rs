@@ -105,7 +105,7 @@ fn translated(family: Family, program: Program, words: usize) -> Vec<Case> {
     ]
 }
 
-/// Data offsets that cannot be: below the fixed header, and beyond the packet. TCP drops such segments.
+/// Impossible data offsets: below the fixed header, and beyond the packet. TCP drops these segments.
 fn wrong_offsets(family: Family) -> Vec<Case> {
     let mut cases = Vec::new();
     for program in Program::INGRESS {
@@ -198,7 +198,8 @@ fn extended() -> Vec<Packet> {
     packets
 }
 
-/// Whatever could begin a connection there is dropped; what is no SYN and no handshake's is not looked at.
+/// A segment that could begin a connection is dropped. The programs ignore segments that are no SYN and belong to no
+/// handshake.
 fn between(syn: &Packet, program: Program) -> Vec<Case> {
     let count = syn.extensions.len() + usize::from(!syn.ip_options.is_empty());
     let name = format!("{count} IP options or extension headers, {} bytes", syn.tcp_at());

@@ -1,7 +1,7 @@
-//! The packet table: each case is a frame as it comes, the program that sees it, and what is to become of it: the
-//! verdict, every byte of what comes out, every counter, every entry of the tables. The programs run one frame at a
-//! time by `BPF_PROG_TEST_RUN`, in a network namespace with real sockets; what that cannot show is shown on a wire.
-//! Root is needed.
+//! The packet table. Each case is a frame as it comes, the program that sees it, and the expected result: the
+//! verdict, every byte of what comes out, every counter, every entry of the tables. `BPF_PROG_TEST_RUN` runs the
+//! programs one frame at a time, in a network namespace with real sockets. Tests on a wire show what that cannot
+//! show. Root is needed.
 
 mod bench;
 mod case;

@@ -105,8 +105,8 @@ impl Packet {
         self.frame_around(&self.segment(), None)
     }
 
-    /// A frame with a fragment of the packet: `bytes` of the segment, of which the first is a multiple of eight, and
-    /// whether more follow.
+    /// A frame with a fragment of the packet: `bytes` of the segment, and whether more follow. The range must start
+    /// at a multiple of eight.
     pub(crate) fn fragment(&self, bytes: std::ops::Range<usize>, more: bool) -> Vec<u8> {
         let offset = u16::try_from(bytes.start / 8).expect("a small offset");
         let offset = IpFragOffset::try_new(offset).expect("a small offset");

@@ -58,7 +58,7 @@ fn accepting(family: Family, port: u16, what: &str, bytes: &[u8], allowed: bool)
     }
 }
 
-/// Of those that are let through, [`crate::translate`] shows what becomes.
+/// [`crate::translate`] shows what happens to connections that are let through.
 fn translating(
     family: Family,
     program: Program,

@@ -21,7 +21,7 @@ pub(crate) struct Heard {
 }
 
 impl Bench {
-    /// Makes the kernel have such a socket of the flow that this SYN begins.
+    /// Makes the kernel have this kind of socket for the flow that the SYN begins.
     pub(crate) fn prepare(&mut self, kernel: Kernel, syn: &Packet) {
         if kernel == Kernel::Listening {
             return;
@@ -74,7 +74,7 @@ impl Bench {
         self.hear_within(PATIENCE, packet)
     }
 
-    /// The next such segment, if it comes soon.
+    /// The next segment of this flow, if it comes soon.
     pub(crate) fn hear_within(&self, patience: Duration, packet: &Packet) -> Option<Heard> {
         let mut buffer = [0; 8192];
         loop {

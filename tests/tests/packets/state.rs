@@ -187,8 +187,8 @@ pub(crate) fn cookie_of(syn: &Packet, agreed: Options) -> u32 {
     hash(syn, 0).cookie(syn.sequence, agreed)
 }
 
-/// The cookie that answered it so many epochs ago; the SYN gets another source port if that cookie would by chance
-/// resemble one that counts now.
+/// The cookie that answered the SYN this many epochs ago. By chance, the old cookie may resemble one that counts now.
+/// Then the SYN gets another source port.
 pub(crate) fn cookie_of_old(syn: &mut Packet, agreed: Options, ago: u64) -> u32 {
     loop {
         let cookie = hash(syn, ago).cookie(syn.sequence, agreed);
@@ -288,7 +288,7 @@ pub(crate) fn of_listener(port: u16, counter: u32) -> Count {
     Count::Listener(listener(port).into(), counter)
 }
 
-/// The flow of a connection whose version 2 header of `family` has been read.
+/// The flow of a connection, after its version 2 header of `family` has been read.
 pub(crate) fn flow(packet: &Packet, family: Family, hand_off: HandOff) -> Entry {
     let record = FlowRecord {
         client: Client::from(family.client()),

@@ -88,7 +88,7 @@ fn configure(ebpf: &mut Ebpf) {
 }
 
 impl Tables {
-    /// Takes the maps out of the object, whose programs are loaded.
+    /// Takes the maps out of the object, after its programs are loaded.
     pub(crate) fn new(ebpf: &mut Ebpf) -> Self {
         configure(ebpf);
         Self {

@@ -1,5 +1,5 @@
-//! VLAN tags that are in the frame still when a program sees it: those behind the first, which the stack takes off
-//! before. None is looked behind. What becomes of tags by the wire is shown there.
+//! VLAN tags that are still in the frame when a program sees it: all behind the first, which the stack removes
+//! before. The programs do not look behind a tag. The tests by the wire show what happens to tags there.
 
 use crate::bench::{AUTO, TRANSLATE};
 use crate::case::{Case, Program};

@@ -1,4 +1,4 @@
-//! The trial of cases: every one is tried, and every one that is wrong told of.
+//! The trial of cases: it tries every case, and reports every wrong one.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -85,7 +85,7 @@ pub(crate) fn same<T: PartialEq>(one: &[T], other: &[T]) -> bool {
     one.len() == other.len() && one.iter().all(|item| other.contains(item))
 }
 
-/// The fields of a frame as far as it can be read, then its bytes.
+/// The readable fields of a frame, then its bytes.
 fn describe(frame: &[u8]) -> String {
     let mut text = String::new();
     if let Ok(packet) = SlicedPacket::from_ethernet(frame)
@@ -108,7 +108,7 @@ fn describe(frame: &[u8]) -> String {
     text
 }
 
-/// Tries each of these cases, and panics with every one that is wrong.
+/// Tries each of these cases. If any are wrong, panics with all of them.
 pub(crate) fn hold(theme: &str, cases: impl FnOnce() -> Vec<Case> + Send) {
     on_bench(|bench| {
         await_room_in_epoch();
@@ -125,9 +125,9 @@ pub(crate) fn hold(theme: &str, cases: impl FnOnce() -> Vec<Case> + Send) {
     });
 }
 
-/// Says how many cases there were, and panics with those that were wrong.
+/// Says how many cases there were. If any were wrong, panics with all of them.
 pub(crate) fn report(theme: &str, cases: usize, wrong: &[String]) {
-    // Not by a macro, whose output the test harness would keep to itself.
+    // Not by a macro: the test harness would keep its output to itself.
     let line = format!("packet table, {theme}: {cases} cases, {} wrong\n", wrong.len());
     std::io::stderr().write_all(line.as_bytes()).expect("standard error");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -77,7 +77,7 @@ fn shapes(family: Family) -> Vec<(&'static str, Change)> {
     ]
 }
 
-/// Whatever is no SYN is the kernel's, a cookie or none.
+/// A segment that is no SYN goes to the kernel, with a cookie or without.
 fn others(family: Family, program: Program) -> Vec<Case> {
     let mut cases = Vec::new();
     for port in [AUTO, TRANSLATE, OBSERVE, ACCEPT, RESETTING, DROPPING] {
@@ -100,7 +100,8 @@ fn others(family: Family, program: Program) -> Vec<Case> {
     cases
 }
 
-/// An IPv6 packet from the IPv4-mapped address of a trusted source is not from there: the stack drops such.
+/// An IPv6 packet from the IPv4-mapped address of a trusted source is not from this source: the stack drops these
+/// packets.
 fn disguised(program: Program) -> Vec<Case> {
     let syn = Family::V4.syn(AUTO);
     let source = mapped(syn.from);

@@ -1,5 +1,5 @@
-//! That nothing gets past the programs: payload without a header, from a trusted source, must reach no application,
-//! whatever way it takes; nor must anything from sources that are to be refused.
+//! Nothing gets past the programs. Payload without a header, from a trusted source, must reach no application on any
+//! way. Nothing from refused sources may reach one either.
 
 use std::time::Duration;
 
@@ -197,7 +197,7 @@ fn option(kind: u8, length: u8) -> Vec<u8> {
     option
 }
 
-/// SYNs that begin nothing, or nothing without a header, whatever the programs make of them.
+/// SYNs that begin nothing, or nothing without a header. The verdict of the programs does not matter here.
 #[test]
 fn no_oddity_begins_a_connection() {
     on_wire("oddities by the wire", |bench, program| {

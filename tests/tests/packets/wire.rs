@@ -74,7 +74,7 @@ fn connections_are_handed_over() {
     });
 }
 
-/// A connection from its SYN to its data, all of whose segments have so many words of options.
+/// A connection from its SYN to its data. All of its segments have this many words of options.
 fn hand_over(
     bench: &mut Bench,
     program: Program,
@@ -110,7 +110,7 @@ fn hand_over(
     recorded(bench, program, family, &syn)
 }
 
-/// Whether tables and counters tell of the hand-over.
+/// Whether tables and counters show the hand-over.
 fn recorded(bench: &Bench, program: Program, family: Family, syn: &Packet) -> Result<(), String> {
     let (hand_off, count) = how(program, syn.to.port());
     let mut counted = vec![Counter::AckDeferred.into(), Counter::HandedOver.into(), count];

@@ -90,7 +90,7 @@ fn assert_told(site: &Site, hand_off: HandOff, serve: impl FnOnce()) {
     site.finish(&mut agent, &[]);
 }
 
-/// Opens a connection and resets it, both of which the server's kernel has seen then.
+/// Opens a connection and resets it. On return, the server's kernel has seen both.
 fn connect_and_go(site: &Site, first: impl FnOnce(&TcpStream)) {
     let list = "ss --no-header --numeric --tcp state established state close-wait sport = :80";
     let connections = || site.net.server.run(list).lines().count();

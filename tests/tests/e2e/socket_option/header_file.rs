@@ -104,11 +104,11 @@ fn its_constants_and_layout_are_those_of_the_answer_in_each_language() {
     }
 }
 
-/// Whatever is added to the file is to be compared, too.
+/// If you add a constant to the file, the test must compare it, too.
 #[test]
 fn it_has_no_other_constants() {
     let defined = HEADER.lines().filter_map(|line| line.strip_prefix("#define "));
-    // Neither the one against including it twice, which has no value, nor what takes arguments.
+    // Without the include guard, which has no value, and without macros that take arguments.
     let constants_there = defined.filter_map(|line| line.split_once(' ')).map(|(name, _)| name);
     let named: Vec<_> = constants_there.filter(|name| !name.contains('(')).collect();
     assert_eq!(named, constants().into_iter().map(|(name, _)| name).collect::<Vec<_>>());

@@ -84,7 +84,7 @@ fn are_what_they_were() {
     assert_ne!((info.tcpi_state, info.tcpi_snd_mss), (0, 0));
 }
 
-/// Of options whose length may be asked for first, with a buffer that is too small, or none.
+/// A program may first ask for the length of some options, with a buffer that is too small, or with none.
 #[test]
 fn may_be_longer_than_the_buffer() {
     /// `RTNLGRP_LINK`.
@@ -113,7 +113,7 @@ fn may_be_longer_than_the_buffer() {
     assert_eq!((length.expect("some groups"), value), (needed, vec![1, 0, 0, 0]));
 }
 
-/// The kernel itself has written such a value, and programs cannot see all of it.
+/// The kernel itself has written the value, and programs cannot see all of it.
 #[test]
 fn may_be_longer_than_a_page() {
     const GROUPS: u32 = 3000;
@@ -121,7 +121,8 @@ fn may_be_longer_than_a_page() {
     let _agent = Agent::start(&site, &guard(HandOff::Auto));
     let value = thread::spawn(|| {
         let groups: Vec<libc::gid_t> = (0..GROUPS).collect();
-        // SAFETY: as many groups as is said. Unlike the library's function this is for the calling thread alone.
+        // SAFETY: the length is that of the list. The library's function would change all threads; the system call
+        // changes the calling thread alone.
         let set = unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) };
         assert_eq!(set, 0, "{}", io::Error::last_os_error());
         let (unix, _other) = UnixStream::pair().expect("a pair of sockets");

@@ -1,4 +1,4 @@
-//! What is in force, as the kernel's maps have it.
+//! What is in force, as read from the kernel's maps.
 
 use std::fs;
 use std::net::IpAddr;

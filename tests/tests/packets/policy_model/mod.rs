@@ -1,5 +1,5 @@
-//! The policy against a model of it that is too simple to be wrong: reloads, commands and restarts in any order, on the
-//! kernel's own maps. Whatever has happened, each client has the verdict of the model, and so has each rule.
+//! The policy against a model that is too simple to be wrong: reloads, commands and restarts in any order, on the
+//! kernel's own maps. After each step, each client has the verdict of the model, and each rule too.
 
 mod maps;
 mod model;
@@ -48,7 +48,7 @@ fn file(pin_path: &Path, listeners: &Listeners, more: &str) -> Config {
     Config::from_toml(&text).unwrap_or_else(|error| panic!("{error:?}\n{text}"))
 }
 
-/// An agent, as far as its policy, and the model beside it.
+/// The part of an agent that handles the policy, and the model beside it.
 struct Trial<'a> {
     pin_path: &'a Path,
     control: Control,

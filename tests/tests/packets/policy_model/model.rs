@@ -26,7 +26,7 @@ impl Model {
         self.listeners.iter().find_map(|(there, lists)| (*there == listener).then_some(*lists))
     }
 
-    /// The rules of a listener, of each network the one that counts.
+    /// The rules of a listener: for each network the rule that counts.
     pub(super) fn rules(
         &self,
         listener: usize,
