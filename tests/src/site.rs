@@ -113,7 +113,8 @@ impl Site {
         }
     }
 
-    /// Asserts that no packet had a wrong checksum. The captures say so, and the kernels of the three machines.
+    /// Asserts that no packet had a wrong checksum: in the captures, and by the counters of the three machines'
+    /// kernels.
     ///
     /// # Panics
     /// When a checksum was wrong.

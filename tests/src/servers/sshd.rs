@@ -41,7 +41,7 @@ impl Sshd {
         Self { process: process.listening(&site.net.server, 22), identity }
     }
 
-    /// Waits for the line number `number` among the lines that start with `Connection from`, and counts from 1.
+    /// Waits for line number `number`, counted from 1. Only lines that start with `Connection from` count.
     #[must_use]
     pub fn connection_from(&self, number: usize) -> String {
         eventually(&format!("line {number} of sshd's `Connection from`"), || {

@@ -19,8 +19,8 @@ const PATIENCE: Duration = Duration::from_millis(2);
 /// How often an idle link looks whether it is to end.
 const IDLE: Duration = Duration::from_millis(50);
 
-/// A wire that, of a hundred TCP segments in each direction, loses two and sends one twice. Up to five others
-/// overtake two more. The same seed makes the same choices.
+/// A wire that, of a hundred TCP segments in each direction, loses two and sends one twice. Two more are overtaken by
+/// up to five others. The same seed makes the same choices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Faults {
     /// Where the pseudo-random numbers begin.

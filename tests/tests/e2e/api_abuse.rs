@@ -57,7 +57,8 @@ fn undisturbed_with(guard: &Guard, abuse: impl FnOnce(&Site, &Agent)) {
     agent.assert_healthy(&[]);
 }
 
-/// Opens a connection for a new client. Compares what all surfaces say about it with its line of the flow log.
+/// Opens a connection for a new client. Asserts that all surfaces name the client, and that the flow log has its
+/// line.
 fn serve_and_ask(site: &Site, agent: &Agent, number: u32) {
     let start = Instant::now();
     let (stream, client) = open_for(site, number);

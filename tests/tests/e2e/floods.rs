@@ -100,7 +100,7 @@ fn legitimate_connections_during_a_flood(hand_off: HandOff) {
     let _haproxy = HaProxy::start(&site, 80, "10.77.1.1:80", "send-proxy-v2");
     let mut agent = Agent::start(&site, &guard().hand_off(hand_off));
 
-    // From here on, memory that is allocated at the first use is there.
+    // The warm-up makes the allocations of the first use, before memory is measured.
     let progress = Progress::default();
     let warm_up = || {
         for case in malformed::cases() {

@@ -70,8 +70,8 @@ fn a_late_header_is_found_in_the_histogram() {
     site.finish(&mut agent, &[]);
 }
 
-/// A peer sends its header again if the accept queue is full. Under accept, the hand-off has already opened its
-/// connection then.
+/// A peer retransmits its header if its connection finds the accept queue full. Under accept, the connection has been
+/// opened by then.
 #[test]
 fn a_header_that_is_sent_again_counts_once() {
     const CONNECTIONS: usize = 4;

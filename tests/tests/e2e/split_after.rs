@@ -72,8 +72,8 @@ fn many_that_do_not_go_on_are_all_reset() {
     assert!(agent.process().is_alive());
 }
 
-/// Meanwhile the old connection's 4-tuple is in `TIME_WAIT`: the program still raises the acknowledgments that the
-/// kernel sends for it.
+/// The old connection's 4-tuple is in `TIME_WAIT` meanwhile. The program still translates what the kernel sends for
+/// it.
 #[test]
 fn a_part_is_acknowledged_beside_an_old_translation() {
     let site = Site::new();

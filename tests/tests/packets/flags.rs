@@ -49,7 +49,7 @@ fn kinds_of_syn(family: Family, port: u16) -> Vec<(&'static str, Packet)> {
     ]
 }
 
-/// A SYN is answered with a cookie, even if it carries payload or other flags.
+/// A SYN is answered with a cookie, also if it is unusual or has payload.
 fn syns(family: Family) -> Vec<Case> {
     let mut cases = Vec::new();
     for port in [AUTO, ACCEPT] {

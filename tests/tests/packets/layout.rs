@@ -198,8 +198,8 @@ fn extended() -> Vec<Packet> {
     packets
 }
 
-/// A segment that could begin a connection is dropped. The programs ignore segments that are no SYN and belong to no
-/// handshake.
+/// Behind these headers, a segment that could begin a connection is dropped. A segment of an established connection
+/// passes.
 fn between(syn: &Packet, program: Program) -> Vec<Case> {
     let count = syn.extensions.len() + usize::from(!syn.ip_options.is_empty());
     let name = format!("{count} IP options or extension headers, {} bytes", syn.tcp_at());
