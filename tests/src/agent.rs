@@ -217,7 +217,7 @@ impl<'a> Agent<'a> {
     /// `left_to_kernel`.
     ///
     /// # Panics
-    /// When the status has no such section.
+    /// When the status does not have the section.
     #[must_use]
     pub fn numbers(&self, section: &str) -> BTreeMap<String, u64> {
         let status = self.json(&["status"]);

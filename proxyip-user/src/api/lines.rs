@@ -25,7 +25,7 @@ use crate::api::source::Source;
 
 /// Two IPv6 addresses with zones and ports have 130 bytes.
 const LINE: usize = 256;
-/// Lines that are answered at once, and behind which it is others' turn.
+/// How many lines are answered before other connections get a turn.
 const BATCH: usize = 128;
 /// What is read at once.
 const BUFFER: usize = 16 * 1024;
@@ -99,7 +99,8 @@ async fn converse(mut stream: UnixStream, place: &Place, source: &dyn Source) ->
             }
             begin += bytes;
             answered += lines;
-            // Nothing more is answered or read meanwhile: whoever does not take answers cannot make them pile up.
+            // Until then nothing more is answered or read: a client that does not take its answers cannot make them
+            // pile up.
             send(&mut stream, &answers).await?;
             if answered >= BATCH {
                 answered = 0;
@@ -169,7 +170,7 @@ fn ends(line: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
     Some((peer.parse().ok()?, local.parse().ok()?))
 }
 
-/// Appends a line with an address. With the means of `std::fmt` that of an IPv4 address would take a tenth of a lookup.
+/// Appends a line with an address. `std::fmt` would take a tenth of a lookup's time for an IPv4 address.
 fn name(address: SocketAddr, answers: &mut Vec<u8>) {
     let SocketAddr::V4(address) = address else {
         return writeln!(answers, "{address}").expect("memory takes what is written");

@@ -184,8 +184,8 @@ impl Loader {
     }
 }
 
-/// The tables of headers that have begun. Of an LRU table each processor keeps 128 free entries for itself, in which
-/// nothing is left for others if it is small (<https://git.kernel.org/torvalds/c/d4adf1c9ee77>).
+/// The tables of headers that have begun. In an LRU table each processor keeps 128 free entries for itself. If the
+/// table is small, this leaves nothing for others (<https://git.kernel.org/torvalds/c/d4adf1c9ee77>).
 fn sizes_by_processors() -> [(&'static str, u32); 2] {
     const EACH: u32 = 256;
     let processors = nr_cpus().ok().and_then(|count| u32::try_from(count).ok()).unwrap_or(1);

@@ -80,7 +80,7 @@ impl Flows {
         LiveFlow { flow: self.describe(key, record), established }
     }
 
-    /// The clock that times of flows are told by.
+    /// The clock for the times of flows.
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.clock

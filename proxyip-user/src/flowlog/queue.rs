@@ -1,4 +1,4 @@
-//! Writes the flow log's lines without ever holding up who hands them in.
+//! Queues the flow log's lines for a writer, so that callers never wait.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -125,13 +125,13 @@ impl FlowLog {
         lost - self.told.swap(lost, Ordering::Relaxed)
     }
 
-    /// Tells how many lines were lost in all.
+    /// The counter of all lost lines.
     #[must_use]
     pub fn lost(&self) -> LostLines {
         self.lost.clone()
     }
 
-    /// Ends the log; waits a moment for the last lines, but not for ever: whoever reads them may hang.
+    /// Ends the log. Waits a moment for the last lines, but not for ever: the reader may hang.
     pub fn close(mut self) {
         if let Some(Queue { items, ended, .. }) = self.queue.take() {
             drop(items);
@@ -144,8 +144,8 @@ impl FlowLog {
 
 fn append_to(path: &Path) -> Result<File> {
     let context = || format!("flow log {}", path.display());
-    // Clients are not everybody's business. A FIFO that nobody reads must not hold up whoever opens it; the writer may wait
-    // for its reader.
+    // Other users must not read which clients there are, so the mode is strict. A FIFO without a reader must not
+    // block the open, but the writer may wait for its reader.
     let mut options = OpenOptions::new();
     options.append(true).create(true).mode(0o640).custom_flags(libc::O_NONBLOCK);
     let file = options.open(path).with_context(context)?;

@@ -44,7 +44,7 @@ impl Writer {
         Self { output, buffer, buffered: 0, waiting, lost, failing: false, torn: false, by_line }
     }
 
-    /// Goes on until nobody hands in any more.
+    /// Runs until every sender is gone.
     pub(crate) fn run(mut self, items: &Receiver<Item>) {
         while let Ok(item) = items.recv() {
             self.take(item);

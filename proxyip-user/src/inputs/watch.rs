@@ -1,7 +1,7 @@
 //! Files of networks are read again when they change.
 //!
-//! They are looked at once a second: notifications do not follow the links that orchestrators swap, and are lost on some
-//! file systems.
+//! The agent looks at them once a second. Notifications do not follow the links that orchestrators swap, and some
+//! file systems lose them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 
-/// What tells one content of a file from another: device, inode, time and size; `None` if it cannot be looked at.
+/// Distinguishes one content of a file from another: device, inode, time and size. `None` if the file cannot be
+/// looked at.
 type Look = Option<(u64, u64, i64, i64, u64)>;
 
 /// After so many looks that each found a different file, the file is read anyway: it may be renamed into place again
 /// and again.
 const PATIENCE: u32 = 3;
-/// After so many looks what could not be put in force is tried again.
+/// After this many looks, a change that could not be put in force is tried again.
 const RETRY: u32 = 30;
 
 /// How the files looked. At first it knows none, and reports each once: they may have changed since they were read.
@@ -34,7 +35,7 @@ struct Watched {
     last: Look,
     /// How many looks in a row have found another file in its place.
     renamed: u32,
-    /// Looks until what was wrong is tried again.
+    /// Looks until a failed change is tried again.
     retry: u32,
 }
 

@@ -41,7 +41,7 @@ impl Maintenance {
         Ok(())
     }
 
-    /// Renews the secrets and watches the counters until dropped. `tell` gets each connection that is refused.
+    /// Renews the secrets and watches the counters until dropped. `tell` gets each refused connection.
     ///
     /// # Errors
     /// If a map cannot be read or written, or a thread of the agent cannot go on.

@@ -116,7 +116,8 @@ impl PartialHeaders {
         Ok(())
     }
 
-    /// Lets nothing more come of the header; false if it has ended, or another has begun, meanwhile.
+    /// Marks the header as refused, so that its later bytes are refused. False if it has ended meanwhile, or another
+    /// has begun.
     fn refuse(&mut self, key: &FlowKey, seen: &PartialHeader) -> Result<bool> {
         if !self.is_there(key, seen)? {
             return Ok(false);
@@ -186,7 +187,7 @@ pub(crate) fn end_begun(pin_path: &Path) -> Result<()> {
 
 /// Ends a connection of the calling thread's namespace.
 fn end(resets: &mut Resets, key: &FlowKey, header: &PartialHeader) -> io::Result<()> {
-    // Under accept the kernel has nothing of it.
+    // Under accept the kernel has no socket of the connection.
     if header.hand_off != HandOff::Accept as u8
         && let Err(error) = destroy(key)
     {

@@ -1,7 +1,7 @@
 //! Removes entries of translated connections that are over.
 //!
-//! An entry outlives its socket, because the `TIME_WAIT` that the socket may leave behind still needs it. The
-//! kernel programs know when the socket is gone; when the rest is over only time can tell.
+//! An entry outlives its socket, because the `TIME_WAIT` that the socket may leave behind still needs it. The kernel
+//! programs see the end of the socket. They do not see the end of `TIME_WAIT`: only a timeout can end the entry.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -28,7 +28,7 @@ type Table = HashMap<MapData, Raw<FlowKey>, Raw<Translation>>;
 const PERIOD: Duration = Duration::from_secs(10);
 /// `TCP_TIMEWAIT_LEN` (include/net/tcp.h).
 const TIME_WAIT: Duration = Duration::from_mins(1);
-/// For what the kernel's timers are late.
+/// For timers of the kernel that fire late.
 const MARGIN: Duration = Duration::from_secs(10);
 /// The header has been read. No kernel tries to establish the connection for longer than this.
 const OPENING: Duration = Duration::from_mins(5);

@@ -70,7 +70,7 @@ impl Control {
     /// Puts another configuration in force. May block.
     ///
     /// # Errors
-    /// If it differs in what cannot be changed while the agent runs, or the kernel does not take it. Then the old one stays.
+    /// If it changes what only a restart can change, or the kernel does not take it. Then the old one stays.
     pub fn reload(&self, config: &Config) -> Result<()> {
         let mut writer = self.writer();
         let old = self.active();
@@ -133,7 +133,7 @@ impl Control {
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {
-        // Whoever panicked left the maps as they were, or with lists that nobody reads.
+        // A thread that panicked left the maps as they were, or with lists that nobody reads.
         self.0.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -62,7 +62,7 @@ impl Watcher {
         let timestamp_offset =
             if old.cookie == cookie { old.timestamp_offset } else { getrandom::u32()? };
         let table: LpmTrie<MapData, Raw<ScopedAddress>, u16> = take(ebpf, "ROUTES")?;
-        // What an agent before this one wrote counts as known, so that what is stale is removed.
+        // What an agent before this one wrote counts as known, so that stale entries are removed.
         let scope = index.to_be_bytes();
         let keys = table.keys().filter_map(Result::ok).map(|key| (key.data().0, key.prefix_len()));
         let routes = keys.filter(|(address, _)| address.scope == scope);
@@ -88,7 +88,7 @@ impl Watcher {
         Arc::clone(&self.seen)
     }
 
-    /// Notes what is attached to. To be called in the namespace.
+    /// Notes the attached interfaces. Call it in the namespace.
     pub(crate) fn attached(&mut self, interfaces: &[&str]) -> Result<()> {
         let index = |name: &&str| {
             let index = if_nametoindex(*name).with_context(|| format!("interface {name}"))?;
@@ -100,7 +100,7 @@ impl Watcher {
 
     /// By their indexes: a renamed interface stays attached.
     fn miss_interfaces(&self) {
-        // Without an answer, what was seen last counts.
+        // Without an answer, the last one counts.
         let Ok(all) = if_nameindex() else { return };
         let is_there = |wanted: u32| all.iter().any(|interface| interface.index() == wanted);
         let gone = self.interfaces.iter().filter(|(_, index)| !is_there(*index));
@@ -156,7 +156,7 @@ impl Watcher {
             .name("namespace".into())
             .spawn(run)
             .context("no thread for the network namespace")?;
-        // If the thread has ended, `failed` tells why.
+        // If the thread has ended, `failed` has the reason.
         wait.recv().ok();
         Ok(())
     }

@@ -55,7 +55,7 @@ impl Scopes {
     }
 
     /// Removes the lists that were replaced before the last call. Call it once a second: each program runs for
-    /// microseconds, so that none has what was replaced so long ago.
+    /// microseconds, so no program still reads a list that was replaced so long ago.
     pub(crate) fn sweep(&mut self) -> Result<()> {
         if !self.over.is_empty() {
             self.trusted.sweep(&self.over)?;

@@ -25,8 +25,8 @@ use crate::desired::settings::settings_of;
 use crate::tables::maps::{open, remove};
 use crate::tables::ports::{self, Ports, Retired, Wanted};
 
-/// The only one to write listeners, policies, lists, sets and their names. [`Control`](super::control::Control) holds it
-/// behind a lock: whoever wants a change asks there.
+/// Only this writes listeners, policies, lists, sets and their names. [`Control`](super::control::Control) holds it
+/// behind a lock, so changes go through there.
 pub(crate) struct Writer {
     settings: Array<MapData, Raw<ListenerSettings>>,
     policies: HashMap<MapData, u32, Raw<Policy>>,
@@ -62,8 +62,8 @@ struct Members {
 }
 
 impl Writer {
-    /// Opens the maps. What an agent before this one has put in force stays so, until something else is; what commands
-    /// have changed stays.
+    /// Opens the maps. The configuration of an agent before this one stays in force until another is. The changes of
+    /// commands stay.
     pub(crate) fn open(pin_path: &Path, retired: Retired) -> Result<Self> {
         let policies: HashMap<MapData, u32, Raw<Policy>> = open(pin_path, "POLICIES")?;
         let sets: HashMap<MapData, u32, u32> = open(pin_path, "SETS")?;
@@ -169,7 +169,7 @@ impl Writer {
             Ok(())
         };
         if let Err(error) = prepare() {
-            // What is new has come to nothing.
+            // The new lists will not be used, so their scopes are given back.
             let made =
                 lists.iter().map(|one| one.policy.scope).chain(sets.iter().map(|one| one.scope));
             let made: Vec<_> = made.filter(|scope| !self.is_in_force(*scope)).collect();

@@ -43,7 +43,7 @@ struct Watched {
     unsaid: u64,
     /// Looks before it may be said.
     quiet: u32,
-    /// The new connections are translated, and the old ones come to nothing.
+    /// New connections are translated now. Connections of the gap will never be established.
     translated: bool,
 }
 
@@ -178,8 +178,8 @@ enum Cause {
     RefusalForGood,
 }
 
-/// A connection that finds the accept queue full would find it full with any hand-off. A rule refuses all of them, so
-/// that for a while none has been established.
+/// A connection that finds the accept queue full would find it full with any hand-off. A rule refuses all handed-over
+/// connections, so for a while none has been established.
 const fn cause(hand_off: HandOffChoice, overflowed: bool, fruitless: usize) -> Cause {
     match hand_off {
         _ if overflowed && fruitless < EXCUSED => Cause::Overflow,

@@ -10,9 +10,9 @@ use proxyip_common::counter::per_listener;
 use crate::desired::active::Active;
 use crate::tables::listeners::ListenerMap;
 
-/// How long a mistake is spoken of after it was seen last.
+/// How long the agent reports a mistake after it was last seen.
 const MEMORY: Duration = Duration::from_mins(15);
-/// So many connections without a header, and none with one, are no accident: a port scan makes one or two.
+/// This many connections without a header, and none with one, are no accident: a port scan makes one or two.
 const ACCIDENTS: u64 = 3;
 
 /// What was seen lately; a sentence each.
@@ -44,7 +44,7 @@ impl Findings {
         fresh.map(|((listener, kind), found)| kind.sentence(listener, found.count)).collect()
     }
 
-    /// Notes that a mistake was seen so often; whether it is new.
+    /// Notes that a mistake was seen this many times. Returns whether it is new.
     fn add(&self, mistake: Mistake, count: u64) -> bool {
         let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = found.get(&mistake).is_some_and(|found| found.last.elapsed() < MEMORY);
@@ -53,7 +53,7 @@ impl Findings {
         !known
     }
 
-    /// Forgets what has proved to be none.
+    /// Forgets the findings that have proved to be no mistakes.
     fn remove(&self, mistake: &Mistake) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(mistake);
     }
@@ -99,11 +99,11 @@ struct Watched {
 /// What a listener has counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counts {
-    /// Headers that were good.
+    /// Good headers.
     headers: u64,
     headerless: u64,
     untrusted: u64,
-    /// SYNs of sources that are not trusted, refused.
+    /// Refused SYNs of untrusted sources.
     refused: u64,
 }
 
@@ -114,7 +114,7 @@ impl Mistakes {
         Ok(mistakes)
     }
 
-    /// Watches the listeners that are in force now, from now on: what was wrong may be right.
+    /// Watches the listeners that are in force now, and starts counting anew: what was wrong may be right.
     pub(crate) fn follow(&mut self, active: &Active) -> Result<()> {
         let watched = active.listeners().map(|(place, listener)| {
             let before = self.counts(place)?;
@@ -124,7 +124,7 @@ impl Mistakes {
         Ok(())
     }
 
-    /// Says what is seen for the first time.
+    /// Logs each mistake when it is seen for the first time.
     pub(crate) fn check(&mut self) -> Result<()> {
         for listener in &mut self.listeners {
             let now = counts(&self.map, listener.place)?;

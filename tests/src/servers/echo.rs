@@ -27,7 +27,7 @@ pub enum AcceptCall {
     IoUring,
 }
 
-/// What the server was told about the peer.
+/// What the server learned about the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerNames {
     /// By the call that took the connection.

@@ -48,7 +48,7 @@ impl Terminal {
     /// Opens it.
     ///
     /// # Panics
-    /// When there is no pseudoterminal to be had, or no shell.
+    /// When there is no pseudoterminal, or no shell.
     #[must_use]
     pub fn open(size: Size) -> Self {
         let (keyboard, line) = pseudoterminal().expect("a pseudoterminal");

@@ -22,7 +22,7 @@ fn flood(site: &Site) {
     Flooder::new(site).send((0..SYNS).map(|number| Crowd::Strangers.syn(number)));
 }
 
-/// The agent is not there: the kernel programs wait for nobody, and count what they could not tell.
+/// There is no agent: the kernel programs wait for nobody, and count the events that they could not deliver.
 #[test]
 fn refusals_that_the_agent_missed_are_counted() {
     let _alone = turn::alone();

@@ -1,4 +1,4 @@
-//! What the agent tells systemd.
+//! The agent's notifications to systemd.
 
 use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;

@@ -182,7 +182,7 @@ fn more_flows_than_a_page_has() {
     browser.run("document.getElementById('next').click()");
     browser.wait("document.getElementById('page').textContent === 'Page 2'");
     assert_eq!(browser.run(&format!("return {CLIENTS}")), second);
-    // A search that cannot be had begins at its first page when it can.
+    // A failed search begins at its first page when the agent is back.
     agent.kill();
     search(&browser, "198.18.0.1");
     browser.wait("document.getElementById('state').dataset.state === 'lost'");

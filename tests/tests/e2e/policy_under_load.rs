@@ -26,7 +26,7 @@ const NEITHER: [&str; 3] = ["1.255.0.7", "203.0.113.99", "2001:db8:5::8"];
 const ONLY_A: &str = "198.51.100.65";
 const ONLY_B: &str = "198.51.100.66";
 
-/// What became of a connection.
+/// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Fate {
     /// The application got it from the client of the header.

@@ -9,7 +9,7 @@ use proxyip_user::bpf::object;
 /// Major and minor version of a kernel.
 type Version = (u32, u32);
 
-/// The first kernel that tells the number (`verified_insns` of `struct bpf_prog_info`).
+/// The first kernel that reports the number (`verified_insns` of `struct bpf_prog_info`).
 const FIRST: Version = (5, 16);
 
 /// The kernel that [`CEILINGS`] was measured on. Each kernel's verifier prunes in another way.

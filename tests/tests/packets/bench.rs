@@ -66,7 +66,7 @@ pub(crate) const OVER: u16 = 88;
 pub(crate) const OPEN: u16 = 89;
 
 pub(crate) const INTERFACE: &str = "eth0";
-/// The namespace's cookie as the programs are told it.
+/// The namespace's cookie, as the programs' settings have it.
 pub(crate) const COOKIE: u64 = 0x5eed;
 /// The MTU of the interface.
 pub(crate) const MTU: u16 = 1500;

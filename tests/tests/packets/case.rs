@@ -62,7 +62,7 @@ impl From<Obstacle> for Count {
     }
 }
 
-/// What is to become of a frame.
+/// The expected result for a frame.
 #[derive(Clone, Debug)]
 pub(crate) enum Expected {
     /// It goes on as it is.

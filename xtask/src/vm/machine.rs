@@ -37,7 +37,7 @@ pub(super) struct Parts<'a> {
     pub(super) with_tests: bool,
 }
 
-/// What became of one guest.
+/// How one guest ended.
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) kernel: Kernel,

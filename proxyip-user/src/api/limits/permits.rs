@@ -1,4 +1,4 @@
-//! How much of a socket's requests is under way at a time.
+//! Limits how many requests of a socket run at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ const ANSWERS: usize = 16 << 20;
 /// How long a request waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Of one socket: whoever keeps one busy does not hold up another.
+/// The permits of one socket: a client that keeps one socket busy does not hold up another.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
     works: Arc<Semaphore>,
@@ -34,17 +34,18 @@ impl Limits {
         Self { works: semaphore(WORKS), pages: semaphore(PAGES), answers: semaphore(ANSWERS) }
     }
 
-    /// To be held while something is done that may take its time.
+    /// Hold it during work that may take its time.
     pub(crate) async fn work(&self) -> Result<OwnedSemaphorePermit, Failure> {
         turn(&self.works).await
     }
 
-    /// To be held until a page has been sent.
+    /// Hold it until a page has been sent.
     pub(crate) async fn page(&self) -> Result<OwnedSemaphorePermit, Failure> {
         turn(&self.pages).await
     }
 
-    /// To be held until an answer of so many bytes has been sent. It does not wait for its turn: it is in memory already.
+    /// Hold it until an answer of this many bytes has been sent. It does not wait for its turn: the answer is in
+    /// memory already.
     pub(crate) fn answer(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Failure> {
         let permits = u32::try_from(bytes.min(ANSWERS)).unwrap_or(u32::MAX);
         let permit = Arc::clone(&self.answers).try_acquire_many_owned(permits);

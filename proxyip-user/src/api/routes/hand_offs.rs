@@ -1,4 +1,4 @@
-//! A listener's hand-offs as `GET /v1/status` tells them: what its connections got, and what new ones get.
+//! A listener's hand-offs as `GET /v1/status` reports them: what its connections got, and what new ones get.
 
 use proxyip_api::status::{Connections, NewConnections};
 use proxyip_common::counter::Obstacle;

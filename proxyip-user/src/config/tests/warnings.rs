@@ -23,7 +23,7 @@ fn trusting_everyone_is_warned_of() {
             |(warning, network): (&String, _)| warning.contains(&format!("trusts {network}"));
         assert!(warnings.iter().zip(expected).all(told), "{networks}: {warnings:?}");
     }
-    // It has lists, and a hand-off that cannot always be had.
+    // It has lists, and a hand-off that is not always available.
     let warnings = Config::from_toml(GOOD).unwrap().warnings();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].contains("\"auto\" translates them"), "{warnings:?}");
