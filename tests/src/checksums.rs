@@ -64,8 +64,8 @@ impl Checksums {
     }
 }
 
-/// What includes its own checksum sums up to zero. Linux sends 0xffff where the checksum is 0, which is the same number
-/// in one's complement. <https://elixir.bootlin.com/linux/v6.18/A/ident/CSUM_MANGLED_0>
+/// Bytes that include their own checksum have the sum zero. Linux sends 0xffff where the checksum is 0, which is the
+/// same number in one's complement. <https://elixir.bootlin.com/linux/v6.18/A/ident/CSUM_MANGLED_0>
 fn is_right(sum: &Sum16BitWords) -> bool {
     sum.ones_complement() == 0
 }

@@ -1,8 +1,8 @@
 //! Which tests may run beside each other.
 //!
 //! Most tests wait most of the time, so several run at once. A test that floods, or that measures time or memory, has
-//! the machine for itself: its body begins with [`alone`]. Whoever makes a [`Scratch`](crate::Scratch) without saying
-//! so is one of many.
+//! the machine for itself: its body begins with [`alone`]. A test that makes a [`Scratch`](crate::Scratch) without
+//! this call shares the machine.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -49,7 +49,7 @@ pub struct Alone(#[expect(dead_code, reason = "kept for its drop")] Arc<Turn>);
 #[must_use = "the test disturbs nobody for as long as this lives"]
 pub struct Asleep(#[expect(dead_code, reason = "kept for its drop")] Arc<Turn>);
 
-/// Waits until no other test runs, and lets none begin. To be called first.
+/// Waits until no other test runs, and lets none begin. Call it first.
 ///
 /// # Panics
 /// When the test has made a scene already.

@@ -14,7 +14,7 @@ const AXE: PackagedFile = PackagedFile {
     digest: "84494fec757e4710dc751c8d7a636e457f4532f08f85c86dc9070133fbff53bc",
 };
 
-/// The path of `axe.min.js`, which is fetched first if it is not there.
+/// The path of `axe.min.js`. Fetches the file first if it is not there.
 pub(crate) fn installed() -> Result<PathBuf> {
     AXE.fetched()
 }

@@ -26,7 +26,7 @@ pub(crate) struct PackagedFile {
 }
 
 impl PackagedFile {
-    /// The path of the file, which is fetched first if it is not there.
+    /// The path of the file. Fetches the file first if it is not there.
     pub(crate) fn fetched(&self) -> Result<PathBuf> {
         let Self { package, version, .. } = self;
         let directory = self.directory();

@@ -18,7 +18,7 @@ pub(crate) struct Tool {
 }
 
 impl Tool {
-    /// The path of the tool, which is fetched or built under target/tools first if it is not there.
+    /// The path of the tool. Fetches or builds it under target/tools first if it is not there.
     pub(crate) fn installed(&self) -> Result<PathBuf> {
         if ARCH == "x86_64" { self.prebuilt.fetched() } else { self.built() }
     }

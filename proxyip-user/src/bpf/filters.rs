@@ -22,7 +22,7 @@ use crate::host::namespace::{self, Namespace};
 /// What the names of filters' pins begin with.
 pub(crate) const PREFIX: &str = "filter-";
 
-/// Before all filters but those of the same priority. Of these, the youngest comes first.
+/// Before all filters of other priorities. Among filters of the same priority, the youngest comes first.
 const PRIORITY: u16 = 1;
 /// Tells ours from others of the same priority: "PX".
 const HANDLE: TcHandle = TcHandle::new(0, 0x5058);
@@ -62,8 +62,8 @@ impl Place {
         Namespace::with_inode(self.namespace)
     }
 
-    /// Puts the program into our filter, atomically if there is one; `pin` is where its program is pinned.
-    /// To be called in the namespace.
+    /// Puts the program into our filter, atomically if there is one. `pin` is the place of the program's pin. Call it
+    /// in the namespace.
     pub(crate) fn attach(&self, program: &mut SchedClassifier, pin: &Path) -> Result<()> {
         let existing = pin.exists();
         // Pin first: the agent must find an attached program again, even if it is killed in between.

@@ -74,8 +74,8 @@ pub(crate) fn covers_ipv4(network: &IpNet) -> bool {
     matches!(network, IpNet::V6(network) if network.contains(&mapped))
 }
 
-/// IPv4 addresses are looked up IPv4-mapped, so an IPv6 network that has `::ffff:0:0/96` would have all of IPv4; an
-/// exception keeps it from that.
+/// IPv4 addresses are looked up IPv4-mapped. So an IPv6 network that contains `::ffff:0:0/96` would also match all of
+/// IPv4. An exception prevents this.
 fn separate(mut entries: Entries, otherwise: u8) -> Entries {
     if entries.keys().any(covers_ipv4) {
         entries.entry(Ipv4Net::default().into()).or_insert(otherwise);

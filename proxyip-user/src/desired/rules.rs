@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn parts_together_are_all_rules() {
         let net = |text: &str| text.parse::<IpNet>().unwrap();
-        // One goes before that of the configuration, one before all others.
+        // One overrides the rule of the configuration, one is sorted before all others.
         let commands = Commands::from([
             (net("203.0.113.0/24"), Verdict::Deny),
             (net("10.0.0.0/8"), Verdict::Allow),

@@ -11,7 +11,7 @@ pub(crate) const BYTES: usize = 16 << 20;
 pub(crate) struct Waiting(Arc<AtomicUsize>);
 
 impl Waiting {
-    /// Whether there is room for so many more, which then wait.
+    /// Whether there is room for this many more bytes. If so, they count as waiting.
     pub(crate) fn enter(&self, bytes: usize) -> bool {
         let before = self.0.fetch_add(bytes, Ordering::Relaxed);
         let fits = before.saturating_add(bytes) <= BYTES;

@@ -19,7 +19,7 @@ impl Warnings {
         *seen <= PER_TICK
     }
 
-    /// Begins anew; returns what was suppressed, by kind. Call it once a second.
+    /// Starts the next period. Returns what was suppressed, by kind. Call it once a second.
     pub fn tick(&mut self) -> Vec<(&'static str, u64)> {
         let seen = std::mem::take(&mut self.seen).into_iter();
         seen.filter_map(|(kind, seen)| Some((kind, seen.checked_sub(PER_TICK)?)))

@@ -70,7 +70,7 @@ impl Places {
 
 fn places(names: &[String], wanted: &[&str], reuse: bool) -> Option<Vec<u16>> {
     let at = |name: &str| names.iter().position(|there| there == name);
-    // The unused ones first: whoever was at a place is still in the records of flows.
+    // The unused places first: records of flows still refer to the last owner of a place.
     let unused = (0..names.len()).filter(|place| names[*place].is_empty());
     let left = (0..names.len())
         .filter(|place| !names[*place].is_empty() && !wanted.contains(&names[*place].as_str()))

@@ -200,7 +200,7 @@ impl Writer {
             None => self.scopes.write(&sources, &clients)?,
         };
         let before = self.in_force.get(&place).map(|there| there.policy);
-        // Connections that were marked go on to be.
+        // Connections that were marked keep their mark.
         let mark = before.filter(|_| listener.denied != Denied::Mark).map(|policy| policy.mark);
         let policy = Policy {
             scope,
@@ -257,7 +257,7 @@ impl Writer {
         let Raw(old) =
             self.settings.get(&place.into(), 0).context("the listeners cannot be read")?;
         let mut new = settings_of(listener);
-        // Connections that are marked go on to be.
+        // Connections that are marked keep their mark.
         new.flags |= old.flags & ListenerSettings::MARKS;
         // What has been learnt lasts until the agent is started again.
         if self.started && old.hand_off == new.hand_off {
@@ -324,11 +324,11 @@ impl Writer {
         done
     }
 
-    /// Brings the lists in line with what commands say of one network. Mostly that is one element of a trie; a large list
-    /// need not be looked through.
+    /// Updates the lists after a command for one network. Mostly this changes one element of a trie, without a search
+    /// through a large list.
     fn renew(&mut self, place: u16, listener: &Listener, network: IpNet) -> Result<()> {
         let judges = self.in_force.get(&place).is_some_and(|there| there.policy.judges != 0);
-        // Of these, others depend.
+        // Other networks depend on these.
         if !judges || network.prefix_len() == 0 || covers_ipv4(&network) {
             let lists = self.prepare_listener(place, listener)?;
             return self.enforce(place, lists);

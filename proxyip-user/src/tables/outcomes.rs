@@ -26,8 +26,8 @@ pub struct Outcome {
 /// How long headers took, as [`per_listener::LATENCY`] counts them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Latency {
-    /// Upper bounds in milliseconds, ascending, the last one `None`; and how many headers took so long, but longer than
-    /// the bound before.
+    /// For each bucket, its upper bound in milliseconds, and how many headers took longer than the bound before but
+    /// not longer than this one. The bounds ascend, and the last one is `None`.
     pub buckets: Vec<(Option<u64>, u64)>,
     /// The sum of their times.
     pub sum: Duration,

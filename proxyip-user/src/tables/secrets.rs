@@ -18,8 +18,8 @@ pub(crate) struct Secrets {
 }
 
 impl Secrets {
-    /// Fills the slots that are empty: those of an agent before this one hold for handshakes in flight.
-    /// A secret's time is the handshake's.
+    /// Fills the empty slots. The secrets of an agent before this one stay, because handshakes in flight depend on
+    /// them. A secret's time is the handshake's.
     pub(crate) fn new(ebpf: &mut Ebpf, handshake_timeout: Duration) -> Result<Self> {
         let mut map: Array<MapData, Secret> = take(ebpf, "SECRETS")?;
         for slot in 0..SECRETS {

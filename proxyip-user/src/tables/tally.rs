@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use nix::time::{ClockId, clock_gettime};
 
-/// What takes less is counted anew each time.
+/// If a count takes less than this, each caller counts again.
 const LONG: Duration = Duration::from_millis(20);
-/// So many times as long as it took is a number good for: counting takes a tenth of a processor at most, however many
-/// ask.
+/// A count stays valid for this many times its duration. So counting takes a tenth of a processor at most, even with
+/// many callers.
 const WORTH: u32 = 10;
 
-/// The last count of a large table. Whoever asks while others count waits for their number.
+/// The last count of a large table. A caller that comes during a count waits for its number.
 #[derive(Clone, Debug, Default)]
 pub struct Tally(Arc<Mutex<Option<Counted>>>);
 

@@ -116,7 +116,7 @@ fn who_sends_nothing_more_is_answered_and_changes_happen() {
 /// The agent looks at interfaces each second.
 const TWICE_A_LOOK: Duration = Duration::from_secs(2);
 
-/// Its kernel programs are gone with it, and those of an interface that takes its name are not attached.
+/// Its kernel programs are gone with it. A new interface of the same name gets none.
 #[test]
 fn an_interface_that_is_gone_is_told_of_until_the_agent_is_restarted() {
     let site = Site::without_captures();

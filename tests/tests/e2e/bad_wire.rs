@@ -65,7 +65,8 @@ fn start(site: &Site, hand_off: HandOff) -> (EchoServer, Agent<'_>) {
     (echo, Agent::start(site, &Guard::ports(&[80]).hand_off(hand_off)))
 }
 
-/// Sends so much to the echo server and asserts that exactly this comes back; the load balancer's port.
+/// Sends this many mebibytes to the echo server and asserts that exactly these come back. Returns the load balancer's
+/// port.
 fn there_and_back(site: &Site, dial: &Dial, mebibytes: usize) -> u16 {
     let stream = open_and_send(site, dial, &header_of_client());
     stream.set_read_timeout(Some(STALL)).expect("SO_RCVTIMEO");

@@ -1,4 +1,4 @@
-//! Cookies that were not given to who shows them, or are too old: no connection comes of them. All come from trusted
+//! Cookies that are too old, or that another sender was given: they begin no connection. All come from trusted
 //! addresses, with a complete header.
 
 use std::io::ErrorKind;

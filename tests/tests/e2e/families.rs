@@ -41,8 +41,7 @@ fn clients_behind_haproxy(hand_off: HandOff) {
     site.finish(&mut agent, &[]);
 }
 
-/// The client's family and that of the load balancer's own connection have nothing to do with each
-/// other: load balancers translate.
+/// The client's family is independent of the family of the load balancer's own connection: load balancers translate.
 fn clients_of_both_families_over_both_families(hand_off: HandOff) {
     let site = Site::new();
     let _both = EchoServer::start(&site.net.server, "::", 80);

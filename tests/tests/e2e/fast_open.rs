@@ -1,5 +1,5 @@
-//! TCP Fast Open, with which payload may come before the handshake ends: the header of a connection must
-//! not slip through with it.
+//! TCP Fast Open: payload may come before the handshake ends. The header of a connection must not slip through with
+//! it.
 
 use std::io::Write;
 

@@ -86,7 +86,7 @@ pub(crate) fn is_answered(stream: &TcpStream) -> bool {
     panic!("neither reset nor answered");
 }
 
-/// Asserts that of the clients, over IPv4 and IPv6, these are refused and those are served.
+/// Asserts that the clients `refused` are refused and the clients `served` are served, over IPv4 and IPv6.
 pub(crate) fn assert_refused_and_served(site: &Site, refused: &[&str], served: &[&str]) {
     for dial in [trusted_dial(PORT), trusted_dial6(PORT)] {
         for client in refused {

@@ -22,7 +22,7 @@ fn latency(site: &Site) -> Latency {
     map.header_latency(0).expect("counters")
 }
 
-/// Asserts that there is one header, in the bucket of its time, which is between these.
+/// Asserts that there is one header, in the bucket of its time. The time is between `least` and `most`.
 fn assert_counted(latency: &Latency, least: Duration, most: Duration) {
     // A clock of milliseconds may tick at both ends.
     let expected = least.saturating_sub(Duration::from_millis(1))..=most + Duration::from_millis(2);

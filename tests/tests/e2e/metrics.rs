@@ -24,13 +24,13 @@ for family in parse(sys.stdin.read()):
         print(family.type, sample.name + (f"{{{labels}}}" if labels else ""), int(sample.value))
 "#;
 
-/// The samples of a scrape, and those of them that count.
+/// All samples of a scrape, and the counters among them.
 fn scrape(site: &Site, agent: &Agent) -> (Samples, Samples) {
     let reply = agent.api().reply("GET", "/metrics");
     assert_eq!(reply.status, 200);
     assert_eq!(reply.content_type, "application/openmetrics-text; version=1.0.0; charset=utf-8");
     let text = site.scratch.write("metrics", &String::from_utf8(reply.body).expect("text"));
-    // Debian's own Python, for which Debian's package is.
+    // Debian's own Python, because the parser is a Debian package.
     let mut parser = Command::new("/usr/bin/python3");
     let text = std::fs::File::open(text).expect("the scrape");
     let output = attempt(parser.args(["-c", PARSER]).stdin(text));

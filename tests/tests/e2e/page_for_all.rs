@@ -210,7 +210,7 @@ fn the_keyboard_is_enough() {
     page.finish();
 }
 
-/// Waits until the page has asked the agent so many times more.
+/// Waits until the page has asked the agent this many more times.
 fn wait_refreshes(browser: &Browser, count: u32) {
     let asked = "performance.getEntriesByName(location.origin + '/v1/status').length";
     let before = browser.run(&format!("return {asked}")).as_u64().expect("a count");

@@ -21,7 +21,7 @@ fn check(site: &Site, toml: &str, more: &[&str]) -> Answer {
     attempt(&mut command).into()
 }
 
-/// Asserts the exit code, and that the one thing which is not as it should be is this; `None` if all is.
+/// Asserts the exit code, and that exactly this check is not `ok`; with `None`, that all are.
 fn assert_found(site: &Site, toml: &str, code: i32, expected: Option<(&str, &str)>) {
     let answer = check(site, toml, &["--json"]);
     let report: Value = serde_json::from_str(&answer.stdout).expect("JSON");

@@ -68,7 +68,7 @@ fn assert_is_reset_when_used(mut stream: &TcpStream) {
     assert!(is_reset(stream));
 }
 
-/// The agent learns it anew when it is started again: the rule may be gone.
+/// After a restart the agent tries again: the rule may be gone.
 #[test]
 fn a_restart_tries_the_accept_hand_off_again() {
     let site = Site::new();
@@ -92,8 +92,8 @@ fn a_restart_tries_the_accept_hand_off_again() {
     finish(&site, &mut agent, &["payload_without_socket", "stack_refuses"]);
 }
 
-/// Where nothing but the accept hand-off is allowed, nothing comes of the connection. The gap is counted,
-/// and the log says what the likely cause is.
+/// If only the accept hand-off is allowed, the connection fails. The gap is counted, and the log names the likely
+/// cause.
 #[test]
 fn a_firewall_that_refuses_the_only_hand_off_allowed_is_noticed() {
     let site = Site::new();

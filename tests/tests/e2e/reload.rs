@@ -225,7 +225,7 @@ fn a_changed_file_of_networks_takes_effect_without_a_signal() {
     };
     eventually("a second complaint", || (complaints() >= 2).then_some(()));
     assert_accepted(&site, 80);
-    // The sentence would be said each second: in order of the log, before that of the next change.
+    // Otherwise the sentence would come each second: by the log's order, before the sentence of the next change.
     let looks = || agent_log(&site).lines().filter(|line| line.contains("is in force")).count();
     for round in 0..2 {
         let before = looks();

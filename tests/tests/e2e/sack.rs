@@ -42,7 +42,7 @@ impl Peer {
         self.raw.send(DATA, &self.options, payload);
     }
 
-    /// Sends so many bytes so far beyond the next one to send; which they were.
+    /// Sends `length` bytes, `ahead` bytes beyond the next one to send. Returns their range.
     fn send_ahead(&mut self, ahead: u32, length: u32) -> (u32, u32) {
         let next = self.raw.sequence;
         self.raw.sequence = next.wrapping_add(ahead);

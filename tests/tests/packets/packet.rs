@@ -113,7 +113,7 @@ impl Packet {
         self.frame_around(&self.segment()[bytes], Some((offset, more)))
     }
 
-    /// What the fragments of this segment have in common, and those of no other that is on its way.
+    /// The identification of this segment's fragments. No other segment in flight has the same.
     fn identification(&self) -> u16 {
         self.from.port() << 5 | u16::from(self.flags & 0x1f)
     }

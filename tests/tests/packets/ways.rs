@@ -68,7 +68,7 @@ fn tagged(packet: &Packet, tags: &[[u16; 2]]) -> Vec<u8> {
     packet.with(|one| one.tags = tags.to_vec()).frame()
 }
 
-/// The segment in fragments of so many bytes.
+/// The segment in fragments of this many bytes.
 fn pieces(packet: &Packet, bytes: usize) -> Vec<Vec<u8>> {
     let end = packet.frame().len() - packet.tcp_at();
     let bytes = bytes.min(end.next_multiple_of(8));

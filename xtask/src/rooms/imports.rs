@@ -14,8 +14,8 @@ pub(super) struct Import {
     pub(super) line: usize,
 }
 
-/// Collects what `items`, which are those of the module at `path`, name. Inner modules are left out: they are read by
-/// themselves.
+/// Collects the names in `items`, the items of the module at `path`. Inner modules are left out: they are read
+/// separately.
 pub(super) fn imports_of(path: &[String], items: &[Item]) -> Vec<Import> {
     let inner = items.iter().filter_map(|item| match item {
         Item::Mod(module) => Some(module.ident.to_string()),

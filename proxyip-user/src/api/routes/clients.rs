@@ -18,7 +18,7 @@ use crate::api::query;
 use crate::api::state::Shared;
 
 const DEFAULT_LIMIT: u16 = 10;
-/// Flows that are counted. They are those of the first buckets of a keyed hash table, which makes them a fair sample.
+/// How many flows are counted. They are in the first buckets of a keyed hash table, which makes them a fair sample.
 const SAMPLE: usize = 262_144;
 /// Entries that are read at once.
 const CHUNK: usize = 4096;

@@ -22,7 +22,7 @@ use crate::tables::maps::FlowChunk;
 const DEFAULT_LIMIT: u16 = 100;
 /// A page ends when it has this many bytes: TLVs may be long.
 const MAX_BYTES: usize = 1 << 20;
-/// Entries of the table that are looked at for one page, so that none takes long.
+/// Entries of the table that one page scans at most, so that no page takes long.
 pub(crate) const MAX_SCANNED: usize = 65_536;
 /// Entries that are read at once.
 const CHUNK: usize = 64;
