@@ -229,7 +229,7 @@ mod tests {
             packets: false,
             command: command.map(str::to_owned),
         };
-        assert!(script(&options(&[], None)).contains(" 'ssh::' 'verified::' 'web::'\n"));
+        assert!(script(&options(&[], None)).contains(" 'ssh::' 'verified::' 'web::' "));
         assert!(script(&options(&["under_load"], None)).ends_with("tests e2e 'under_load'\n"));
         assert_eq!(script(&options(&[], Some("uname -r"))), "uname -r\n");
         assert!(script(&Options::smoke(&[])).contains(" 'ruby::auto' "));
