@@ -10,8 +10,8 @@ const V4_MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
 
 /// An address and a port, both in network byte order in memory.
 ///
-/// IPv4 addresses are held IPv4-mapped, so one flow has one key whatever the family of the socket. The fields
-/// are words, not bytes, because the kernel programs move them as such.
+/// IPv4 addresses are held IPv4-mapped, so one flow has one key for every family of socket. The fields are words, not
+/// bytes, because the kernel programs move whole words.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable)]
 pub struct Endpoint {

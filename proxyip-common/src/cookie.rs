@@ -55,7 +55,7 @@ pub const MSS_V4: [u16; 8] = [536, 1240, 1360, 1400, 1440, 1460, 4056, 8960];
 /// See [`MSS_V4`].
 pub const MSS_V6: [u16; 8] = [1220, 1300, 1340, 1380, 1420, 1440, 4036, 8940];
 
-/// What the two ends agreed on in the SYN, as far as the socket needs it.
+/// What the two ends agreed on in the SYN, limited to what the socket needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Index into [`MSS_V4`] or [`MSS_V6`].

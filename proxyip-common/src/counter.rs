@@ -207,7 +207,7 @@ pub mod per_listener {
     use crate::latency::BUCKETS;
     use crate::verdict::Verdict;
 
-    /// Connections handed over by the accept hand-off, but for those that are marked; a connection that the stack refused
+    /// Connections that the accept hand-off handed over, except marked ones. A connection that the stack refused
     /// counts again with each try.
     pub const ACCEPT: u32 = 0;
     /// Of these, those that were established.

@@ -5,9 +5,9 @@
 //! - [`cookie`]: the stateless SYN cookie.
 //! - [`counter`]: every counter, drop reason and reason for leaving a connection to the kernel.
 //! - [`verdict`] and [`latency`]: what becomes of connections, and how long their headers take.
-//! - [`event`] and [`settings`]: what the kernel tells the agent and what the agent tells the kernel.
+//! - [`verdict`] and [`latency`]: what happens to connections, and how long their headers take.
 //! - [`socket_option`]: what applications are told of a connection.
-//! - [`text`]: what a terminal obeys.
+//! - [`socket_option`]: what applications can ask about a connection.
 //!
 //! Nothing here allocates, does I/O or contains `unsafe`; everything is a pure function or a plain type. Types that
 //! cross the kernel border derive zerocopy's traits: one with padding does not compile.

@@ -25,7 +25,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// There is no such flow.
+    /// The flow does not exist.
     pub const NONE: Self =
         Self { found: 0, client: Client(Endpoint::UNSPECIFIED), reserved: [0; 5] };
 }

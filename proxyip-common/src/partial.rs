@@ -1,4 +1,4 @@
-//! Headers of which only a part has come.
+//! Headers that have begun and are not complete.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -32,7 +32,7 @@ impl PartialHeader {
     pub const COMPLETE: u8 = 1;
     /// The connection has been reset. Should the peer not have heard, it is reset again.
     pub const REFUSED: u8 = 2;
-    /// The client is denied, and the connection dropped: whatever else comes of it is dropped too.
+    /// The client is denied and the connection dropped. Later segments of the connection are dropped too.
     pub const DROPPED: u8 = 3;
 }
 
@@ -40,8 +40,8 @@ impl PartialHeader {
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable)]
 pub struct HeaderBytes {
-    /// The flow they belong to. Before the bytes, as an element that is used anew is written from its start: who finds
-    /// this unchanged behind the bytes may take them for this flow's.
+    /// The flow that the bytes belong to. It lies before the bytes because a reused element is written from its
+    /// start. A reader that finds the owner unchanged after copying knows that the bytes are this flow's.
     pub owner: FlowKey,
     /// Initial sequence number of the peer, host order.
     pub isn: u32,

@@ -4,7 +4,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::address::Endpoint;
 
-/// `/proc/sys/net` of one namespace, as far as a SYN-ACK depends on it.
+/// The values in one namespace's `/proc/sys/net` that a SYN-ACK depends on.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 pub struct NamespaceSettings {
@@ -187,7 +187,7 @@ impl ScopedAddress {
     }
 }
 
-/// In `PORTS`, for a port that is guarded no longer but has connections that are translated still.
+/// In `PORTS`: the port is no longer guarded, but some of its connections are still translated.
 pub const RETIRED: u16 = u16::MAX;
 
 /// How many listeners a configuration may have.

@@ -1,7 +1,8 @@
 //! Text that comes from the other end of a connection.
 
-/// Whether a terminal may obey this character instead of showing it: controls, of which U+009B is as good as an escape
-/// sequence's beginning, and what changes the direction or the line of the text around it.
+/// Whether a terminal may obey this character instead of showing it. This covers control characters, because U+009B
+/// alone can begin an escape sequence. It also covers characters that change the direction or the line of the text
+/// around them.
 #[must_use]
 pub fn is_obeyed(character: char) -> bool {
     character.is_control()

@@ -1,9 +1,9 @@
-//! What becomes of a connection, as flow log, API and counters name it.
+//! What happens to a connection, with the names that the flow log, the API and the counters use.
 
 use crate::counter::DropReason;
 use crate::flow::FlowRecord;
 
-/// What becomes of a connection.
+/// What happens to a connection.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {

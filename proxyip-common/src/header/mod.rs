@@ -3,10 +3,10 @@
 //! Source: the PROXY protocol specification, `doc/proxy-protocol.txt` in the HAProxy repository
 //! (<https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt>); sections are cited by number.
 //!
-//! The kernel programs and the agent run this same code. For the sake of the BPF verifier it reads its
-//! input through [`Source`], never holds a reference into it, and does its work in steps ([`Parser::step`]) with
-//! all that changes kept in the [`Parser`]. The kernel programs call the step as a function that is verified by
-//! itself, once, and not once for each history that can lead there.
+//! The kernel programs and the agent run this same code. Its form serves the BPF verifier. It reads its input through
+//! [`Source`] and never holds a reference into it. It works in steps ([`Parser::step`]), and the [`Parser`] holds all
+//! that changes. The kernel programs call the step as a global function: the verifier checks it once, not once for
+//! each history that can lead there.
 
 use crate::address::{Client, Destination, Endpoint};
 use crate::counter::DropReason;
@@ -136,7 +136,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// A header of which nothing is known.
+    /// A header before anything is known about it.
     pub const EMPTY: Self = Self {
         version: 0,
         origin: Origin::Unknown,
@@ -189,7 +189,7 @@ pub fn parse<S: Source + ?Sized>(source: &S) -> Result<Header, DropReason> {
     Ok(parser.header)
 }
 
-/// Whether the source is shorter than the signature and agrees with it as far as it goes.
+/// Whether the source is shorter than the signature and is a prefix of it.
 #[inline(always)]
 fn begins<S: Source + ?Sized, const N: usize>(source: &S, signature: &[u8; N]) -> bool {
     if source.length() >= N {

@@ -151,7 +151,7 @@ pub(super) fn step<S: Source + ?Sized>(
     }
     walk.at = value + length;
     if kind == TYPE_CRC32C {
-        // Of two checksums each counts the other's field: nobody sends such.
+        // With two checksums, each would cover the other's field: no sender does this.
         if length != 4 || walk.checksum_at != 0 {
             return Err(DropReason::V2Checksum);
         }

@@ -40,7 +40,7 @@ pub fn write(
     finish_checksum(ctx, ETHERNET + segment.ip_length() + TCP_CHECKSUM, header, pseudo)
 }
 
-/// Writes the composed frame over the skb, keeping its Ethernet header but for the swapped addresses.
+/// Writes the composed frame over the skb. The Ethernet header stays, with its two addresses swapped.
 #[inline(never)]
 fn emit(
     ctx: &TcContext,
@@ -51,7 +51,7 @@ fn emit(
     let skb = raw(ctx);
     let length = ETHERNET + segment.ip_length() + tcp_length;
     let start = if segment.ipv6 { IPV6_AT } else { IPV4_AT } - ETHERNET;
-    // The SYN of a Linux peer is as long as its SYN-ACK: nothing to cut, and no copy made for it.
+    // The SYN of a Linux peer is as long as its SYN-ACK. Then nothing is cut, and the helper makes no copy.
     if ctx.len() as usize != length {
         // SAFETY: any length is checked by the helper.
         let changed = unsafe { bpf_skb_change_tail(skb, length as u32, 0) };

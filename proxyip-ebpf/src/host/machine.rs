@@ -142,7 +142,7 @@ impl Machine {
         self.adjust(|state| state.sockets.listening.insert(port, Socket::new(kind)));
     }
 
-    /// Makes a socket for a flow, of which nothing else is known.
+    /// Makes a socket for a flow; nothing else is known about the flow.
     pub fn occupy(&mut self, peer: Endpoint, local: Endpoint, kind: Kind) {
         self.adjust(|state| state.sockets.flows.insert(ends(peer, local), Socket::new(kind)));
     }

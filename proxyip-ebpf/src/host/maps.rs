@@ -84,7 +84,7 @@ macro_rules! arrays {
 arrays! {
     /// An array.
     Array
-    /// An array with elements for each CPU, of which there is one.
+    /// An array with elements for each CPU; the simulation has one CPU.
     PerCpuArray
 }
 

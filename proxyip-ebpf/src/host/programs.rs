@@ -102,7 +102,7 @@ impl SockOpsContext {
         local_port: u32
     }
 
-    /// What the program wants to be told of.
+    /// The events that the program asks for.
     pub fn cb_flags(&self) -> u32 {
         // SAFETY: a context is made of an event only.
         unsafe { (*self.ops).bpf_sock_ops_cb_flags }

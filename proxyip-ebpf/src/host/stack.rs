@@ -1,5 +1,5 @@
-//! A small TCP: what becomes of segments that the programs pass. It takes bytes in order only, sends no data, and
-//! knows nothing of time.
+//! A small TCP: it decides what happens to segments that the programs pass. It takes bytes in order only, sends no
+//! data, and knows nothing of time.
 
 use core::mem::MaybeUninit;
 

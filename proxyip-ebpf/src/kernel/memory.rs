@@ -1,8 +1,9 @@
-//! Working memory, one for each CPU: the stack holds 512 bytes only, and of what lies there the verifier would walk the
-//! programs once for each combination of values that it can tell apart.
+//! Working memory, one for each CPU. The stack holds only 512 bytes. For values on the stack, the verifier would also
+//! walk the programs once for each combination that it can tell apart.
 //!
-//! Several functions have it at a time: those that are walked by themselves ([`verified`](crate::kernel::verified)) fetch
-//! it anew. So it consists of cells, and is never borrowed mutably as a whole.
+//! Several functions hold it at a time: each function that is verified separately
+//! ([`verified`](crate::kernel::verified)) fetches it anew. So it consists of cells, and is never borrowed mutably as
+//! a whole.
 
 use core::cell::UnsafeCell;
 
@@ -15,11 +16,11 @@ pub const SIZE: usize = 13_584;
 #[btf_map]
 pub static SCRATCH: PerCpuArray<[u64; SIZE / 8], 1> = PerCpuArray::new();
 
-/// What lies in working memory, in a place of its own.
+/// A type that lies in working memory, in a place of its own.
 ///
 /// # Safety
-/// It is valid whatever its bytes are, consists of cells, and shares no byte with another implementation, except with
-/// one that has it as a field there.
+/// Any bytes are a valid value of it, and it consists of cells. It shares no byte with another implementation, except
+/// with one that holds it as a field at that place.
 pub unsafe trait Room: Sized + 'static {
     /// Where it begins.
     const AT: usize;

@@ -8,8 +8,8 @@ pub fn raw(ctx: &TcContext) -> *mut __sk_buff {
     ctx.skb.skb
 }
 
-/// In `tc_index` of the clone that carries the payload: if it finds no socket it must not be taken for a
-/// first segment again, or a connection that TCP refuses would come back for ever.
+/// In `tc_index` of the clone that carries the payload. A clone that finds no socket must not count as a first
+/// segment again. Otherwise a connection that TCP refuses would come back forever.
 pub const CLONE: u32 = 0x5050;
 
 /// Whether this skb is the clone that this program queued; takes the mark off it.

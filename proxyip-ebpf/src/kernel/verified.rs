@@ -7,8 +7,8 @@ pub type Code = i64;
 
 /// A length for a helper, checked to be from 1 to `MOST`.
 ///
-/// To be called directly before each use: the compiler must not know what it knows, or it drops a check that the
-/// verifier needs, and older verifiers forget what they know of a number that is kept on the stack.
+/// Call it directly before each use. It hides the value range from the compiler, or LLVM removes the check that the
+/// verifier relies on. Older verifiers also forget the range of a number that is kept on the stack.
 #[inline(always)]
 pub fn bounded<const MOST: usize>(length: usize) -> Option<usize> {
     let below = black_box(length.wrapping_sub(1));

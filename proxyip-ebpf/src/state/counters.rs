@@ -80,15 +80,15 @@ pub fn count_listener(listener: u16, counter: u32) {
     increment(&LISTENER_COUNTERS, u32::from(listener) * per_listener::COUNT + counter);
 }
 
-/// Counts a connection that is established; to be called where that is told of.
+/// Counts an established connection. Call it where the event is sent.
 #[inline(always)]
 pub fn count_established(record: &FlowRecord) {
     count(Counter::Established);
     count_outcome(record, Verdict::on_flow(record));
 }
 
-/// Counts a connection that is refused, if that is the end of it; to be called where the refusal is told of. The record
-/// has what was known of it.
+/// Counts a refused connection if the refusal ends it. Call it where the refusal is reported. The record holds what
+/// was known about the connection.
 #[inline(always)]
 pub fn count_refused(record: &FlowRecord, reason: DropReason) {
     if is_final(reason) {

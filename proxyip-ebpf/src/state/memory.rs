@@ -65,7 +65,7 @@ pub struct Memory {
     pub mptcp: Cell<bool>,
 }
 
-// SAFETY: cells, of which each is valid when it is zero. The parts that are rooms themselves are its fields.
+// SAFETY: cells; each is valid when it is zero. The parts that are rooms themselves are its fields.
 unsafe impl Room for Memory {
     const AT: usize = {
         assert!(offset_of!(Self, options) == options::Found::AT);

@@ -30,6 +30,6 @@ pub static SETS: HashMap<u32, u32, { MAX_SETS as usize }, { BPF_F_NO_PREALLOC as
 #[btf_map]
 pub static SET_NAMES: Array<Name, { MAX_SETS as usize }> = Array::new();
 
-/// Advertised MSS by namespace and destination, host order; 0 for routes that have none of their own.
+/// Advertised MSS by namespace and destination, host order; 0 for routes without an MSS of their own.
 #[btf_map]
 pub static ROUTES: LpmTrie<ScopedAddress, u16, 65536> = LpmTrie::new();

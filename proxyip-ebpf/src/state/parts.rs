@@ -85,8 +85,8 @@ pub fn complete(memory: &Memory) {
     }
 }
 
-/// Notes that the connection is reset or dropped, as [`PartialHeader`] has it: what was acknowledged does not come
-/// again, and if the RST is lost, its peer is told once more.
+/// Notes in [`PartialHeader`] that the connection is reset or dropped. The peer does not resend what was
+/// acknowledged. If the RST is lost, the peer is told once more.
 #[inline(always)]
 pub fn end(memory: &Memory, state: u8) {
     if !is_used(in_use::SPLIT) {

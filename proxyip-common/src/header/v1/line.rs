@@ -50,7 +50,7 @@ pub(in crate::header) struct Line {
     dots: u8,
 }
 
-/// An address as far as its text has been read.
+/// The part of an address that has been read.
 #[derive(Clone, Copy, Debug)]
 struct Text {
     /// Network order; without what `::` stands for.
@@ -109,7 +109,7 @@ impl Text {
 }
 
 impl Line {
-    /// A line of which the addresses come next; `family` is 4 or 6.
+    /// A line whose addresses come next; `family` is 4 or 6.
     #[inline(always)]
     pub(super) const fn new(family: u8) -> Self {
         Self {
@@ -129,7 +129,7 @@ impl Line {
         }
     }
 
-    /// A line of which what the receiver ignores comes next, up to CRLF.
+    /// A line whose rest, up to CRLF, the receiver ignores.
     #[inline(always)]
     pub(in crate::header) const fn unknown() -> Self {
         let mut line = Self::new(0);
