@@ -224,12 +224,12 @@ pub mod per_listener {
     pub const UNTRUSTED: u32 = 6;
     /// Translated connections, by [`Obstacle`].
     pub const TRANSLATE: u32 = 7;
-    /// What became of connections, by [`outcome`]: one for each event of
-    /// [`Established`](crate::event::EventKind::Established) (accept, mark) and of
-    /// [`Refused`](crate::event::EventKind::Refused) (reset, drop) for a reason that is
-    /// [final](crate::verdict::is_final), whether or not the ring had room for it. A refused peer that tries again by a
-    /// new SYN counts again; one whose client is denied with `drop` does not. Those that the agent refuses are in
-    /// `REFUSED_BY_AGENT`.
+    /// What happened to connections, by [`outcome`]. An event of
+    /// [`Established`](crate::event::EventKind::Established) (accept, mark) counts once. So does one of
+    /// [`Refused`](crate::event::EventKind::Refused) (reset, drop) if its reason is
+    /// [final](crate::verdict::is_final). They count even if the ring had no room for the event. A refused peer that
+    /// tries again with a new SYN counts again; with `drop`, a denied client does not. `REFUSED_BY_AGENT` has the
+    /// connections that the agent refuses.
     pub const OUTCOMES: u32 = TRANSLATE + Obstacle::COUNT;
     /// Values of a hand-off; 0 if it was not decided yet.
     pub const HAND_OFFS: u8 = 4;

@@ -9,7 +9,7 @@ use crate::flow::FlowRecord;
 pub enum Verdict {
     /// It is given to the application.
     Accept = 0,
-    /// Likewise, although its client is denied: its packets are marked.
+    /// It is given to the application although its client is denied: its packets are marked.
     Mark = 1,
     /// It is reset.
     Reset = 2,

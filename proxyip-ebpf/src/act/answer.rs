@@ -91,14 +91,14 @@ unsafe fn swap_addresses(header: *mut u8) {
 
 /// Turns the checksum field, which holds the sum of the pseudo-header, into what the skb needs.
 ///
-/// That sum is right as it stands for an skb whose checksum the device will complete (`CHECKSUM_PARTIAL`,
-/// a segment from the same host or from a virtio neighbour) and only for such. Programs cannot read which
-/// kind they have, but `bpf_l4_csum_replace()` without `BPF_F_PSEUDO_HDR` changes the field for every other
-/// kind only: there it sets `!(difference - field)`. With `difference = header + 2 * pseudo` that is the
-/// full checksum `!(header + pseudo)`.
+/// That sum is right only for an skb whose checksum the device will complete (`CHECKSUM_PARTIAL`): a segment from the
+/// same host or from a virtio neighbour. Programs cannot read which kind they have. But `bpf_l4_csum_replace()`
+/// without `BPF_F_PSEUDO_HDR` changes the field for every other kind only: there it sets `!(difference - field)`.
+/// With `difference = header + 2 * pseudo` that is the full checksum `!(header + pseudo)`.
 ///
-/// That helper leaves the sum of a device (`CHECKSUM_COMPLETE`) as it is, because a checksum that is adapted makes up
-/// for the change. Here it is the change, and a RST that is passed would be logged as "hw csum failure".
+/// That helper does not touch `skb->csum` of a device (`CHECKSUM_COMPLETE`), since field and data normally change
+/// together. Here only the field changes. Without the difference, the kernel would log a passed RST as "hw csum
+/// failure".
 #[inline(always)]
 fn finish_checksum(ctx: &TcContext, at: usize, header: u64, pseudo: u16) -> Result<(), i64> {
     let difference = fold(header + 2 * u64::from(pseudo));

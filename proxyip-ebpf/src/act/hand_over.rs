@@ -1,8 +1,8 @@
 //! Makes the kernel build the socket: the last step of the accept hand-off.
 //!
-//! The first segment, cut down to a bare ACK behind the header, becomes the handshake's last; a clone of the
-//! unmodified segment follows it, of which TCP trims the header as data already received. No payload byte is
-//! moved, so GSO, paged data and checksum state need no care.
+//! The first segment is cut down to a bare ACK behind the header and becomes the handshake's last segment. A clone of
+//! the unmodified segment follows it. TCP trims the header from the clone as data already received. No payload byte
+//! is moved, so GSO, paged data and checksum state need no care.
 
 use proxyip_common::counter::{Counter, DropReason};
 
@@ -36,14 +36,14 @@ pub fn requeue(ctx: &TcContext) -> i32 {
     }
 }
 
-/// Makes the connection from the first segment, whose header has been read. What the cookie held is in
-/// `memory.agreed`.
+/// Makes the connection from the first segment after its header has been read. `memory.agreed` holds what the cookie
+/// held.
 ///
-/// Socket first, then payload, then the bare ACK: a failure of any of them drops the skb, and with it the
-/// request socket that nobody has seen yet.
+/// Socket first, then payload, then the bare ACK: if any of them fails, the skb is dropped. The request socket goes
+/// with it, and nobody has seen that yet.
 ///
 /// # Errors
-/// What becomes of the segment instead.
+/// What to do with the segment instead.
 #[inline(always)]
 pub fn build(
     ctx: &TcContext,

@@ -1,4 +1,4 @@
-//! What is told of a decision: counters, an event, a message.
+//! How a decision is reported: counters, an event, a message.
 
 use proxyip_common::{
     counter::{DropReason, per_listener},
@@ -44,7 +44,7 @@ pub fn report(segment: &Segment, memory: &Memory, reason: DropReason) {
     events::set_received(memory, 0, 0);
 }
 
-/// Tells of one verdict, if the agent has asked for messages; the numbers are those of the enumerations in
+/// Logs one verdict if the agent has asked for messages. The numbers are those of the enumerations in
 /// `proxyip_common::counter`.
 #[inline(never)]
 pub fn log(ctx: &TcContext, segment: &Segment, verdict: &Decision) {

@@ -18,9 +18,9 @@ use crate::{
     state::memory::Memory,
 };
 
-/// Puts no-operations in the place of options that the kernel must not see in a SYN. MPTCP (RFC 8684) numbers the
-/// payload by itself, and with TCP Fast Open (RFC 7413) the application would see the connection before its
-/// header has come. The options have been read. False if that failed.
+/// Overwrites the options that the kernel must not see in a SYN with no-operations. MPTCP (RFC 8684) has its own
+/// sequence numbers for the payload. With TCP Fast Open (RFC 7413) the application would see the connection before
+/// its header has come. The options have been read already. False if a helper failed.
 #[inline(never)]
 pub fn blank(ctx: &TcContext, segment: &Segment, memory: &Memory) -> bool {
     let unwanted = memory.options.received.unwanted.get();
@@ -58,15 +58,14 @@ pub fn blank(ctx: &TcContext, segment: &Segment, memory: &Memory) -> bool {
 /// Where the TCP header is in the working frame, for both families.
 const TCP_AT: usize = IPV6;
 
-/// Cuts the payload off the segment, whose options are in working memory, and gives it this sequence number and
-/// these flags.
+/// Cuts the payload off the segment, and gives it this sequence number and these flags. The segment's options are in
+/// working memory.
 ///
-/// Only the length in the IP header is changed: the IP layer then trims the skb itself, without the copy
-/// that `bpf_skb_change_tail()` makes of a paged payload.
-/// False if a helper failed.
+/// Only the length in the IP header is changed. The IP layer then trims the skb itself, without the copy that
+/// `bpf_skb_change_tail()` makes of a paged payload. False if a helper failed.
 #[inline(never)]
 pub fn trim(ctx: &TcContext, segment: &Segment, memory: &Memory, sequence: u32, flags: u8) -> bool {
-    // SAFETY: of this program's functions only this one has it.
+    // SAFETY: this is the only function of this program that uses it.
     let frame = &mut unsafe { memory.reply.get_mut() }.0;
     let length = segment.ip_length() + TCP;
     let at = frame[TCP_AT - segment.ip_length()..].as_mut_ptr();

@@ -17,8 +17,8 @@ use crate::{
 /// Acknowledges the first `length` bytes of the stream that begins behind `memory.isn`.
 ///
 /// The timestamp stands still: it is the one that the peer echoes. A newer one would come back in the segment that
-/// establishes the connection, and for translate that must be the one of the kernel's SYN-ACK, for which
-/// `tcp_check_req()` waits (<https://elixir.bootlin.com/linux/v6.14/source/net/ipv4/tcp_minisocks.c>).
+/// establishes the connection. For translate, that segment must echo the timestamp of the kernel's SYN-ACK, because
+/// `tcp_check_req()` waits for it (<https://elixir.bootlin.com/linux/v6.14/source/net/ipv4/tcp_minisocks.c>).
 #[inline(never)]
 pub fn acknowledge(
     ctx: &TcContext,

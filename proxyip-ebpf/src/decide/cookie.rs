@@ -169,8 +169,8 @@ fn stack_refuses(segment: &Segment) -> bool {
     })
 }
 
-/// A trusted source's segment for a listening socket, which belongs to no handshake that is known: it may be one that
-/// was forgotten, for which the kernel has sent a SYN cookie.
+/// A trusted source's segment for a listening socket that belongs to no known handshake. The kernel may have sent a
+/// SYN cookie for its handshake and forgotten it.
 #[inline(always)]
 pub fn judge_foreign(ctx: &TcContext, segment: &Segment) -> Decision {
     if policies::may_leave(segment) || !is_local(ctx, segment) {

@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// The first word of a connection, or a segment that hides what it is.
+/// A SYN, or a segment that hides its TCP header.
 #[inline(never)]
 pub fn judge_opening<P: Platform, A: Act>(
     ctx: &TcContext,

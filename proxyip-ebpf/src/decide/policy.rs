@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-/// What becomes of the SYN of a source that is not trusted.
+/// What happens to the SYN of a source that is not trusted.
 #[inline(always)]
 pub fn judge_untrusted(policy: &Policy) -> Decision {
     const RESET: u8 = Untrusted::Reset as u8;
@@ -73,7 +73,8 @@ pub fn judge_client(segment: &Segment, memory: &Memory) -> Result<(), DropReason
     }
 }
 
-/// Drops a first segment whose client is denied. Its peer sends it again and again; the first one is told of.
+/// Drops a first segment because its client is denied. The peer sends it again and again; only the first one is
+/// reported.
 #[inline(never)]
 pub fn drop_denied(memory: &Memory) -> Decision {
     if let Some(isn) = DROPPED.get_ptr(memory.key())
@@ -82,7 +83,7 @@ pub fn drop_denied(memory: &Memory) -> Decision {
     {
         return Decision::Hold(Counter::DeniedAgain);
     }
-    // If it cannot be remembered it is told of once more.
+    // If it cannot be remembered, it is reported once more.
     let _ = DROPPED.insert(memory.key(), &memory.isn.get(), BPF_ANY.into());
     parts::end(memory, PartialHeader::DROPPED);
     Decision::Refuse(DropReason::DeniedDropped)
@@ -105,7 +106,7 @@ pub fn mark_later(ctx: &TcContext, segment: &Segment, socket: &Socket) {
     }
 }
 
-/// Likewise a RST, whose socket is looked for only if it may have to be marked.
+/// Marks a RST too. The socket is looked up only if the RST may have to be marked.
 #[inline(never)]
 pub fn mark_reset(ctx: &TcContext, segment: &Segment) {
     if marks(segment)
@@ -122,8 +123,8 @@ fn marks(segment: &Segment) -> bool {
     listener.is_some_and(|listener| listener.has(ListenerSettings::MARKS))
 }
 
-/// Counts a segment that begins like a PROXY header and comes from a source that is not trusted, on a connection that
-/// the kernel has: either the source should be trusted, or the load balancer hides its own address.
+/// Counts a segment that begins like a PROXY header, comes from an untrusted source, and belongs to a connection that
+/// the kernel has. Either the source should be trusted, or the load balancer hides its own address.
 #[inline(never)]
 pub fn notice_header(ctx: &TcContext, segment: &Segment) {
     /// Of the shortest header.

@@ -1,8 +1,8 @@
 //! Headers that are split over several segments.
 //!
-//! What has come is kept, and acknowledged in the name of the socket that does not exist yet: a peer that waits for
-//! that (Nagle's algorithm, a small window) goes on at once. The segment that completes the header is then the first, as
-//! far as the hand-off is concerned, and what lies before it has been received.
+//! proxyip keeps the bytes that have come, and acknowledges them in the name of the socket that does not exist yet. A
+//! peer that waits for the acknowledgment (Nagle's algorithm, a small window) goes on at once. The hand-off treats
+//! the segment that completes the header as the first one, and the bytes before it as received.
 
 use proxyip_common::{
     counter::{Counter, DropReason},
@@ -18,7 +18,7 @@ use crate::{
     state::{flows::identify, memory::Memory, parts},
 };
 
-/// Where a segment lies in the stream, of which the first bytes are kept.
+/// Where a segment lies in the stream. The first bytes of the stream are kept.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Position {
     /// The bytes before it are kept no longer.
@@ -47,7 +47,7 @@ pub fn locate(segment: &Segment, memory: &Memory) -> Position {
     if segment.payload > memory.header.skipped.get() { Position::Next } else { Position::Old }
 }
 
-/// A segment of a handshake that has begun a header, whose bytes the application has not seen.
+/// A segment of a handshake that has begun a header. The application has not seen the header's bytes.
 #[inline(never)]
 pub fn judge(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
     if memory.refused.get() {

@@ -158,7 +158,7 @@ pub fn begin(segment: &Segment, memory: &Memory, state: State) -> Decision {
     }
     let _ = HANDSHAKES.remove(memory.key());
     count_listener(segment.listener, per_listener::TRANSLATE + u32::from(memory.reason.get()));
-    // Nothing new to TCP would not establish the connection, and a SYN cookie is compared with the very
+    // A segment with nothing new for TCP would not establish the connection. TCP compares a SYN cookie with the exact
     // sequence number of the SYN.
     let end =
         segment.sequence.wrapping_sub(memory.isn.get().wrapping_add(1)) as usize + segment.payload;

@@ -133,7 +133,8 @@ pub fn judge_waiting(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Dec
             _ if is_silent(segment, ahead) && policies::judges(segment) => {
                 judge_silent(ctx, segment, memory, ahead)
             }
-            // Whatever lies ahead acknowledges the handshake too: a FIN, or the answer to a SYN-ACK that is repeated.
+            // Every segment that lies ahead acknowledges the handshake too: a FIN, or the answer to a repeated
+            // SYN-ACK.
             _ if ahead > 0 && policies::judges(segment) => Decision::Hold(Counter::OutOfOrder),
             _ if hides_header(segment, ahead) => Decision::Hold(Counter::OutOfOrder),
             _ => Decision::Pass,

@@ -29,7 +29,7 @@ pub extern "C" fn find_tcp(skb: *mut __sk_buff) -> Code {
     const ROUTING: u8 = 43;
     const FRAGMENT_HEADER: u8 = 44;
     const DESTINATION: u8 = 60;
-    /// More than one of each kind is not sent by anybody; RFC 8504 §5.3 allows hosts a limit.
+    /// Nobody sends more than one of each kind; RFC 8504 §5.3 allows hosts a limit.
     const MOST: usize = 8;
 
     let mut fragment = 0;

@@ -68,7 +68,7 @@ pub struct Found {
     pub received: Received,
 }
 
-// SAFETY: cells, of which each is valid when it is zero.
+// SAFETY: cells; each is valid when it is zero.
 unsafe impl Room for Found {
     const AT: usize = 0;
 }
@@ -118,11 +118,11 @@ extern "C" fn read_all() -> Code {
     0
 }
 
-/// Reads the option at the cursor and moves it to the next one. What was read before a broken option counts,
-/// as in the kernel's `tcp_parse_options()`.
+/// Reads the option at the cursor and moves it to the next one. What was read before a broken option counts, as in
+/// the kernel's `tcp_parse_options()`.
 ///
-/// Not inlined, so that cursor and options stay in memory: the verifier would else follow every combination
-/// of options, at every place they can be.
+/// Not inlined, so that cursor and options stay in memory. Otherwise the verifier would follow every combination of
+/// options, at every place where they can be.
 #[inline(never)]
 fn read_one(found: &Found) {
     let (at, length) = (found.cursor.get(), found.length.get());

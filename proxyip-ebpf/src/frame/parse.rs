@@ -37,7 +37,7 @@ const LONGEST: usize = 0x00ff_ffff;
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Frame {
-    /// None of ours.
+    /// A frame that proxyip does not handle.
     Other,
     /// A segment for a guarded port, or from one.
     Segment,
@@ -107,8 +107,8 @@ impl Direction for Outgoing {
     const OUTGOING: bool = true;
 }
 
-/// Whether the bytes at hand show that the frame is not for a guarded port: the quick way out for all other
-/// traffic. For a TCP header behind `ip` bytes of IP header, of which the byte at `offset` has this `value`.
+/// Whether the bytes at hand show that the frame is not for a guarded port: the quick way out for all other traffic.
+/// The TCP header lies behind `ip` bytes of IP header, and the IP header's byte at `offset` has this `value`.
 #[inline(always)]
 fn is_foreign(ctx: &TcContext, ip: usize, offset: usize, value: u8) -> bool {
     let start = ctx.data() + ETHERNET;
@@ -190,8 +190,8 @@ struct Both<H> {
     tcp: TcpHeader,
 }
 
-/// Both headers at once, as nearly every segment has them; if the frame is too short for that, the IP header alone,
-/// with a TCP header that none can be.
+/// Loads both headers at once, because nearly every segment has both. If the frame is too short, loads the IP header
+/// alone, with an impossible TCP header.
 #[inline(always)]
 fn load_both<H>(ctx: &TcContext) -> Option<Both<H>> {
     if let Ok(both) = ctx.load::<Both<H>>(ETHERNET) {

@@ -16,8 +16,8 @@ pub const OPTIONS: usize = 20;
 /// Time to live, hop limit: Linux's default.
 const HOPS: u8 = 64;
 
-/// Where the TCP header is in a [`ReplyBuffer`]: an IPv4 frame starts later than an IPv6 frame, so that this holds
-/// for both, and both start at 2 modulo 4, so that IP and TCP headers are aligned.
+/// Where the TCP header is in a [`ReplyBuffer`]. An IPv4 frame starts later than an IPv6 frame, so this holds for
+/// both. Both start at 2 modulo 4, so IP and TCP headers are aligned.
 const TCP_AT: usize = 2 + ETHERNET + IPV6;
 
 /// Where the TCP options are in a [`ReplyBuffer`].

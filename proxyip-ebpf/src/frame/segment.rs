@@ -11,7 +11,7 @@ use crate::{
     kernel::{btf_maps::PerCpuArray, macros::btf_map},
 };
 
-/// In [`Segment::listener`], for a port that is guarded no longer.
+/// In [`Segment::listener`]: the port is no longer guarded.
 pub const RETIRED_LISTENER: u16 = RETIRED - 1;
 
 /// How the IP header is laid out.
@@ -85,6 +85,6 @@ pub fn incoming() -> Option<&'static mut Segment> {
 /// The egress program's segment of this CPU.
 #[inline(always)]
 pub fn outgoing() -> Option<&'static mut Segment> {
-    // SAFETY: likewise, by the egress program.
+    // SAFETY: this CPU's own value, zeroed by the kernel, and taken once for each run of the egress program.
     SEGMENTS.get_ptr_mut(1).map(|segment| unsafe { &mut *segment })
 }

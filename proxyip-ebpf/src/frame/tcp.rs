@@ -32,7 +32,7 @@ pub struct TcpHeader {
 }
 
 impl TcpHeader {
-    /// Of which nothing is known but the ports: judged as what it may be.
+    /// A header of known ports only. It counts as the SYN that it may be.
     pub const fn hidden(ports: [[u8; 2]; 2]) -> Self {
         let [source, destination] = ports;
         Self {

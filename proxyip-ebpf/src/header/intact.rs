@@ -1,7 +1,7 @@
 //! Whether a first segment arrived as it was sent.
 //!
-//! The header is read before TCP sees the segment, and the bare ACK made of it gets a checksum of its own. So
-//! the checksum of the segment must be looked at here, wherever nobody has done so before.
+//! The header is read before TCP sees the segment, and the bare ACK made from it gets a new checksum. So this code
+//! checks the segment's checksum, unless somebody has done so before.
 
 use core::cell::Cell;
 
@@ -38,7 +38,7 @@ pub struct Summing {
     bytes: Place<[u32; CHUNK / 4]>,
 }
 
-// SAFETY: cells, of which each is valid when it is zero.
+// SAFETY: cells; each is valid when it is zero.
 unsafe impl Room for Summing {
     const AT: usize = Found::END;
 }
@@ -95,7 +95,7 @@ extern "C" fn add_chunk(skb: *mut __sk_buff) -> Code {
         unsafe { bytes.write([0; CHUNK / 4]) };
     }
     let Some(length) = bounded::<CHUNK>(length) else { return 0 };
-    // SAFETY: `length` is at most the size of the buffer, of which all is summed.
+    // SAFETY: `length` is at most the size of the buffer, and the whole buffer is summed.
     let added = unsafe {
         let at = summing.at.get() as u32;
         if bpf_skb_load_bytes(skb.cast(), at, bytes.cast(), length as u32) != 0 {

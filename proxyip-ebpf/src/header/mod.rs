@@ -113,11 +113,11 @@ impl Source for Loaded<'_> {
     }
 }
 
-/// Reads the header that ends in `segment`, of which [`Read::kept`] bytes came before.
+/// Reads the header that ends in `segment`. [`Read::kept`] of its bytes came before.
 ///
 /// # Errors
-/// Why the connection must be refused. [`DropReason::HeaderIncomplete`] if all that has come could begin a header:
-/// then all of it is loaded.
+/// Why the connection must be refused. [`DropReason::HeaderIncomplete`] if all the bytes so far could begin a header:
+/// then all of them are loaded.
 #[inline(always)]
 pub fn read(ctx: &TcContext, segment: &Segment, header: &Read) -> Result<(), DropReason> {
     load(ctx, segment, header, FIRST)?;
@@ -153,10 +153,10 @@ fn decode(code: Code) -> Result<usize, DropReason> {
     }
 }
 
-// The verifier walks each function that is exported once, whatever it knows at its calls, and then takes its
-// result as it may come. A static function it would walk at each call, for each of a loop's rounds.
+// The verifier checks a global function once, independent of its callers, and treats its result as unknown. It would
+// walk a static function at each call, in each round of a loop.
 
-/// The length of the version 2 header in the memory, as far as loaded, or 0 for version 1.
+/// The length of the version 2 header in the memory, read from the loaded bytes, or 0 for version 1.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn measure_header() -> Code {

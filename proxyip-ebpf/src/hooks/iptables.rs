@@ -61,7 +61,7 @@ fn client_v4(skb: *mut __sk_buff) -> Option<Endpoint> {
     Some(client_of(source, Endpoint::from_v4(load(skb, DESTINATION)?, local)))
 }
 
-/// TCP behind extension headers is not looked for: of such packets the source counts.
+/// This does not look for TCP behind extension headers; for those packets the source counts.
 #[inline(always)]
 fn client_v6(skb: *mut __sk_buff) -> Option<Endpoint> {
     const NEXT_HEADER: u32 = 6;

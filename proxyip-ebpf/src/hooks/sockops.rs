@@ -110,12 +110,12 @@ fn begin_translation(ctx: &SockOpsContext, key: &FlowKey) -> bool {
     }
     translation.seen_ns = now();
     translation.state = Translation::ESTABLISHED;
-    // Its end must be seen, whatever becomes of the record.
+    // Its end must be seen, also if the record is lost.
     follow(ctx);
     true
 }
 
-/// Asks to be told of the socket's changes of state.
+/// Asks the kernel to report the socket's changes of state.
 #[inline(always)]
 fn follow(ctx: &SockOpsContext) {
     let _ = ctx.set_cb_flags((ctx.cb_flags() | BPF_SOCK_OPS_STATE_CB_FLAG) as i32);

@@ -58,11 +58,13 @@ fn record(question: *mut bpf_sockopt) -> Option<&'static FlowRecord> {
     }
 }
 
-/// Lets the kernel's own answer stand where it would not by itself. Kernels copy what programs may have written over it:
-/// they fail with `EFAULT` if the length is more than programs can see of the value, which is a page at most
-/// (<https://git.kernel.org/torvalds/c/29ebbba7d461> mends that for longer values, in Linux 6.5) and less if the caller
-/// only asks for the length, as it may of `SO_GET_FILTER` and `NETLINK_LIST_MEMBERSHIPS`; and before 5.17 they write zeros
-/// where the kernel has refused. A length of zero says that there is nothing to copy.
+/// Lets the kernel's own answer stand in the cases where the kernel would otherwise break it. Kernels copy back the
+/// value, because programs may have written over it.
+///
+/// They fail with `EFAULT` if the length is more than programs can see of the value. Programs see one page at most;
+/// <https://git.kernel.org/torvalds/c/29ebbba7d461> mends that for longer values, in Linux 6.5. They see less if the
+/// caller only asks for the length, which `SO_GET_FILTER` and `NETLINK_LIST_MEMBERSHIPS` allow. Before 5.17, kernels
+/// write zeros where they have refused. A length of zero says that there is nothing to copy.
 #[inline(always)]
 fn leave(question: *mut bpf_sockopt) {
     // SAFETY: fields of the context. The pointers are only subtracted.
