@@ -235,10 +235,10 @@ pub mod per_listener {
     pub const HAND_OFFS: u8 = 4;
     /// Values of a header's version; 0 if none was read, or no good one.
     pub const VERSIONS: u8 = 3;
-    /// Headers by the time from the handshake's SYN, when it was answered or passed on, to the segment that completed the
-    /// header; by [`bucket`](crate::latency::bucket). Headers that were good and whose connections were let through: under
-    /// accept only if the two ends use TCP timestamps, since nothing else is remembered of its SYN; under translate and
-    /// observe if the handshake is still remembered.
+    /// Headers by the time from the handshake's SYN to the segment that completed the header; by
+    /// [`bucket`](crate::latency::bucket). The time starts when the SYN was answered or passed on. Only good headers
+    /// of connections that were let through count. Under accept, the two ends must use TCP timestamps, since nothing
+    /// else is remembered of the SYN. Under translate and observe, the handshake must still be remembered.
     pub const LATENCY: u32 = OUTCOMES + (HAND_OFFS * VERSIONS) as u32 * Verdict::COUNT;
     /// The sum of these times in nanoseconds.
     pub const LATENCY_SUM: u32 = LATENCY + BUCKETS;
@@ -255,8 +255,8 @@ pub mod per_listener {
         OUTCOMES + (hand_off * VERSIONS + version) as u32 * Verdict::COUNT + verdict as u32
     }
 
-    /// The entry of `REFUSED_BY_AGENT` for connections of this listener with this hand-off. The agent counts there what it
-    /// refuses.
+    /// The entry of `REFUSED_BY_AGENT` for connections of this listener with this hand-off. The agent counts its
+    /// refusals there.
     #[must_use]
     pub fn refused_by_agent(listener: u16, hand_off: u8) -> u32 {
         let hand_off = hand_off.min(HAND_OFFS - 1);

@@ -4,10 +4,10 @@
 //! - [`address`], [`flow`] and [`partial`]: map keys and values, laid out for both sides of the kernel border.
 //! - [`cookie`]: the stateless SYN cookie.
 //! - [`counter`]: every counter, drop reason and reason for leaving a connection to the kernel.
-//! - [`verdict`] and [`latency`]: what becomes of connections, and how long their headers take.
 //! - [`verdict`] and [`latency`]: what happens to connections, and how long their headers take.
-//! - [`socket_option`]: what applications are told of a connection.
+//! - [`event`] and [`settings`]: what the kernel tells the agent and what the agent tells the kernel.
 //! - [`socket_option`]: what applications can ask about a connection.
+//! - [`text`]: what a terminal obeys.
 //!
 //! Nothing here allocates, does I/O or contains `unsafe`; everything is a pure function or a plain type. Types that
 //! cross the kernel border derive zerocopy's traits: one with padding does not compile.

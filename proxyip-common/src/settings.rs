@@ -118,10 +118,10 @@ impl ListenerSettings {
     }
 }
 
-/// Who may connect to a listener: how its lists of networks are to be read, and where they are.
+/// Who may connect to a listener: how to read its lists of networks, and where they are.
 ///
 /// A hash map holds it, so that the kernel programs see a new one whole or not at all. Each new version of a
-/// listener's lists has a scope of its own, and is complete before the policy names it.
+/// listener's lists has a new scope, and is complete before the policy names it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 pub struct Policy {

@@ -1,7 +1,7 @@
 //! The type-length-value vectors behind the addresses of a version 2 header (§2.2).
 //!
-//! Decoding never fails: a vector whose value is not what its type promises comes out as
-//! [`Tlv::Other`], with its bytes. Only a vector that is longer than what holds it is an error.
+//! Decoding never fails: a vector with a value that does not fit its type comes out as [`Tlv::Other`], with its
+//! bytes. Only a vector that is longer than what holds it is an error.
 
 use core::str;
 

@@ -45,7 +45,7 @@ pub fn length<S: Source + ?Sized>(source: &S) -> Result<usize, DropReason> {
         return Err(DropReason::V2Version);
     }
     match version_command & 0xf {
-        // The receiver discards what follows, whatever the family says.
+        // The receiver discards the rest, for every family.
         COMMAND_LOCAL => {}
         COMMAND_PROXY => match family {
             ..=UNSPECIFIED_LAST | TCP_OVER_IPV4 | TCP_OVER_IPV6 | UNIX_STREAM | UNIX_DATAGRAM => {}

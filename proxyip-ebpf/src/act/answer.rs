@@ -109,7 +109,7 @@ fn finish_checksum(ctx: &TcContext, at: usize, header: u64, pseudo: u16) -> Resu
     }
     let checksum = !fold(header + u64::from(pseudo));
     let change = fold(u64::from(checksum) + u64::from(!pseudo));
-    // SAFETY: changes a number; an error says that there is no such sum.
+    // SAFETY: changes a number; an error says that the skb has no `CHECKSUM_COMPLETE` sum.
     let _ = unsafe { bpf_csum_update(raw(ctx), change.into()) };
     Ok(())
 }

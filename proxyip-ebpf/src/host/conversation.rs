@@ -123,7 +123,7 @@ impl Conversation {
         new
     }
 
-    /// A connection over IPv4 whose handshake is done, as far as the load balancer can tell.
+    /// A connection over IPv4. For the load balancer its handshake is done.
     pub(super) fn opened(way: Way) -> Self {
         let mut new = Self::new(way, ends4());
         new.open(&[]);

@@ -50,7 +50,8 @@ pub struct Frame {
 pub const INTERFACE: u32 = 7;
 
 impl Frame {
-    /// A frame as it comes in, its checksum complete, of which the first `linear` bytes are at hand. It has an Ethernet header at least.
+    /// A frame as it comes in, with a complete checksum. Its first `linear` bytes are at hand. It has at least an
+    /// Ethernet header.
     pub fn new(bytes: Vec<u8>, linear: usize, checksum: Checksum) -> Box<Self> {
         assert!(bytes.len() >= ETHERNET, "an Ethernet header");
         // SAFETY: numbers and unions of numbers and pointers, for which zero is a value.

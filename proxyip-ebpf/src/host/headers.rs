@@ -26,7 +26,7 @@ pub(super) fn v2() -> Vec<u8> {
     v2_raw(0x21, 0x11, &[203, 0, 113, 9, 192, 0, 2, 1, 0xc8, 0x22, 1, 187])
 }
 
-/// A version 2 header over IPv6 with TLVs, of which the first is a checksum.
+/// A version 2 header over IPv6 with TLVs; the first TLV is a checksum.
 pub(super) fn v2_with_checksum() -> Vec<u8> {
     let client = [0x20, 1, 0x0d, 0xb8, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
     let destination = [0x20, 1, 0x0d, 0xb8, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];

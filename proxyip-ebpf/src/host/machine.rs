@@ -113,7 +113,7 @@ impl Machine {
         TRUSTED.insert(&Key::new(32 + bits, source), trusted.into());
     }
 
-    /// Gives a listener a verdict on the clients of a prefix, likewise.
+    /// Gives a listener a verdict on the clients of a prefix, of an IPv6 or IPv4-mapped address.
     pub fn judge(&mut self, listener: u16, client: Endpoint, bits: u32, verdict: u8) {
         let client = ScopedAddress::new(listener.into(), &client);
         CLIENTS.insert(&Key::new(32 + bits, client), verdict);
@@ -155,7 +155,7 @@ impl Machine {
         }
     }
 
-    /// Changes whatever else there is.
+    /// Changes anything else.
     pub fn adjust<R>(&mut self, change: impl FnOnce(&mut State) -> R) -> R {
         state::with(change)
     }

@@ -211,7 +211,7 @@ macro_rules! tables {
 tables! {
     /// A hash table, which can be full.
     HashMap false
-    /// A hash table whose oldest element makes room.
+    /// A hash table that evicts its oldest element.
     LruHashMap true
 }
 

@@ -108,7 +108,7 @@ impl SockOpsContext {
         unsafe { (*self.ops).bpf_sock_ops_cb_flags }
     }
 
-    /// Asks to be told of more.
+    /// Asks for more events.
     ///
     /// # Errors
     /// Never.

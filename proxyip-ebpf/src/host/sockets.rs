@@ -82,7 +82,7 @@ impl Socket {
         })
     }
 
-    /// What it is.
+    /// The kind of socket.
     pub fn kind(&self) -> Kind {
         self.kind
     }
@@ -145,7 +145,7 @@ impl Sockets {
 }
 
 /// # Safety
-/// The pointer is a socket's, which nobody else uses meanwhile.
+/// The pointer is a socket's, and nobody else uses the socket at the same time.
 unsafe fn socket<'a, T>(socket: *mut T) -> &'a mut Socket {
     // SAFETY: programs have pointers to the first fields of sockets only.
     let socket = unsafe { &mut *socket.cast::<Socket>() };

@@ -105,7 +105,7 @@ fn a_part_that_comes_again_is_acknowledged_again() {
     }
 }
 
-/// The acknowledgment was lost, and the peer has merged what it sends again.
+/// The acknowledgment was lost, and the peer has merged the segments that it sends again.
 #[test]
 fn the_header_may_come_whole_after_a_part_of_it() {
     for way in CONSUMING {

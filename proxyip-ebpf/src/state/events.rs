@@ -25,8 +25,8 @@ pub const EVENTS_SIZE: usize = 4 << 20;
 #[btf_map]
 pub static EVENTS: RingBuf<Event, EVENTS_SIZE> = RingBuf::new();
 
-/// Whether to wake the agent. It looks by itself at short intervals, so that a busy node does not pay for a
-/// wake-up with every event; it is woken when the ring fills faster than that.
+/// Whether to wake the agent. The agent polls at short intervals, so that a busy node does not pay for a wake-up with
+/// every event. It is woken when the ring fills faster than that.
 #[inline(always)]
 fn wakeup() -> u64 {
     let ring = core::ptr::from_ref(&EVENTS).cast_mut().cast();
@@ -69,8 +69,8 @@ pub fn send(
     entry.submit(wakeup());
 }
 
-/// Sends the event whose key and record are in `memory`, and whose bytes and packets are the caller's to set; with
-/// [`EventKind::Header`], the header's bytes too.
+/// Sends the event. Its key and record are in `memory`; the caller sets its bytes and packets. With
+/// [`EventKind::Header`], it sends the header's bytes too.
 #[inline(always)]
 pub fn send_from(memory: &Memory, kind: EventKind, reason: u8) {
     let length = match kind {

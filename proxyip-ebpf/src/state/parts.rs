@@ -22,9 +22,9 @@ use crate::{
     },
 };
 
-/// Headers that have begun and are not complete. Under a flood of such old ones make room, though not in their exact
-/// order: what a processor has inserted last stays with it. The sizes of these two are the least; the agent makes them
-/// larger on hosts with many processors.
+/// Headers that have begun and are not complete. Under a flood of them old ones are evicted, not in their exact
+/// order: a CPU keeps what it has inserted last. The sizes of these two are the least; the agent makes them larger on
+/// hosts with many CPUs.
 #[btf_map]
 pub static PARTIAL_HEADERS: LruHashMap<FlowKey, PartialHeader, 16_384> = LruHashMap::new();
 
