@@ -14,10 +14,10 @@
 //! - *handshake tag*: keyed hash of all that and of the peer's initial sequence number and the options.
 //! - *MSS*: index into a table of classes; *SP*: SACK permitted; *wscale*: the peer's, 15 for none.
 //!
-//! The options are in the cookie even where a timestamp could carry them, as the kernel's own cookies do:
-//! peers without timestamps (Windows by default) keep window scaling and SACK, and a forger would choose
-//! the form without timestamps anyway. 23 tag bits, one valid value for each choice of options: a blind
-//! guess from a spoofed trusted address is right once in 2^22.
+//! The kernel's own cookies carry the options in a timestamp; this cookie always holds them itself. So peers without
+//! timestamps (Windows by default) keep window scaling and SACK. A forger would choose the form without timestamps
+//! anyway. 23 tag bits, one valid value for each choice of options: a blind guess from a spoofed trusted address is
+//! right once in 2^22.
 
 use crate::address::{Local, Peer};
 

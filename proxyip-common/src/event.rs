@@ -49,7 +49,7 @@ pub struct Event {
     pub bytes_sent: u64,
     /// Packets received, host order; without those of a handshake that TCP has not seen.
     pub packets_received: u32,
-    /// Packets sent, host order; counted like those received.
+    /// Packets sent, host order; without those of a handshake that TCP has not seen.
     pub packets_sent: u32,
     /// The flow.
     pub key: FlowKey,

@@ -131,7 +131,7 @@ pub struct Header {
     pub tlvs: u16,
     /// The client, if the origin is [`Origin::Proxied`].
     pub client: Client,
-    /// The address the client connected to, likewise.
+    /// The address the client connected to, if the origin is [`Origin::Proxied`].
     pub destination: Destination,
 }
 

@@ -161,7 +161,7 @@ fn is_silent(segment: &Segment, ahead: i32) -> bool {
     }
 }
 
-/// Judges such a segment before the header has begun.
+/// Judges a silent segment before the header has begun.
 #[inline(always)]
 fn judge_silent(ctx: &TcContext, segment: &Segment, memory: &Memory, ahead: i32) -> Decision {
     if ahead < 0 {

@@ -189,8 +189,8 @@ fn closed(ctx: &SockOpsContext) {
     let _ = FLOWS.remove(&key);
 }
 
-/// Ends the translation now if the peer sent the final segment (`LAST_ACK`, or a RST). Else the socket may leave a `TIME_WAIT` behind, or a
-/// RST that is sent after this: then the entry is removed with the RST, or later by the agent.
+/// Ends the translation now if the peer sent the final segment (`LAST_ACK`, or a RST). Otherwise the socket may leave a
+/// `TIME_WAIT` behind, or send a RST after this. Then the entry is removed with the RST, or later by the agent.
 #[inline(always)]
 fn end_translation(ctx: &SockOpsContext, key: &FlowKey) {
     /// Within it a RST is taken, or not at all.
