@@ -150,8 +150,8 @@ pub fn judge_waiting(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Dec
     }
 }
 
-/// Whether a segment that is `ahead` of the payload's beginning brings nothing new: the handshake's bare ACK, the end, or a
-/// keep-alive probe (RFC 9293 §3.8.4), which lies one behind.
+/// Whether a segment that is `ahead` of the payload's beginning brings nothing new. That is the handshake's bare ACK,
+/// the end, or a keep-alive probe (RFC 9293 §3.8.4), which lies one behind.
 #[inline(always)]
 fn is_silent(segment: &Segment, ahead: i32) -> bool {
     match ahead {
