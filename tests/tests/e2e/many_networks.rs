@@ -83,7 +83,7 @@ fn address_of(is_v4: bool, bits: u128) -> IpAddr {
     }
 }
 
-/// A random address. An IPv6 one is from 2000::/3, which the internet uses.
+/// A random address. An IPv6 one is from `2000::/3`, which the internet uses.
 fn random_address(random: &mut Random) -> IpAddr {
     let is_v4 = random.below(2) == 0;
     let bits = random.wide();
