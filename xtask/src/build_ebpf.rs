@@ -45,7 +45,9 @@ fn build_command(compiler: &Compiler, linker: &Path, target_dir: &Path) -> Comma
         .arg("--target-dir")
         .arg(target_dir)
         // The encoded variable wins over every other source of flags, configuration files included.
-        .env("CARGO_ENCODED_RUSTFLAGS", rustflags(linker).join("\x1f"));
+        .env("CARGO_ENCODED_RUSTFLAGS", rustflags(linker).join("\x1f"))
+        // Incremental builds make other code: the verifier refuses some of it.
+        .env("CARGO_INCREMENTAL", "0");
     command
 }
 
