@@ -57,7 +57,7 @@ pub const MSS_V6: [u16; 8] = [1220, 1300, 1340, 1380, 1420, 1440, 4036, 8940];
 
 /// What the two ends agreed on in the SYN, limited to what the socket needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct Agreed {
     /// Index into [`MSS_V4`] or [`MSS_V6`].
     pub mss_class: u8,
     /// Both ends permit SACK.
@@ -66,7 +66,7 @@ pub struct Options {
     pub window_scale: Option<u8>,
 }
 
-impl Options {
+impl Agreed {
     const NO_SCALE: u32 = 15;
 
     /// The largest class not above the peer's MSS; `None` if that is below the kernel's minimum.
@@ -113,7 +113,7 @@ impl Options {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
     /// The cookie of exactly this handshake.
-    Valid(Options),
+    Valid(Agreed),
     /// A cookie of this flow, but not for this sequence number: a later segment of the handshake.
     SameFlow,
     /// No cookie of ours.
@@ -143,8 +143,8 @@ impl FlowHash {
     /// The cookie that answers a SYN with sequence number `isn`.
     #[inline(always)]
     #[must_use]
-    pub fn cookie(&self, isn: u32, options: Options) -> u32 {
-        let options = options.pack();
+    pub fn cookie(&self, isn: u32, agreed: Agreed) -> u32 {
+        let options = agreed.pack();
         self.flow_part() | self.handshake_tag(isn, options) << 8 | options
     }
 
@@ -157,7 +157,7 @@ impl FlowHash {
             return Check::Foreign;
         }
         if cookie >> 8 & 0x7fff == self.handshake_tag(isn, cookie & 0xff) {
-            Check::Valid(Options::unpack(cookie))
+            Check::Valid(Agreed::unpack(cookie))
         } else {
             Check::SameFlow
         }
@@ -241,7 +241,7 @@ mod tests {
         FlowHash::new(SECRET, epoch, &peer, &local)
     }
 
-    const OPTIONS: Options = Options { mss_class: 5, sack: true, window_scale: Some(7) };
+    const OPTIONS: Agreed = Agreed { mss_class: 5, sack: true, window_scale: Some(7) };
 
     proptest! {
         #[test]
@@ -255,7 +255,7 @@ mod tests {
 
         #[test]
         fn options_survive(isn: u32, mss_class in 0u8..8, sack: bool, scale in 0u8..15, scaled: bool) {
-            let options = Options { mss_class, sack, window_scale: scaled.then_some(scale) };
+            let options = Agreed { mss_class, sack, window_scale: scaled.then_some(scale) };
             let cookie = flow(8).cookie(isn, options);
             prop_assert_eq!(flow(8).check(cookie, isn), Check::Valid(options));
         }
@@ -299,12 +299,12 @@ mod tests {
 
     #[test]
     fn mss_classes_round_down() {
-        assert_eq!(Options::class_of(535, &MSS_V4), None);
+        assert_eq!(Agreed::class_of(535, &MSS_V4), None);
         for (mss, expected) in
             [(536, 536), (1459, 1440), (1460, 1460), (8959, 4056), (8961, 8960), (65495, 8960)]
         {
-            let mss_class = Options::class_of(mss, &MSS_V4).unwrap();
-            assert_eq!(Options { mss_class, ..OPTIONS }.mss(&MSS_V4), expected);
+            let mss_class = Agreed::class_of(mss, &MSS_V4).unwrap();
+            assert_eq!(Agreed { mss_class, ..OPTIONS }.mss(&MSS_V4), expected);
         }
         assert!(MSS_V4.is_sorted() && MSS_V6.is_sorted());
     }

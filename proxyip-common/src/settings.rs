@@ -133,7 +133,7 @@ pub struct Policy {
     pub untrusted: u8,
     /// A [`Denied`] as its value.
     pub denied: u8,
-    /// The [`verdict`] on clients that no network has.
+    /// The [`access`] of clients that no network has.
     pub otherwise: u8,
     /// 1 if there is a list of clients, else 0: then nobody need look there.
     pub judges: u8,
@@ -142,12 +142,12 @@ pub struct Policy {
 }
 
 /// What `CLIENTS` says of a network.
-pub mod verdict {
+pub mod access {
     /// Its clients are refused; or, in a set, are not its members.
     pub const DENY: u8 = 0;
     /// Its clients may connect; or, in a set, are its members.
     pub const ALLOW: u8 = 1;
-    /// The bit of a verdict above.
+    /// The bit of those above.
     pub const ALLOWED: u8 = 1;
     /// Set beside it if the network comes from a command, and not from the configuration.
     pub const FROM_COMMAND: u8 = 1 << 1;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 use proxyip_common::address::{Local, Peer};
-use proxyip_common::cookie::{Check, EPOCH_NS, FlowHash, Options, Secret, epoch, epoch_of};
+use proxyip_common::cookie::{Agreed, Check, EPOCH_NS, FlowHash, Secret, epoch, epoch_of};
 
 use crate::maps::secrets;
 use crate::site::Site;
@@ -40,7 +40,7 @@ impl Cookies {
         from: SocketAddrV4,
         to: SocketAddrV4,
         isn: u32,
-        options: Options,
+        options: Agreed,
     ) -> u32 {
         // As in the kernel programs, also on a machine that has just been started.
         self.hash(self.epoch.wrapping_add_signed(epochs), from, to).cookie(isn, options)

@@ -18,7 +18,7 @@ use crate::{
         bindings::BPF_F_INGRESS,
         helpers::{bpf_clone_redirect, bpf_redirect},
         kfunc::RequestAttributes,
-        packet::{CLONE, raw},
+        packet::{QUEUED_MARK, raw},
         programs::TcContext,
     },
     state::{memory::Memory, namespace::settings, sockets::Socket},
@@ -31,7 +31,7 @@ pub fn requeue(ctx: &TcContext) -> i32 {
     let skb = raw(ctx);
     // SAFETY: fields of the context; the interface is the one the segment came from.
     unsafe {
-        (*skb).tc_index = CLONE;
+        (*skb).tc_index = QUEUED_MARK;
         bpf_redirect((*skb).ifindex, BPF_F_INGRESS.into()) as i32
     }
 }
@@ -117,7 +117,7 @@ fn queue_payload(ctx: &TcContext) -> bool {
     let skb = raw(ctx);
     // SAFETY: fields of the context; the interface is the one the segment came from.
     unsafe {
-        (*skb).tc_index = CLONE;
+        (*skb).tc_index = QUEUED_MARK;
         let queued = bpf_clone_redirect(skb, (*skb).ifindex, BPF_F_INGRESS.into());
         (*skb).tc_index = 0;
         queued == 0

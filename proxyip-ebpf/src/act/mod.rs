@@ -49,15 +49,15 @@ impl Act for Skb {
     }
 }
 
-/// Does what the verdict says.
+/// Does what the decision says.
 #[inline(always)]
 pub fn carry_out(
     ctx: &TcContext,
     segment: &mut Segment,
     memory: &Memory,
-    verdict: Decision,
+    decision: Decision,
 ) -> i32 {
-    match verdict {
+    match decision {
         Decision::Pass => TCX_NEXT,
         // Steps on the way to a decision, which are never the last.
         Decision::First | Decision::Part | Decision::Introduce => TCX_DROP,
@@ -71,14 +71,14 @@ pub fn carry_out(
         Decision::PassCounted(counter) => {
             count(counter);
             if counter == Counter::Bypassed {
-                flows::forget(segment, memory);
+                flows::remove_flow(segment, memory);
             }
             TCX_NEXT
         }
         Decision::LeaveToKernel(reason) => {
             count_left(reason);
             if reason != Obstacle::LivingSocket {
-                flows::forget(segment, memory);
+                flows::remove_flow(segment, memory);
                 events::send_from(memory, EventKind::LeftToKernel, reason as u8);
             }
             TCX_NEXT

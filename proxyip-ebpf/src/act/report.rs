@@ -12,7 +12,7 @@ use crate::{
     state::{
         counters::{count_drop, count_listener, count_refused},
         events,
-        flows::identify,
+        flows::set_flow,
         memory::Memory,
     },
 };
@@ -27,7 +27,7 @@ pub fn report(segment: &Segment, memory: &Memory, reason: DropReason) {
             count_listener(segment.listener, per_listener::DENIED);
         }
         _ => {
-            identify(segment, memory);
+            set_flow(segment, memory);
             memory.change_record(|record| record.hand_off = memory.hand_off.get());
         }
     }
@@ -44,13 +44,13 @@ pub fn report(segment: &Segment, memory: &Memory, reason: DropReason) {
     events::set_received(memory, 0, 0);
 }
 
-/// Logs one verdict if the agent has asked for messages. The numbers are those of the enumerations in
+/// Logs one decision if the agent has asked for messages. The numbers are those of the enumerations in
 /// `proxyip_common::counter`.
 #[inline(never)]
-pub fn log(ctx: &TcContext, segment: &Segment, verdict: &Decision) {
+pub fn log(ctx: &TcContext, segment: &Segment, decision: &Decision) {
     let (peer, peer_port) = (segment.peer.0.address(), segment.peer.0.port());
     let port = segment.local.0.port();
-    match verdict {
+    match decision {
         Decision::Pass
         | Decision::First
         | Decision::Part

@@ -18,7 +18,7 @@ use crate::{
     frame::{segment::Segment, tcp::flags},
     kernel::{clock::now, programs::TcContext},
     state::{
-        flows::{FLOWS, identify},
+        flows::{FLOWS, set_flow},
         listeners::{LISTENERS, choice},
         memory::Memory,
         namespace::settings,
@@ -31,7 +31,7 @@ use crate::{
 
 /// A segment without SYN or RST for a socket that listens.
 #[inline(never)]
-pub fn judge_ack(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
+pub fn on_ack(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
     // Tags are short and can be guessed: a cookie counts only from where one can have been sent to.
     if !trusted(segment) {
         return Decision::Pass;
@@ -49,17 +49,17 @@ pub fn judge_ack(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decisio
         {
             split::refuse(segment, memory, DropReason::HeaderTimeout)
         }
-        Check::Foreign => judge_foreign(ctx, segment),
+        Check::Foreign => on_foreign(ctx, segment),
         // Must come first: the 15-bit tag matches 1 in 32,768 later segments by accident.
-        _ if goes_on(segment, memory, &hash, cookie) => judge_part(segment, memory),
+        _ if goes_on(segment, memory, &hash, cookie) => on_part(segment, memory),
         Check::Valid(_) if segment.payload == 0 && segment.has(flags::FIN) => {
             Decision::Reset(Counter::FinBeforeHeader)
         }
         Check::Valid(_) if segment.payload == 0 => Decision::Hold(Counter::AckDeferred),
         // A cookie of the kernel's own that looks like ours; those of ours that a change of the configuration has left
         // in flight are valid.
-        Check::SameFlow if !issues_cookies(segment) => judge_foreign(ctx, segment),
-        Check::SameFlow => judge_early(ctx, segment, memory, &hash, cookie),
+        Check::SameFlow if !issues_cookies(segment) => on_foreign(ctx, segment),
+        Check::SameFlow => on_early(ctx, segment, memory, &hash, cookie),
         Check::Valid(_) if stack_refuses(segment) => Decision::Refuse(DropReason::StackRefuses),
         // The same segment twice in one batch.
         Check::Valid(_) if is_under_way(segment, memory) => Decision::Requeue,
@@ -92,7 +92,7 @@ fn goes_on(segment: &Segment, memory: &Memory, hash: &FlowHash, cookie: u32) -> 
 
 /// A segment of a handshake that has begun a header.
 #[inline(always)]
-fn judge_part(segment: &Segment, memory: &Memory) -> Decision {
+fn on_part(segment: &Segment, memory: &Memory) -> Decision {
     if is_under_way(segment, memory) {
         return Decision::Requeue;
     }
@@ -104,7 +104,7 @@ fn judge_part(segment: &Segment, memory: &Memory) -> Decision {
 
 /// A segment of a handshake in flight, but not its first: a keep-alive probe, or one that overtook the header.
 #[inline(always)]
-fn judge_early(
+fn on_early(
     ctx: &TcContext,
     segment: &Segment,
     memory: &Memory,
@@ -137,8 +137,8 @@ fn judge_early(
 fn is_under_way(segment: &Segment, memory: &Memory) -> bool {
     /// A batch is through long before; a connection that TCP refused is not waited for.
     const MOMENT_NS: u64 = 100_000_000;
-    identify(segment, memory);
-    memory.again.set(false);
+    set_flow(segment, memory);
+    memory.handed_over_before.set(false);
     let Some(record) = FLOWS.get_ptr(memory.key()) else {
         return false;
     };
@@ -148,7 +148,7 @@ fn is_under_way(segment: &Segment, memory: &Memory) -> bool {
     let age_ns = now().wrapping_sub(handed_over);
     // One that is older than a cookie can be was another connection's.
     let life_ns = settings().map_or(0, |settings| 2 * settings.epoch_ns);
-    memory.again.set(established == 0 && age_ns < life_ns);
+    memory.handed_over_before.set(established == 0 && age_ns < life_ns);
     established == 0 && age_ns < MOMENT_NS
 }
 
@@ -172,7 +172,7 @@ fn stack_refuses(segment: &Segment) -> bool {
 /// A trusted source's segment for a listening socket that belongs to no known handshake. The kernel may have sent a
 /// SYN cookie for its handshake and forgotten it.
 #[inline(always)]
-pub fn judge_foreign(ctx: &TcContext, segment: &Segment) -> Decision {
+pub fn on_foreign(ctx: &TcContext, segment: &Segment) -> Decision {
     if policies::may_leave(segment) || !is_local(ctx, segment) {
         return Decision::PassCounted(Counter::CookieForeign);
     }

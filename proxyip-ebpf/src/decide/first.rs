@@ -17,7 +17,7 @@ use crate::{
     state::{
         counters::{count, count_listener},
         events,
-        flows::{FLOWS, identify, name},
+        flows::{FLOWS, set_flow, set_key},
         listeners::LISTENERS,
         memory::Memory,
         namespace::settings,
@@ -34,42 +34,42 @@ pub fn run<P: Platform, A: Act>(
     memory: &Memory,
     socket: &Socket,
 ) -> Decision {
-    let verdict = match record(ctx, segment, memory) {
+    let decision = match read_and_record(ctx, segment, memory) {
         Ok(()) if memory.header.kept.get() != 0 && parts::is_late(segment, memory) => {
             let _ = FLOWS.remove(memory.key());
             Decision::Refuse(DropReason::HeaderTimeout)
         }
-        Ok(()) => begin::<P, A>(ctx, segment, memory, socket),
+        Ok(()) => hand_off::<P, A>(ctx, segment, memory, socket),
         Err(Decision::Refuse(DropReason::HeaderIncomplete)) => {
             return split::keep(ctx, segment, memory);
         }
-        Err(verdict) => verdict,
+        Err(decision) => decision,
     };
-    match verdict {
+    match decision {
         Decision::Refuse(DropReason::DeniedDropped) => {
-            name(segment, memory);
+            set_key(segment, memory);
             policy::drop_denied(memory)
         }
         Decision::Refuse(reason @ DropReason::DeniedReset) => {
-            name(segment, memory);
+            set_key(segment, memory);
             split::refuse(segment, memory, reason)
         }
         Decision::Refuse(reason) if Ending::of(reason) == Ending::Reset => {
-            identify(segment, memory);
+            set_flow(segment, memory);
             split::refuse(segment, memory, reason)
         }
-        verdict => verdict,
+        decision => decision,
     }
 }
 
 /// Reads the header; the flow is then in `memory.event` and in the table.
 #[inline(always)]
-fn record(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Result<(), Decision> {
+fn read_and_record(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Result<(), Decision> {
     if !is_intact(ctx, segment, &memory.summing) {
         return Err(Decision::Refuse(DropReason::Checksum));
     }
     header::read(ctx, segment, &memory.header)
-        .and_then(|()| judge(segment, memory))
+        .and_then(|()| make_record(segment, memory))
         .map_err(Decision::Refuse)?;
     let Some(settings) = settings() else {
         return Err(Decision::Refuse(DropReason::FlowTable));
@@ -80,7 +80,7 @@ fn record(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Result<(), Dec
 }
 
 #[inline(always)]
-fn begin<P: Platform, A: Act>(
+fn hand_off<P: Platform, A: Act>(
     ctx: &TcContext,
     segment: &Segment,
     memory: &Memory,
@@ -94,24 +94,24 @@ fn begin<P: Platform, A: Act>(
         policy::mark(ctx, segment);
     }
     latency::recall(memory);
-    let verdict = match memory.hand_off.get() {
-        TRANSLATE => translated::begin(segment, memory, socket.state()),
+    let decision = match memory.hand_off.get() {
+        TRANSLATE => translated::translate(segment, memory, socket.state()),
         OBSERVE => Decision::Pass,
         _ if P::ACCEPT => match A::hand_over(ctx, segment, memory, socket) {
             Ok(()) => Decision::Pass,
-            Err(verdict) => verdict,
+            Err(decision) => decision,
         },
         _ => Decision::Refuse(DropReason::AssignRefused),
     };
-    if matches!(verdict, Decision::Refuse(_) | Decision::RefuseBoth(_) | Decision::Hold(_)) {
+    if matches!(decision, Decision::Refuse(_) | Decision::RefuseBoth(_) | Decision::Hold(_)) {
         let _ = FLOWS.remove(memory.key());
-        return verdict;
+        return decision;
     }
     handed_over(segment, memory);
     if memory.hand_off.get() == OBSERVE {
-        observed::begin(memory, socket);
+        observed::fill_mark(memory, socket);
     }
-    verdict
+    decision
 }
 
 /// Counts and reports a connection that is handed over. Not inlined: it needs no room on the stack of what follows.
@@ -123,7 +123,7 @@ fn handed_over(segment: &Segment, memory: &Memory) {
     if memory.hand_off.get() == HandOff::Accept as u8 {
         parts::complete(memory);
     } else {
-        parts::forget(memory.key());
+        parts::remove(memory.key());
     }
     count(Counter::HandedOver);
     latency::count(segment, memory);
@@ -145,7 +145,7 @@ fn handed_over(segment: &Segment, memory: &Memory) {
 
 /// Applies the listener's settings and makes the record.
 #[inline(never)]
-fn judge(segment: &Segment, memory: &Memory) -> Result<(), DropReason> {
+fn make_record(segment: &Segment, memory: &Memory) -> Result<(), DropReason> {
     let listener = LISTENERS.get(segment.listener.into()).ok_or(DropReason::VersionRefused)?;
     let header = memory.header.header();
     let version = if header.version == 1 { ListenerSettings::V1 } else { ListenerSettings::V2 };

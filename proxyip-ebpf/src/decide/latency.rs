@@ -34,7 +34,7 @@ pub fn recall(memory: &Memory) {
 #[inline(never)]
 pub fn count(segment: &Segment, memory: &Memory) {
     let time_ns = if memory.hand_off.get() == HandOff::Accept as u8 {
-        if memory.again.get() { None } else { since_syn_ack(memory) }
+        if memory.handed_over_before.get() { None } else { since_syn_ack(memory) }
     } else if memory.since_ns.get() == 0 {
         None
     } else {

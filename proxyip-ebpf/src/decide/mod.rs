@@ -16,13 +16,13 @@ pub mod waiting;
 use proxyip_common::counter::{Counter, DropReason};
 
 use crate::{
-    decide::{cookie::judge_foreign, opening::judge_opening, translated::Known},
+    decide::translated::Known,
     decision::{Act, Decision},
     frame::{
         segment::{RETIRED_LISTENER, Segment, Shape},
         tcp::flags,
     },
-    kernel::{packet::take_clone, platform::Platform, programs::TcContext},
+    kernel::{packet::take_queued_mark, platform::Platform, programs::TcContext},
     state::{
         memory::Memory,
         policies::trusted,
@@ -32,19 +32,23 @@ use crate::{
 
 /// Decides on one segment.
 #[inline(always)]
-pub fn judge<P: Platform, A: Act>(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
-    memory.requeued.set(take_clone(ctx));
+pub fn decide<P: Platform, A: Act>(
+    ctx: &TcContext,
+    segment: &Segment,
+    memory: &Memory,
+) -> Decision {
+    memory.requeued.set(take_queued_mark(ctx));
     memory.hand_off.set(0);
-    let known = translated::find(ctx, segment, memory);
-    if let Known::Living(verdict) = known {
-        return verdict;
+    let known = translated::look_up(ctx, segment, memory);
+    if let Known::Living(decision) = known {
+        return decision;
     }
     let syn = match segment.flags & (flags::SYN | flags::ACK | flags::RST | flags::FIN) {
         flags::SYN => true,
         set if set & (flags::SYN | flags::RST) == 0 && set & flags::ACK != 0 => false,
         set if set & flags::RST != 0 => {
             policy::mark_reset(ctx, segment);
-            return split::judge_reset(segment, memory);
+            return split::on_reset(segment, memory);
         }
         _ => return Decision::Pass,
     };
@@ -53,10 +57,10 @@ pub fn judge<P: Platform, A: Act>(ctx: &TcContext, segment: &Segment, memory: &M
     };
     let state = socket.state();
     match known {
-        Known::Queued => return translated::judge_queued(ctx, segment, memory, state),
+        Known::Queued => return translated::on_queued(ctx, segment, memory, state),
         Known::Superseded(shift) => {
-            if let Some(verdict) = translated::judge_superseded(memory, state, shift) {
-                return verdict;
+            if let Some(decision) = translated::on_superseded(memory, state, shift) {
+                return decision;
             }
         }
         Known::Nothing | Known::Living(_) => {}
@@ -66,21 +70,21 @@ pub fn judge<P: Platform, A: Act>(ctx: &TcContext, segment: &Segment, memory: &M
         memory.mptcp.set(P::ACCEPT && state == State::Listening && socket.is_mptcp());
         drop(socket);
         memory.state.set(state);
-        return judge_opening::<P, A>(ctx, segment, memory);
+        return opening::on_opening::<P, A>(ctx, segment, memory);
     }
-    let mut verdict = judge_later::<P>(ctx, segment, memory, &socket, state);
-    if let Decision::Part = verdict {
-        verdict = split::judge(ctx, segment, memory);
+    let mut decision = after_opening::<P>(ctx, segment, memory, &socket, state);
+    if let Decision::Part = decision {
+        decision = split::on_part(ctx, segment, memory);
     }
-    match verdict {
+    match decision {
         Decision::First => first::run::<P, A>(ctx, segment, memory, &socket),
-        verdict => verdict,
+        decision => decision,
     }
 }
 
 /// A segment that neither begins a connection nor belongs to one that is translated.
 #[inline(always)]
-fn judge_later<P: Platform>(
+fn after_opening<P: Platform>(
     ctx: &TcContext,
     segment: &Segment,
     memory: &Memory,
@@ -94,20 +98,18 @@ fn judge_later<P: Platform>(
         State::Connected => {
             policy::notice_header(ctx, segment);
             policy::mark_later(ctx, segment, socket);
-            observed::judge(segment, memory, socket)
+            observed::on_established(segment, memory, socket)
         }
         // A firewall rule reset the bare ACK that this clone was queued behind: there is no translation any more.
         State::Request | State::Listening if memory.requeued.get() => {
             Decision::Refuse(DropReason::PayloadWithoutSocket)
         }
-        State::Request => waiting::judge_request(ctx, segment, memory),
+        State::Request => waiting::on_request(ctx, segment, memory),
         State::Listening if waiting::is_forgotten(segment, memory) => {
-            waiting::judge_forgotten(ctx, segment, memory)
+            waiting::on_forgotten(ctx, segment, memory)
         }
-        State::Listening if P::ACCEPT && !socket.is_mptcp() => {
-            cookie::judge_ack(ctx, segment, memory)
-        }
-        State::Listening if trusted(segment) => judge_foreign(ctx, segment),
+        State::Listening if P::ACCEPT && !socket.is_mptcp() => cookie::on_ack(ctx, segment, memory),
+        State::Listening if trusted(segment) => cookie::on_foreign(ctx, segment),
         State::Listening | State::TimeWait => Decision::Pass,
     }
 }

@@ -23,7 +23,7 @@ use crate::{
 
 /// A segment of an established connection.
 #[inline(never)]
-pub fn judge(segment: &Segment, memory: &Memory, socket: &Socket) -> Decision {
+pub fn on_established(segment: &Segment, memory: &Memory, socket: &Socket) -> Decision {
     if choice(segment) != HandOffChoice::Observe as u8 || segment.payload == 0 {
         return Decision::Pass;
     }
@@ -35,7 +35,7 @@ pub fn judge(segment: &Segment, memory: &Memory, socket: &Socket) -> Decision {
     let Some(next) = socket.next_sequence() else { return Decision::Pass };
     // Of this connection, and not of one before it.
     if parts::find(segment, memory) && parts::is_part(next, memory) {
-        return judge_part(segment, memory);
+        return on_part(segment, memory);
     }
     memory.hand_off.set(HandOff::Observe as u8);
     match segment.sequence.wrapping_sub(next).cast_signed() {
@@ -53,14 +53,14 @@ pub fn judge(segment: &Segment, memory: &Memory, socket: &Socket) -> Decision {
 
 /// A segment of a connection whose header has begun.
 #[inline(never)]
-pub fn judge_part(segment: &Segment, memory: &Memory) -> Decision {
+pub fn on_part(segment: &Segment, memory: &Memory) -> Decision {
     if memory.refused.get() {
-        return split::judge_refused(memory);
+        return split::on_refused(memory);
     }
     match split::locate(segment, memory) {
         Position::Next => Decision::First,
         Position::Old => Decision::Pass,
-        Position::Elsewhere => Decision::Hold(Counter::OutOfOrder),
+        Position::OutOfOrder => Decision::Hold(Counter::OutOfOrder),
         Position::Forgotten => {
             memory.header.skipped.set(0);
             split::refuse(segment, memory, DropReason::HeaderForgotten)
@@ -88,7 +88,7 @@ pub fn awaits_header(record: &FlowRecord) -> bool {
 /// Puts the record that is in `memory.event` where the socket's mark is. Without a socket it is done when the
 /// connection is established.
 #[inline(always)]
-pub fn begin(memory: &Memory, socket: &Socket) {
+pub fn fill_mark(memory: &Memory, socket: &Socket) {
     let Some(record) = socket.record() else { return };
     memory.change_record(|record| record.established_ns = now());
     *record = *memory.record();

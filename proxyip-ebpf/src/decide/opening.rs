@@ -7,12 +7,12 @@ use proxyip_common::{
 };
 
 use crate::{
-    decide::{policy, syn::judge_syn, translated, waiting},
+    decide::{policy, syn::answer_syn, translated, waiting},
     decision::{Act, Decision},
     frame::segment::{RETIRED_LISTENER, Segment, Shape},
     kernel::{platform::Platform, programs::TcContext},
     state::{
-        flows::forget,
+        flows::remove_flow,
         listeners::{LISTENERS, choice},
         memory::Memory,
         policies,
@@ -23,7 +23,7 @@ use crate::{
 
 /// A SYN, or a segment that hides its TCP header.
 #[inline(never)]
-pub fn judge_opening<P: Platform, A: Act>(
+pub fn on_opening<P: Platform, A: Act>(
     ctx: &TcContext,
     segment: &Segment,
     memory: &Memory,
@@ -34,18 +34,18 @@ pub fn judge_opening<P: Platform, A: Act>(
         return Decision::Pass;
     }
     if segment.shape == Shape::Plain {
-        translated::make_way(segment, memory, state);
+        translated::clear_for_syn(segment, memory, state);
     }
     if segment.listener == RETIRED_LISTENER {
-        forget(segment, memory);
+        remove_flow(segment, memory);
         return Decision::Pass;
     }
     // Once for both questions: the answers must be of one version.
-    match policies::of(segment.listener) {
+    match policies::policy_of(segment.listener) {
         // The listener is being removed: the peer sends its SYN again.
         None => return Decision::Refuse(DropReason::SynAckFailed),
         Some(policy) if policies::trusts(policy, &segment.peer.0) => {}
-        Some(policy) => return policy::judge_untrusted(policy),
+        Some(policy) => return policy::on_untrusted(policy),
     }
     match segment.shape {
         Shape::Plain => {}
@@ -54,18 +54,18 @@ pub fn judge_opening<P: Platform, A: Act>(
     }
     match state {
         State::Connected => return Decision::LeaveToKernel(Obstacle::LivingSocket),
-        State::Request => return waiting::judge_repeated_syn(segment, memory),
+        State::Request => return waiting::on_repeated_syn(segment, memory),
         State::Listening | State::TimeWait => {}
     }
     let choice = choice(segment);
     if choice == HandOffChoice::Observe as u8 {
         memory.hand_off.set(HandOff::Observe as u8);
         memory.reason.set(Obstacle::Configured as u8);
-        return waiting::expect::<A>(ctx, segment, memory);
+        return waiting::remember_syn::<A>(ctx, segment, memory);
     }
     let reason = match unserved::<P>(segment, state, memory.mptcp.get()) {
-        None => match judge_syn(ctx, segment, memory) {
-            Ok(verdict) => return verdict,
+        None => match answer_syn(ctx, segment, memory) {
+            Ok(decision) => return decision,
             Err(reason) => reason,
         },
         Some(reason) => reason,
@@ -80,7 +80,7 @@ pub fn judge_opening<P: Platform, A: Act>(
     }
     memory.hand_off.set(HandOff::Translate as u8);
     memory.reason.set(reason as u8);
-    waiting::expect::<A>(ctx, segment, memory)
+    waiting::remember_syn::<A>(ctx, segment, memory)
 }
 
 /// Whether the segment is for a multicast group, or all of the network.

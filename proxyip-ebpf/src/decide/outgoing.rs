@@ -16,7 +16,7 @@ use crate::{
 
 /// By how much to raise; 0 if the connection is not translated.
 #[inline(never)]
-pub fn find(segment: &Segment, scratch: &mut Egress) -> u32 {
+pub fn shift_of(segment: &Segment, scratch: &mut Egress) -> u32 {
     let namespace = settings().map_or(0, |settings| settings.cookie);
     scratch.key = FlowKey::new(namespace, segment.peer, segment.local);
     let Some(entry) = TRANSLATIONS.get_ptr_mut(&scratch.key) else { return 0 };

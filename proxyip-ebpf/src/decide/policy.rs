@@ -4,7 +4,7 @@ use proxyip_common::{
     counter::{Counter, DropReason, per_listener},
     flow::{FlowRecord, Origin},
     partial::PartialHeader,
-    settings::{Denied, ListenerSettings, Policy, ScopedAddress, Untrusted, verdict},
+    settings::{Denied, ListenerSettings, Policy, ScopedAddress, Untrusted, access},
 };
 
 use crate::{
@@ -28,7 +28,7 @@ use crate::{
 
 /// What happens to the SYN of a source that is not trusted.
 #[inline(always)]
-pub fn judge_untrusted(policy: &Policy) -> Decision {
+pub fn on_untrusted(policy: &Policy) -> Decision {
     const RESET: u8 = Untrusted::Reset as u8;
     const DROP: u8 = Untrusted::Drop as u8;
     match policy.untrusted {
@@ -50,7 +50,9 @@ pub fn judge_client(segment: &Segment, memory: &Memory) -> Result<(), DropReason
     const DROP: u8 = Denied::Drop as u8;
     let record = memory.record();
     // While the listener is being removed there is none.
-    let Some(policy) = policies::of(segment.listener) else { return Err(DropReason::DeniedReset) };
+    let Some(policy) = policies::policy_of(segment.listener) else {
+        return Err(DropReason::DeniedReset);
+    };
     if policy.judges == 0 || record.origin == Origin::Local as u8 {
         return Ok(());
     }
@@ -60,7 +62,7 @@ pub fn judge_client(segment: &Segment, memory: &Memory) -> Result<(), DropReason
     } else {
         None
     };
-    if found.copied().unwrap_or(policy.otherwise) & verdict::ALLOWED != 0 {
+    if found.copied().unwrap_or(policy.otherwise) & access::ALLOWED != 0 {
         return Ok(());
     }
     match policy.denied {
@@ -92,7 +94,7 @@ pub fn drop_denied(memory: &Memory) -> Decision {
 /// Marks a segment of a connection whose client is denied, for the rules of a firewall.
 #[inline(never)]
 pub fn mark(ctx: &TcContext, segment: &Segment) {
-    let Some(policy) = policies::of(segment.listener) else { return };
+    let Some(policy) = policies::policy_of(segment.listener) else { return };
     let skb = raw(ctx);
     // SAFETY: a field of the context.
     unsafe { (*skb).mark |= policy.mark };

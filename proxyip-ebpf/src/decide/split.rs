@@ -15,7 +15,7 @@ use crate::{
     decision::Decision,
     frame::{segment::Segment, tcp::flags},
     kernel::programs::TcContext,
-    state::{flows::identify, memory::Memory, parts},
+    state::{flows::set_flow, memory::Memory, parts},
 };
 
 /// Where a segment lies in the stream. The first bytes of the stream are kept.
@@ -24,7 +24,7 @@ pub enum Position {
     /// The bytes before it are kept no longer.
     Forgotten,
     /// There is a hole before it, or it begins before the stream.
-    Elsewhere,
+    OutOfOrder,
     /// It has no byte that is not kept.
     Old,
     /// It goes on where the kept bytes end; `memory.header.skipped` of its bytes are among those.
@@ -41,7 +41,7 @@ pub fn locate(segment: &Segment, memory: &Memory) -> Position {
     }
     let ahead = segment.sequence.wrapping_sub(memory.isn.get().wrapping_add(1)) as usize;
     if ahead > kept {
-        return Position::Elsewhere;
+        return Position::OutOfOrder;
     }
     memory.header.skipped.set(kept - ahead);
     if segment.payload > memory.header.skipped.get() { Position::Next } else { Position::Old }
@@ -49,13 +49,13 @@ pub fn locate(segment: &Segment, memory: &Memory) -> Position {
 
 /// A segment of a handshake that has begun a header. The application has not seen the header's bytes.
 #[inline(never)]
-pub fn judge(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
+pub fn on_part(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
     if memory.refused.get() {
-        return judge_refused(memory);
+        return on_refused(memory);
     }
     match locate(segment, memory) {
         Position::Next => Decision::First,
-        Position::Elsewhere => Decision::Hold(Counter::OutOfOrder),
+        Position::OutOfOrder => Decision::Hold(Counter::OutOfOrder),
         Position::Forgotten => refuse(segment, memory, DropReason::HeaderForgotten),
         Position::Old
             if segment.payload == memory.header.skipped.get() && segment.has(flags::FIN) =>
@@ -73,7 +73,7 @@ pub fn judge(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
 
 /// A segment of a connection that was reset or dropped when a part of its header had come.
 #[inline(always)]
-pub fn judge_refused(memory: &Memory) -> Decision {
+pub fn on_refused(memory: &Memory) -> Decision {
     if memory.dropped.get() {
         Decision::Hold(Counter::DeniedAgain)
     } else {
@@ -87,11 +87,11 @@ pub fn keep(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
     if segment.has(flags::FIN) {
         return refuse(segment, memory, DropReason::HeaderIncomplete);
     }
-    identify(segment, memory);
+    set_flow(segment, memory);
     if parts::is_late(segment, memory) {
         return refuse(segment, memory, DropReason::HeaderTimeout);
     }
-    if parts::since(memory).is_none() && !parts::begin(segment, memory) {
+    if parts::since(memory).is_none() && !parts::note_begun(segment, memory) {
         return refuse(segment, memory, DropReason::FlowTable);
     }
     memory.acknowledged.set(parts::stored(memory));
@@ -110,14 +110,14 @@ pub fn keep(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
 
 /// The peer has given up: forgets its header, if the segment is the RST that follows it.
 #[inline(never)]
-pub fn judge_reset(segment: &Segment, memory: &Memory) -> Decision {
+pub fn on_reset(segment: &Segment, memory: &Memory) -> Decision {
     if !parts::find(segment, memory)
         || locate(segment, memory) != Position::Old
         || memory.header.skipped.get() != 0
     {
         return Decision::Pass;
     }
-    parts::forget(memory.key());
+    parts::remove(memory.key());
     if memory.hand_off.get() == HandOff::Translate as u8 {
         // The kernel has seen nothing of the header.
         return Decision::Translate(memory.header.kept.get() as u16);

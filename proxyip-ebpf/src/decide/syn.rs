@@ -1,7 +1,7 @@
 //! The SYN-ACK: a keyed cookie, and what this namespace's stack would offer.
 
 use proxyip_common::{
-    cookie::Options as Agreed,
+    cookie::Agreed,
     counter::{Counter, DropReason, Obstacle},
     settings::{NamespaceSettings, ScopedAddress},
 };
@@ -32,7 +32,7 @@ use crate::{
 /// # Errors
 /// Why the accept hand-off cannot serve the connection.
 #[inline(never)]
-pub fn judge_syn(
+pub fn answer_syn(
     ctx: &TcContext,
     segment: &Segment,
     memory: &Memory,

@@ -15,7 +15,7 @@ use crate::{
     kernel::{bindings::BPF_ANY, clock::now, programs::TcContext},
     state::{
         counters::count_listener,
-        flows::identify,
+        flows::set_flow,
         handshakes::HANDSHAKES,
         memory::Memory,
         parts,
@@ -36,11 +36,11 @@ pub enum Known {
 
 /// Looks the segment's connection up.
 #[inline(never)]
-pub fn find(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Known {
+pub fn look_up(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Known {
     if segment.has(flags::SYN) || !is_in_use() {
         return Known::Nothing;
     }
-    identify(segment, memory);
+    set_flow(segment, memory);
     let Some(entry) = TRANSLATIONS.get_ptr_mut(memory.key()) else {
         return Known::Nothing;
     };
@@ -54,7 +54,7 @@ pub fn find(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Known {
         return Known::Superseded(entry.shift);
     }
     if segment.has(flags::RST) {
-        return Known::Living(judge_reset(segment, memory, entry));
+        return Known::Living(on_reset(segment, memory, entry));
     }
     if matches!(entry.state, Translation::ESTABLISHED | Translation::RESET) {
         return Known::Living(Decision::Translate(entry.shift));
@@ -78,7 +78,7 @@ pub fn find(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Known {
 
 /// A RST for a connection that is translated.
 #[inline(always)]
-fn judge_reset(segment: &Segment, memory: &Memory, entry: &mut Translation) -> Decision {
+fn on_reset(segment: &Segment, memory: &Memory, entry: &mut Translation) -> Decision {
     /// As large as one is before the socket exists.
     const WINDOW: u32 = 65_536;
     let shift = entry.shift;
@@ -100,7 +100,7 @@ fn judge_reset(segment: &Segment, memory: &Memory, entry: &mut Translation) -> D
 
 /// A segment of a connection that may have been replaced since it was in `TIME_WAIT`.
 #[inline(never)]
-pub fn judge_superseded(memory: &Memory, state: State, shift: u16) -> Option<Decision> {
+pub fn on_superseded(memory: &Memory, state: State, shift: u16) -> Option<Decision> {
     match state {
         State::TimeWait => Some(Decision::Translate(shift)),
         State::Connected => {
@@ -116,7 +116,7 @@ pub fn judge_superseded(memory: &Memory, state: State, shift: u16) -> Option<Dec
 /// request socket is still there, the stack may only be waiting for more than a header (`TCP_DEFER_ACCEPT`), or
 /// for room; the header need not come again.
 #[inline(always)]
-pub fn judge_queued(ctx: &TcContext, segment: &Segment, memory: &Memory, state: State) -> Decision {
+pub fn on_queued(ctx: &TcContext, segment: &Segment, memory: &Memory, state: State) -> Decision {
     if state == State::Request {
         return acknowledge(ctx, segment, memory, Counter::HeaderAcknowledged);
     }
@@ -126,12 +126,12 @@ pub fn judge_queued(ctx: &TcContext, segment: &Segment, memory: &Memory, state: 
 /// Clears away what earlier connections of this 4-tuple have left, before a SYN. What is in `TIME_WAIT` is still
 /// translated until the kernel has taken the SYN.
 #[inline(always)]
-pub fn make_way(segment: &Segment, memory: &Memory, state: State) {
-    parts::make_way(segment, memory);
+pub fn clear_for_syn(segment: &Segment, memory: &Memory, state: State) {
+    parts::remove_older(segment, memory);
     if !is_in_use() || !matches!(state, State::Listening | State::TimeWait) {
         return;
     }
-    identify(segment, memory);
+    set_flow(segment, memory);
     let _ = HANDSHAKES.remove(memory.key());
     if state == State::Listening {
         let _ = TRANSLATIONS.remove(memory.key());
@@ -143,7 +143,7 @@ pub fn make_way(segment: &Segment, memory: &Memory, state: State) {
 
 /// Begins to translate: the header has been read, and the flow is in `memory.event`.
 #[inline(never)]
-pub fn begin(segment: &Segment, memory: &Memory, state: State) -> Decision {
+pub fn translate(segment: &Segment, memory: &Memory, state: State) -> Decision {
     let shift = memory.record().header_length;
     let entry = Translation {
         seen_ns: now(),

@@ -21,7 +21,7 @@ use crate::{
     frame::{options, segment::Segment, tcp::flags},
     kernel::{bindings::BPF_ANY, clock::now, programs::TcContext},
     state::{
-        flows::{forget, identify},
+        flows::{remove_flow, set_flow},
         handshakes::HANDSHAKES,
         in_use::{self, set_used},
         memory::Memory,
@@ -34,8 +34,8 @@ use crate::{
 
 /// Lets a SYN pass and remembers it, with the hand-off and its reason that are in `memory`.
 #[inline(never)]
-pub fn expect<A: Act>(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
-    forget(segment, memory);
+pub fn remember_syn<A: Act>(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
+    remove_flow(segment, memory);
     if !options::read(ctx, segment, &memory.options) {
         return Decision::Refuse(DropReason::TranslateFailed);
     }
@@ -49,7 +49,9 @@ pub fn expect<A: Act>(ctx: &TcContext, segment: &Segment, memory: &Memory) -> De
         isn: segment.sequence,
         hand_off: memory.hand_off.get(),
         reason: memory.reason.get(),
-        unscaled: u8::from(memory.options.received.window_scale.get().is_none() || !scales()),
+        unscaled: u8::from(
+            memory.options.received.window_scale.get().is_none() || !window_scaling_on(),
+        ),
         reserved: 0,
     };
     set_used(in_use::TRANSLATE);
@@ -62,15 +64,15 @@ pub fn expect<A: Act>(ctx: &TcContext, segment: &Segment, memory: &Memory) -> De
     Decision::Pass
 }
 
-/// Whether this namespace's stack scales windows.
+/// Whether this namespace's stack window_scaling_on windows.
 #[inline(always)]
-fn scales() -> bool {
+fn window_scaling_on() -> bool {
     settings().is_some_and(|settings| settings.has(NamespaceSettings::WINDOW_SCALING))
 }
 
 /// A SYN whose handshake is under way.
 #[inline(never)]
-pub fn judge_repeated_syn(segment: &Segment, memory: &Memory) -> Decision {
+pub fn on_repeated_syn(segment: &Segment, memory: &Memory) -> Decision {
     if recall(segment, memory) && memory.isn.get() == segment.sequence {
         return Decision::Pass;
     }
@@ -79,10 +81,10 @@ pub fn judge_repeated_syn(segment: &Segment, memory: &Memory) -> Decision {
 
 /// A segment that finds the request socket of a handshake.
 #[inline(never)]
-pub fn judge_request(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
+pub fn on_request(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
     let (trusted, recalled) = (trusted(segment), recall(segment, memory));
     if recalled {
-        return judge_remembered(ctx, segment, memory, trusted);
+        return on_remembered(ctx, segment, memory, trusted);
     }
     if !trusted || policies::may_leave(segment) {
         return Decision::Pass;
@@ -99,20 +101,15 @@ pub fn is_forgotten(segment: &Segment, memory: &Memory) -> bool {
 
 /// A segment of a handshake that is remembered, and that found no request socket.
 #[inline(always)]
-pub fn judge_forgotten(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
-    judge_remembered(ctx, segment, memory, trusted(segment))
+pub fn on_forgotten(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
+    on_remembered(ctx, segment, memory, trusted(segment))
 }
 
 /// Passed on, the segment of a source that is trusted no longer would bring its header to the application, unjudged.
 #[inline(always)]
-fn judge_remembered(
-    ctx: &TcContext,
-    segment: &Segment,
-    memory: &Memory,
-    trusted: bool,
-) -> Decision {
+fn on_remembered(ctx: &TcContext, segment: &Segment, memory: &Memory, trusted: bool) -> Decision {
     if trusted {
-        return judge_waiting(ctx, segment, memory);
+        return on_waiting(ctx, segment, memory);
     }
     let expected = memory.isn.get().wrapping_add(1);
     Decision::reset_both(DropReason::TrustWithdrawn, memory, expected)
@@ -120,7 +117,7 @@ fn judge_remembered(
 
 /// A segment of a handshake that awaits the header; what was remembered of it is in `memory`.
 #[inline(never)]
-pub fn judge_waiting(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
+pub fn on_waiting(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
     const TRANSLATE: u8 = HandOff::Translate as u8;
     const OBSERVE: u8 = HandOff::Observe as u8;
     let ahead = segment.sequence.wrapping_sub(memory.isn.get().wrapping_add(1)).cast_signed();
@@ -128,10 +125,10 @@ pub fn judge_waiting(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Dec
     match hand_off {
         OBSERVE => match (ahead, segment.payload) {
             (0, 1..) => Decision::First,
-            (1.., 1..) if has_begun(segment, memory) => observed::judge_part(segment, memory),
+            (1.., 1..) if has_begun(segment, memory) => observed::on_part(segment, memory),
             // The application must not see a connection whose client is still to be judged.
             _ if is_silent(segment, ahead) && policies::judges(segment) => {
-                judge_silent(ctx, segment, memory, ahead)
+                on_silent(ctx, segment, memory, ahead)
             }
             // Every segment that lies ahead acknowledges the handshake too: a FIN, or the answer to a repeated
             // SYN-ACK.
@@ -142,7 +139,7 @@ pub fn judge_waiting(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Dec
         TRANSLATE => match (ahead, segment.payload) {
             (0, 0) if has_begun(segment, memory) => Decision::Part,
             (0, 1..) => Decision::First,
-            _ if is_silent(segment, ahead) => judge_silent(ctx, segment, memory, ahead),
+            _ if is_silent(segment, ahead) => on_silent(ctx, segment, memory, ahead),
             _ if has_begun(segment, memory) => Decision::Part,
             _ => Decision::Hold(Counter::OutOfOrder),
         },
@@ -163,7 +160,7 @@ fn is_silent(segment: &Segment, ahead: i32) -> bool {
 
 /// Judges a silent segment before the header has begun.
 #[inline(always)]
-fn judge_silent(ctx: &TcContext, segment: &Segment, memory: &Memory, ahead: i32) -> Decision {
+fn on_silent(ctx: &TcContext, segment: &Segment, memory: &Memory, ahead: i32) -> Decision {
     if ahead < 0 {
         return acknowledge(ctx, segment, memory, Counter::KeepAliveAnswered);
     }
@@ -188,7 +185,7 @@ fn has_begun(segment: &Segment, memory: &Memory) -> bool {
 /// Puts into `memory` what is remembered of the segment's SYN, and its flow; false if that is nothing.
 #[inline(always)]
 fn recall(segment: &Segment, memory: &Memory) -> bool {
-    identify(segment, memory);
+    set_flow(segment, memory);
     let Some(handshake) = HANDSHAKES.get_ptr(memory.key()) else { return false };
     // SAFETY: an element of the map; at worst it is another handshake's by now, whose numbers do not fit.
     unsafe {

@@ -9,7 +9,7 @@ use crate::{
     frame::{
         extensions::{FRAGMENT, NO_TCP, OFFSET, find_tcp},
         ip::{ETHERNET, IPV4, IPV6, Ipv4Header, Ipv6Header},
-        ports::listener,
+        ports::listener_of,
         segment::{Segment, Shape},
         tcp::{PROTOCOL_TCP, TCP, TcpHeader},
     },
@@ -36,7 +36,7 @@ const LONGEST: usize = 0x00ff_ffff;
 /// What a frame is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Frame {
+pub enum Parsed {
     /// A frame that proxyip does not handle.
     Other,
     /// A segment for a guarded port, or from one.
@@ -51,12 +51,12 @@ pub enum Frame {
 /// gives a priority (VLAN 0) is no VLAN: the stack takes it off. Not looked at are
 /// frames for another host's Ethernet address, which a bridge port or a promiscuous interface sees.
 #[inline(never)]
-pub fn incoming(ctx: &TcContext, segment: &mut Segment) -> Frame {
+pub fn incoming(ctx: &TcContext, segment: &mut Segment) -> Parsed {
     let skb = raw(ctx);
     // SAFETY: fields of the context, which the verifier turns into loads from the skb.
     let (protocol, vlan, kind) = unsafe { ((*skb).protocol, (*skb).vlan_tci, (*skb).pkt_type) };
     if vlan & VLAN_ID != 0 || kind != PACKET_HOST {
-        return Frame::Other;
+        return Parsed::Other;
     }
     match protocol {
         ETHERTYPE_IPV4 if !is_foreign(ctx, IPV4, 0, 0x45) => parse_v4::<Incoming>(ctx, segment),
@@ -66,27 +66,27 @@ pub fn incoming(ctx: &TcContext, segment: &mut Segment) -> Frame {
         // A second tag, of VLAN 0 too: the stack takes it off behind this program, and delivers what is in it
         // (`__netif_receive_skb_core()`, https://elixir.bootlin.com/linux/v6.9/source/net/core/dev.c).
         ETHERTYPE_VLAN | ETHERTYPE_SERVICE_VLAN => match ctx.load::<[u8; 2]>(ETHERNET) {
-            Ok(tag) if u16::from_be_bytes(tag) | PRIORITY == PRIORITY => Frame::Hidden,
-            _ => Frame::Other,
+            Ok(tag) if u16::from_be_bytes(tag) | PRIORITY == PRIORITY => Parsed::Hidden,
+            _ => Parsed::Other,
         },
-        _ => Frame::Other,
+        _ => Parsed::Other,
     }
 }
 
 /// Reads a frame that leaves the host. The peer is where it goes to.
 #[inline(never)]
-pub fn outgoing(ctx: &TcContext, segment: &mut Segment) -> Frame {
+pub fn outgoing(ctx: &TcContext, segment: &mut Segment) -> Parsed {
     let skb = raw(ctx);
     // SAFETY: fields of the context.
     let (protocol, vlan) = unsafe { ((*skb).protocol, (*skb).vlan_tci) };
     // Translated on the VLAN's own interface.
     if vlan & VLAN_ID != 0 {
-        return Frame::Other;
+        return Parsed::Other;
     }
     match protocol {
         ETHERTYPE_IPV4 => parse_v4::<Outgoing>(ctx, segment),
         ETHERTYPE_IPV6 => parse_v6::<Outgoing>(ctx, segment),
-        _ => Frame::Other,
+        _ => Parsed::Other,
     }
 }
 
@@ -118,20 +118,22 @@ fn is_foreign(ctx: &TcContext, ip: usize, offset: usize, value: u8) -> bool {
     }
     // SAFETY: both addresses lie before `data_end`, as just checked.
     let (found, port) = unsafe { (*((start + offset) as *const u8), *(port as *const [u8; 2])) };
-    found == value && listener(port).is_none()
+    found == value && listener_of(port).is_none()
 }
 
 #[inline(always)]
-fn parse_v4<D: Direction>(ctx: &TcContext, segment: &mut Segment) -> Frame {
-    let Some(Both { ip, mut tcp }) = load_both::<Ipv4Header>(ctx) else { return Frame::Other };
+fn parse_v4<D: Direction>(ctx: &TcContext, segment: &mut Segment) -> Parsed {
+    let Some(Headers { ip, mut tcp }) = load_headers::<Ipv4Header>(ctx) else {
+        return Parsed::Other;
+    };
     let fragment = u16::from_be_bytes(ip.fragment);
     // A later fragment has no ports, and is useless without the first.
     if ip.protocol != PROTOCOL_TCP || fragment & 0x1fff != 0 {
-        return Frame::Other;
+        return Parsed::Other;
     }
     let ip_length = usize::from(ip.version_length & 0xf) * 4;
     if ip_length < IPV4 {
-        return Frame::Other;
+        return Parsed::Other;
     }
     let total = usize::from(u16::from_be_bytes(ip.total));
     // BIG TCP leaves the length at zero.
@@ -145,7 +147,7 @@ fn parse_v4<D: Direction>(ctx: &TcContext, segment: &mut Segment) -> Frame {
     };
     let length = total.wrapping_sub(ip_length);
     if !load_tcp(ctx, segment, length, &mut tcp) {
-        return Frame::Other;
+        return Parsed::Other;
     }
     let source = Endpoint::from_v4(ip.source, tcp.source);
     let destination = Endpoint::from_v4(ip.destination, tcp.destination);
@@ -153,8 +155,10 @@ fn parse_v4<D: Direction>(ctx: &TcContext, segment: &mut Segment) -> Frame {
 }
 
 #[inline(always)]
-fn parse_v6<D: Direction>(ctx: &TcContext, segment: &mut Segment) -> Frame {
-    let Some(Both { ip, mut tcp }) = load_both::<Ipv6Header>(ctx) else { return Frame::Other };
+fn parse_v6<D: Direction>(ctx: &TcContext, segment: &mut Segment) -> Parsed {
+    let Some(Headers { ip, mut tcp }) = load_headers::<Ipv6Header>(ctx) else {
+        return Parsed::Other;
+    };
     let length = usize::from(u16::from_be_bytes(ip.length));
     let after = (ctx.len() as usize).wrapping_sub(ETHERNET + IPV6);
     let length = if length == 0 { after } else { length };
@@ -163,29 +167,29 @@ fn parse_v6<D: Direction>(ctx: &TcContext, segment: &mut Segment) -> Frame {
     segment.shape = Shape::Plain;
     if ip.next != PROTOCOL_TCP {
         let found = match usize::try_from(find_tcp(raw(ctx))) {
-            Ok(NO_TCP) => return Frame::Other,
+            Ok(NO_TCP) => return Parsed::Other,
             Ok(found) => found,
-            Err(_) => return Frame::Hidden,
+            Err(_) => return Parsed::Hidden,
         };
         segment.tcp = found & OFFSET;
         segment.shape = if found & FRAGMENT == 0 { Shape::Extended } else { Shape::Fragment };
     }
     let length = length.wrapping_sub(segment.tcp.wrapping_sub(ETHERNET + IPV6));
     if !load_tcp(ctx, segment, length, &mut tcp) {
-        return Frame::Other;
+        return Parsed::Other;
     }
     let source = Endpoint::from_words(ip.source, u16::from_ne_bytes(tcp.source));
     let destination = Endpoint::from_words(ip.destination, u16::from_ne_bytes(tcp.destination));
     // The stack drops these (`tcp_v6_conn_request()`); they must not be taken for IPv4.
     if source.v4().is_some() || destination.v4().is_some() {
-        return Frame::Other;
+        return Parsed::Other;
     }
     segment.complete::<D>(source, destination, &tcp, length)
 }
 
 /// An IP header, and what follows it.
 #[repr(C, align(4))]
-struct Both<H> {
+struct Headers<H> {
     ip: H,
     tcp: TcpHeader,
 }
@@ -193,12 +197,12 @@ struct Both<H> {
 /// Loads both headers at once, because nearly every segment has both. If the frame is too short, loads the IP header
 /// alone, with an impossible TCP header.
 #[inline(always)]
-fn load_both<H>(ctx: &TcContext) -> Option<Both<H>> {
-    if let Ok(both) = ctx.load::<Both<H>>(ETHERNET) {
-        return Some(both);
+fn load_headers<H>(ctx: &TcContext) -> Option<Headers<H>> {
+    if let Ok(headers) = ctx.load::<Headers<H>>(ETHERNET) {
+        return Some(headers);
     }
     let ip = ctx.load::<H>(ETHERNET).ok()?;
-    Some(Both { ip, tcp: TcpHeader { offset: 0, ..TcpHeader::hidden([[0; 2]; 2]) } })
+    Some(Headers { ip, tcp: TcpHeader { offset: 0, ..TcpHeader::hidden([[0; 2]; 2]) } })
 }
 
 /// Loads the TCP header of a segment in which it does not follow the fixed IP header, or not all of it: it and the
@@ -229,25 +233,25 @@ impl Segment {
         destination: Endpoint,
         tcp: &TcpHeader,
         length: usize,
-    ) -> Frame {
+    ) -> Parsed {
         (self.peer, self.local) = if D::OUTGOING {
             (Peer(destination), Local(source))
         } else {
             (Peer(source), Local(destination))
         };
         let port = if D::OUTGOING { tcp.source } else { tcp.destination };
-        let Some(listener) = listener(port) else { return Frame::Other };
+        let Some(listener) = listener_of(port) else { return Parsed::Other };
         self.listener = listener;
         self.sequence = u32::from_be_bytes(tcp.sequence);
         self.acknowledgment = u32::from_be_bytes(tcp.acknowledgment);
         self.flags = tcp.flags;
         self.header = usize::from(tcp.offset >> 4) * 4;
         if length > LONGEST {
-            return Frame::Other;
+            return Parsed::Other;
         }
         self.payload = length.saturating_sub(self.header);
         // The rest of the TCP header may be in the next fragment; elsewhere the stack drops what is too short.
         let whole = self.header >= TCP && length >= self.header;
-        if whole || self.shape == Shape::Fragment { Frame::Segment } else { Frame::Other }
+        if whole || self.shape == Shape::Fragment { Parsed::Segment } else { Parsed::Other }
     }
 }

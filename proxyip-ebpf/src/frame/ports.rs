@@ -8,6 +8,6 @@ pub static PORTS: Array<u16, 65536> = Array::new();
 
 /// The listener that guards this port (network byte order).
 #[inline(always)]
-pub fn listener(port: [u8; 2]) -> Option<u16> {
+pub fn listener_of(port: [u8; 2]) -> Option<u16> {
     PORTS.get(u32::from(u16::from_be_bytes(port)))?.checked_sub(1)
 }

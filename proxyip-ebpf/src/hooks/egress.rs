@@ -4,9 +4,9 @@ use proxyip_common::counter::DropReason;
 
 use crate::{
     act::shift::raise,
-    decide::outgoing::find,
+    decide::outgoing::shift_of,
     frame::{
-        parse::{self, Frame},
+        parse::{self, Parsed},
         segment::outgoing,
         tcp::flags,
     },
@@ -34,12 +34,12 @@ fn translate(ctx: &TcContext) -> bool {
         return true;
     }
     let (Some(segment), Some(scratch)) = (outgoing(), egress()) else { return false };
-    if parse::outgoing(ctx, segment) != Frame::Segment
+    if parse::outgoing(ctx, segment) != Parsed::Segment
         || segment.has(flags::SYN)
         || segment.flags & (flags::ACK | flags::RST) == 0
     {
         return true;
     }
-    let shift = find(segment, scratch);
+    let shift = shift_of(segment, scratch);
     shift == 0 || !segment.has(flags::ACK) || raise(ctx, segment, scratch, shift)
 }

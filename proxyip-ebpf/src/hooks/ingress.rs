@@ -1,13 +1,13 @@
-//! The ingress program: one verdict for each segment, and what it means for the frame.
+//! The ingress program: one decision for each segment, and what it means for the frame.
 
 use proxyip_common::counter::DropReason;
 
 use crate::{
     act::{Skb, carry_out, hand_over, report::log},
-    decide::judge,
+    decide::decide,
     decision::Decision,
     frame::{
-        parse::{self, Frame},
+        parse::{self, Parsed},
         segment::incoming,
     },
     kernel::{
@@ -25,17 +25,17 @@ pub fn run<P: Platform>(ctx: &TcContext) -> i32 {
         return TCX_DROP;
     };
     match parse::incoming(ctx, segment) {
-        Frame::Segment => {}
-        Frame::Other => return TCX_NEXT,
-        Frame::Hidden => {
+        Parsed::Segment => {}
+        Parsed::Other => return TCX_NEXT,
+        Parsed::Hidden => {
             count_drop(DropReason::Hidden);
             return TCX_DROP;
         }
     }
-    let mut verdict = judge::<P, Skb>(ctx, segment, memory);
-    if let Decision::Introduce = verdict {
-        verdict = hand_over::introduce(ctx, segment, memory);
+    let mut decision = decide::<P, Skb>(ctx, segment, memory);
+    if let Decision::Introduce = decision {
+        decision = hand_over::introduce(ctx, segment, memory);
     }
-    log(ctx, segment, &verdict);
-    carry_out(ctx, segment, memory, verdict)
+    log(ctx, segment, &decision);
+    carry_out(ctx, segment, memory, decision)
 }

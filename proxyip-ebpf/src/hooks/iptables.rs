@@ -6,7 +6,7 @@
 use proxyip_common::{
     address::{Endpoint, Local, Peer},
     flow::FlowKey,
-    settings::{ScopedAddress, verdict},
+    settings::{ScopedAddress, access},
 };
 
 use crate::{
@@ -31,7 +31,7 @@ pub fn has_client(skb: *mut __sk_buff) -> bool {
     let Some(client) = client(skb) else { return false };
     let client = ScopedAddress::new(scope, &client);
     let found = CLIENTS.get(&Key::new(ScopedAddress::BITS, client));
-    found.is_some_and(|found| *found & verdict::ALLOWED != 0)
+    found.is_some_and(|found| *found & access::ALLOWED != 0)
 }
 
 /// The client of the packet; `None` if it is no IP packet.

@@ -83,7 +83,7 @@ fn established(ctx: &SockOpsContext) {
     if record.established_ns != 0 {
         return;
     }
-    parts::forget(&key);
+    parts::remove(&key);
     record.established_ns = now();
     if storage(ctx, Some(record)).is_none() {
         count(Counter::RecordLost);
@@ -129,7 +129,7 @@ fn await_header(ctx: &SockOpsContext, key: &FlowKey) {
         .get(listener.into())
         .is_some_and(|settings| settings.hand_off == HandOffChoice::Observe as u8);
     let trusted =
-        policies::of(listener).is_some_and(|policy| policies::trusts(policy, &key.peer.0));
+        policies::policy_of(listener).is_some_and(|policy| policies::trusts(policy, &key.peer.0));
     if !observed || !trusted {
         return;
     }
@@ -163,7 +163,7 @@ fn closed(ctx: &SockOpsContext) {
     }
     let Some(record) = record else { return };
     if awaits_header(record) {
-        parts::forget(&key);
+        parts::remove(&key);
         return;
     }
     count(Counter::Closed);

@@ -2,7 +2,7 @@
 //! addresses, with a complete header.
 
 use proxyip_common::{
-    cookie::{self, Check, EPOCH_NS, FlowHash, Options, SECRETS, Secret},
+    cookie::{self, Agreed, Check, EPOCH_NS, FlowHash, SECRETS, Secret},
     counter::Counter,
     settings::HandOffChoice,
 };
@@ -81,7 +81,7 @@ fn no_bit_of_a_cookie_can_be_changed() {
         peer.open(&[2, 4, 5, 180]);
         let cookie = peer.acknowledgment.wrapping_sub(1);
         let epoch = epoch_now(&mut peer);
-        let agreed = Options { mss_class: 5, sack: false, window_scale: None };
+        let agreed = Agreed { mss_class: 5, sack: false, window_scale: None };
         assert_eq!(cookie, hash(&peer, epoch).cookie(ISN, agreed), "as computed here");
         for bit in 0..32 {
             expect_refusal(&mut peer, cookie ^ 1 << bit);
@@ -136,7 +136,7 @@ fn a_cookie_of_another_handshake_of_the_same_flow_opens_nothing() {
 
 #[test]
 fn only_cookies_of_this_epoch_and_the_one_before_count() {
-    let agreed = Options { mss_class: 5, sack: true, window_scale: Some(7) };
+    let agreed = Agreed { mss_class: 5, sack: true, window_scale: Some(7) };
     for way in WAYS {
         let mut peer = new(way);
         let now = epoch_now(&mut peer);

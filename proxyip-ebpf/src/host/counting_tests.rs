@@ -3,7 +3,7 @@
 use proxyip_common::{
     counter::{DropReason, per_listener},
     latency::{BUCKETS, bucket},
-    settings::{Denied, Policy, verdict},
+    settings::{Denied, Policy, access},
     verdict::Verdict,
 };
 
@@ -50,13 +50,13 @@ fn denying(way: Way, denied: Denied) -> Conversation {
     let mut peer = Conversation::new(way, ends4());
     let policy = Policy {
         denied: denied as u8,
-        otherwise: verdict::ALLOW,
+        otherwise: access::ALLOW,
         judges: 1,
         mark: 0x10,
         ..Policy::default()
     };
     peer.machine.judge_by(0, policy);
-    peer.machine.judge(0, endpoint("203.0.113.9:0"), 128, verdict::DENY);
+    peer.machine.judge(0, endpoint("203.0.113.9:0"), 128, access::DENY);
     peer
 }
 

@@ -2,7 +2,7 @@
 
 use proxyip_common::{
     counter::{Counter, DropReason},
-    settings::{Denied, Policy, verdict},
+    settings::{Denied, Policy, access},
 };
 
 use super::{
@@ -35,8 +35,8 @@ fn judge(peer: &mut Conversation, denied: Denied, otherwise: u8) {
 /// A connection to a listener that denies the client of [`headers::v2`]; its header is still to come.
 fn open(way: Way, denied: Denied) -> Conversation {
     let mut peer = Conversation::new(way, ends4());
-    judge(&mut peer, denied, verdict::ALLOW);
-    peer.machine.judge(0, endpoint("203.0.113.9:0"), 128, verdict::DENY);
+    judge(&mut peer, denied, access::ALLOW);
+    peer.machine.judge(0, endpoint("203.0.113.9:0"), 128, access::DENY);
     peer.open(&[]);
     peer
 }
@@ -110,7 +110,7 @@ fn the_same_port_is_judged_anew() {
             peer.send_range(&stream(), 0..stream().len());
             assert_nothing(&peer, "before");
             // The load balancer gives up without a word.
-            peer.machine.judge(0, endpoint("203.0.113.9:0"), 128, verdict::ALLOW);
+            peer.machine.judge(0, endpoint("203.0.113.9:0"), 128, access::ALLOW);
             peer.machine.forget(peer.ends.0, peer.ends.1);
             peer.begin_anew();
             peer.open(&[]);
@@ -121,7 +121,7 @@ fn the_same_port_is_judged_anew() {
             peer.send(stream().len() as i32, flags::RST, b"");
             assert_eq!(peer.received(), None, "{}", way.name);
 
-            peer.machine.judge(0, endpoint("203.0.113.9:0"), 128, verdict::DENY);
+            peer.machine.judge(0, endpoint("203.0.113.9:0"), 128, access::DENY);
             peer.begin_anew();
             peer.open(&[]);
             peer.send_range(&stream(), 0..stream().len());
@@ -135,16 +135,13 @@ fn the_same_port_is_judged_anew() {
 fn the_smallest_network_counts() {
     for way in WAYS {
         for (networks, allowed) in [
-            (&[("203.0.0.0:0", 96 + 8, verdict::DENY)][..], false),
-            (&[("203.0.0.0:0", 104, verdict::DENY), ("203.0.113.0:0", 120, verdict::ALLOW)], true),
-            (
-                &[("203.0.113.0:0", 120, verdict::ALLOW), ("203.0.113.9:0", 128, verdict::DENY)],
-                false,
-            ),
-            (&[("203.0.113.8:0", 128, verdict::DENY)], true),
+            (&[("203.0.0.0:0", 96 + 8, access::DENY)][..], false),
+            (&[("203.0.0.0:0", 104, access::DENY), ("203.0.113.0:0", 120, access::ALLOW)], true),
+            (&[("203.0.113.0:0", 120, access::ALLOW), ("203.0.113.9:0", 128, access::DENY)], false),
+            (&[("203.0.113.8:0", 128, access::DENY)], true),
         ] {
             let mut peer = Conversation::new(way, ends4());
-            judge(&mut peer, Denied::Reset, verdict::ALLOW);
+            judge(&mut peer, Denied::Reset, access::ALLOW);
             for (network, bits, verdict) in networks {
                 peer.machine.judge(0, endpoint(network), *bits, *verdict);
             }
@@ -162,9 +159,9 @@ fn headers_without_a_client_are_judged_as_clients_on_no_list() {
     let unix = v2_raw(0x21, 0x31, &[0; 216]);
     let unknown = [v2_raw(0x21, 0, &[]), b"PROXY UNKNOWN\r\n".to_vec(), unix];
     for (way, otherwise) in
-        WAYS.into_iter().flat_map(|way| [(way, verdict::ALLOW), (way, verdict::DENY)])
+        WAYS.into_iter().flat_map(|way| [(way, access::ALLOW), (way, access::DENY)])
     {
-        let known = unknown.iter().map(|header| (header, otherwise == verdict::ALLOW));
+        let known = unknown.iter().map(|header| (header, otherwise == access::ALLOW));
         for (header, passes) in checks.iter().map(|header| (header, true)).chain(known) {
             let mut peer = Conversation::new(way, ends4());
             judge(&mut peer, Denied::Reset, otherwise);
@@ -183,7 +180,7 @@ fn headers_without_a_client_are_judged_as_clients_on_no_list() {
 fn a_handshake_whose_source_has_lost_its_trust_comes_to_nothing() {
     for way in WAYS {
         let mut peer = open(way, Denied::Reset);
-        peer.machine.judge(0, endpoint("203.0.113.9:0"), 128, verdict::ALLOW);
+        peer.machine.judge(0, endpoint("203.0.113.9:0"), 128, access::ALLOW);
         peer.machine.trust(0, endpoint("10.0.0.2:0"), 128, false);
         peer.send_range(&stream(), 0..stream().len());
         assert_nothing(&peer, "the header");

@@ -46,7 +46,7 @@ fn segment(ipv6: bool) -> wire::Segment {
 }
 
 fn is_read(ctx: &TcContext, segment: &mut Segment) -> bool {
-    parse::incoming(ctx, segment) == parse::Frame::Segment
+    parse::incoming(ctx, segment) == parse::Parsed::Segment
 }
 
 /// Whether the frame is read as a segment for a guarded port, and its shape.
@@ -55,7 +55,7 @@ fn shape(bytes: &[u8], change: impl FnOnce(&mut Frame)) -> Option<Shape> {
     let mut frame = Frame::new(bytes.to_vec(), bytes.len(), Checksum::None);
     change(&mut frame);
     let found = parse::incoming(&TcContext::new(&mut frame), segment);
-    (found == parse::Frame::Segment).then_some(segment.shape)
+    (found == parse::Parsed::Segment).then_some(segment.shape)
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use proxyip_common::{
     flow::FlowRecord,
-    settings::{Denied, HandOffChoice, Policy, verdict},
+    settings::{Denied, HandOffChoice, Policy, access},
 };
 
 use super::{
@@ -22,13 +22,13 @@ fn denying(choice: HandOffChoice, denied: Denied) -> Peer {
     let mut peer = Peer::new(choice);
     let policy = Policy {
         denied: denied as u8,
-        otherwise: verdict::ALLOW,
+        otherwise: access::ALLOW,
         judges: 1,
         mark: 0x50,
         ..Policy::default()
     };
     peer.machine.judge_by(0, policy);
-    peer.machine.judge(0, endpoint("203.0.113.9:0"), 128, verdict::DENY);
+    peer.machine.judge(0, endpoint("203.0.113.9:0"), 128, access::DENY);
     peer
 }
 
@@ -69,7 +69,7 @@ fn a_marked_client_is_let_through() {
 fn a_handshake_is_not_observed_before_its_client_is_judged() {
     for (judges, fate) in [(0, Fate::Passed), (1, Fate::Dropped)] {
         let mut peer = Peer::new(HandOffChoice::Observe);
-        let policy = Policy { judges, otherwise: verdict::ALLOW, ..Policy::default() };
+        let policy = Policy { judges, otherwise: access::ALLOW, ..Policy::default() };
         peer.machine.judge_by(0, policy);
         peer.send::<Modern>(flags::SYN, b"");
         peer.take_up();
@@ -92,13 +92,13 @@ fn a_set_has_the_client_of_a_flow_or_a_packets_source() {
     assert!(!has(packet(&peer)), "no set");
     peer.machine.make_set(0, 7);
     assert!(!has(packet(&peer)), "an empty set");
-    peer.machine.judge(7, endpoint("203.0.113.0:0"), 96 + 24, verdict::ALLOW);
+    peer.machine.judge(7, endpoint("203.0.113.0:0"), 96 + 24, access::ALLOW);
     assert!(has(packet(&peer)));
-    peer.machine.judge(7, endpoint("203.0.113.9:0"), 128, verdict::DENY);
+    peer.machine.judge(7, endpoint("203.0.113.9:0"), 128, access::DENY);
     assert!(!has(packet(&peer)), "an exception");
     peer.ends = (endpoint("10.0.0.2:1"), local);
     assert!(!has(packet(&peer)), "of no flow");
-    peer.machine.judge(7, endpoint("10.0.0.2:0"), 128, verdict::ALLOW);
+    peer.machine.judge(7, endpoint("10.0.0.2:0"), 128, access::ALLOW);
     assert!(has(packet(&peer)));
     let mut fragment = packet(&peer);
     fragment[7] = 1;

@@ -14,22 +14,22 @@ pub static FLOWS: LruHashMap<FlowKey, FlowRecord, 262_144> = LruHashMap::new();
 
 /// Puts the segment's 4-tuple into `memory.event`.
 #[inline(always)]
-pub fn name(segment: &Segment, memory: &Memory) {
+pub fn set_key(segment: &Segment, memory: &Memory) {
     let namespace = settings().map_or(0, |settings| settings.cookie);
     memory.set_key(FlowKey::new(namespace, segment.peer, segment.local));
 }
 
 /// Puts the segment's flow into `memory.event`, where map operations and events take it from.
 #[inline(always)]
-pub fn identify(segment: &Segment, memory: &Memory) {
-    name(segment, memory);
+pub fn set_flow(segment: &Segment, memory: &Memory) {
+    set_key(segment, memory);
     memory.set_record(FlowRecord { listener: segment.listener, ..FlowRecord::EMPTY });
 }
 
 /// Forgets what the table may still hold of this 4-tuple, and leaves its key in `memory.event`: a record
 /// that TCP never made a socket from must not be found by a connection that the kernel makes itself.
 #[inline(always)]
-pub fn forget(segment: &Segment, memory: &Memory) {
-    identify(segment, memory);
+pub fn remove_flow(segment: &Segment, memory: &Memory) {
+    set_flow(segment, memory);
     let _ = FLOWS.remove(memory.key());
 }

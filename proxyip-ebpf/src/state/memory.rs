@@ -3,7 +3,7 @@
 use core::{cell::Cell, mem::offset_of};
 
 use proxyip_common::{
-    cookie::Options as Agreed,
+    cookie::Agreed,
     flow::{FlowKey, FlowRecord},
     partial::HeaderBytes,
 };
@@ -53,7 +53,7 @@ pub struct Memory {
     /// It has been dropped.
     pub dropped: Cell<bool>,
     /// The connection was handed over before, and TCP did not take it.
-    pub again: Cell<bool>,
+    pub handed_over_before: Cell<bool>,
     /// The two ends do not scale windows.
     pub unscaled: Cell<bool>,
     /// What kind of socket would get the segment. As an argument of the function that decides on SYNs, Linux 6.1 passed

@@ -13,7 +13,7 @@ use crate::kernel::{
 #[btf_map]
 pub static TRUSTED: LpmTrie<ScopedAddress, u8, { MAX_NETWORKS as usize }> = LpmTrie::new();
 
-/// Clients by scope: a [`verdict`](proxyip_common::settings::verdict) on each network.
+/// Clients by scope: a [`access`](proxyip_common::settings::access) of each network.
 #[btf_map]
 pub static CLIENTS: LpmTrie<ScopedAddress, u8, { MAX_NETWORKS as usize }> = LpmTrie::new();
 

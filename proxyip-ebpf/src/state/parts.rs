@@ -15,7 +15,7 @@ use crate::{
         bindings::BPF_ANY, btf_maps::LruHashMap, clock::now, macros::btf_map, verified::Code,
     },
     state::{
-        flows::identify,
+        flows::set_flow,
         in_use::{self, is_used, set_used},
         listeners::LISTENERS,
         memory::{Memory, memory},
@@ -42,7 +42,7 @@ pub fn find(segment: &Segment, memory: &Memory) -> bool {
     if !is_used(in_use::SPLIT) {
         return false;
     }
-    identify(segment, memory);
+    set_flow(segment, memory);
     let Some(header) = PARTIAL_HEADERS.get_ptr(memory.key()) else { return false };
     // SAFETY: an element of the map; at worst it is another flow's by now, whose number does not fit.
     unsafe {
@@ -105,15 +105,15 @@ pub fn end(memory: &Memory, state: u8) {
 
 /// Forgets the flow's header if it is not of the handshake that this SYN begins.
 #[inline(never)]
-pub fn make_way(segment: &Segment, memory: &Memory) {
+pub fn remove_older(segment: &Segment, memory: &Memory) {
     if find(segment, memory) && memory.isn.get() != segment.sequence {
-        forget(memory.key());
+        remove(memory.key());
     }
 }
 
 /// Forgets the flow's header.
 #[inline(always)]
-pub fn forget(flow: &FlowKey) {
+pub fn remove(flow: &FlowKey) {
     if is_used(in_use::SPLIT) {
         let _ = PARTIAL_HEADERS.remove(flow);
         let _ = HEADER_BYTES.remove(flow);
@@ -143,7 +143,7 @@ pub fn since(memory: &Memory) -> Option<u64> {
 
 /// Remembers that the header has begun; false if that failed.
 #[inline(always)]
-pub fn begin(segment: &Segment, memory: &Memory) -> bool {
+pub fn note_begun(segment: &Segment, memory: &Memory) -> bool {
     set_used(in_use::SPLIT);
     let header = PartialHeader {
         since_ns: now(),

@@ -26,7 +26,7 @@ pub static POLICIES: HashMap<
 
 /// The policy of a listener. A new one takes its place in one step: whoever has one has all of it.
 #[inline(always)]
-pub fn of(listener: u16) -> Option<&'static Policy> {
+pub fn policy_of(listener: u16) -> Option<&'static Policy> {
     let policy = POLICIES.get_ptr(&u32::from(listener))?;
     // SAFETY: the agent replaces elements and never changes them; the kernel frees one that was replaced when no
     // program can have it any more.
@@ -43,13 +43,13 @@ pub fn trusts(policy: &Policy, source: &Endpoint) -> bool {
 /// Whether the segment's source is trusted by its listener.
 #[inline(never)]
 pub fn trusted(segment: &Segment) -> bool {
-    of(segment.listener).is_some_and(|policy| trusts(policy, &segment.peer.0))
+    policy_of(segment.listener).is_some_and(|policy| trusts(policy, &segment.peer.0))
 }
 
 /// Whether the listener judges clients, so that a connection must not be established before its header has come.
 #[inline(never)]
 pub fn judges(segment: &Segment) -> bool {
-    of(segment.listener).is_some_and(|policy| policy.judges != 0)
+    policy_of(segment.listener).is_some_and(|policy| policy.judges != 0)
 }
 
 /// Whether a connection of a trusted source may be left to the kernel, its header in place: its listener wants the accept

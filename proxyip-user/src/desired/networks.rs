@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proxyip_api::acl::Verdict;
-use proxyip_common::settings::verdict;
+use proxyip_common::settings::access;
 
 use crate::config::{Listener, Networks, Set};
 
@@ -26,18 +26,18 @@ pub(crate) fn clients(listener: &Listener, commands: &Commands) -> Entries {
     };
     let by_command = commands
         .iter()
-        .map(|(network, verdict)| (*network, value(*verdict) | verdict::FROM_COMMAND));
-    let entries = with(&listener.allow, verdict::ALLOW)
+        .map(|(network, verdict)| (*network, value(*verdict) | access::FROM_COMMAND));
+    let entries = with(&listener.allow, access::ALLOW)
         .into_iter()
-        .chain(with(&listener.deny, verdict::DENY))
+        .chain(with(&listener.deny, access::DENY))
         .chain(by_command);
     separate(entries.collect(), value(otherwise(listener)))
 }
 
 /// The members of a set.
 pub(crate) fn members(set: &Set) -> Entries {
-    let entries = set.networks.iter().map(|network| (*network, verdict::ALLOW));
-    separate(entries.collect(), verdict::DENY)
+    let entries = set.networks.iter().map(|network| (*network, access::ALLOW));
+    separate(entries.collect(), access::DENY)
 }
 
 /// The verdict on clients that no network of the listener has. A command does not change it: to allow one client more
@@ -48,22 +48,22 @@ pub(crate) fn otherwise(listener: &Listener) -> Verdict {
 
 pub(crate) const fn value(verdict: Verdict) -> u8 {
     match verdict {
-        Verdict::Allow => verdict::ALLOW,
-        Verdict::Deny => verdict::DENY,
+        Verdict::Allow => access::ALLOW,
+        Verdict::Deny => access::DENY,
     }
 }
 
 pub(crate) const fn verdict_of(value: u8) -> Verdict {
-    if value & verdict::ALLOWED == 0 { Verdict::Deny } else { Verdict::Allow }
+    if value & access::ALLOWED == 0 { Verdict::Deny } else { Verdict::Allow }
 }
 
 /// The verdict on exactly this network, if there is one.
 pub(crate) fn value_of(listener: &Listener, commands: &Commands, network: &IpNet) -> Option<u8> {
     let has = |networks: &Networks| networks.iter().any(|one| one == network);
     match commands.get(network) {
-        Some(verdict) => Some(value(*verdict) | verdict::FROM_COMMAND),
-        None if has(&listener.deny) => Some(verdict::DENY),
-        None if has(&listener.allow) => Some(verdict::ALLOW),
+        Some(verdict) => Some(value(*verdict) | access::FROM_COMMAND),
+        None if has(&listener.deny) => Some(access::DENY),
+        None if has(&listener.allow) => Some(access::ALLOW),
         None => None,
     }
 }
@@ -106,14 +106,14 @@ mod tests {
     fn all_of_ipv6_denied_leaves_ipv4_as_it_is() {
         let listener = Listener { deny: networks(&["::/0"]), ..Listener::default() };
         let entries = clients(&listener, &Commands::new());
-        assert_eq!(entries.get(&net("0.0.0.0/0")), Some(&verdict::ALLOW));
+        assert_eq!(entries.get(&net("0.0.0.0/0")), Some(&access::ALLOW));
         let listener = Listener {
             allow: networks(&["::/0"]),
             deny: networks(&["2001:db8::/32"]),
             ..Listener::default()
         };
         let entries = clients(&listener, &Commands::new());
-        assert_eq!(entries.get(&net("0.0.0.0/0")), Some(&verdict::DENY));
+        assert_eq!(entries.get(&net("0.0.0.0/0")), Some(&access::DENY));
     }
 
     #[test]
@@ -122,8 +122,8 @@ mod tests {
         let commands = [("10.0.0.0/8", Verdict::Deny), ("192.0.2.0/24", Verdict::Allow)]
             .map(|(text, verdict)| (net(text), verdict));
         let entries = clients(&listener, &commands.into());
-        assert_eq!(entries[&net("10.0.0.0/8")], verdict::FROM_COMMAND);
-        assert_eq!(entries[&net("192.0.2.0/24")], verdict::ALLOW | verdict::FROM_COMMAND);
+        assert_eq!(entries[&net("10.0.0.0/8")], access::FROM_COMMAND);
+        assert_eq!(entries[&net("192.0.2.0/24")], access::ALLOW | access::FROM_COMMAND);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use aya::maps::{Array, HashMap, MapData, MapError};
 use ipnet::IpNet;
 use proxyip_api::acl::Verdict;
-use proxyip_common::settings::{Denied, ListenerSettings, Policy, verdict};
+use proxyip_common::settings::{Denied, ListenerSettings, Policy, access};
 
 use super::places::Places;
 use super::scopes::Scopes;
@@ -102,8 +102,7 @@ impl Writer {
         for (place, policy) in policies {
             let sources = sources.remove(&policy.scope).unwrap_or_default();
             let clients = clients.remove(&policy.scope).unwrap_or_default();
-            let by_command =
-                clients.iter().filter(|(_, value)| *value & verdict::FROM_COMMAND != 0);
+            let by_command = clients.iter().filter(|(_, value)| *value & access::FROM_COMMAND != 0);
             let commands = by_command.map(|(network, value)| (*network, verdict_of(*value)));
             self.commands.insert(place, commands.collect());
             self.in_force.insert(place, Lists { policy, sources, clients });

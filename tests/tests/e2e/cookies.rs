@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use proxyip_common::cookie::{Check, Options};
+use proxyip_common::cookie::{Agreed, Check};
 use proxyip_tests::{Agent, Cookies, Flooder, Forged, HandOff, RawPeer, Site, eventually};
 
 use crate::common::{CLIENT, header_of_client, socket_address};
@@ -13,7 +13,7 @@ use crate::crowd::{Crowd, guard, server, settle};
 use crate::raw::{DATA, QUESTION};
 
 /// What [`RawPeer::open`] agrees on if it offers [`MSS`].
-const AGREED: Options = Options { mss_class: 5, sack: false, window_scale: None };
+const AGREED: Agreed = Agreed { mss_class: 5, sack: false, window_scale: None };
 /// MSS 1460 as a TCP option.
 const MSS: [u8; 4] = [2, 4, 0x05, 0xb4];
 

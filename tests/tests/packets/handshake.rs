@@ -1,6 +1,6 @@
 //! The handshake of the accept hand-off: a SYN, and what may follow its SYN-ACK.
 
-use proxyip_common::cookie::Options;
+use proxyip_common::cookie::Agreed;
 use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use proxyip_common::flow::HandOff;
 use proxyip_common::settings::NamespaceSettings;
@@ -31,7 +31,7 @@ fn handshakes() {
 }
 
 /// The SYN-ACK for a SYN, with the options that its peer has agreed to, except timestamps.
-pub(crate) fn syn_ack(syn: &Packet, agreed: Options) -> Packet {
+pub(crate) fn syn_ack(syn: &Packet, agreed: Agreed) -> Packet {
     let cookie = cookie_of(syn, agreed);
     let mut answer = syn.answer(SYN | ACK, cookie, syn.sequence.wrapping_add(1));
     answer.window = SETTINGS.window;
@@ -48,8 +48,8 @@ pub(crate) fn syn_ack(syn: &Packet, agreed: Options) -> Packet {
 }
 
 /// The same, with timestamps of now.
-fn syn_ack_with_timestamps(syn: &Packet, agreed: Options, echo: u32) -> Packet {
-    let mut answer = syn_ack(syn, Options { sack: false, ..agreed });
+fn syn_ack_with_timestamps(syn: &Packet, agreed: Agreed, echo: u32) -> Packet {
+    let mut answer = syn_ack(syn, Agreed { sack: false, ..agreed });
     answer.sequence = cookie_of(syn, agreed);
     answer.options.resize(8, 1);
     answer.options.extend(if agreed.sack { [4, 2, 8, 10] } else { [1, 1, 8, 10] });
@@ -66,17 +66,17 @@ fn offers(family: Family) -> Vec<Case> {
     let mut cases = Vec::new();
     for (class, bytes) in (0..).zip(family.classes()) {
         let syn = with(&mss(*bytes));
-        let answer = syn_ack(&syn, Options { mss_class: class, ..PLAIN });
+        let answer = syn_ack(&syn, Agreed { mss_class: class, ..PLAIN });
         cases.push(ingress("an MSS", &syn).answered(Counter::SynAnswered, answer));
     }
-    let scaled = |scale| Options { window_scale: Some(scale), ..PLAIN };
-    let alone: [(&str, &[u8], Options); 6] = [
+    let scaled = |scale| Agreed { window_scale: Some(scale), ..PLAIN };
+    let alone: [(&str, &[u8], Agreed); 6] = [
         ("a window scale", &[1, 3, 3, 7], scaled(7)),
         ("a window scale of 15", &[1, 3, 3, 15], scaled(14)),
-        ("SACK", &[1, 1, 4, 2], Options { sack: true, ..PLAIN }),
-        ("both", &[3, 3, 2, 4, 2, 0, 0, 0], Options { sack: true, ..scaled(2) }),
+        ("SACK", &[1, 1, 4, 2], Agreed { sack: true, ..PLAIN }),
+        ("both", &[3, 3, 2, 4, 2, 0, 0, 0], Agreed { sack: true, ..scaled(2) }),
         ("nothing behind the end", &[0, 3, 3, 7], PLAIN),
-        ("an option longer than the header", &[4, 2, 3, 4], Options { sack: true, ..PLAIN }),
+        ("an option longer than the header", &[4, 2, 3, 4], Agreed { sack: true, ..PLAIN }),
     ];
     for (what, options, agreed) in alone {
         let syn = with(options);
@@ -87,8 +87,8 @@ fn offers(family: Family) -> Vec<Case> {
     let case = ingress("Linux's options", &syn);
     cases.push(case.answered_now(Counter::SynAnswered, whole, Some(12)));
     for (what, without, agreed) in [
-        ("no SACK", NamespaceSettings::SACK, Options { sack: false, ..LINUX }),
-        ("no scaling", NamespaceSettings::WINDOW_SCALING, Options { window_scale: None, ..LINUX }),
+        ("no SACK", NamespaceSettings::SACK, Agreed { sack: false, ..LINUX }),
+        ("no scaling", NamespaceSettings::WINDOW_SCALING, Agreed { window_scale: None, ..LINUX }),
     ] {
         let settings = NamespaceSettings { flags: SETTINGS.flags & !without, ..SETTINGS };
         let answer = syn_ack_with_timestamps(&syn, agreed, 0x0102_0304);

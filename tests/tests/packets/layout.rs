@@ -1,7 +1,7 @@
 //! Headers of every length: TCP options, IPv4 options, IPv6 extension headers, and lengths that are wrong.
 
 use etherparse::{IpNumber, ip_number};
-use proxyip_common::cookie::Options;
+use proxyip_common::cookie::Agreed;
 use proxyip_common::counter::{Counter, DropReason, Obstacle, per_listener};
 use proxyip_common::flow::{HandOff, Translation};
 
@@ -60,7 +60,7 @@ fn offsets(family: Family, words: usize) -> Vec<Case> {
 }
 
 fn accepted(family: Family, syn: &Packet, words: usize) -> Vec<Case> {
-    let agreed = if words == 5 { PLAIN } else { Options { mss_class: 3, ..PLAIN } };
+    let agreed = if words == 5 { PLAIN } else { Agreed { mss_class: 3, ..PLAIN } };
     let cookie = cookie_of(syn, agreed);
     let options = |packet: &mut Packet| packet.options = vec![1; 4 * (words - 5)];
     let bare = after(syn, cookie, ACK, &[]).with(options);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 use proxyip_common::address::{Client, Destination, Endpoint, Local, Peer};
-use proxyip_common::cookie::{self, Check, FlowHash, MSS_V4, MSS_V6, Options, SECRETS, Secret};
+use proxyip_common::cookie::{self, Agreed, Check, FlowHash, MSS_V4, MSS_V6, SECRETS, Secret};
 use proxyip_common::counter::Obstacle;
 use proxyip_common::flow::{FlowKey, FlowRecord, HandOff, Handshake, Origin, Translation};
 
@@ -178,18 +178,18 @@ fn hash(packet: &Packet, ago: u64) -> FlowHash {
 }
 
 /// What a peer without options has agreed to.
-pub(crate) const PLAIN: Options = Options { mss_class: 0, sack: false, window_scale: None };
+pub(crate) const PLAIN: Agreed = Agreed { mss_class: 0, sack: false, window_scale: None };
 /// What a peer with Linux's options has agreed to.
-pub(crate) const LINUX: Options = Options { mss_class: 5, sack: true, window_scale: Some(9) };
+pub(crate) const LINUX: Agreed = Agreed { mss_class: 5, sack: true, window_scale: Some(9) };
 
 /// The cookie that answers this SYN.
-pub(crate) fn cookie_of(syn: &Packet, agreed: Options) -> u32 {
+pub(crate) fn cookie_of(syn: &Packet, agreed: Agreed) -> u32 {
     hash(syn, 0).cookie(syn.sequence, agreed)
 }
 
 /// The cookie that answered the SYN this many epochs ago. By chance, the old cookie may resemble one that counts now.
 /// Then the SYN gets another source port.
-pub(crate) fn cookie_of_old(syn: &mut Packet, agreed: Options, ago: u64) -> u32 {
+pub(crate) fn cookie_of_old(syn: &mut Packet, agreed: Agreed, ago: u64) -> u32 {
     loop {
         let cookie = hash(syn, ago).cookie(syn.sequence, agreed);
         if ago < 2 || is_foreign(syn, cookie) {

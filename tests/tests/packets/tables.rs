@@ -9,7 +9,7 @@ use proxyip_common::counter::{Counter, DropReason, Obstacle, per_listener};
 use proxyip_common::flow::{FlowKey, FlowRecord, Handshake, Translation};
 use proxyip_common::partial::{HeaderBytes, PartialHeader};
 use proxyip_common::settings::{
-    ListenerSettings, NamespaceSettings, Policy, RETIRED, ScopedAddress, verdict,
+    ListenerSettings, NamespaceSettings, Policy, RETIRED, ScopedAddress, access,
 };
 use proxyip_common::verdict::Verdict;
 use proxyip_user::bpf::pod::Raw;
@@ -68,14 +68,14 @@ fn configure(ebpf: &mut Ebpf) {
             scope,
             untrusted: untrusted as u8,
             denied: denied.map_or(0, |(_, denied)| *denied as u8),
-            otherwise: verdict::ALLOW,
+            otherwise: access::ALLOW,
             judges: u8::from(denied.is_some()),
             ..Policy::default()
         };
         for family in FAMILIES {
             let client = ScopedAddress::new(scope, &endpoint(family.client().ip()));
             let key = Key::new(ScopedAddress::BITS, Raw(client));
-            clients.insert(&key, verdict::DENY, 0).expect("a verdict");
+            clients.insert(&key, access::DENY, 0).expect("a verdict");
         }
         policies.insert(scope, Raw(policy), 0).expect("a policy");
         for source in TRUSTED {
