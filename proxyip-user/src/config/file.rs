@@ -1,21 +1,43 @@
 //! From TOML to a [`Spec`].
 
-use std::path::PathBuf;
-
+use nix::unistd::Gid;
 use proxyip_common::settings::{MAX_NAMESPACES, MAX_SETS};
 use toml::de::DeTable;
 
-use super::networks::{self, ListSpec, MEMBERS};
-use super::problem::{Fault, Problem};
+use super::api::{Access, Api, GroupName};
+use super::listener::Listener;
+use super::listeners;
+use super::lists::{self, MEMBERS};
+use super::model::{Agent, Destination, Interface, Log, Set, Spec};
+use super::networks::ListSpec;
+use super::problem::{At, Fault, Problem};
 use super::schema::{self, Section};
 use super::table::{Report, Table};
-use super::{
-    Agent, Destination, Interface, Listener, Log, Netns, Set, Spec, api, distinct, listeners, value,
-};
+use super::value::distinct;
+
+impl Spec {
+    /// Reads the text of a TOML file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, in the order of the lines.
+    pub fn from_toml(text: &str) -> Result<Self, Vec<Problem>> {
+        match read(text) {
+            (Some(spec), problems) if problems.is_empty() => Ok(spec),
+            (_, problems) => Err(problems),
+        }
+    }
+
+    /// Reads the text of a TOML file as well as it can be read. Returns what is right, or nothing if the text is not
+    /// TOML. Also returns everything that is wrong, in the order of the lines.
+    #[must_use]
+    pub fn read(text: &str) -> (Option<Self>, Vec<Problem>) {
+        read(text)
+    }
+}
 
 /// Reads the text of a file. The problems come in the order of the lines. The specification has everything that is
 /// right, and is absent if the text is not TOML.
-pub(super) fn read(text: &str) -> (Option<Spec>, Vec<Problem>) {
+fn read(text: &str) -> (Option<Spec>, Vec<Problem>) {
     let mut report = Report::new(text);
     let (document, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
@@ -31,7 +53,7 @@ pub(super) fn read(text: &str) -> (Option<Spec>, Vec<Problem>) {
         interfaces: interfaces(&mut report, root),
         listeners: listeners::listeners(&mut report, root),
         sets: sets(&mut report, root),
-        api: section(&mut report, root, &schema::api::SECTION, api::read),
+        api: section(&mut report, root, &schema::api::SECTION, api),
         log: section(&mut report, root, &schema::log::SECTION, log),
         agent: section(&mut report, root, &schema::agent::SECTION, agent),
     };
@@ -85,15 +107,6 @@ fn interfaces(report: &mut Report, root: Table) -> Vec<Interface> {
     interfaces
 }
 
-pub(super) fn netns(text: &str) -> Result<Netns, Fault> {
-    match text {
-        "host" => Ok(Netns::Host),
-        _ if value::is_glob(text) => Err(Fault::GlobNotSupported(text.into())),
-        _ if text.starts_with('/') => Ok(Netns::Path(PathBuf::from(text))),
-        _ => Err(Fault::NotANamespace(text.into())),
-    }
-}
-
 fn sets(report: &mut Report, root: Table) -> Vec<Set<ListSpec>> {
     let mut sets: Vec<Set<ListSpec>> = Vec::new();
     for table in root.tables(report, "set") {
@@ -108,13 +121,44 @@ fn sets(report: &mut Report, root: Table) -> Vec<Set<ListSpec>> {
             let fault = Fault::NameTaken { what: "set", name: name.clone() };
             report.add(table.offset_of("name"), table.path("name"), fault);
         }
-        let networks = networks::required(report, table, MEMBERS);
+        let networks = lists::required(report, table, MEMBERS);
         sets.push(Set { name: name.unwrap_or_default(), networks });
     }
     if sets.len() > MAX_SETS as usize {
         report.add(0, "set", Fault::TooMany(MAX_SETS));
     }
     sets
+}
+
+fn api(report: &mut Report, table: Table) -> Api<At<GroupName>> {
+    use schema::api as keys;
+    let default = Api::<Gid>::default();
+    let socket_access = Access {
+        mode: table.parsed(report, &keys::SOCKET_MODE).unwrap_or(default.socket_access.mode),
+        group: table.placed(report, &keys::SOCKET_GROUP),
+    };
+    let lookup_access = Access {
+        mode: table.parsed(report, &keys::LOOKUP_SOCKET_MODE).unwrap_or(default.lookup_access.mode),
+        group: table.placed(report, &keys::LOOKUP_SOCKET_GROUP),
+    };
+    let api = Api {
+        socket: table.parsed(report, &keys::SOCKET).unwrap_or(default.socket),
+        socket_access,
+        lookup_socket: table.parsed(report, &keys::LOOKUP_SOCKET),
+        lookup_access,
+        http: table.parsed(report, &keys::HTTP),
+        http_remote: table.flag(report, &keys::HTTP_REMOTE).unwrap_or(false),
+        getsockopt: table.flag(report, &keys::GETSOCKOPT).unwrap_or(false),
+    };
+    if api.http.is_some_and(|http| !http.ip().is_loopback()) && !api.http_remote {
+        let key = keys::HTTP.name;
+        report.add(table.offset_of(key), table.path(key), Fault::NotLoopback);
+    }
+    if api.lookup_path() == api.socket {
+        let key = keys::LOOKUP_SOCKET.name;
+        report.add(table.offset_of(key), table.path(key), Fault::SameSocket);
+    }
+    api
 }
 
 fn log(report: &mut Report, table: Table) -> Log {

@@ -2,19 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proxyip_common::settings::{MAX_LISTENERS, Name};
-use proxyip_common::text::is_obeyed;
+use proxyip_common::settings::{Denied, MAX_LISTENERS};
 use toml::de::DeValue;
 
-use super::networks::{self, ALLOW, DENY, ListSpec, TRUSTED};
+use super::listener::{Listener, Versions};
+use super::lists::{self, ALLOW, DENY, TRUSTED};
+use super::networks::ListSpec;
 use super::problem::Fault;
 use super::schema::{Choices, Key, listener as keys};
 use super::table::{Node, Report, Table, choose, integer};
 use super::value::{self, PortRange};
-use super::{Denied, Listener, Versions};
-
-/// In bytes: a map of the agent holds it, and a zero behind it.
-const MAX_NAME: usize = Name::MAX - 1;
 
 pub(super) fn listeners(report: &mut Report, root: Table) -> Vec<Listener<ListSpec>> {
     let empty = |node: Node| node.get_ref().as_array().is_some_and(|list| list.is_empty());
@@ -49,14 +46,14 @@ pub(super) fn listeners(report: &mut Report, root: Table) -> Vec<Listener<ListSp
 fn listener(report: &mut Report, table: Table) -> Listener<ListSpec> {
     table.check_keys(report, &keys::SECTION);
     let default = Listener::default();
-    let allow = networks::optional(report, table, ALLOW);
-    let deny = networks::optional(report, table, DENY);
-    networks::check_contradictions(report, &allow, &deny);
+    let allow = lists::optional(report, table, ALLOW);
+    let deny = lists::optional(report, table, DENY);
+    lists::check_contradictions(report, &allow, &deny);
     let (denied, mark) = denied(report, table);
     Listener {
         name: table.parsed(report, &keys::NAME).unwrap_or(default.name),
         ports: ports(report, table),
-        trusted: networks::required(report, table, TRUSTED),
+        trusted: lists::required(report, table, TRUSTED),
         untrusted: table.choice(report, &keys::UNTRUSTED).unwrap_or(default.untrusted),
         versions: versions(report, table).unwrap_or(default.versions),
         unknown: table.choice(report, &keys::UNKNOWN).unwrap_or(default.unknown),
@@ -68,15 +65,6 @@ fn listener(report: &mut Report, table: Table) -> Listener<ListSpec> {
         deny,
         denied: denied.unwrap_or(default.denied),
         mark: mark.unwrap_or(default.mark),
-    }
-}
-
-pub(super) fn name(text: &str) -> Result<String, Fault> {
-    match text {
-        _ if text.trim().is_empty() => Err(Fault::Empty("character")),
-        _ if text.len() > MAX_NAME => Err(Fault::NameTooLong(MAX_NAME)),
-        _ if text.contains(is_obeyed) => Err(Fault::ControlInName),
-        _ => Ok(text.into()),
     }
 }
 

@@ -1,14 +1,23 @@
 //! Values that are more than TOML knows: ports, networks, names. The command line reads them the same way.
 
-use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::{BTreeSet, HashSet};
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net};
+use nix::unistd::Gid;
+use proxyip_common::settings::Name;
+use proxyip_common::text::is_obeyed;
 
+use super::api::GroupName;
+use super::model::Netns;
 use super::problem::Fault;
+
+/// In bytes: a map of the agent holds it, and a zero behind it.
+const MAX_NAME: usize = Name::MAX - 1;
 
 /// One port or a range of them, both ends included.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,6 +146,55 @@ pub(super) fn absolute_path(text: &str) -> Result<PathBuf, Fault> {
 
 pub(super) fn is_glob(text: &str) -> bool {
     text.contains(['*', '?', '['])
+}
+
+/// The items in their order, without repetitions.
+pub(crate) fn distinct<T: Clone + Eq + Hash>(items: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut seen = HashSet::new();
+    items.into_iter().filter(|item| seen.insert(item.clone())).collect()
+}
+
+/// Checks the name of a listener.
+pub(super) fn listener_name(text: &str) -> Result<String, Fault> {
+    match text {
+        _ if text.trim().is_empty() => Err(Fault::Empty("character")),
+        _ if text.len() > MAX_NAME => Err(Fault::NameTooLong(MAX_NAME)),
+        _ if text.contains(is_obeyed) => Err(Fault::ControlInName),
+        _ => Ok(text.into()),
+    }
+}
+
+/// Reads `host`, or the path of a namespace.
+pub(super) fn netns(text: &str) -> Result<Netns, Fault> {
+    match text {
+        "host" => Ok(Netns::Host),
+        _ if is_glob(text) => Err(Fault::GlobNotSupported(text.into())),
+        _ if text.starts_with('/') => Ok(Netns::Path(PathBuf::from(text))),
+        _ => Err(Fault::NotANamespace(text.into())),
+    }
+}
+
+/// Reads the permissions of a socket.
+pub(super) fn octal(text: &str) -> Result<u32, Fault> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| digits && *mode <= 0o777);
+    mode.ok_or_else(|| Fault::NotAMode(text.into()))
+}
+
+/// By name or number. Whether this host has a group of that name is asked later.
+#[expect(clippy::unnecessary_wraps, reason = "the schema's entries want it")]
+pub(super) fn group_name(text: &str) -> Result<GroupName, Fault> {
+    // The last number means "leave it as it is" (chown(2)).
+    let number = text.parse().ok().filter(|number| *number != u32::MAX);
+    Ok(number.map_or_else(
+        || GroupName::Name(text.into()),
+        |number| GroupName::Number(Gid::from_raw(number)),
+    ))
+}
+
+/// Reads an address with its port.
+pub(super) fn address(text: &str) -> Result<SocketAddr, Fault> {
+    text.parse().map_err(|_| Fault::NotAnEndpoint(text.into()))
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! What is allowed but probably a mistake.
 
 use ipnet::IpNet;
+use proxyip_common::settings::{HandOffChoice, Untrusted};
 
-use super::{Config, HandOffChoice, Listener, Untrusted};
+use super::listener::Listener;
+use super::model::Config;
 
 impl Config {
     /// Settings that are allowed but probably a mistake; a sentence each.

@@ -4,7 +4,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Described, Fallback, Form, Kind, Need, SECTIONS, Section, Shape};
+use super::entry::{Described, Fallback, Form, Kind, Need, Section, Shape};
+use super::keys::SECTIONS;
 
 /// Matches every network that is in its canonical form, and few other strings.
 const NETWORK: &str = r"^[0-9A-Fa-f.:]+/[0-9]{1,3}$";

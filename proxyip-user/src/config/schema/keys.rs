@@ -2,15 +2,25 @@
 
 use std::net::SocketAddr;
 
-use proxyip_common::settings::{MAX_LISTENERS, MAX_SETS};
+use proxyip_common::settings::{Denied, HandOffChoice, MAX_LISTENERS, MAX_SETS, Untrusted};
 
-use super::super::{
-    Denied, FlowFormat, HandOffChoice, Unknown, Untrusted, api as access, file, listeners, value,
-};
-use super::{
+use super::entry::{
     Choice, Choices, Effect, Fallback, Flag, Form, Group, Key, Namespace, Need, NetworkList,
     Number, Path, Ports, Seconds, Section, Shape, Text,
 };
+use crate::config::listener::Unknown;
+use crate::config::model::FlowFormat;
+use crate::config::value;
+
+/// All tables of the file, in the order in which the documents show them.
+pub static SECTIONS: &[&Section] = &[
+    &interface::SECTION,
+    &listener::SECTION,
+    &set::SECTION,
+    &api::SECTION,
+    &log::SECTION,
+    &agent::SECTION,
+];
 
 /// The section of a table: each key is a constant, and in the section's list.
 macro_rules! section {
@@ -20,7 +30,7 @@ macro_rules! section {
     ) => {
         #[doc = $doc]
         pub(in crate::config) mod $name {
-            use super::*;
+            use crate::config::schema::keys::*;
 
             $(
                 #[doc = $text]
@@ -50,11 +60,11 @@ const PATH: Path =
     Text { form: Form { words: "an absolute path", pattern: "^/" }, parse: value::absolute_path };
 const MODE: Text<u32> = Text {
     form: Form { words: "octal permissions", pattern: "^0*[0-7]{1,3}$" },
-    parse: access::octal,
+    parse: value::octal,
 };
 const GROUP: Group = Text {
     form: Form { words: "a group's name or number", pattern: "^." },
-    parse: access::group_name,
+    parse: value::group_name,
 };
 
 section! {
@@ -74,7 +84,7 @@ section! {
             words: "`\"host\"`, or the absolute path of a namespace file",
             pattern: r"^(host|/[^*?\[]*)$",
         },
-        parse: file::netns,
+        parse: value::netns,
     }, Fallback::Value("\"host\""), Restart,
     "The network namespace of the interface. `\"host\"` is the namespace in which the agent was started.";
 }
@@ -84,7 +94,7 @@ section! {
     "Ports that proxyip guards, and the rules for their connections.";
     NAME "name": Text<String> = Text {
         form: Form { words: "at most 63 bytes, without control characters", pattern: r"\S" },
-        parse: listeners::name,
+        parse: value::listener_name,
     }, Fallback::Value("\"default\""), Reload,
     "The listener's name in logs, metrics and the API. No two listeners have the same name.";
     PORTS "ports": Ports = Ports, Fallback::Required, Reload,
@@ -170,7 +180,7 @@ section! {
     "The group of `lookup_socket`.";
     HTTP "http": Text<SocketAddr> = Text {
         form: Form { words: "an address and a port", pattern: r"^([0-9.]+|\[[0-9A-Fa-f.:]+\]):[0-9]{1,5}$" },
-        parse: access::address,
+        parse: value::address,
     }, Fallback::Absent("no TCP"), Restart,
     "The TCP address for HTTP that only reads, such as `\"127.0.0.1:9811\"`. Every local user can reach a loopback address.";
     HTTP_REMOTE "http_remote": Flag = Flag, Fallback::Value("false"), Restart,

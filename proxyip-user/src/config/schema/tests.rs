@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::*;
 use crate::config::tests::{GOOD, LEAST};
-use crate::config::{Problem, Spec};
+use crate::config::{Fault, Problem, Spec};
 
 /// A file that gives `key` this value, and else as little as possible.
 fn with(section: &Section, key: &str, value: &str) -> String {

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use ipnet::IpNet;
+
 use super::{LEAST, problems};
 use crate::config::*;
 

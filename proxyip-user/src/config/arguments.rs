@@ -1,0 +1,32 @@
+//! A configuration from command-line flags.
+
+use ipnet::IpNet;
+
+use super::api::Api;
+use super::listener::Listener;
+use super::model::{Agent, Config, Interface, Log, Netns};
+use super::value::{PortRange, distinct, expand};
+
+impl Config {
+    /// One listener, with every other setting at its default. The lists must not be empty.
+    #[must_use]
+    pub fn from_arguments(
+        interfaces: Vec<String>,
+        ports: &[PortRange],
+        trusted: Vec<IpNet>,
+    ) -> Self {
+        let interfaces = interfaces.into_iter().map(|name| Interface { name, netns: Netns::Host });
+        Self {
+            interfaces: distinct(interfaces),
+            listeners: vec![Listener {
+                ports: expand(ports),
+                trusted: distinct(trusted).into(),
+                ..Listener::default()
+            }],
+            sets: Vec::new(),
+            api: Api::default(),
+            log: Log::default(),
+            agent: Agent::default(),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! What a file says, as types.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proxyip_common::cookie::EPOCH_NS;
+
+use super::api::{Api, GroupName};
+use super::listener::Listener;
+use super::networks::{ListSpec, Networks};
+use super::problem::At;
+
+/// Where kernel programs, maps and links are pinned.
+pub const DEFAULT_PIN_PATH: &str = "/sys/fs/bpf/proxyip";
+/// Name of an interface that has none in the configuration.
+const DEFAULT_INTERFACE: &str = "eth0";
+/// Entries of the flow table.
+const DEFAULT_MAX_FLOWS: u32 = 262_144;
+/// Entries of the table of translated connections.
+const DEFAULT_MAX_TRANSLATED: u32 = 262_144;
+
+/// The content of a file. It is checked where the text alone is enough for the check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// `[[interface]]`; at least one.
+    pub interfaces: Vec<Interface>,
+    /// `[[listener]]`; at least one, names and ports are unique.
+    pub listeners: Vec<Listener<ListSpec>>,
+    /// `[[set]]`; names are unique.
+    pub sets: Vec<Set<ListSpec>>,
+    /// `[api]`
+    pub api: Api<At<GroupName>>,
+    /// `[log]`
+    pub log: Log,
+    /// `[agent]`
+    pub agent: Agent,
+}
+
+/// A checked configuration, with what it names on this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The interfaces to attach to; at least one.
+    pub interfaces: Vec<Interface>,
+    /// The listeners; at least one, names and ports are unique. A flow's record holds the index.
+    pub listeners: Vec<Listener>,
+    /// The named sets; names are unique.
+    pub sets: Vec<Set>,
+    /// `[api]`
+    pub api: Api,
+    /// `[log]`
+    pub log: Log,
+    /// `[agent]`
+    pub agent: Agent,
+}
+
+/// `[[interface]]`
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Interface {
+    /// The interface's name.
+    pub name: String,
+    /// The network namespace it is in.
+    pub netns: Netns,
+}
+
+/// A network namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Netns {
+    /// The namespace that the agent was started in.
+    Host,
+    /// The namespace that this file stands for, for example `/run/netns/blue`.
+    Path(PathBuf),
+}
+
+/// `[[set]]`; a list of networks is an `L`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Set<L = Networks> {
+    /// Its name, which is that of a pin.
+    pub name: String,
+    /// Its members.
+    pub networks: L,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The flow log's format.
+    pub flows: FlowFormat,
+    /// Where its lines go.
+    pub to: Destination,
+}
+
+/// Where the flow log's lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// Standard output.
+    Stdout,
+    /// The end of this file.
+    File(PathBuf),
+    /// The systemd journal.
+    Journald,
+}
+
+/// Format of the flow log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlowFormat {
+    /// A JSON object per line.
+    Json,
+    /// A record in the default format of AWS VPC flow logs per line.
+    Vpc,
+    /// No flow log.
+    Off,
+}
+
+/// `[agent]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agent {
+    /// Where kernel programs, maps and links are pinned.
+    pub pin_path: PathBuf,
+    /// Entries of the flow table, 1024 to 16777216.
+    pub max_flows: u32,
+    /// How many connections can be translated at a time, 1024 to 16777216.
+    pub max_translated: u32,
+    /// How long the accept hand-off waits for a header's first byte, at least, 1 to 86400 s; at most twice as long.
+    pub handshake_timeout: Duration,
+}
+
+/// How much the kernel programs say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum KernelLog {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl Config {
+    /// The paths of all files of networks. A path that several lists name comes several times.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let of_listeners = self
+            .listeners
+            .iter()
+            .flat_map(|listener| [&listener.trusted, &listener.allow, &listener.deny]);
+        let of_sets = self.sets.iter().map(|set| &set.networks);
+        of_listeners.chain(of_sets).filter_map(|list| Some(list.file.as_ref()?.path.as_path()))
+    }
+}
+
+impl Default for Interface {
+    fn default() -> Self {
+        Self { name: DEFAULT_INTERFACE.into(), netns: Netns::Host }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { flows: FlowFormat::Json, to: Destination::Stdout }
+    }
+}
+
+impl Default for Agent {
+    fn default() -> Self {
+        Self {
+            pin_path: DEFAULT_PIN_PATH.into(),
+            max_flows: DEFAULT_MAX_FLOWS,
+            max_translated: DEFAULT_MAX_TRANSLATED,
+            handshake_timeout: Duration::from_nanos(EPOCH_NS),
+        }
+    }
+}
