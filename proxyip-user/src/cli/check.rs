@@ -7,7 +7,9 @@ use anyhow::Result;
 use proxyip_api::status::Status;
 use serde::Serialize;
 
-use super::{Exit, ask, fail, print};
+use super::exit::Exit;
+use super::output::{fail, print};
+use super::reading::ask;
 use crate::client;
 use crate::config::{Config, ConfigError, DEFAULT_SOCKET};
 use crate::json;

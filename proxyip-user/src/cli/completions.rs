@@ -1,11 +1,11 @@
 //! `proxyip completions`
 
 use anyhow::Result;
-use clap::{CommandFactory, ValueEnum};
+use clap::{Command, ValueEnum};
 use clap_complete::generate;
 use clap_complete::shells::{Bash, Fish, Zsh};
 
-use super::{Cli, print};
+use super::output::print;
 
 /// Print what a shell needs to complete this command line.
 ///
@@ -26,12 +26,13 @@ enum Shell {
     Fish,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<()> {
-    print(script(arguments.shell))
+/// Prints the script for this command line.
+pub(super) fn run(arguments: &Arguments, command: Command) -> Result<()> {
+    print(script(arguments.shell, command))
 }
 
-fn script(shell: Shell) -> Vec<u8> {
-    let (mut command, mut script) = (Cli::command(), Vec::new());
+fn script(shell: Shell, mut command: Command) -> Vec<u8> {
+    let mut script = Vec::new();
     let name = "proxyip";
     match shell {
         Shell::Bash => generate(Bash, &mut command, name, &mut script),
@@ -45,7 +46,7 @@ fn script(shell: Shell) -> Vec<u8> {
 mod tests {
     use std::fs;
     use std::path::PathBuf;
-    use std::process::Command;
+    use std::process;
 
     use super::*;
 
@@ -85,7 +86,7 @@ mod tests {
     impl Tried {
         fn new(shell: Shell) -> Self {
             let tried = Self { shell, directory: tempfile::tempdir().unwrap() };
-            fs::write(tried.path(), script(shell)).unwrap();
+            fs::write(tried.path(), script(shell, crate::cli::command())).unwrap();
             tried
         }
 
@@ -100,7 +101,7 @@ mod tests {
                 Shell::Zsh => ("zsh", ["-f"].as_slice()),
                 Shell::Fish => ("fish", ["--no-config"].as_slice()),
             };
-            let mut command = Command::new(name);
+            let mut command = process::Command::new(name);
             command.args(bare).args(options).arg(self.path()).args(words);
             let output = command.env("HOME", self.directory.path()).output();
             let output = output.unwrap_or_else(|error| {
@@ -129,7 +130,7 @@ mod tests {
         }
 
         /// A command is what `words` name; asks for its options, and for the verbs below it.
-        fn assert_offered(&self, command: &clap::Command, words: &[&str]) {
+        fn assert_offered(&self, command: &Command, words: &[&str]) {
             let offered = self.offered(&[words, &["--"]].concat());
             for option in command.get_arguments().filter_map(clap::Arg::get_long) {
                 let option = format!("--{option}");
@@ -156,17 +157,17 @@ mod tests {
 
     #[test]
     fn bash_offers_each_verb_and_its_options() {
-        Tried::new(Shell::Bash).assert_offered(&Cli::command(), &[]);
+        Tried::new(Shell::Bash).assert_offered(&crate::cli::command(), &[]);
     }
 
     #[test]
     fn zsh_offers_each_verb_and_its_options() {
-        Tried::new(Shell::Zsh).assert_offered(&Cli::command(), &[]);
+        Tried::new(Shell::Zsh).assert_offered(&crate::cli::command(), &[]);
     }
 
     #[test]
     fn fish_offers_each_verb_and_its_options() {
-        Tried::new(Shell::Fish).assert_offered(&Cli::command(), &[]);
+        Tried::new(Shell::Fish).assert_offered(&crate::cli::command(), &[]);
     }
 
     #[test]

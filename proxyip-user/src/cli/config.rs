@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Subcommand;
 
-use super::print;
+use super::output::print;
 use crate::config::schema::json_schema;
 
 /// Print what the configuration file may have in it.

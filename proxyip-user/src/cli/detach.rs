@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::print;
+use super::output::print;
 use crate::config::DEFAULT_PIN_PATH;
 use crate::lifecycle::detach::detach;
 use crate::lifecycle::lock::AgentLock;

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use proxyip_common::counter::{Counter, DropReason, Obstacle};
 
-use super::{Exit, fail, finish, print};
+use super::exit::Exit;
+use super::output::{fail, finish, print};
 
 /// Say what a label of metrics, logs and answers means, and what to do about it.
 ///

@@ -8,7 +8,9 @@ use hyper::StatusCode;
 use proxyip_api::flow::Flow;
 use proxyip_common::address::Endpoint;
 
-use super::{Exit, Reading, ask, fail, print};
+use super::exit::Exit;
+use super::output::{fail, print};
+use super::reading::{Reading, ask};
 use crate::client::{self, ClientError};
 
 /// Print the client of a connection.

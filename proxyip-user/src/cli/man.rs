@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use anyhow::{Context, Result};
-use clap::CommandFactory;
+use clap::Command;
 use clap_mangen::Man;
 
-use super::{Cli, print};
+use super::output::print;
 
 /// Print the manual page, or write all pages: one for each verb, and proxyip.toml(5).
 #[derive(Debug, clap::Args)]
@@ -21,22 +21,24 @@ pub(super) struct Arguments {
     directory: Option<PathBuf>,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<()> {
+/// Prints or writes the pages of this command line.
+pub(super) fn run(arguments: &Arguments, command: Command) -> Result<()> {
+    let command = with_names(command);
     match &arguments.directory {
-        Some(directory) => write(directory),
-        None => print(main_page()?),
+        Some(directory) => write(&command, directory),
+        None => print(main_page(command)?),
     }
 }
 
-fn main_page() -> Result<Vec<u8>> {
+fn main_page(command: Command) -> Result<Vec<u8>> {
     let mut text = Vec::new();
-    page(command()).render(&mut text)?;
+    page(command).render(&mut text)?;
     Ok(text)
 }
 
-fn write(directory: &Path) -> Result<()> {
+fn write(command: &Command, directory: &Path) -> Result<()> {
     fs::create_dir_all(directory)
-        .and_then(|()| write_below(&command(), directory))
+        .and_then(|()| write_below(command, directory))
         .and_then(|()| write_configuration(directory))
         .with_context(|| format!("the pages cannot be written to {}", directory.display()))
 }
@@ -50,30 +52,34 @@ fn write_configuration(directory: &Path) -> io::Result<()> {
 }
 
 /// The page of a command, and those of its verbs.
-fn write_below(command: &clap::Command, directory: &Path) -> io::Result<()> {
+fn write_below(command: &Command, directory: &Path) -> io::Result<()> {
     page(command.clone()).generate_to(directory)?;
     command.get_subcommands().try_for_each(|verb| write_below(verb, directory))
 }
 
 /// With the names that each verb has on the command line.
-fn command() -> clap::Command {
-    let mut command = Cli::command().disable_help_subcommand(true);
+fn with_names(command: Command) -> Command {
+    let mut command = command.disable_help_subcommand(true);
     command.build();
     command
 }
 
-fn page(command: clap::Command) -> Man {
+fn page(command: Command) -> Man {
     Man::new(command).source(concat!("proxyip ", env!("CARGO_PKG_VERSION"))).manual("proxyip")
 }
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
+    use std::process;
 
     use super::*;
 
+    fn command() -> Command {
+        with_names(crate::cli::command())
+    }
+
     /// The names of this command's pages and of those below it.
-    fn pages(command: &clap::Command, prefix: &str) -> Vec<String> {
+    fn pages(command: &Command, prefix: &str) -> Vec<String> {
         let name = format!("{prefix}{}", command.get_name());
         let below = command.get_subcommands().flat_map(|verb| pages(verb, &format!("{name}-")));
         std::iter::once(format!("{name}.1")).chain(below).collect()
@@ -82,8 +88,8 @@ mod tests {
     #[test]
     fn each_verb_has_a_page_that_the_formatter_likes() {
         let directory = tempfile::tempdir().unwrap();
-        write(directory.path()).unwrap();
-        let expected = pages(&Cli::command(), "");
+        write(&command(), directory.path()).unwrap();
+        let expected = pages(&crate::cli::command(), "");
         assert!(expected.contains(&"proxyip-acl-disconnect.1".into()), "{expected:?}");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), expected.len() + 1);
         assert_formats(&directory.path().join(configuration::NAME));
@@ -103,7 +109,7 @@ mod tests {
     #[test]
     fn the_page_of_the_configuration_is_written_to_its_section() {
         let directory = tempfile::tempdir().unwrap();
-        write(&directory.path().join("man1")).unwrap();
+        write(&command(), &directory.path().join("man1")).unwrap();
         let page = directory.path().join("man5").join(configuration::NAME);
         assert_eq!(fs::read_to_string(page).unwrap(), configuration::page());
         assert!(!directory.path().join("man1").join(configuration::NAME).exists());
@@ -111,7 +117,7 @@ mod tests {
 
     /// With man-db's own formatter.
     fn assert_formats(page: &Path) {
-        let mut man = Command::new("man");
+        let mut man = process::Command::new("man");
         man.args(["--warnings", "--local-file"]).arg(page).env("MANPAGER", "cat");
         let output = man.env("MANWIDTH", "80").output().unwrap_or_else(|error| {
             panic!("cannot run man: {error}; `cargo xtask test` installs man-db")
@@ -124,8 +130,8 @@ mod tests {
 
     #[test]
     fn the_main_page_names_each_verb() {
-        let page = String::from_utf8(main_page().unwrap()).unwrap();
-        for verb in Cli::command().get_subcommands() {
+        let page = String::from_utf8(main_page(command()).unwrap()).unwrap();
+        for verb in crate::cli::command().get_subcommands() {
             let name = format!("proxyip\\-{}(1)", verb.get_name());
             assert!(page.contains(&name), "{name}: {page}");
         }

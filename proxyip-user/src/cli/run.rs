@@ -9,7 +9,8 @@ use anyhow::{Context, Result};
 use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
-use super::Exit;
+use super::exit::Exit;
+use super::output::finish;
 use crate::config::{Config, ConfigError, KernelLog, PortRange, interface_name, network};
 use crate::lifecycle::run::agent;
 
@@ -105,7 +106,7 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
         runtime.shutdown_timeout(Duration::from_secs(1));
         result
     });
-    super::finish(result)
+    finish(result)
 }
 
 fn start_log() {

@@ -8,7 +8,8 @@ use proxyip_api::status::{ListenerJson, Numbers, Status, Verdicts};
 use proxyip_common::counter::{Counter, DropReason, Obstacle};
 
 use super::duration::short;
-use super::{Reading, print};
+use super::output::print;
+use super::reading::Reading;
 use crate::client;
 use crate::config::port_ranges;
 

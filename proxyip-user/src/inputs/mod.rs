@@ -9,5 +9,4 @@ mod resolve;
 mod tests;
 pub mod watch;
 
-pub use self::network_file::read_networks;
-pub use self::resolve::NetworkFileError;
+pub use self::network_file::{NetworkFileError, read_networks};

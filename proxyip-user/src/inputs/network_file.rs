@@ -8,7 +8,6 @@ use std::path::Path;
 
 use ipnet::IpNet;
 
-use super::NetworkFileError;
 use crate::config::{self, Fault};
 
 /// Of one file, in MiB.
@@ -19,6 +18,11 @@ const MAX_NETWORKS: usize = 1_000_000;
 const NAMED: usize = 5;
 /// In bytes; a network is shorter in every notation.
 const MAX_ITEM: usize = 64;
+
+/// Why files of networks were not taken: each a [`Fault`] that names the file; displays as one line per fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct NetworkFileError(pub Vec<Fault>);
 
 /// Reads a file of networks, each once and in the order of the file.
 ///

@@ -4,17 +4,12 @@ use std::path::Path;
 
 use nix::unistd::{Gid, Group};
 
-use super::network_file::read_networks;
+use super::network_file::{NetworkFileError, read_networks};
 use crate::config::networks::{NAMED, contradictions};
 use crate::config::{
     Access, Api, At, Config, ConfigError, Fault, GroupName, ListSpec, Listener, NetworkFile,
     Networks, Problem, Set, Spec,
 };
-
-/// Why files of networks were not taken: each a [`Fault`] that names the file; displays as one line per fault.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-pub struct NetworkFileError(pub Vec<Fault>);
 
 impl Config {
     /// Reads a TOML file, and what it points at on this host.

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 
+use super::check::Check;
 use super::listening::{Listening, listening};
 use crate::config::{Config, HandOffChoice, Listener, port_ranges};
 use crate::desired::targets::by_namespace;
 use crate::host::namespace::Namespace;
-use crate::preflight::Check;
 
 /// The interface with the loopback addresses.
 const LOOPBACK: &str = "lo";
@@ -103,7 +103,7 @@ fn of_listener(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preflight::State;
+    use crate::preflight::check::State;
 
     #[test]
     fn silent_ports_and_multipath_sockets_are_told_of() {

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
+use super::check::Check;
 use crate::config::{Config, Destination, FlowFormat};
 use crate::flowlog::journal;
-use crate::preflight::Check;
 
 /// Whether an agent is `running` already: it has the address itself.
 pub(crate) fn checks(config: &Config, running: bool) -> Vec<Check> {

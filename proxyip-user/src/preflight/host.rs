@@ -7,12 +7,12 @@ use caps::errors::CapsError;
 use caps::{CapSet, Capability as Permission, CapsHashSet};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
+use super::check::Check;
 use crate::bpf::links::root_cgroup;
 use crate::config::Netns;
 use crate::host::capability::Capability;
 use crate::host::namespace::Namespace;
 use crate::host::sysctl;
-use crate::preflight::Check;
 
 /// `holder` has the lock of the pins.
 pub(crate) fn checks(
@@ -133,7 +133,7 @@ fn running(holder: Option<u32>, agent: Option<u32>, pin_path: &Path) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preflight::State;
+    use crate::preflight::check::State;
 
     #[test]
     fn what_lacks_is_a_problem() {

@@ -3,12 +3,12 @@
 use anyhow::Result;
 use proxyip_common::settings::NamespaceSettings;
 
+use super::check::Check;
 use crate::config::{Config, HandOffChoice};
 use crate::desired::targets::by_namespace;
 use crate::host::links::check_interface;
 use crate::host::namespace::{self, Namespace};
 use crate::host::sysctl;
-use crate::preflight::Check;
 
 /// What decides about connections in a namespace.
 struct Sysctls {
@@ -122,7 +122,7 @@ fn synack_retries(retries: u64) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preflight::State;
+    use crate::preflight::check::State;
 
     const FINE: u8 = NamespaceSettings::SYNCOOKIES
         | NamespaceSettings::CONNTRACK_LOOSE

@@ -8,7 +8,8 @@ use axum::routing::get;
 use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use serde_json::{Map, Value, json};
 
-use crate::api::{Shared, fail};
+use crate::api::failure::fail;
+use crate::api::state::Shared;
 
 const TEMPLATE: &str = include_str!("page.html");
 

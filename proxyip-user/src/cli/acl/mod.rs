@@ -16,7 +16,9 @@ use proxyip_api::acl::{Decision, Disconnected, Rule, Rules, Verdict};
 use proxyip_api::status::Status;
 use serde::de::IgnoredAny;
 
-use super::{Exit, Reading, ask, fail, finish, print};
+use super::exit::Exit;
+use super::output::{fail, finish, print};
+use super::reading::{Reading, ask};
 use crate::client::{self, escaped};
 use crate::{config, json};
 

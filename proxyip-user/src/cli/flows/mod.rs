@@ -16,8 +16,9 @@ use proxyip_api::flow::LiveFlow;
 
 use self::columns::{Column, DEFAULT, row};
 use self::pages::{Pages, Query};
+use super::output::print_more;
+use super::reading::Reading;
 use super::table::Table;
-use super::{Reading, print_more};
 use crate::client::ClientError;
 use crate::{config, json};
 

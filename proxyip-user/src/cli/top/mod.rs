@@ -1,10 +1,12 @@
 //! `proxyip top`
 
+mod frame;
 mod reader;
 mod screen;
 mod state;
 #[cfg(test)]
 mod tests;
+mod theme;
 mod view;
 
 use std::io::{IsTerminal, stdin, stdout};
@@ -21,11 +23,12 @@ use ratatui::widgets::Widget;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
+use self::frame::View;
 use self::reader::{Reader, follow};
 use self::screen::Screen;
 use self::state::{After, Top};
-use self::view::{Theme, View};
-use super::print;
+use self::theme::Theme;
+use super::output::print;
 use crate::config::DEFAULT_SOCKET;
 
 /// Columns of a frame that is printed to something that is no terminal.

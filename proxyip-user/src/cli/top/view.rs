@@ -2,15 +2,13 @@
 
 pub(super) mod parts;
 
-use std::env;
-
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::style::{Color, Modifier, Style};
+use ratatui::style::{Modifier, Style};
 use ratatui::text::Line;
 use ratatui::widgets::{Paragraph, Widget};
 
-use super::state::Top;
+use super::frame::View;
 use crate::cli::duration::short;
 
 /// Frames that are less wide have clients above refusals and not beside them.
@@ -21,57 +19,6 @@ const PICTURE: u16 = 4;
 const HIGH: u16 = 16;
 /// Clients that a frame as high as it likes shows.
 const CLIENTS: usize = 20;
-
-/// How things look.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Theme {
-    colours: bool,
-}
-
-impl Theme {
-    /// With colours, unless `NO_COLOR` is set (<https://no-color.org>).
-    pub(super) fn of_environment() -> Self {
-        Self { colours: env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) }
-    }
-
-    pub(super) const fn plain() -> Self {
-        Self { colours: false }
-    }
-
-    #[cfg(test)]
-    pub(super) const fn coloured() -> Self {
-        Self { colours: true }
-    }
-
-    fn in_colour(self, colour: Color) -> Style {
-        if self.colours { Style::new().fg(colour) } else { Style::new() }
-    }
-
-    fn title(self) -> Style {
-        self.in_colour(Color::Cyan).add_modifier(Modifier::BOLD)
-    }
-
-    fn trouble(self) -> Style {
-        self.in_colour(Color::Red).add_modifier(Modifier::BOLD)
-    }
-
-    fn picture(self) -> Style {
-        self.in_colour(Color::Green)
-    }
-
-    fn selected() -> Style {
-        Style::new().add_modifier(Modifier::REVERSED)
-    }
-}
-
-/// A frame of what is known.
-#[derive(Clone, Copy)]
-pub(super) struct View<'a> {
-    pub(super) top: &'a Top,
-    pub(super) theme: Theme,
-    /// There are keys to press, and a rate that changes.
-    pub(super) live: bool,
-}
 
 impl Widget for View<'_> {
     fn render(self, area: Rect, buffer: &mut Buffer) {

@@ -7,9 +7,10 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Text};
 use ratatui::widgets::{Cell, Row, Sparkline, StatefulWidget, Table, TableState, Widget};
 
-use super::{Theme, View};
 use crate::cli::duration::short;
+use crate::cli::top::frame::View;
 use crate::cli::top::state::Order;
+use crate::cli::top::theme::Theme;
 
 /// Columns of a number.
 const NUMBER: u16 = 10;
