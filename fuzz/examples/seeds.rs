@@ -59,6 +59,8 @@ fn headers() -> Vec<(&'static str, Vec<u8>)> {
         ("v1-tcp6", b"PROXY TCP6 2001:db8::9 2001:db8::1 51234 443\r\n".to_vec()),
         ("v1-tcp6-mapped", b"PROXY TCP6 ::ffff:203.0.113.9 ::ffff:c000:201 51234 443\r\n".to_vec()),
         ("v1-tcp6-longest", format!("PROXY TCP6 {longest} {longest} 65535 65535\r\n").into_bytes()),
+        ("v1-tcp6-ipv4-ends", b"PROXY TCP6 203.0.113.9 192.0.2.1 51234 443\r\n".to_vec()),
+        ("v1-tcp4-ipv6-end", b"PROXY TCP4 203.0.113.9 2001:db8::1 51234 443\r\n".to_vec()),
         ("v1-unknown", b"PROXY UNKNOWN\r\n".to_vec()),
         ("v1-unknown-addresses", b"PROXY UNKNOWN ffff::1 ffff::2 65535 65535\r\n".to_vec()),
         (
@@ -71,6 +73,7 @@ fn headers() -> Vec<(&'static str, Vec<u8>)> {
         ("v2-unix", binary(0x21, 0x31, &[b'/'; 216], &[])),
         ("v2-unspecified", binary(0x21, 0x00, &[], &[])),
         ("v2-datagram", binary(0x21, 0x12, &IPV4, &[])),
+        ("v2-datagram-ipv6", binary(0x21, 0x22, &ipv6(), &[(0x01, b"dot")])),
         ("v2-local-haproxy", binary(0x20, 0x00, &[], &[])),
         ("v2-local-aws-health-check", binary(0x20, 0x11, &[], &[(0x04, &[0; 81])])),
         (

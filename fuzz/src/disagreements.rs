@@ -2,6 +2,8 @@
 //!
 //! Sections are those of the specification (<https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt>).
 
+use std::net::IpAddr;
+
 use proxyip_common::counter::DropReason as R;
 
 use crate::differential::{Other, Verdict};
@@ -45,6 +47,19 @@ impl Case<'_> {
         self.bytes.starts_with(b"\r\n\r\n\0\r\nQUIT\n\x20")
     }
 
+    /// Whether it is a version 1 line with an address that is not of the announced family.
+    fn is_mixed(&self) -> bool {
+        let line = String::from_utf8_lossy(self.bytes);
+        let mut words = line.strip_prefix("PROXY ").unwrap_or_default().split(' ');
+        let is_ipv4 = match words.next() {
+            Some("TCP4") => true,
+            Some("TCP6") => false,
+            _ => return false,
+        };
+        let addresses = words.take(2).filter_map(|word| word.parse::<IpAddr>().ok());
+        addresses.into_iter().any(|address| address.is_ipv4() != is_ipv4)
+    }
+
     fn is_unknown(&self) -> bool {
         self.bytes.starts_with(b"PROXY UNKNOWN")
     }
@@ -71,9 +86,9 @@ pub const LIST: &[Disagreement] = &[
         applies: |case| case.is_accepted_by_other() && case.refused_for(&[R::V2Checksum]),
     },
     Disagreement {
-        name: "datagrams",
+        name: "no_transport",
         section: "2.2",
-        why: "a header on a TCP connection cannot speak of datagrams, nor of no transport with addresses",
+        why: "addresses without a transport: nobody sends them, and a receiver may reject them",
         applies: |case| case.is_accepted_by_other() && case.refused_for(&[R::V2Family]),
     },
     Disagreement {
@@ -94,6 +109,16 @@ pub const LIST: &[Disagreement] = &[
                 && case.bytes.len() >= 16
                 && matches!(case.bytes[13], 1 | 2)
                 && matches!(case.ours, Verdict::Accepted { ends: None, .. })
+        },
+    },
+    Disagreement {
+        name: "mixed_families",
+        section: "2.1",
+        why: "nginx in a chain names a destination of its own socket's family, and a client is a client",
+        applies: |case| {
+            case.theirs == Verdict::Refused
+                && case.is_mixed()
+                && matches!(case.ours, Verdict::Accepted { ends: Some(_), .. })
         },
     },
     Disagreement {

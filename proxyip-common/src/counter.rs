@@ -123,7 +123,7 @@ reasons! {
         "Check what sends from this source: the binary header is malformed or forged."
     V2Command "v2_command" "version 2: the command is neither LOCAL nor PROXY"
         "Check what sends from this source: the binary header is malformed or forged."
-    V2Family "v2_family" "version 2: the address family or transport is not allowed on TCP"
+    V2Family "v2_family" "version 2: the address family or transport does not exist, or addresses have no transport"
         "Check what sends from this source: the binary header is malformed or forged."
     V2Length "v2_length" "version 2: the length is shorter than the family's addresses"
         "Check what sends from this source: the binary header is malformed or forged."

@@ -125,6 +125,8 @@ pub struct Header {
     pub version: u8,
     /// What the header says of the client.
     pub origin: Origin,
+    /// The header announces datagrams. A proxy of UDP writes so when its back end speaks TCP (DNS).
+    pub datagram: bool,
     /// Bytes of the whole header; the application's first byte is at this offset.
     pub length: u16,
     /// Offset of the first TLV; equal to `length` where there are none.
@@ -140,6 +142,7 @@ impl Header {
     pub const EMPTY: Self = Self {
         version: 0,
         origin: Origin::Unknown,
+        datagram: false,
         length: 0,
         tlvs: 0,
         client: Client(Endpoint::UNSPECIFIED),

@@ -47,6 +47,36 @@ fn addresses_are_read() {
     assert_eq!(proxied(b"PROXY TCP6 ::ffff:203.0.113.9 ::ffff:c000:201 51234 443\r\n"), ipv4);
 }
 
+/// A proxy of DNS over UDP writes these to a back end that speaks TCP.
+#[test]
+fn datagrams_have_clients_too() {
+    for (family, body) in [(0x11, IPV4.to_vec()), (0x21, ipv6())] {
+        let stream = parse(&v2(0x21, family, &body)[..]).unwrap();
+        let datagram = parse(&v2(0x21, family + 1, &body)[..]).unwrap();
+        assert!(datagram.datagram && !stream.datagram);
+        assert_eq!(Header { datagram: false, ..datagram }, stream);
+    }
+    let local = parse(&v2(0x20, 0x12, &IPV4)[..]).unwrap();
+    assert!(!local.datagram, "what LOCAL says is discarded");
+}
+
+/// nginx in a chain writes these: the client and its own socket may be of two families.
+#[test]
+fn the_ends_of_a_version_1_line_may_be_of_two_families() {
+    let (ipv4, ipv6) = ("198.51.100.7:51234", "[2001:db8::9]:51234");
+    let (ipv4_end, ipv6_end) = ("192.0.2.1:443", "[2001:db8::1]:443");
+    for (line, client, destination) in [
+        ("TCP6 2001:db8::9 192.0.2.1", ipv6, ipv4_end),
+        ("TCP6 198.51.100.7 2001:db8::1", ipv4, ipv6_end),
+        ("TCP6 198.51.100.7 192.0.2.1", ipv4, ipv4_end),
+        ("TCP4 198.51.100.7 2001:db8::1", ipv4, ipv6_end),
+        ("TCP4 198.51.100.7 ::ffff:192.0.2.1", ipv4, ipv4_end),
+    ] {
+        let expected = (client.parse().unwrap(), destination.parse().unwrap());
+        assert_eq!(proxied(format!("PROXY {line} 51234 443\r\n").as_bytes()), expected, "{line}");
+    }
+}
+
 #[test]
 fn exactly_one_header_is_consumed() {
     for header in [v2(0x21, 0x11, &IPV4), b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n".to_vec()] {
@@ -88,8 +118,8 @@ fn malformed_version_2() {
         (v2(0x31, 0x11, &IPV4), R::V2Version),
         (v2(0x22, 0x11, &IPV4), R::V2Command),
         (v2(0x2f, 0x11, &IPV4), R::V2Command),
-        (v2(0x21, 0x12, &IPV4), R::V2Family),
-        (v2(0x21, 0x22, &ipv6()), R::V2Family),
+        (v2(0x21, 0x12, &IPV4[..11]), R::V2Length),
+        (v2(0x21, 0x22, &ipv6()[..35]), R::V2Length),
         (v2(0x21, 0x13, &IPV4), R::V2Family),
         (v2(0x21, 0x03, &IPV4), R::V2Family),
         (v2(0x21, 0x30, &[0; 216]), R::V2Family),
@@ -170,7 +200,14 @@ fn malformed_version_1() {
         ("PROXY TCP4 1.2.3.04 5.6.7.8 1 2\r\n", R::V1Address),
         ("PROXY TCP4 1.2.3. 5.6.7.8 1 2\r\n", R::V1Address),
         ("PROXY TCP4 2001:db8::1 5.6.7.8 1 2\r\n", R::V1Address),
-        ("PROXY TCP6 1.2.3.4 5.6.7.8 1 2\r\n", R::V1Address),
+        ("PROXY TCP4 2001:db8::1 2001:db8::2 1 2\r\n", R::V1Address),
+        ("PROXY TCP4 ::ffff:1.2.3.4 5.6.7.8 1 2\r\n", R::V1Address),
+        ("PROXY TCP4 a.2.3.4 5.6.7.8 1 2\r\n", R::V1Address),
+        ("PROXY TCP4 1 5.6.7.8 1 2\r\n", R::V1Address),
+        ("PROXY TCP4 1.2.3.4 2001:db8:1.2.3.4 1 2\r\n", R::V1Address),
+        ("PROXY TCP4 1.2.3.4 a.2.3.4 1 2\r\n", R::V1Address),
+        ("PROXY TCP6 1.2.3.4:5 ::1 1 2\r\n", R::V1Address),
+        ("PROXY TCP6 1.2.3 ::1 1 2\r\n", R::V1Address),
         ("PROXY TCP6 2001:db8::1::2 ::1 1 2\r\n", R::V1Address),
         ("PROXY TCP6 12345::1 ::1 1 2\r\n", R::V1Address),
         ("PROXY TCP6 fe80::1%eth0 ::1 1 2\r\n", R::V1Address),
@@ -203,6 +240,8 @@ fn every_proper_prefix_is_incomplete() {
         v2(0x21, 0x21, &with_tlvs(&ipv6(), &[(0x01, b"h2")])),
         b"PROXY TCP4 203.0.113.9 192.0.2.1 51234 443\r\n".to_vec(),
         b"PROXY TCP6 2001:db8::9 ::ffff:1.2.3.4 51234 443\r\n".to_vec(),
+        b"PROXY TCP6 203.0.113.9 2001:db8::1 51234 443\r\n".to_vec(),
+        b"PROXY TCP4 203.0.113.9 2001:db8::1 51234 443\r\n".to_vec(),
         b"PROXY UNKNOWN\r\n".to_vec(),
     ] {
         for length in 1..header.len() {
@@ -230,12 +269,19 @@ proptest! {
 
     #[test]
     fn version_1_addresses_agree_with_the_standard_library(text in near_address(), port: u16) {
-        for (family, other) in [("TCP4", "192.0.2.1"), ("TCP6", "::1")] {
-            let line = format!("PROXY {family} {text} {other} {port} 443\r\n");
-            let expected = text.parse::<IpAddr>().ok().filter(|ip| ip.is_ipv4() == (family == "TCP4"));
+        let address = text.parse::<IpAddr>().ok();
+        let ipv4 = address.filter(IpAddr::is_ipv4);
+        for (line, expected, is_client) in [
+            (format!("TCP4 {text} 192.0.2.1 {port} {port}"), ipv4, true),
+            (format!("TCP6 {text} ::1 {port} {port}"), address, true),
+            (format!("TCP4 192.0.2.1 {text} {port} {port}"), address, false),
+            (format!("TCP6 ::1 {text} {port} {port}"), address, false),
+        ] {
+            let line = format!("PROXY {line}\r\n");
             match (parse(line.as_bytes()), expected) {
                 (Ok(header), Some(ip)) => {
-                    prop_assert_eq!(header.client.0, SocketAddr::new(ip, port).into());
+                    let end = if is_client { header.client.0 } else { header.destination.0 };
+                    prop_assert_eq!(end, SocketAddr::new(ip, port).into());
                 }
                 (Err(DropReason::V1Address), None) => {}
                 // A line may also be too long for what is in it.

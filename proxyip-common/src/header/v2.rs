@@ -17,8 +17,13 @@ const COMMAND_PROXY: u8 = 1;
 
 const TCP_OVER_IPV4: u8 = 0x11;
 const TCP_OVER_IPV6: u8 = 0x21;
+const UDP_OVER_IPV4: u8 = 0x12;
+const UDP_OVER_IPV6: u8 = 0x22;
 const UNIX_STREAM: u8 = 0x31;
 const UNIX_DATAGRAM: u8 = 0x32;
+/// The bits of the transport, and `DGRAM` there.
+const TRANSPORT: u8 = 0xf;
+const DATAGRAM: u8 = 2;
 /// `AF_UNSPEC`, with any transport that exists.
 const UNSPECIFIED_LAST: u8 = 0x02;
 
@@ -48,7 +53,13 @@ pub fn length<S: Source + ?Sized>(source: &S) -> Result<usize, DropReason> {
         // The receiver discards the rest, for every family.
         COMMAND_LOCAL => {}
         COMMAND_PROXY => match family {
-            ..=UNSPECIFIED_LAST | TCP_OVER_IPV4 | TCP_OVER_IPV6 | UNIX_STREAM | UNIX_DATAGRAM => {}
+            ..=UNSPECIFIED_LAST
+            | TCP_OVER_IPV4
+            | TCP_OVER_IPV6
+            | UDP_OVER_IPV4
+            | UDP_OVER_IPV6
+            | UNIX_STREAM
+            | UNIX_DATAGRAM => {}
             _ => return Err(DropReason::V2Family),
         },
         _ => return Err(DropReason::V2Command),
@@ -93,9 +104,10 @@ pub(super) fn begin<S: Source + ?Sized>(
         header.origin = Origin::Local;
         return Ok(false);
     }
+    header.datagram = family & TRANSPORT == DATAGRAM;
     let addresses = match family {
-        TCP_OVER_IPV4 => IPV4_LENGTH,
-        TCP_OVER_IPV6 => IPV6_LENGTH,
+        TCP_OVER_IPV4 | UDP_OVER_IPV4 => IPV4_LENGTH,
+        TCP_OVER_IPV6 | UDP_OVER_IPV6 => IPV6_LENGTH,
         UNIX_STREAM | UNIX_DATAGRAM => UNIX_LENGTH,
         _ => return Ok(false),
     };
@@ -120,11 +132,11 @@ fn client_and_destination<S: Source + ?Sized>(
 ) -> Option<(Client, Destination)> {
     let at = FIXED_LENGTH;
     let (client, destination) = match family {
-        TCP_OVER_IPV4 => (
+        TCP_OVER_IPV4 | UDP_OVER_IPV4 => (
             Endpoint::from_v4(source.read(at)?, source.read(at + 8)?),
             Endpoint::from_v4(source.read(at + 4)?, source.read(at + 10)?),
         ),
-        TCP_OVER_IPV6 => (
+        TCP_OVER_IPV6 | UDP_OVER_IPV6 => (
             Endpoint::from_v6(source.read(at)?, source.read(at + 32)?),
             Endpoint::from_v6(source.read(at + 16)?, source.read(at + 34)?),
         ),

@@ -71,6 +71,12 @@ topics! {
          bound. 4,096 bytes hold all TLVs that the specification knows, with room to spare; they may not hold a whole \
          client certificate, which some senders can add. HAProxy's bound is its buffer (16 KB), and nginx's the \
          buffer for a request's first bytes (`client_header_buffer_size`, 1 KB by default)."
+    MixedFamilies Against "2.1" "Version 1 lines with addresses of two families"
+        "Both addresses should be of the family that the line announces. nginx in a chain announces the client's \
+         family, and writes its own socket's address as the destination, of whatever family that is. Refusing these lines \
+         would refuse every such client. So a `TCP6` line may have IPv4 addresses, which are IPv4-mapped IPv6 \
+         addresses too, and a `TCP4` line may have an IPv6 destination. Its source must be an IPv4 address: that is \
+         who the client is."
     UncheckedChecksums Against "2.2.3" "Checksums that proxyip does not look at"
         "A receiver that knows checksums must verify one that is there. But a `LOCAL` header is to be accepted, \
          and what it holds to be discarded (§2.2). And with an unspecified family nobody knows how long the \
@@ -87,9 +93,9 @@ topics! {
          to the listener (`unknown`) where the family is unspecified or UNIX; IPv4 and IPv6 addresses without a \
          transport are refused, since nobody sends them. `ppp` takes a client from them, which it should not."
     Datagrams Open "2.2" "UDP announced on a TCP connection"
-        "Valid in the protocol. A receiver that does not support it falls back to what it does with an \
-         unspecified family, and may reject that. A client of another protocol is not the one that \
-         this TCP connection speaks for, so proxyip rejects it. The crates leave this to their users."
+        "Valid in the protocol. A receiver that does not support it may reject it. A proxy of DNS that takes queries over \
+         UDP and has a back end that speaks TCP sends such headers, and the addresses are those of the client. proxyip \
+         takes them, and the flow log says which transport was announced."
     BrokenTlvs Open "2.2" "TLVs that do not fit into the header"
         "A receiver may skip what follows the addresses, or interpret it. proxyip interprets it, and bytes \
          that are no TLVs then tell of a faulty or a forging sender. nginx skips it."

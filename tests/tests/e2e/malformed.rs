@@ -49,7 +49,7 @@ pub(crate) fn cases() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ),
         ("v2_version", "version 1 in binary", v2_raw(0x11, TCP4, addresses)),
         ("v2_command", "command 2", v2_raw(0x22, TCP4, addresses)),
-        ("v2_family", "UDP over IPv4", v2_raw(PROXY, 0x12, addresses)),
+        ("v2_family", "IPv4 without transport", v2_raw(PROXY, 0x10, addresses)),
         ("v2_family", "family 4", v2_raw(PROXY, 0x41, addresses)),
         ("v2_family", "transport 3", v2_raw(PROXY, 0x13, addresses)),
         ("v2_length", "11 bytes of IPv4 addresses", v2_raw(PROXY, TCP4, &addresses[1..])),

@@ -10,6 +10,8 @@ use crate::flow::Origin;
 const NO_GAP: u8 = 0xff;
 /// Not a number of a dotted quad.
 const NOT_DECIMAL: u16 = 1000;
+/// Bytes before the IPv4 address in an IPv4-mapped one (RFC 4291 §2.5.5.2).
+const MAPPED: u8 = 12;
 
 /// What the next byte belongs to, in the order of the line.
 mod field {
@@ -62,15 +64,14 @@ struct Text {
 }
 
 impl Text {
+    const EMPTY: Self = Self { bytes: [0; 16], filled: 0, gap: NO_GAP };
+
+    /// Writes what comes before an IPv4 address.
     #[inline(always)]
-    const fn new(family: u8) -> Self {
-        let mut bytes = [0; 16];
-        if family != 4 {
-            return Self { bytes, filled: 0, gap: NO_GAP };
-        }
-        bytes[10] = 0xff;
-        bytes[11] = 0xff;
-        Self { bytes, filled: 12, gap: NO_GAP }
+    fn map(&mut self) {
+        self.bytes[10] = 0xff;
+        self.bytes[11] = 0xff;
+        self.filled = MAPPED;
     }
 
     #[inline(always)]
@@ -114,9 +115,9 @@ impl Line {
     pub(super) const fn new(family: u8) -> Self {
         Self {
             at: ADDRESSES,
-            address: Text::new(family),
-            source: Text::new(family),
-            destination: Text::new(family),
+            address: Text::EMPTY,
+            source: Text::EMPTY,
+            destination: Text::EMPTY,
             source_port: [0; 2],
             destination_port: [0; 2],
             number: 0,
@@ -147,6 +148,7 @@ impl Line {
         *header = Header {
             version: 1,
             origin: if self.family == 0 { Origin::Unknown } else { Origin::Proxied },
+            datagram: false,
             length: self.at as u16,
             tlvs: self.at as u16,
             client: Client(Endpoint::from_v6(*source, self.source_port)),
@@ -193,10 +195,18 @@ impl Line {
         match byte {
             b' ' => self.end_address(),
             b'.' => self.end_octet(true),
-            b':' if self.family == 6 => self.colon(),
+            b':' if self.may_be_ipv6() => self.colon(),
             b'\r' | b'\n' => Err(DropReason::V1LineEnd),
             _ => self.address_digit(byte),
         }
+    }
+
+    /// Whether the address being read may be one of IPv6. nginx announces the family of the client, and names its own
+    /// socket of another family as the destination. Only the client must be of the announced family, and a `TCP6` line
+    /// may name any client, because an IPv4 address is an IPv4-mapped one too.
+    #[inline(always)]
+    const fn may_be_ipv6(&self) -> bool {
+        self.family == 6 || self.field == field::DESTINATION_ADDRESS
     }
 
     #[inline(always)]
@@ -205,7 +215,7 @@ impl Line {
         let letter = (byte | 0x20).wrapping_sub(b'a');
         let digit = match (decimal, letter) {
             (0..=9, _) => decimal,
-            (_, 0..=5) if self.family == 6 => letter + 10,
+            (_, 0..=5) if self.may_be_ipv6() => letter + 10,
             _ => return Err(DropReason::V1Address),
         };
         // A lone colon cannot begin an address.
@@ -258,8 +268,12 @@ impl Line {
     /// Ends 8 bits of a dotted quad; `dot` tells whether a dot did it.
     #[inline(always)]
     fn end_octet(&mut self, dot: bool) -> Result<(), DropReason> {
+        let begins = self.dots == 0 && self.address.gap == NO_GAP;
+        if begins && self.address.filled == 0 {
+            self.address.map();
+        }
         // The quad is the last 32 bits (RFC 4291 §2.2, form 3).
-        let misplaced = self.dots == 0 && self.address.gap == NO_GAP && self.address.filled != 12;
+        let misplaced = begins && self.address.filled != MAPPED;
         if self.digits == 0 || self.decimal > 255 || misplaced || dot && self.dots == 3 {
             return Err(DropReason::V1Address);
         }
@@ -278,7 +292,7 @@ impl Line {
 
     #[inline(always)]
     fn end_address(&mut self) -> Result<(), DropReason> {
-        if self.dots > 0 || self.family == 4 {
+        if self.dots > 0 {
             if self.dots != 3 {
                 return Err(DropReason::V1Address);
             }
@@ -297,7 +311,7 @@ impl Line {
             self.destination = self.address;
         }
         self.field += 1;
-        self.address = Text::new(self.family);
+        self.address = Text::EMPTY;
         self.colons = 0;
         self.dots = 0;
         Ok(())

@@ -27,6 +27,7 @@ pub(super) fn groups() -> Vec<Group> {
         group("Version 1: where the line ends", v1::ends()),
         group("Version 1: IPv4 addresses", v1_fields::ipv4()),
         group("Version 1: IPv6 addresses", v1_fields::ipv6()),
+        group("Version 1: addresses of two families", v1_fields::mixed()),
         group("Version 1: ports", v1_fields::ports()),
         group("Version 2: commands and versions", v2::commands()),
         group("Version 2: `LOCAL`", v2::local()),

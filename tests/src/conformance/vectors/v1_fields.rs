@@ -45,12 +45,7 @@ pub(super) fn ipv4() -> Vec<Vector> {
             tcp4("one number", "3325256711", ADDRESS),
             tcp4("a name", "localhost", ADDRESS),
             tcp4("an IPv6 address as TCP4", "2001:db8:5::7", ADDRESS),
-            Vector::new(
-                "an IPv6 destination as TCP4",
-                SECTION,
-                "PROXY TCP4 198.51.100.7 2001:db8:2::1 51234 443\r\n",
-                ADDRESS,
-            ),
+            tcp4("an IPv4-mapped address as TCP4", "::ffff:198.51.100.7", ADDRESS),
             Vector::new(
                 "a destination with an octet of 256",
                 SECTION,
@@ -100,16 +95,28 @@ pub(super) fn ipv6() -> Vec<Vector> {
             tcp6("dotted with an octet of 256", "::ffff:198.51.100.256", ADDRESS),
             tcp6("dotted with a leading zero", "::ffff:198.51.100.07", ADDRESS),
             tcp6("dotted in the middle", "::198.51.100.7:1", ADDRESS),
-            tcp6("an IPv4 address as TCP6", "198.51.100.7", ADDRESS),
-            Vector::new(
-                "an IPv4 destination as TCP6",
-                SECTION,
-                "PROXY TCP6 2001:db8:5::7 192.0.2.1 51234 443\r\n",
-                ADDRESS,
-            ),
+            tcp6("three octets as TCP6", "198.51.100", ADDRESS),
+            tcp6("an IPv4 address with a group behind it", "198.51.100.7:1", ADDRESS),
         ],
     ));
     vectors
+}
+
+/// Lines whose two ends are not of the announced family.
+pub(super) fn mixed() -> Vec<Vector> {
+    let line = |name: &str, ends: &str, client: &'static str| {
+        let line = format!("PROXY {ends} 51234 443\r\n");
+        Vector::new(name, SECTION, line, Client(client))
+    };
+    about(
+        Topic::MixedFamilies,
+        vec![
+            line("an IPv6 destination as TCP4", "TCP4 198.51.100.7 2001:db8:2::1", CLIENT),
+            line("an IPv4 address as TCP6", "TCP6 198.51.100.7 2001:db8:2::1", CLIENT),
+            line("an IPv4 destination as TCP6", "TCP6 2001:db8:5::7 192.0.2.1", CLIENT6),
+            line("two IPv4 addresses as TCP6", "TCP6 198.51.100.7 192.0.2.1", CLIENT),
+        ],
+    )
 }
 
 pub(super) fn ports() -> Vec<Vector> {

@@ -149,8 +149,8 @@ pub(super) fn families() -> Vec<Vector> {
     vectors.extend(about(
         Topic::Datagrams,
         vec![
-            raw("0x12, UDP over IPv4", PROXY, 0x12, &ipv4(), family),
-            raw("0x22, UDP over IPv6", PROXY, 0x22, &ipv6(), family),
+            raw("0x12, UDP over IPv4", PROXY, 0x12, &ipv4(), Client(CLIENT)),
+            raw("0x22, UDP over IPv6", PROXY, 0x22, &ipv6(), Client(CLIENT6)),
         ],
     ));
     let invalid = [0x03_u8, 0x13, 0x23, 0x33, 0x1f, 0x41, 0x51, 0x81, 0xf1, 0xff];
