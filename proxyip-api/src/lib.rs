@@ -7,5 +7,6 @@ pub mod clients;
 pub mod flow;
 pub mod health;
 pub mod line;
+pub mod reload;
 pub mod status;
 pub mod tlvs;

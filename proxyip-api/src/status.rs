@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::reload::LastReload;
+
 /// Numbers by label.
 pub type Numbers = BTreeMap<String, u64>;
 
@@ -30,6 +32,9 @@ pub struct Status {
     pub interfaces: Vec<InterfaceJson>,
     /// What it guards.
     pub listeners: Vec<ListenerJson>,
+    /// How the last reload ended.
+    #[serde(default)]
+    pub last_reload: LastReload,
     /// Flows that are known now.
     pub flows: u64,
     /// Connections that are translated now.

@@ -37,8 +37,8 @@ pub enum ClientError {
     #[error("the agent's answer makes no sense; is it of another version?")]
     Json(#[from] serde_json::Error),
     /// It is there, and says nothing.
-    #[error("the agent on {} does not answer within {} s", .0.display(), PATIENCE.as_secs())]
-    Silent(PathBuf),
+    #[error("the agent on {} does not answer within {} s", .0.display(), .1.as_secs())]
+    Silent(PathBuf, Duration),
     /// The agent says no.
     #[error("{sentence}")]
     Refused {
@@ -85,8 +85,20 @@ pub async fn request<T: DeserializeOwned>(
     method: Method,
     path: &str,
 ) -> Result<(T, Bytes), ClientError> {
-    let answer = timeout(PATIENCE, converse(socket, method, path)).await;
-    answer.map_err(|_| ClientError::Silent(socket.into()))?
+    request_within(PATIENCE, socket, (method, path)).await
+}
+
+/// The same, with another patience.
+///
+/// # Errors
+/// Any answer but 200 is one, and none within that time.
+pub async fn request_within<T: DeserializeOwned>(
+    patience: Duration,
+    socket: &Path,
+    (method, path): (Method, &str),
+) -> Result<(T, Bytes), ClientError> {
+    let answer = timeout(patience, converse(socket, method, path)).await;
+    answer.map_err(|_| ClientError::Silent(socket.into(), patience))?
 }
 
 async fn converse<T: DeserializeOwned>(

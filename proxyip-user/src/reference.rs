@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::api::routes::metrics::sample;
 use crate::cli;
-use crate::cli::exit::{Exit, GROUPS, Group};
+use crate::cli::exit::{GROUPS, Group};
 use crate::config::schema::{Described, Effect, Fallback, Kind, SECTIONS, Shape, json_schema};
 use crate::flowlog::fields::{Field, fields};
 
@@ -34,14 +34,23 @@ pub fn reference() -> Result<Value> {
     }))
 }
 
-fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+/// A table; each row has as many cells as the head.
+fn table<Row: AsRef<[String]>>(
+    head: &[impl AsRef<str>],
+    rows: impl IntoIterator<Item = Row>,
+) -> String {
     // A bar would end the cell.
-    let row = |cells: [String; N]| {
-        format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | "))
+    let row = |cells: &[&str]| {
+        let cells: Vec<_> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
+        format!("| {} |\n", cells.join(" | "))
     };
-    let rule = format!("|{}\n", "---|".repeat(N));
-    let rows: String = rows.into_iter().map(row).collect();
-    format!("{}{rule}{rows}", row(head.map(Into::into)))
+    let head: Vec<_> = head.iter().map(AsRef::as_ref).collect();
+    let rule = format!("|{}\n", "---|".repeat(head.len()));
+    let rows = rows
+        .into_iter()
+        .map(|cells| row(&cells.as_ref().iter().map(String::as_str).collect::<Vec<_>>()));
+    let rows: String = rows.collect();
+    format!("{}{rule}{rows}", row(&head))
 }
 
 fn config_keys() -> String {
@@ -61,7 +70,7 @@ fn config_keys() -> String {
             ]
         };
         let head = ["key", "kind", "default", "a change needs", "meaning"];
-        let rows = table(head, section.keys.iter().map(row));
+        let rows = table(&head, section.keys.iter().map(row));
         format!("`{title}`: {}\n\n{rows}", section.doc)
     };
     SECTIONS.iter().map(section).collect::<Vec<_>>().join("\n")
@@ -106,7 +115,7 @@ fn reasons() -> String {
         let label = format!("`{}`", reason.label());
         [label, verdict.into(), reason.sentence().into(), reason.advice().into()]
     };
-    table(["label", "verdict", "meaning", "what to do"], DropReason::ALL.iter().map(row))
+    table(&["label", "verdict", "meaning", "what to do"], DropReason::ALL.iter().map(row))
 }
 
 fn obstacles() -> String {
@@ -114,7 +123,7 @@ fn obstacles() -> String {
         let label = format!("`{}`", reason.label());
         [label, reason.sentence().into(), reason.advice().into()]
     };
-    table(["label", "meaning", "what to do"], Obstacle::ALL.iter().map(row))
+    table(&["label", "meaning", "what to do"], Obstacle::ALL.iter().map(row))
 }
 
 /// A family of metrics of an `OpenMetrics` text.
@@ -139,7 +148,7 @@ fn metrics(text: &str) -> Result<String> {
         let name = format!("`{}{suffix}`", family.name);
         [name, family.kind, labels.join(", "), family.unit, family.help]
     };
-    Ok(table(["metric", "type", "labels", "unit", "meaning"], families.into_iter().map(row)))
+    Ok(table(&["metric", "type", "labels", "unit", "meaning"], families.into_iter().map(row)))
 }
 
 fn families(text: &str) -> Result<Vec<Family>> {
@@ -178,22 +187,22 @@ fn families(text: &str) -> Result<Vec<Family>> {
 fn flow_log_fields() -> Result<String> {
     let row =
         |field: Field| [format!("`{}`", field.name), field.kind.into(), field.events, field.doc];
-    Ok(table(["field", "type", "in", "meaning"], fields()?.into_iter().map(row)))
+    Ok(table(&["field", "type", "in", "meaning"], fields()?.into_iter().map(row)))
 }
 
 fn exit_codes() -> String {
     let commands = |group: &Group| {
         group.commands.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
     };
-    let groups = GROUPS.each_ref().map(commands);
     let row = |code: usize| {
-        let [ordinary, lookup, test, check] = GROUPS.map(|group| group.exits[code]);
-        let meaning = |exit: Exit| exit.meaning().to_owned();
-        let code = ordinary.code().to_string();
-        [code, meaning(ordinary), meaning(lookup), meaning(test), meaning(check)]
+        let exits = GROUPS.each_ref().map(|group| group.exits[code]);
+        let mut cells = vec![exits[0].code().to_string()];
+        cells.extend(exits.map(|exit| exit.meaning().to_owned()));
+        cells
     };
-    let [ordinary, lookup, test, check] = groups.each_ref().map(String::as_str);
-    table(["exit code", ordinary, lookup, test, check], (0..3).map(row))
+    let mut head = vec!["exit code".to_owned()];
+    head.extend(GROUPS.each_ref().map(commands));
+    table(head.as_slice(), (0..3).map(row))
 }
 
 fn commands() -> String {
@@ -262,6 +271,6 @@ mod tests {
 
     #[test]
     fn a_bar_does_not_end_a_cell() {
-        assert_eq!(table(["a"], [["x|y".to_owned()]]), "| a |\n|---|\n| x\\|y |\n");
+        assert_eq!(table(&["a"], [["x|y".to_owned()]]), "| a |\n|---|\n| x\\|y |\n");
     }
 }

@@ -6,6 +6,7 @@ pub mod limits;
 pub mod lines;
 pub mod listen;
 pub mod openapi;
+pub mod owner;
 pub mod page;
 pub mod query;
 pub mod routes;
@@ -30,10 +31,10 @@ use utoipa_axum::routes;
 
 use self::failure::{fail, unsupported};
 use self::limits::descriptors;
-use self::routes::{acl, clients, flows, health, lookup, metrics, status};
+use self::routes::{acl, clients, flows, health, lookup, metrics, reload, status};
 pub use self::sockets::Sockets;
 pub use self::source::Source;
-pub use self::state::Shared;
+pub use self::state::{Parts, Shared};
 
 /// Answers on the sockets for ever.
 ///
@@ -71,6 +72,7 @@ fn router(shared: Shared) -> Router {
         .routes(routes!(status::status))
         .routes(routes!(metrics::metrics))
         .merge(acl::routes())
+        .merge(reload::routes())
         .split_for_parts();
     router
         .merge(page::routes())

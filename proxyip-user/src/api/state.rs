@@ -18,6 +18,7 @@ use crate::flowlog::flows::Flows;
 use crate::flowlog::losses::LostLines;
 use crate::json;
 use crate::reconcile::acl::Acl;
+use crate::reconcile::reloads::Reloads;
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -27,28 +28,41 @@ pub struct Shared {
     pub(super) flows: Arc<Flows>,
     pub(super) current: Current,
     pub(super) lost_lines: LostLines,
+    pub(super) reloads: Reloads,
     pub(super) started: Instant,
     /// Since the Unix epoch.
     pub(super) started_at: Duration,
     pub(super) limits: Limits,
 }
 
+/// Where answers come from.
+pub struct Parts {
+    /// The kernel side.
+    pub source: Arc<dyn Source>,
+    /// Answers questions about rules, and takes changes.
+    pub acl: Arc<dyn Acl>,
+    /// The flows, with their TLVs.
+    pub flows: Arc<Flows>,
+    /// The configuration in force.
+    pub current: Current,
+    /// Lines of the flow log that could not be written.
+    pub lost_lines: LostLines,
+    /// Takes requests for reloads.
+    pub reloads: Reloads,
+}
+
 impl Shared {
-    /// Answers come from `source`, `flows`, `current` and `lost_lines`. `acl` answers questions and takes changes.
+    /// Answers come from `parts`.
     #[must_use]
-    pub fn new(
-        source: impl Source,
-        acl: impl Acl,
-        flows: Arc<Flows>,
-        current: Current,
-        lost_lines: LostLines,
-    ) -> Self {
+    pub fn new(parts: Parts) -> Self {
+        let Parts { source, acl, flows, current, lost_lines, reloads } = parts;
         Self {
-            source: Arc::new(source),
-            acl: Arc::new(acl),
+            source,
+            acl,
             flows,
             current,
             lost_lines,
+            reloads,
             started: Instant::now(),
             started_at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
             limits: Limits::new(),

@@ -8,6 +8,8 @@ use std::path::Path;
 use anyhow::bail;
 use hyper::Method;
 use proxyip_api::flow::FlowPage;
+use proxyip_api::reload::Reloaded;
+use proxyip_api::status::Status;
 use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use proxyip_common::flow::{FlowKey, FlowRecord, HandOff};
 use proxyip_common::verdict::Verdict;
@@ -20,6 +22,7 @@ use crate::config::{Api, Config};
 use crate::desired::active::Active;
 use crate::flowlog::flows::tests::{HEADER, flows, key, record};
 use crate::flowlog::losses::LostLines;
+use crate::reconcile::reloads::{Requests, reloads};
 use crate::tables::listeners::ListenerCounts;
 use crate::tables::maps::Cursor;
 use crate::tables::maps::FlowChunk;
@@ -157,11 +160,31 @@ async fn with_api(maps: Maps, test: impl AsyncFnOnce(&Path)) {
     let api = Api { socket: path.clone(), ..Api::default() };
     let sockets = Sockets::bind(&api).unwrap();
     let current = Active::constant(config);
-    let lost_lines = LostLines::default();
-    let shared = Shared::new(maps, Rulebook::default(), Arc::new(flows), current, lost_lines);
+    let (reloads, requests) = reloads();
+    let shared = Shared::new(Parts {
+        source: Arc::new(maps),
+        acl: Arc::new(Rulebook::default()),
+        flows: Arc::new(flows),
+        current,
+        lost_lines: LostLines::default(),
+        reloads,
+    });
     tokio::select! {
         ended = serve(&sockets, shared) => panic!("{ended:?}"),
+        () = reload_each_second_time(requests) => {}
         () = test(&path) => {}
+    }
+}
+
+/// Refuses the first request, and then takes each second one.
+async fn reload_each_second_time(mut requests: Requests) {
+    for outcome in [Err("proxyip.toml:3: no\nproxyip.toml:4: no".into()), Ok(vec!["odd".into()])]
+        .into_iter()
+        .cycle()
+    {
+        let answer = requests.next().await;
+        requests.note(&outcome);
+        answer.send(outcome).expect("somebody waits");
     }
 }
 
@@ -229,6 +252,7 @@ async fn readiness_and_status() {
         let (mut status, _) = client::get::<Value>(path, "/v1/status").await.unwrap();
         status["pid"].take();
         status["uptime_s"].take();
+        status["last_reload"]["time"].take();
         let expected = json!({
             "version": env!("CARGO_PKG_VERSION"), "pid": null, "uptime_s": null,
             "counters": {"established": 7}, "drops": {"v1_port": 2}, "left_to_kernel": {"mptcp": 1},
@@ -247,10 +271,31 @@ async fn readiness_and_status() {
                     "verdicts": {"accept": 10, "mark": 0, "reset": 3, "drop": 0},
                 },
             ],
+            "last_reload": {"successful": true, "time": null},
             "flows": 3, "translated": 2, "limits": {"flows": 1024, "translated": 2048}, "kernel": ["Linux is old"],
             "warnings": [], "findings": ["nobody sends a header"],
         });
         assert_eq!(status, expected);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reload_says_how_it_ended_and_so_does_the_status() {
+    with_api(Maps { flows: 0, broken: false }, async |path| {
+        let (status, sentence) = refusal(path, Method::POST, "/v1/reload").await;
+        assert_eq!((status, &*sentence), (409, "proxyip.toml:3: no\nproxyip.toml:4: no"));
+        let (status, _) = client::get::<Status>(path, "/v1/status").await.unwrap();
+        assert!(!status.last_reload.successful);
+        let part = "stays in force: proxyip.toml:3: no; proxyip.toml:4: no";
+        assert!(status.findings[0].ends_with(part), "{:?}", status.findings);
+
+        let request = client::request::<Reloaded>(path, Method::POST, "/v1/reload").await;
+        assert_eq!(request.unwrap().0.warnings, ["odd"]);
+        let (status, _) = client::get::<Status>(path, "/v1/status").await.unwrap();
+        assert_eq!((status.last_reload.successful, status.findings.len()), (true, 1));
+        let (status, sentence) = refusal(path, Method::GET, "/v1/reload").await;
+        assert_eq!((status, &*sentence), (405, "only POST is supported"));
     })
     .await;
 }

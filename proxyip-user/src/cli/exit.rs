@@ -23,6 +23,12 @@ pub(crate) enum Exit {
     Denied,
     /// `acl test`: the agent could not be asked.
     NoTest,
+    /// `reload`: the configuration is in force.
+    Reloaded,
+    /// `reload`: the old configuration stays.
+    Refused,
+    /// `reload`: the agent could not be asked.
+    NoReload,
     /// `check`: no mistakes.
     Clean,
     /// `check`: probably mistakes.
@@ -38,7 +44,7 @@ pub(crate) struct Group {
 }
 
 /// All commands.
-pub(crate) const GROUPS: [Group; 4] = [
+pub(crate) const GROUPS: [Group; 5] = [
     Group {
         commands: &[
             "run",
@@ -56,6 +62,7 @@ pub(crate) const GROUPS: [Group; 4] = [
     },
     Group { commands: &["lookup"], exits: [Exit::Found, Exit::NotFound, Exit::NoLookup] },
     Group { commands: &["acl test"], exits: [Exit::Allowed, Exit::Denied, Exit::NoTest] },
+    Group { commands: &["reload"], exits: [Exit::Reloaded, Exit::Refused, Exit::NoReload] },
     Group { commands: &["check"], exits: [Exit::Clean, Exit::Doubtful, Exit::Wrong] },
 ];
 
@@ -63,9 +70,9 @@ impl Exit {
     /// What the process exits with.
     pub(crate) const fn code(self) -> u8 {
         match self {
-            Self::Done | Self::Found | Self::Allowed | Self::Clean => 0,
-            Self::Failed | Self::NotFound | Self::Denied | Self::Doubtful => 1,
-            Self::Usage | Self::NoLookup | Self::NoTest | Self::Wrong => 2,
+            Self::Done | Self::Found | Self::Allowed | Self::Reloaded | Self::Clean => 0,
+            Self::Failed | Self::NotFound | Self::Denied | Self::Refused | Self::Doubtful => 1,
+            Self::Usage | Self::NoLookup | Self::NoTest | Self::NoReload | Self::Wrong => 2,
         }
     }
 
@@ -77,9 +84,11 @@ impl Exit {
             Self::Usage => "wrong usage or configuration file",
             Self::Found => "found",
             Self::NotFound => "not found",
-            Self::NoLookup | Self::NoTest => "any error",
+            Self::NoLookup | Self::NoTest | Self::NoReload => "any error",
             Self::Allowed => "allowed",
             Self::Denied => "denied",
+            Self::Reloaded => "the file is in force",
+            Self::Refused => "the file was refused",
             Self::Clean => "nothing found",
             Self::Doubtful => "warnings, or findings in traffic",
             Self::Wrong => {
@@ -128,7 +137,7 @@ mod tests {
     #[test]
     fn clap_exits_with_the_code_of_wrong_usage() {
         let error = Cli::try_parse_from(["proxyip", "lookup"]).unwrap_err();
-        for exit in [Exit::Usage, Exit::NoLookup, Exit::NoTest, Exit::Wrong] {
+        for exit in [Exit::Usage, Exit::NoLookup, Exit::NoTest, Exit::NoReload, Exit::Wrong] {
             assert_eq!(i32::from(exit.code()), error.exit_code());
         }
     }

@@ -13,6 +13,7 @@ mod lookup;
 mod man;
 mod output;
 mod reading;
+mod reload;
 mod run;
 mod status;
 mod table;
@@ -44,6 +45,7 @@ enum Verb {
     Status(status::Arguments),
     Top(top::Arguments),
     Acl(acl::Arguments),
+    Reload(reload::Arguments),
     Check(check::Arguments),
     Explain(explain::Arguments),
     Config(config::Arguments),
@@ -67,6 +69,7 @@ pub fn main() -> ExitCode {
         Verb::Status(arguments) => finish(ask(status::run(&arguments))),
         Verb::Top(arguments) => finish(ask(top::run(&arguments))),
         Verb::Acl(arguments) => acl::run(&arguments),
+        Verb::Reload(arguments) => reload::run(&arguments),
         Verb::Check(arguments) => check::run(&arguments),
         Verb::Explain(arguments) => explain::run(&arguments),
         Verb::Config(arguments) => finish(config::run(&arguments)),

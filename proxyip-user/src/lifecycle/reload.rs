@@ -1,4 +1,4 @@
-//! Follows the configuration file at SIGHUP, and the files of networks that it names.
+//! Follows the configuration file at SIGHUP and by command, and the files of networks that it names.
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -14,6 +14,7 @@ use super::notify;
 use crate::config::{Config, ConfigError};
 use crate::inputs::watch::Watch;
 use crate::reconcile::control::Control;
+use crate::reconcile::reloads::{Outcome, Requests};
 
 /// How often to look at the files of networks.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -24,15 +25,16 @@ pub(crate) struct Reload<R> {
     /// Reads the configuration.
     read: Arc<R>,
     watch: Watch,
+    requests: Requests,
 }
 
 impl<R: Fn() -> Result<Config, ConfigError> + Send + Sync + 'static> Reload<R> {
-    /// `read` reads the configuration anew.
-    pub(crate) fn new(control: Control, read: R) -> Self {
-        Self { control, read: Arc::new(read), watch: Watch::default() }
+    /// `read` reads the configuration anew. `requests` are those of commands.
+    pub(crate) fn new(control: Control, read: R, requests: Requests) -> Self {
+        Self { control, read: Arc::new(read), watch: Watch::default(), requests }
     }
 
-    /// Goes on until dropped; `reopen` is called at each SIGHUP, too.
+    /// Goes on until dropped; `reopen` is called at each reload, too.
     ///
     /// # Errors
     /// If the kernel's maps cannot be written. What is wrong with a file is no error, but is logged.
@@ -43,42 +45,44 @@ impl<R: Fn() -> Result<Config, ConfigError> + Send + Sync + 'static> Reload<R> {
             tokio::select! {
                 _ = hangup.recv() => {
                     reopen();
-                    self.reload().await?;
+                    drop(self.reload("SIGHUP").await?);
+                }
+                answer = self.requests.next() => {
+                    reopen();
+                    // Whoever asked may have gone meanwhile.
+                    answer.send(self.reload("by command").await?).ok();
                 }
                 _ = ticks.tick() => self.look().await?,
             }
         }
     }
 
-    async fn reload(&self) -> Result<()> {
+    /// Puts the file in force; `cause` begins what the log says.
+    async fn reload(&self, cause: &str) -> Result<Outcome> {
         notify::reloading();
         let (control, read) = (self.control.clone(), Arc::clone(&self.read));
         let reload = move || {
-            let config = read().map_err(|error| match &error {
-                ConfigError::Host { .. } => {
-                    anyhow::anyhow!(
-                        "the file is right, but not what it names on this host:\n{error}"
-                    )
-                }
-                _ => anyhow::anyhow!("\n{error}"),
-            })?;
+            let config = read().map_err(sentence)?;
             let warnings = config.warnings();
-            control.reload(&config).map(|()| warnings)
+            control.reload(&config).map_err(|error| format!("{error:#}"))?;
+            Ok(warnings)
         };
-        match blocking(reload).await? {
+        let outcome: Outcome = blocking(reload).await?;
+        self.requests.note(&outcome);
+        match &outcome {
             Ok(warnings) => {
-                tracing::info!("SIGHUP: the configuration is in force as it is now");
+                tracing::info!("{cause}: the configuration is in force as it is now");
                 for warning in warnings {
                     tracing::warn!("{warning}");
                 }
                 notify::ready();
             }
-            Err(error) => {
-                tracing::error!("SIGHUP: the old configuration stays in force: {error:#}");
+            Err(sentence) => {
+                tracing::error!("{cause}: the old configuration stays in force: {sentence}");
                 notify::kept();
             }
         }
-        Ok(())
+        Ok(outcome)
     }
 
     async fn look(&mut self) -> Result<()> {
@@ -104,6 +108,16 @@ impl<R: Fn() -> Result<Config, ConfigError> + Send + Sync + 'static> Reload<R> {
         };
         self.watch = blocking(look).await?;
         Ok(())
+    }
+}
+
+/// Why a file cannot be read; several mistakes have a line each, below the first.
+fn sentence(error: ConfigError) -> String {
+    match error {
+        ConfigError::Host { .. } => {
+            format!("the file is right, but not what it names on this host:\n{error}")
+        }
+        _ => format!("\n{error}"),
     }
 }
 

@@ -14,11 +14,12 @@ use super::kernel::Kernel;
 use super::lock::AgentLock;
 use super::notify;
 use super::reload::Reload;
-use crate::api::{self, Shared, Sockets, Source};
+use crate::api::{self, Parts, Shared, Sockets, Source};
 use crate::config::{Config, ConfigError, KernelLog};
 use crate::flowlog::flows::Flows;
 use crate::flowlog::queue::FlowLog;
 use crate::flowlog::recorder::Recorder;
+use crate::reconcile::reloads::reloads;
 
 /// Runs the agent until SIGINT or SIGTERM. `read` reads the configuration anew.
 ///
@@ -43,13 +44,21 @@ pub async fn agent(
     let flows = Arc::new(Flows::new(control.current()));
     let recorder = RefCell::new(Recorder::new(Arc::clone(&flows), log));
     let counters = view.clone();
-    let shared = Shared::new(view, control.clone(), flows, control.current(), lost_lines);
+    let (reloads, requests) = reloads();
+    let shared = Shared::new(Parts {
+        source: Arc::new(view),
+        acl: Arc::new(control.clone()),
+        flows,
+        current: control.current(),
+        lost_lines,
+        reloads,
+    });
     let reopen = || {
         if let Err(error) = recorder.borrow().reopen() {
             tracing::error!("the flow log goes on in the old file: {error:#}");
         }
     };
-    let reload = Reload::new(control, read);
+    let reload = Reload::new(control, read, requests);
     tracing::info!("ready; the API answers on {}", config.api.socket.display());
     notify::ready();
 

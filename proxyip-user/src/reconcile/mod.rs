@@ -4,6 +4,7 @@ pub mod acl;
 pub mod control;
 pub mod namespaces;
 pub mod places;
+pub mod reloads;
 pub mod scopes;
 pub mod sets;
 pub mod stale;

@@ -44,6 +44,7 @@ const REQUESTS: &[(&str, &str, &str, u16)] = &[
     ("DELETE", "/v1/acl/{listener}", "/v1/acl/web?network=nobody", 400),
     ("DELETE", "/v1/acl/{listener}", "/v1/acl/web?network=198.51.100.0/24", 404),
     ("DELETE", "/v1/acl/{listener}", "/v1/acl/web?network=203.0.113.0/24", 409),
+    ("POST", "/v1/reload", "/v1/reload", 200),
 ];
 
 /// Requested, though the document does not describe itself.
@@ -180,8 +181,8 @@ fn every_answer_is_as_described() {
             requests.map(|(method, path, ..)| ((*method).into(), (*path).into())).collect()
         };
         assert_eq!(described(&document), requested(true), "each is requested");
-        // These cannot go wrong as long as the maps can be read.
-        let sure = ["/healthz", "/readyz", "/metrics", "/v1/status", "/v1/listeners"];
+        // These cannot go wrong as long as the maps can be read, and the file is right.
+        let sure = ["/healthz", "/readyz", "/metrics", "/v1/status", "/v1/listeners", "/v1/reload"];
         let failing = described(&document).into_iter().filter(|(_, path)| !sure.contains(&&**path));
         assert_eq!(failing.collect::<BTreeSet<_>>(), requested(false), "each goes wrong");
     });

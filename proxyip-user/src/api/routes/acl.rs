@@ -1,9 +1,8 @@
 //! `/v1/acl/LISTENER`: who may connect. `POST /v1/disconnect`: the end of connections that may not be.
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use axum::http::request::Parts;
 use axum::response::Response;
 use proxyip_api::acl::{Decision, Disconnected, MAX_RULES, Origin, Rule, Rules, Verdict};
 use proxyip_api::health::ErrorJson;
@@ -13,8 +12,8 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
 use crate::api::failure::{Failure, fail, unsupported};
+use crate::api::owner::Owner;
 use crate::api::query;
-use crate::api::server::Caller;
 use crate::api::state::Shared;
 use crate::desired::rules::Part;
 use crate::json;
@@ -210,22 +209,6 @@ async fn disconnect(
 ) -> Result<Response, Failure> {
     let Query(DisconnectQuery { listener }) = query?;
     ask(&shared, move |acl| acl.disconnect(listener.as_deref())).await
-}
-
-/// A caller who may change rules.
-struct Owner;
-
-impl<S: Sync> FromRequestParts<S> for Owner {
-    type Rejection = Failure;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
-        let sentence = match parts.extensions.get() {
-            Some(Caller::Owner) => return Ok(Self),
-            Some(Caller::Remote) => "rules are changed over the Unix socket only",
-            Some(Caller::Other) | None => "only root may change rules",
-        };
-        Err(fail(StatusCode::FORBIDDEN, sentence))
-    }
 }
 
 /// Asks or changes, where it may take its time.

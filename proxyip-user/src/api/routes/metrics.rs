@@ -7,6 +7,7 @@ use std::fmt;
 use anyhow::{Context, Result};
 use axum::extract::State;
 use axum::response::Response;
+use jiff::Timestamp;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet, text::encode};
 use prometheus_client::metrics::MetricType;
@@ -17,6 +18,7 @@ use proxyip_common::verdict::Verdict;
 
 use crate::api::failure::Failure;
 use crate::api::state::Shared;
+use crate::reconcile::reloads::Last;
 use crate::tables::listeners::ListenerCounts;
 use crate::tables::outcomes::{Latency, Outcome};
 
@@ -58,6 +60,11 @@ pub(crate) fn sample() -> Result<String> {
         capacity: (0, 0),
         lost_lines: 0,
         started_s: 0,
+        last_reload: Last {
+            at: Timestamp::UNIX_EPOCH,
+            succeeded_at: Timestamp::UNIX_EPOCH,
+            error: None,
+        },
     })
 }
 
@@ -75,6 +82,7 @@ struct Numbers {
     capacity: (u64, u64),
     lost_lines: u64,
     started_s: u64,
+    last_reload: Last,
 }
 
 #[derive(Debug)]
@@ -106,6 +114,7 @@ impl Numbers {
             capacity: source.capacity(),
             lost_lines: shared.lost_lines.count(),
             started_s: shared.started_at.as_secs(),
+            last_reload: shared.reloads.last(),
         })
     }
 }
@@ -144,7 +153,12 @@ impl Collector for Numbers {
         let lost = "lines of the flow log that could not be written";
         families.counter("flow_log_lost_lines", lost, self.lost_lines)?;
         let started = "start_time_seconds";
-        families.gauge(started, "when the agent was started, since the Unix epoch", self.started_s)
+        families.gauge(
+            started,
+            "when the agent was started, since the Unix epoch",
+            self.started_s,
+        )?;
+        families.last_reload(&self.last_reload)
     }
 }
 
@@ -215,6 +229,16 @@ impl Families<'_> {
             histogram.encode_histogram::<NoLabelSet>(sum, latency.count, &buckets, None)?;
         }
         Ok(())
+    }
+
+    /// With the names that Prometheus and its kin give these numbers of their own.
+    fn last_reload(&mut self, last: &Last) -> fmt::Result {
+        let help = "1 if the last reload succeeded, 0 if it was refused and the old configuration stays in force";
+        let successful = u64::from(last.error.is_none());
+        self.gauge("config_last_reload_successful", help, successful)?;
+        let help = "when the configuration in force was read, since the Unix epoch";
+        let seconds = last.succeeded_at.as_second().try_into().unwrap_or_default();
+        self.gauge("config_last_reload_success_timestamp_seconds", help, seconds)
     }
 
     fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {

@@ -7,4 +7,5 @@ pub mod hand_offs;
 pub mod health;
 pub mod lookup;
 pub mod metrics;
+pub mod reload;
 pub mod status;

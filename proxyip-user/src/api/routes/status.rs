@@ -1,7 +1,5 @@
 //! `GET /v1/status`.
 
-use std::time::Instant;
-
 use anyhow::Result;
 use axum::extract::State;
 use axum::response::Response;
@@ -12,6 +10,7 @@ use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use proxyip_common::verdict::Verdict;
 
 use super::hand_offs::{connections, new_connections};
+use super::reload;
 use crate::api::failure::Failure;
 use crate::api::source::Source;
 use crate::api::state::Shared;
@@ -38,7 +37,7 @@ fn verdicts(outcomes: &[Outcome]) -> Verdicts {
     responses((status = 200, description = "All of it", body = Status))
 )]
 pub(crate) async fn status(State(shared): State<Shared>) -> Result<Response, Failure> {
-    let work = |shared: &Shared| Ok(read(&*shared.source, &shared.active(), shared.started)?);
+    let work = |shared: &Shared| Ok(read(shared, &shared.active())?);
     shared.json(work).await
 }
 
@@ -55,7 +54,8 @@ pub(crate) async fn listeners(State(shared): State<Shared>) -> Result<Response, 
     shared.json(read).await
 }
 
-fn read(source: &dyn Source, active: &Active, started: Instant) -> Result<Status> {
+fn read(shared: &Shared, active: &Active) -> Result<Status> {
+    let (source, last_reload) = (&*shared.source, shared.reloads.last());
     let interfaces = active.config.interfaces.iter().map(|interface| InterfaceJson {
         name: interface.name.clone(),
         netns: match &interface.netns {
@@ -67,7 +67,7 @@ fn read(source: &dyn Source, active: &Active, started: Instant) -> Result<Status
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
-        uptime_s: started.elapsed().as_secs(),
+        uptime_s: shared.started.elapsed().as_secs(),
         counters: labelled(source.counters()?, Counter::label),
         drops: labelled(source.drops()?, DropReason::label),
         left_to_kernel: labelled(source.left_to_kernel()?, Obstacle::label),
@@ -78,7 +78,11 @@ fn read(source: &dyn Source, active: &Active, started: Instant) -> Result<Status
         limits: Limits { flows, translated },
         kernel: source.limits(),
         warnings: active.warnings.clone(),
-        findings: findings(source, active)?,
+        findings: reload::finding(&last_reload)
+            .into_iter()
+            .chain(findings(source, active)?)
+            .collect(),
+        last_reload: reload::last(last_reload),
     })
 }
 
