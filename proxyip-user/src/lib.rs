@@ -9,7 +9,13 @@
 //! - [`preflight`]: what `proxyip check` looks at. [`lifecycle`]: start, reload, stop. [`cli`]: one file per verb.
 //! - [`reference`]: what documents say of all these.
 
+#![deny(unsafe_code)]
+
 pub mod api;
+#[expect(
+    unsafe_code,
+    reason = "bpf(2) calls that the library does not make, and what the kernel writes into memory"
+)]
 pub mod bpf;
 pub mod cli;
 pub mod client;

@@ -11,5 +11,6 @@ pub mod lookups;
 pub mod object;
 pub mod pins;
 pub mod pod;
+pub mod poll;
 pub mod probe;
 pub mod programs;

@@ -2,19 +2,26 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::thread;
 
 use anyhow::{Context, Result};
 use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::getsockopt;
+use nix::{getsockopt_impl, sockopt_impl};
+use socket2::{Domain, Socket, Type};
 
 use crate::config::Netns;
 
-/// `SO_NETNS_COOKIE` (include/uapi/asm-generic/socket.h).
-const SO_NETNS_COOKIE: libc::c_int = 71;
+sockopt_impl!(
+    /// The cookie of the namespace that a socket is in.
+    NetnsCookie,
+    GetOnly,
+    libc::SOL_SOCKET,
+    libc::SO_NETNS_COOKIE,
+    u64
+);
 
 /// A network namespace.
 #[derive(Debug)]
@@ -86,28 +93,8 @@ pub(crate) fn inode() -> Result<u64> {
 
 /// The cookie of the calling thread's namespace: unique while the host is up.
 pub(crate) fn cookie() -> Result<u64> {
-    let mut cookie = 0u64;
-    let mut length = libc::socklen_t::try_from(size_of::<u64>())?;
-    // SAFETY: a new descriptor, closed with its owner; and a value of the length passed.
-    let result = unsafe {
-        let socket = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
-        if socket < 0 {
-            return Err(io::Error::last_os_error()).context("no socket");
-        }
-        let socket = OwnedFd::from_raw_fd(socket);
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            SO_NETNS_COOKIE,
-            (&raw mut cookie).cast(),
-            &raw mut length,
-        )
-    };
-    if result == 0 {
-        Ok(cookie)
-    } else {
-        Err(io::Error::last_os_error()).context("the network namespace's cookie cannot be read")
-    }
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).context("no socket")?;
+    getsockopt(&socket, NetnsCookie).context("the network namespace's cookie cannot be read")
 }
 
 #[cfg(test)]

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use aya_log::EbpfLogger;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::Sender;
 
 use crate::bpf::links::Links;
 use crate::bpf::loader::Instance;
+use crate::bpf::poll::{self, Messages};
 use crate::config::{Interface, Netns};
 use crate::desired::targets::by_namespace;
 use crate::host::capability::Capability;
@@ -80,10 +78,8 @@ pub(super) fn attach(
 }
 
 /// Passes the programs' messages on to the log.
-async fn relay(logger: EbpfLogger<&'static dyn log::Log>) -> Result<()> {
-    // SAFETY: the descriptor is the ring buffer's, open until the logger is dropped, and never another one.
-    let logger = unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) };
-    let mut logger = logger?;
+async fn relay(logger: Messages) -> Result<()> {
+    let mut logger = poll::messages(logger)?;
     loop {
         let mut ready = logger.readable_mut().await?;
         ready.get_inner_mut().flush();

@@ -7,12 +7,11 @@ use anyhow::{Context, Result};
 use aya::Ebpf;
 use aya::maps::{MapData, RingBuf};
 use proxyip_common::event::Event;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::time::{MissedTickBehavior, interval};
 use zerocopy::FromBytes as _;
 
 use super::maps::take;
+use crate::bpf::poll;
 
 /// The ring buffer.
 pub struct Events {
@@ -34,9 +33,7 @@ impl Events {
         /// How often to look: the kernel programs wake the agent only when the ring fills up.
         const PERIOD: Duration = Duration::from_millis(20);
 
-        // SAFETY: the descriptor is the map's, open until the buffer is dropped, and never another one.
-        let buffer = unsafe { AsyncFd::register_with_interest(self.buffer, Interest::READABLE) };
-        let mut buffer = buffer.context("the event buffer cannot be polled")?;
+        let mut buffer = poll::events(self.buffer).context("the event buffer cannot be polled")?;
         let mut ticks = interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
