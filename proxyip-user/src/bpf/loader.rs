@@ -98,7 +98,7 @@ impl Loader {
     /// cookies of all namespaces.
     pub(crate) fn interfaces(
         &self,
-        shared: &mut Ebpf,
+        shared: &Ebpf,
         cookie: u64,
         configured: &[u64],
     ) -> Result<Instance> {
@@ -220,9 +220,9 @@ impl Instance {
 
 /// The entry of `NAMESPACES` that has this cookie. Without one, a free entry or one that no namespace of `configured`
 /// has: the entry of a program that is still attached must not change.
-fn place(ebpf: &mut Ebpf, cookie: u64, configured: &[u64]) -> Result<u32> {
-    let map = ebpf.map_mut("NAMESPACES").context("the kernel object has no map NAMESPACES")?;
-    let map: Array<&mut MapData, Raw<NamespaceSettings>> = Array::try_from(map)?;
+fn place(ebpf: &Ebpf, cookie: u64, configured: &[u64]) -> Result<u32> {
+    let map = ebpf.map("NAMESPACES").context("the kernel object has no map NAMESPACES")?;
+    let map: Array<&MapData, Raw<NamespaceSettings>> = Array::try_from(map)?;
     let mut cookies = Vec::new();
     for index in 0..MAX_NAMESPACES {
         let Raw(settings) = map.get(&index, 0).context("the settings cannot be read")?;

@@ -16,7 +16,8 @@ use crate::bpf::pod::Raw;
 use crate::reap::destroy::destroy;
 use crate::reap::partial_headers::end_begun;
 use crate::tables::maps::open;
-use crate::tables::ports;
+use crate::tables::owners::Readable;
+use crate::tables::ports::Ports;
 use crate::tables::translations::TranslationMap;
 
 /// How often to look whether connections have ended.
@@ -43,7 +44,7 @@ pub fn detach(pin_path: &Path, patience: Duration, mut tell: impl FnMut(String))
 /// Comes back when no connection is translated any more.
 fn drain(pin_path: &Path, patience: Duration, tell: &mut impl FnMut(String)) -> Result<()> {
     // No new ones from here on.
-    ports::retire_all(&mut open(pin_path, "PORTS")?)?;
+    Ports::open(pin_path)?.retire_all()?;
     // The kernel would take the rest of a header for the payload.
     end_begun(pin_path)?;
     let translations = TranslationMap::open(pin_path)?;
@@ -75,7 +76,7 @@ fn cut(
     connections: &HashSet<FlowKey>,
     tell: &mut impl FnMut(String),
 ) -> Result<()> {
-    let flows: aya::maps::HashMap<MapData, Raw<FlowKey>, Raw<FlowRecord>> =
+    let flows: Readable<aya::maps::HashMap<MapData, Raw<FlowKey>, Raw<FlowRecord>>> =
         open(pin_path, "FLOWS")?;
     let mut namespaces = HashMap::new();
     for key in connections {

@@ -37,7 +37,7 @@ use crate::reconcile::writer::Writer;
 use crate::tables::events::Events;
 use crate::tables::listeners::ListenerMap;
 use crate::tables::maps::{CounterMap, FlowMap};
-use crate::tables::ports::Retired;
+use crate::tables::ports::Ports;
 use crate::tables::secrets::Secrets;
 use crate::tables::tally::Tally;
 use crate::tables::translations::TranslationMap;
@@ -69,7 +69,7 @@ impl Kernel {
 
         // From here on, what an agent before this one left is changed.
         let links = Links::new(&config.agent.pin_path, capability.tcx)?;
-        let mut steps = Steps { config, links, retired: Retired::default() };
+        let mut steps = Steps { config, links, ports: Ports::open(&config.agent.pin_path)? };
         let Loaded { mut sockets, lookups, instances } = verified;
         let flows = FlowMap::new(&mut sockets, cookies(&namespaces), lookups)?;
         let sets = steps.sets(loader, &namespaces, &instances);
@@ -113,7 +113,7 @@ impl Kernel {
 struct Steps<'a> {
     config: &'a Config,
     links: Links,
-    retired: Retired,
+    ports: Ports,
 }
 
 impl Steps<'_> {
@@ -138,7 +138,7 @@ impl Steps<'_> {
         flows: FlowMap,
         entrances: Vec<(u64, Namespace)>,
     ) -> Result<Control> {
-        let writer = Writer::open(self.pin_path(), self.retired.clone())?;
+        let writer = Writer::open(self.pin_path(), self.ports.clone())?;
         Control::start(writer, self.config, sets, flows, entrances)
     }
 
@@ -177,7 +177,7 @@ impl Steps<'_> {
         watched: Vec<Arc<Seen>>,
         failed: Sender<anyhow::Error>,
     ) -> Result<()> {
-        Collector::new(self.pin_path(), self.retired.clone(), watched)?.spawn(failed)
+        Collector::new(self.pin_path(), self.ports.clone(), watched)?.spawn(failed)
     }
 
     fn partial_headers(
@@ -215,10 +215,10 @@ struct Loaded {
 fn load(config: &Config, loader: &Loader, namespaces: &[Served]) -> Result<Loaded> {
     let cookies = cookies(namespaces);
     let lookups = loader.lookups()?;
-    let mut sockets = loader.sockets(config.api.getsockopt)?;
+    let sockets = loader.sockets(config.api.getsockopt)?;
     let instance = |one: &Served| {
         one.namespace.run(|| {
-            let mut instance = loader.interfaces(&mut sockets, one.cookie, &cookies)?;
+            let mut instance = loader.interfaces(&sockets, one.cookie, &cookies)?;
             let (index, timeout) = (instance.index, config.agent.handshake_timeout);
             let watcher = Watcher::new(&mut instance.ebpf, index, one.cookie, timeout)?;
             Ok((instance, watcher))

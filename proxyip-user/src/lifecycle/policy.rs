@@ -10,7 +10,7 @@ use crate::reconcile::control::Control;
 use crate::reconcile::sets::Sets;
 use crate::reconcile::writer::Writer;
 use crate::tables::maps::FlowMap;
-use crate::tables::ports::Retired;
+use crate::tables::ports::Ports;
 
 /// Puts the listeners of a configuration in force as an agent does that starts, in the maps under its `pin_path`. No
 /// traffic meets them. This is what a test of the policy needs.
@@ -22,6 +22,6 @@ pub fn start(config: &Config) -> Result<Control> {
     let loader = Loader::new(options(&config.agent, KernelLog::Off), &probe()?)?;
     let mut shared = loader.sockets(false)?;
     let flows = FlowMap::new(&mut shared, Vec::new(), loader.lookups()?)?;
-    let writer = Writer::open(pin_path, Retired::default())?;
+    let writer = Writer::open(pin_path, Ports::open(pin_path)?)?;
     Control::start(writer, config, Sets::new(loader, pin_path, Vec::new()), flows, Vec::new())
 }

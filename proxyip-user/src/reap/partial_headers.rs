@@ -23,7 +23,8 @@ use crate::bpf::pod::Raw;
 use crate::clock::now_ns;
 use crate::desired::active::Current;
 use crate::host::namespace::Namespace;
-use crate::tables::maps::{open, remove};
+use crate::tables::maps::{open, open_owned, remove};
+use crate::tables::owners::{Readable, claim};
 
 /// How long an entry may still be of use after it is done. If the header is complete, the peer may still be trying to
 /// get into a full accept queue. If the connection is reset, the peer may have missed the RST.
@@ -37,10 +38,10 @@ type Table<V> = aya::maps::HashMap<MapData, Raw<FlowKey>, Raw<V>>;
 
 /// Looks for headers that are late.
 pub(crate) struct PartialHeaders {
-    in_use: Array<MapData, u32>,
+    in_use: Readable<Array<MapData, u32>>,
     table: Table<PartialHeader>,
     bytes: Table<HeaderBytes>,
-    flows: Table<FlowRecord>,
+    flows: Readable<Table<FlowRecord>>,
     /// By reason, and by listener and hand-off.
     drops: Array<MapData, u64>,
     refused: Array<MapData, u64>,
@@ -57,11 +58,11 @@ impl PartialHeaders {
     ) -> Result<Self> {
         Ok(Self {
             in_use: open(pin_path, "IN_USE")?,
-            table: open(pin_path, "PARTIAL_HEADERS")?,
-            bytes: open(pin_path, "HEADER_BYTES")?,
+            table: open_owned(pin_path, &claim!("PARTIAL_HEADERS"))?,
+            bytes: open_owned(pin_path, &claim!("HEADER_BYTES"))?,
             flows: open(pin_path, "FLOWS")?,
-            drops: open(pin_path, "DROPS_BY_AGENT")?,
-            refused: open(pin_path, "REFUSED_BY_AGENT")?,
+            drops: open_owned(pin_path, &claim!("DROPS_BY_AGENT"))?,
+            refused: open_owned(pin_path, &claim!("REFUSED_BY_AGENT"))?,
             current,
             namespaces,
         })
@@ -170,7 +171,7 @@ fn end_all(namespaces: &[(u64, Namespace)], connections: &[(FlowKey, PartialHead
 
 /// Ends the connections with a begun header. Without this the kernel would let them continue.
 pub(crate) fn end_begun(pin_path: &Path) -> Result<()> {
-    let table: Table<PartialHeader> = open(pin_path, "PARTIAL_HEADERS")?;
+    let table: Readable<Table<PartialHeader>> = open(pin_path, "PARTIAL_HEADERS")?;
     let begun: Vec<_> = table
         .iter()
         .filter_map(Result::ok)

@@ -17,8 +17,9 @@ use tokio::sync::mpsc::Sender;
 use crate::bpf::pod::Raw;
 use crate::clock::now_ns;
 use crate::host::seen::Seen;
-use crate::tables::maps::{open, remove};
-use crate::tables::ports::{Ports, Retired};
+use crate::tables::maps::{open_owned, remove};
+use crate::tables::owners::claim;
+use crate::tables::ports::Ports;
 
 const UNREADABLE: &str = "the translated connections cannot be read";
 
@@ -46,18 +47,13 @@ fn entries(table: &Table) -> impl Iterator<Item = Result<(FlowKey, Translation)>
 pub(crate) struct Collector {
     table: Table,
     ports: Ports,
-    retired: Retired,
     namespaces: Vec<Arc<Seen>>,
 }
 
 impl Collector {
-    pub(crate) fn new(
-        pin_path: &Path,
-        retired: Retired,
-        namespaces: Vec<Arc<Seen>>,
-    ) -> Result<Self> {
-        let (table, ports) = (open(pin_path, "TRANSLATIONS")?, open(pin_path, "PORTS")?);
-        Ok(Self { table, ports, retired, namespaces })
+    pub(crate) fn new(pin_path: &Path, ports: Ports, namespaces: Vec<Arc<Seen>>) -> Result<Self> {
+        let table = open_owned(pin_path, &claim!("TRANSLATIONS"))?;
+        Ok(Self { table, ports, namespaces })
     }
 
     /// Runs for the life of the process, on its own thread because the table may be large. An error goes to `failed`.
@@ -80,7 +76,7 @@ impl Collector {
 
     fn pass(&mut self) -> Result<()> {
         // Those retired meanwhile may have had connections that are not seen now.
-        let retired = self.retired.lock().clone();
+        let retired = self.ports.retired();
         // What is left of a socket in FIN_WAIT2 waits for the peer's FIN, and then another TIME_WAIT.
         let fin_timeout = self.namespaces.iter().map(|seen| seen.fin_timeout()).max();
         let closed = TIME_WAIT + fin_timeout.unwrap_or_default() + MARGIN;
@@ -98,9 +94,7 @@ impl Collector {
         for key in over {
             self.remove(&key, &ages)?;
         }
-        let mut still = self.retired.lock();
-        for port in retired.difference(&kept).filter(|port| still.remove(port)) {
-            self.ports.set((*port).into(), 0, 0).context("the guarded ports cannot be written")?;
+        for port in self.ports.release(retired.difference(&kept).copied())? {
             tracing::debug!("the last translated connection to port {port} has ended");
         }
         Ok(())

@@ -191,7 +191,7 @@ impl Acl for Control {
 
     fn set(&self, listener: &str, network: IpNet, verdict: Verdict) -> Result<(), AclError> {
         self.with(listener, |writer, place, listener| {
-            writer.command(place, listener, network, Some(verdict))?;
+            writer.command((place, listener), (network, Some(verdict)))?;
             let verb = verdict.label();
             tracing::info!("by command, listener {:?}: {verb} {network}", listener.name);
             Ok(())
@@ -204,7 +204,7 @@ impl Acl for Control {
             let name = || listener.name.clone();
             let place_of = match rules.get(&network).map(|rule| &rule.origin) {
                 Some(Origin::Command) => {
-                    writer.command(place, listener, network, None)?;
+                    writer.command((place, listener), (network, None))?;
                     tracing::info!("by command, listener {:?}: remove {network}", listener.name);
                     return Ok(());
                 }

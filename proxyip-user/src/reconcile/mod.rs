@@ -1,11 +1,13 @@
-//! Brings the maps in line with what is wanted, and is the only one to write them.
+//! Brings the maps in line with what is wanted.
 
 pub mod acl;
 pub mod control;
+pub(crate) mod listeners;
 pub mod namespaces;
 pub mod places;
 pub mod reloads;
 pub mod scopes;
+pub(crate) mod set_members;
 pub mod sets;
 pub mod stale;
 pub mod writer;

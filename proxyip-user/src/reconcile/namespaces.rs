@@ -23,7 +23,8 @@ use crate::host::netstat;
 use crate::host::routes::{self, Routes};
 use crate::host::seen::Seen;
 use crate::host::sysctl;
-use crate::tables::maps::take;
+use crate::tables::maps::take_owned;
+use crate::tables::owners::claim;
 
 /// How often sysctls are looked at; the kernel does not announce their changes.
 const TICK: Duration = Duration::from_secs(1);
@@ -56,12 +57,13 @@ impl Watcher {
         cookie: u64,
         handshake_timeout: Duration,
     ) -> Result<Self> {
-        let settings: Array<MapData, Raw<NamespaceSettings>> = take(ebpf, "NAMESPACES")?;
+        let settings: Array<MapData, Raw<NamespaceSettings>> =
+            take_owned(ebpf, &claim!("NAMESPACES"))?;
         let Raw(old) = settings.get(&index, 0).context("the settings cannot be read")?;
         // The clock of timestamps must not jump when an agent takes over.
         let timestamp_offset =
             if old.cookie == cookie { old.timestamp_offset } else { getrandom::u32()? };
-        let table: LpmTrie<MapData, Raw<ScopedAddress>, u16> = take(ebpf, "ROUTES")?;
+        let table: LpmTrie<MapData, Raw<ScopedAddress>, u16> = take_owned(ebpf, &claim!("ROUTES"))?;
         // What an agent before this one wrote counts as known, so that stale entries are removed.
         let scope = index.to_be_bytes();
         let keys = table.keys().filter_map(Result::ok).map(|key| (key.data().0, key.prefix_len()));

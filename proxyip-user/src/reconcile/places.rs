@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use aya::maps::{Array, MapData};
+use aya::maps::{Array, MapData, MapError};
 use proxyip_common::settings::Name;
 
 use crate::bpf::pod::Raw;
-use crate::tables::maps::open;
+use crate::tables::maps::open_owned;
+use crate::tables::owners::{Claim, claim};
 
 /// Who has which place.
 pub(crate) struct Places {
@@ -17,8 +18,18 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    pub(crate) fn open(pin_path: &Path, map: &str) -> Result<Self> {
-        let map: Array<MapData, Raw<Name>> = open(pin_path, map)?;
+    /// Those of listeners.
+    pub(crate) fn of_listeners(pin_path: &Path) -> Result<Self> {
+        Self::open(pin_path, &claim!("LISTENER_NAMES"))
+    }
+
+    /// Those of sets.
+    pub(crate) fn of_sets(pin_path: &Path) -> Result<Self> {
+        Self::open(pin_path, &claim!("SET_NAMES"))
+    }
+
+    fn open(pin_path: &Path, claim: &Claim) -> Result<Self> {
+        let map: Array<MapData, Raw<Name>> = open_owned(pin_path, claim)?;
         let names = (0..map.len()).map(|place| {
             let Raw(name) = map.get(&place, 0).context("the names cannot be read")?;
             Ok(text(&name))
@@ -66,6 +77,17 @@ impl Places {
         }
         Ok(())
     }
+}
+
+/// What a map has, by place.
+pub(crate) fn by_place<V>(
+    entries: impl Iterator<Item = Result<(u32, V), MapError>>,
+) -> Result<Vec<(u16, V)>> {
+    let entries = entries.map(|entry| {
+        let (place, value) = entry.context("what is in force cannot be read")?;
+        Ok((u16::try_from(place)?, value))
+    });
+    entries.collect()
 }
 
 fn places(names: &[String], wanted: &[&str], reuse: bool) -> Option<Vec<u16>> {

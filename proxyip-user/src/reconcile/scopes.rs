@@ -24,8 +24,7 @@ impl Scopes {
     /// Opens the tries, and removes every scope that is not in force. No program reads those: an agent that was killed while
     /// it wrote has left them.
     pub(crate) fn open(pin_path: &Path, in_force: &BTreeSet<u32>) -> Result<Self> {
-        let (mut trusted, mut clients) =
-            (Trie::open(pin_path, "TRUSTED")?, Trie::open(pin_path, "CLIENTS")?);
+        let (mut trusted, mut clients) = (Trie::trusted(pin_path)?, Trie::clients(pin_path)?);
         for trie in [&mut trusted, &mut clients] {
             let orphans = trie.scopes().difference(in_force).copied().collect();
             trie.sweep(&orphans)?;

@@ -10,7 +10,7 @@ use proxyip_common::event::Event;
 use tokio::time::{MissedTickBehavior, interval};
 use zerocopy::FromBytes as _;
 
-use super::maps::take;
+use super::maps::take_ring;
 use crate::bpf::poll;
 
 /// The ring buffer.
@@ -20,7 +20,7 @@ pub struct Events {
 
 impl Events {
     pub(crate) fn new(ebpf: &mut Ebpf) -> Result<Self> {
-        Ok(Self { buffer: take(ebpf, "EVENTS")? })
+        Ok(Self { buffer: take_ring(ebpf, "EVENTS")? })
     }
 
     /// Calls `handle` for each event with the header bytes that follow it, until dropped.

@@ -9,9 +9,10 @@ use proxyip_common::counter::{Obstacle, per_listener};
 use proxyip_common::settings::ListenerSettings;
 
 use super::maps::{PerCpu, open, sum};
+use super::owners::Readable;
 use crate::bpf::pod::Raw;
 
-type Settings = Array<MapData, Raw<ListenerSettings>>;
+type Settings = Readable<Array<MapData, Raw<ListenerSettings>>>;
 
 /// Settings and counters of the listeners.
 #[derive(Clone)]
@@ -19,7 +20,7 @@ pub struct ListenerMap {
     settings: Arc<Settings>,
     counters: Arc<PerCpu>,
     /// By listener and hand-off.
-    refused_by_agent: Arc<Array<MapData, u64>>,
+    refused_by_agent: Arc<Readable<Array<MapData, u64>>>,
 }
 
 /// Connections of one listener, by hand-off; each was counted when its header had been read.

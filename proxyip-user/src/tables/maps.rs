@@ -6,13 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::{Ebpf, Pod};
 use proxyip_common::address::{Local, Peer};
 use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use proxyip_common::flow::{FlowKey, FlowRecord};
 use proxyip_common::lookup::SLOTS;
 
+use super::owners::{Claim, Readable};
 pub use crate::bpf::buckets::Cursor;
 use crate::bpf::buckets::{Buckets, Chunk};
 use crate::bpf::lookups::{Lookups, WORTH};
@@ -22,7 +23,7 @@ use crate::bpf::pod::Raw;
 /// The flow table.
 #[derive(Clone, Debug)]
 pub struct FlowMap {
-    map: Arc<HashMap<MapData, Raw<FlowKey>, Raw<FlowRecord>>>,
+    map: Arc<Readable<HashMap<MapData, Raw<FlowKey>, Raw<FlowRecord>>>>,
     buckets: Arc<Buckets<Raw<FlowKey>, Raw<FlowRecord>>>,
     capacity: u32,
     /// Cookies of the namespaces that the agent serves.
@@ -136,14 +137,14 @@ impl FlowMap {
 }
 
 /// Counters.
-pub(crate) type PerCpu = PerCpuArray<MapData, u64>;
+pub(crate) type PerCpu = Readable<PerCpuArray<MapData, u64>>;
 
 /// The counters, summed over all CPUs.
 #[derive(Clone)]
 pub struct CounterMap {
     counters: Arc<PerCpu>,
     drops: Arc<PerCpu>,
-    drops_by_agent: Arc<Array<MapData, u64>>,
+    drops_by_agent: Arc<Readable<Array<MapData, u64>>>,
     left_to_kernel: Arc<PerCpu>,
 }
 
@@ -205,8 +206,28 @@ pub(crate) fn sum(map: &PerCpu, index: u32) -> Result<u64> {
     Ok(values.iter().sum())
 }
 
-/// Takes a map out of the loaded object, typed.
-pub(crate) fn take<T>(ebpf: &mut Ebpf, name: &str) -> Result<T>
+/// Takes a map out of the loaded object, typed, for reading.
+pub(crate) fn take<T>(ebpf: &mut Ebpf, name: &str) -> Result<Readable<T>>
+where
+    T: TryFrom<Map, Error = MapError>,
+{
+    taken(ebpf, name).map(Readable::new)
+}
+
+/// Takes a map out of the loaded object, typed, for its owner.
+pub(crate) fn take_owned<T>(ebpf: &mut Ebpf, claim: &Claim) -> Result<T>
+where
+    T: TryFrom<Map, Error = MapError>,
+{
+    taken(ebpf, claim.map())
+}
+
+/// Takes a ring buffer out of the loaded object. Its only reader moves on in it.
+pub(super) fn take_ring(ebpf: &mut Ebpf, name: &str) -> Result<RingBuf<MapData>> {
+    taken(ebpf, name)
+}
+
+fn taken<T>(ebpf: &mut Ebpf, name: &str) -> Result<T>
 where
     T: TryFrom<Map, Error = MapError>,
 {
@@ -215,8 +236,24 @@ where
     T::try_from(map).with_context(|| format!("map {name} is of another kind"))
 }
 
-/// Opens a map by its pin, typed: for callers that need a second handle beside the one taken out of the object.
-pub(crate) fn open<T>(pin_path: &Path, name: &str) -> Result<T>
+/// Opens a map by its pin, typed, for reading: for callers that need a second handle beside the one taken out of the
+/// object.
+pub(crate) fn open<T>(pin_path: &Path, name: &str) -> Result<Readable<T>>
+where
+    T: TryFrom<Map, Error = MapError>,
+{
+    opened(pin_path, name).map(Readable::new)
+}
+
+/// Opens a map by its pin, typed, for its owner.
+pub(crate) fn open_owned<T>(pin_path: &Path, claim: &Claim) -> Result<T>
+where
+    T: TryFrom<Map, Error = MapError>,
+{
+    opened(pin_path, claim.map())
+}
+
+fn opened<T>(pin_path: &Path, name: &str) -> Result<T>
 where
     T: TryFrom<Map, Error = MapError>,
 {

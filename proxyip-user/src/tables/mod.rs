@@ -4,6 +4,7 @@ pub mod events;
 pub mod listeners;
 pub mod maps;
 pub mod outcomes;
+pub mod owners;
 pub mod ports;
 pub mod secrets;
 pub mod tally;

@@ -1,26 +1,29 @@
 //! Which listener guards which port.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use aya::maps::{Array, MapData};
 use proxyip_common::settings::RETIRED;
 
-/// The map.
-pub(crate) type Ports = Array<MapData, u16>;
+use super::maps::open_owned;
+use super::owners::claim;
 
 /// How many ports there are, port 0 included.
 const COUNT: usize = 1 << 16;
 
-/// Ports that are guarded no longer but may have connections that are translated; locked while ports are written.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Retired(Arc<Mutex<BTreeSet<u16>>>);
+/// The ports, and what guards them. All clones write through one lock.
+#[derive(Clone)]
+pub(crate) struct Ports(Arc<Mutex<State>>);
 
-impl Retired {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, BTreeSet<u16>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+struct State {
+    map: Array<MapData, u16>,
+    /// What the map says of each port. Nobody else writes it.
+    written: Vec<u16>,
+    /// Ports that are guarded no longer but may have connections that are translated.
+    retired: BTreeSet<u16>,
 }
 
 /// The ports of listeners, each with its listener's place.
@@ -38,26 +41,88 @@ impl Wanted {
         }
         Self(ports)
     }
-}
 
-/// Makes the map say so. Ports that were guarded are retired first.
-pub(crate) fn write(ports: &mut Ports, wanted: &Wanted, retired: &Retired) -> Result<()> {
-    let mut retired = retired.lock();
-    retired.clear();
-    for (port, listener) in (0u16..=u16::MAX).zip(&wanted.0) {
-        let old = ports.get(&port.into(), 0).context("the guarded ports cannot be read")?;
-        let new = if *listener == 0 && old != 0 { RETIRED } else { *listener };
-        if new == RETIRED {
-            retired.insert(port);
-        }
-        if new != old {
-            ports.set(port.into(), new, 0).context("the guarded ports cannot be written")?;
-        }
+    /// No port is guarded.
+    fn none() -> Self {
+        Self(vec![0; COUNT])
     }
-    Ok(())
 }
 
-/// Retires every port that is guarded.
-pub(crate) fn retire_all(ports: &mut Ports) -> Result<()> {
-    write(ports, &Wanted(vec![0; COUNT]), &Retired::default())
+impl Ports {
+    /// Opens the map.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(crate) fn open(pin_path: &Path) -> Result<Self> {
+        let map: Array<MapData, u16> = open_owned(pin_path, &claim!("PORTS"))?;
+        let read = |port: u16| map.get(&port.into(), 0);
+        let written: Result<Vec<_>, _> = (0u16..=u16::MAX).map(read).collect();
+        let written = written.context("the guarded ports cannot be read")?;
+        let ports = (0u16..=u16::MAX).zip(&written);
+        let retired = ports.filter(|(_, there)| **there == RETIRED).map(|(port, _)| port);
+        let retired = retired.collect();
+        Ok(Self(Arc::new(Mutex::new(State { map, written, retired }))))
+    }
+
+    /// Makes the map say so. Ports that were guarded are retired first.
+    ///
+    /// # Errors
+    /// If the map cannot be written; the ports before the one that failed have changed.
+    pub(crate) fn write(&self, wanted: &Wanted) -> Result<()> {
+        let mut state = self.lock();
+        for (port, listener) in (0u16..=u16::MAX).zip(&wanted.0) {
+            let there = state.written[usize::from(port)];
+            let new = if *listener == 0 && there != 0 { RETIRED } else { *listener };
+            state.set(port, new)?;
+        }
+        Ok(())
+    }
+
+    /// Retires every port that is guarded.
+    ///
+    /// # Errors
+    /// If the map cannot be written.
+    pub(crate) fn retire_all(&self) -> Result<()> {
+        self.write(&Wanted::none())
+    }
+
+    /// The ports that are retired now.
+    pub(crate) fn retired(&self) -> BTreeSet<u16> {
+        self.lock().retired.clone()
+    }
+
+    /// Lets go of those of these ports that are still retired; returns them.
+    ///
+    /// # Errors
+    /// If the map cannot be written.
+    pub(crate) fn release(&self, ports: impl Iterator<Item = u16>) -> Result<Vec<u16>> {
+        let mut state = self.lock();
+        let mut released = Vec::new();
+        for port in ports {
+            if state.retired.contains(&port) {
+                state.set(port, 0)?;
+                released.push(port);
+            }
+        }
+        Ok(released)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn set(&mut self, port: u16, new: u16) -> Result<()> {
+        if self.written[usize::from(port)] != new {
+            self.map.set(port.into(), new, 0).context("the guarded ports cannot be written")?;
+            self.written[usize::from(port)] = new;
+        }
+        if new == RETIRED {
+            self.retired.insert(port);
+        } else {
+            self.retired.remove(&port);
+        }
+        Ok(())
+    }
 }

@@ -7,7 +7,8 @@ use aya::Ebpf;
 use aya::maps::{Array, MapData};
 use proxyip_common::cookie::{SECRETS, Secret, epoch};
 
-use super::maps::take;
+use super::maps::take_owned;
+use super::owners::claim;
 use crate::clock::{nanoseconds, now_ns};
 
 /// Writes the secrets.
@@ -21,7 +22,7 @@ impl Secrets {
     /// Fills the empty slots. The secrets of an agent before this one stay, because handshakes in flight depend on
     /// them. A secret's time is the handshake's.
     pub(crate) fn new(ebpf: &mut Ebpf, handshake_timeout: Duration) -> Result<Self> {
-        let mut map: Array<MapData, Secret> = take(ebpf, "SECRETS")?;
+        let mut map: Array<MapData, Secret> = take_owned(ebpf, &claim!("SECRETS"))?;
         for slot in 0..SECRETS {
             if map.get(&slot, 0).context("the secrets cannot be read")? == [0; 2] {
                 set(&mut map, slot)?;

@@ -14,7 +14,8 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proxyip_common::address::Endpoint;
 use proxyip_common::settings::ScopedAddress;
 
-use super::maps::open;
+use super::maps::open_owned;
+use super::owners::{Claim, claim};
 use crate::bpf::pod::Raw;
 
 /// What a trie says of each network of one scope.
@@ -30,8 +31,18 @@ pub(crate) struct Trie {
 }
 
 impl Trie {
-    pub(crate) fn open(pin_path: &Path, name: &'static str) -> Result<Self> {
-        Ok(Self { map: open(pin_path, name)?, name })
+    /// Which sources are trusted.
+    pub(crate) fn trusted(pin_path: &Path) -> Result<Self> {
+        Self::open(pin_path, claim!("TRUSTED"))
+    }
+
+    /// The verdicts on clients, and the members of sets.
+    pub(crate) fn clients(pin_path: &Path) -> Result<Self> {
+        Self::open(pin_path, claim!("CLIENTS"))
+    }
+
+    fn open(pin_path: &Path, claim: Claim) -> Result<Self> {
+        Ok(Self { map: open_owned(pin_path, &claim)?, name: claim.map() })
     }
 
     /// Writes a list into a scope that nobody reads.

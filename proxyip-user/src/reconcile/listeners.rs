@@ -1,0 +1,264 @@
+//! Listeners, their policies and their lists of networks, as the kernel programs look them up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use aya::maps::{Array, HashMap, MapData};
+use ipnet::IpNet;
+use proxyip_api::acl::Verdict;
+use proxyip_common::settings::{Denied, ListenerSettings, Policy, access};
+
+use super::places::{Places, by_place};
+use super::scopes::Scopes;
+use crate::bpf::pod::Raw;
+use crate::config::{Config, Listener};
+use crate::desired::networks::{
+    Commands, Entries, clients, covers_ipv4, otherwise, sources, value, value_of, verdict_of,
+};
+use crate::desired::settings::settings_of;
+use crate::tables::maps::{open_owned, remove};
+use crate::tables::owners::claim;
+
+/// Writes them.
+pub(super) struct Listeners {
+    settings: Array<MapData, Raw<ListenerSettings>>,
+    policies: HashMap<MapData, u32, Raw<Policy>>,
+    places: Places,
+    /// The lists of each listener in force, by place.
+    in_force: BTreeMap<u16, Lists>,
+    /// What commands have changed, by place.
+    commands: BTreeMap<u16, Commands>,
+    /// A configuration of this agent's is in force.
+    started: bool,
+}
+
+/// The lists of a listener, and the policy that names them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Lists {
+    pub(super) policy: Policy,
+    sources: Entries,
+    clients: Entries,
+}
+
+impl Listeners {
+    /// Opens the maps. What an agent before this one has put in force stays, but its lists are not known until
+    /// [`Listeners::adopt`].
+    pub(super) fn open(pin_path: &Path) -> Result<Self> {
+        let policies: HashMap<MapData, u32, Raw<Policy>> =
+            open_owned(pin_path, &claim!("POLICIES"))?;
+        let there: Vec<(u16, Raw<Policy>)> = by_place(policies.iter())?;
+        let lists = there.into_iter().map(|(place, Raw(policy))| {
+            (place, Lists { policy, sources: Entries::new(), clients: Entries::new() })
+        });
+        Ok(Self {
+            settings: open_owned(pin_path, &claim!("LISTENERS"))?,
+            in_force: lists.collect(),
+            policies,
+            places: Places::of_listeners(pin_path)?,
+            commands: BTreeMap::new(),
+            started: false,
+        })
+    }
+
+    /// The scopes of the lists in force.
+    pub(super) fn scopes(&self) -> BTreeSet<u32> {
+        self.in_force.values().map(|lists| lists.policy.scope).collect()
+    }
+
+    /// Takes over the lists in force, by scope, and what commands have changed in them.
+    pub(super) fn adopt(
+        &mut self,
+        sources: &mut BTreeMap<u32, Entries>,
+        clients: &mut BTreeMap<u32, Entries>,
+    ) {
+        for (place, lists) in &mut self.in_force {
+            lists.sources = sources.remove(&lists.policy.scope).unwrap_or_default();
+            lists.clients = clients.remove(&lists.policy.scope).unwrap_or_default();
+            let by_command =
+                lists.clients.iter().filter(|(_, value)| *value & access::FROM_COMMAND != 0);
+            let commands = by_command.map(|(network, value)| (*network, verdict_of(*value)));
+            self.commands.insert(*place, commands.collect());
+        }
+    }
+
+    /// The places of a configuration's listeners, in their order.
+    pub(super) fn find(&self, config: &Config) -> Result<Vec<u16>> {
+        let names: Vec<_> = config.listeners.iter().map(|listener| &*listener.name).collect();
+        self.places.find(&names)
+    }
+
+    /// Writes a listener's lists where nobody looks, if they are new.
+    pub(super) fn prepare(
+        &self,
+        scopes: &mut Scopes,
+        place: u16,
+        listener: &Listener,
+    ) -> Result<Lists> {
+        let none = Commands::new();
+        // Not those of a listener that has left.
+        let stays = self.places.is_of(place, &listener.name);
+        let commands = self.commands.get(&place).filter(|_| stays);
+        let sources = sources(&listener.trusted);
+        let clients = clients(listener, commands.unwrap_or(&none));
+        let there = self.in_force.get(&place);
+        let there = there.filter(|there| there.sources == sources && there.clients == clients);
+        let scope = match there {
+            Some(there) => there.policy.scope,
+            None => scopes.write(&sources, &clients)?,
+        };
+        let before = self.in_force.get(&place).map(|there| there.policy);
+        // Connections that were marked keep their mark.
+        let mark = before.filter(|_| listener.denied != Denied::Mark).map(|policy| policy.mark);
+        let policy = Policy {
+            scope,
+            mark: mark.unwrap_or(listener.mark),
+            untrusted: listener.untrusted as u8,
+            denied: listener.denied as u8,
+            otherwise: value(otherwise(listener)),
+            judges: u8::from(!clients.is_empty() || listener.allow.is_given()),
+            reserved: [0; 4],
+        };
+        Ok(Lists { policy, sources, clients })
+    }
+
+    /// Puts a listener in force, with lists that [`Listeners::prepare`] has written.
+    pub(super) fn put_in_force(
+        &mut self,
+        scopes: &mut Scopes,
+        (place, listener): (u16, &Listener),
+        lists: Lists,
+    ) -> Result<()> {
+        if !self.places.is_of(place, &listener.name) {
+            self.commands.remove(&place);
+            self.places.take(place, &listener.name)?;
+        }
+        self.write_settings(place, listener)?;
+        self.enforce(scopes, place, lists)
+    }
+
+    /// Lets the kernel programs judge by these lists from now on.
+    fn enforce(&mut self, scopes: &mut Scopes, place: u16, lists: Lists) -> Result<()> {
+        let policy = lists.policy;
+        let old = self.in_force.get(&place).map(|old| old.policy);
+        if old != Some(policy) {
+            self.policies
+                .insert(u32::from(place), Raw(policy), 0)
+                .context("the policies cannot be written")?;
+        }
+        self.in_force.insert(place, lists);
+        if let Some(old) = old.filter(|old| old.scope != policy.scope) {
+            scopes.replaced(old.scope);
+        }
+        Ok(())
+    }
+
+    fn write_settings(&mut self, place: u16, listener: &Listener) -> Result<()> {
+        let old = self.settings(place)?;
+        let mut new = settings_of(listener);
+        // Connections that are marked keep their mark.
+        new.flags |= old.flags & ListenerSettings::MARKS;
+        // What has been learnt lasts until the agent is started again.
+        if self.started && old.hand_off == new.hand_off {
+            new.flags |= old.flags & ListenerSettings::STACK_REFUSES;
+        }
+        if new != old {
+            self.set_settings(place, new)?;
+        }
+        Ok(())
+    }
+
+    fn settings(&self, place: u16) -> Result<ListenerSettings> {
+        let settings = self.settings.get(&place.into(), 0);
+        Ok(settings.context("the listeners cannot be read")?.0)
+    }
+
+    fn set_settings(&mut self, place: u16, settings: ListenerSettings) -> Result<()> {
+        self.settings.set(place.into(), Raw(settings), 0).context("the listeners cannot be written")
+    }
+
+    /// Has the new connections of the listener at this place translated.
+    pub(super) fn set_stack_refuses(&mut self, place: u16) -> Result<()> {
+        let mut settings = self.settings(place)?;
+        settings.flags |= ListenerSettings::STACK_REFUSES;
+        self.set_settings(place, settings)
+    }
+
+    /// Forgets the listeners that are at none of these places; no port is theirs any more.
+    pub(super) fn leave(&mut self, scopes: &mut Scopes, places: &[u16]) -> Result<()> {
+        let taken = by_place(self.policies.iter())?;
+        for (place, _) in taken.into_iter().filter(|(place, _)| !places.contains(place)) {
+            remove(&mut self.policies, &place.into()).context("the policies cannot be written")?;
+            self.commands.remove(&place);
+            if let Some(lists) = self.in_force.remove(&place) {
+                scopes.replaced(lists.policy.scope);
+            }
+        }
+        self.started = true;
+        Ok(())
+    }
+
+    /// Makes, changes or, with `None`, removes a rule of a command.
+    pub(super) fn command(
+        &mut self,
+        scopes: &mut Scopes,
+        (place, listener): (u16, &Listener),
+        (network, verdict): (IpNet, Option<Verdict>),
+    ) -> Result<()> {
+        let before = self.commands.get(&place).cloned();
+        let commands = self.commands.entry(place).or_default();
+        match verdict {
+            Some(verdict) => commands.insert(network, verdict),
+            None => commands.remove(&network),
+        };
+        let done = self.renew(scopes, (place, listener), network);
+        if done.is_err() {
+            self.commands.insert(place, before.unwrap_or_default());
+        }
+        done
+    }
+
+    /// Updates the lists after a command for one network. Mostly this changes one element of a trie, without a search
+    /// through a large list.
+    fn renew(
+        &mut self,
+        scopes: &mut Scopes,
+        (place, listener): (u16, &Listener),
+        network: IpNet,
+    ) -> Result<()> {
+        let judges = self.in_force.get(&place).is_some_and(|there| there.policy.judges != 0);
+        // Other networks depend on these.
+        if !judges || network.prefix_len() == 0 || covers_ipv4(&network) {
+            let lists = self.prepare(scopes, place, listener)?;
+            return self.enforce(scopes, place, lists);
+        }
+        let Some(there) = self.in_force.get_mut(&place) else { return Ok(()) };
+        let scope = there.policy.scope;
+        match value_of(listener, &self.commands[&place], &network) {
+            Some(value) => {
+                scopes.clients.set(scope, &network, value)?;
+                there.clients.insert(network, value);
+            }
+            None if there.clients.contains_key(&network) => {
+                scopes.clients.unset(scope, &network)?;
+                there.clients.remove(&network);
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// What commands say of a listener's clients.
+    pub(super) fn commands(&self, place: u16) -> Commands {
+        self.commands.get(&place).cloned().unwrap_or_default()
+    }
+
+    /// The verdict of the kernel's maps on a client.
+    pub(super) fn judge(&self, scopes: &Scopes, place: u16, client: IpAddr) -> Result<Verdict> {
+        let Raw(policy) =
+            self.policies.get(&place.into(), 0).context("the policies cannot be read")?;
+        let found = scopes.clients.get(policy.scope, client)?;
+        Ok(verdict_of(found.unwrap_or(policy.otherwise)))
+    }
+}

@@ -1,0 +1,104 @@
+//! The members of named sets, as the kernel programs look them up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use aya::maps::{HashMap, MapData};
+
+use super::places::{Places, by_place};
+use super::scopes::Scopes;
+use crate::config::{Config, Set};
+use crate::desired::networks::{Entries, members};
+use crate::tables::maps::{open_owned, remove};
+use crate::tables::owners::claim;
+
+/// Writes them.
+pub(super) struct SetMembers {
+    /// Scopes, by place.
+    sets: HashMap<MapData, u32, u32>,
+    places: Places,
+    /// The members of each set in force, by place.
+    in_force: BTreeMap<u16, Members>,
+}
+
+/// The members of a set, and their scope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Members {
+    pub(super) scope: u32,
+    entries: Entries,
+}
+
+impl SetMembers {
+    /// Opens the maps. What an agent before this one has put in force stays, but it is not known until
+    /// [`SetMembers::adopt`].
+    pub(super) fn open(pin_path: &Path) -> Result<Self> {
+        let sets: HashMap<MapData, u32, u32> = open_owned(pin_path, &claim!("SETS"))?;
+        let there: Vec<(u16, u32)> = by_place(sets.iter())?;
+        let members = |scope| Members { scope, entries: Entries::new() };
+        let in_force = there.into_iter().map(|(place, scope)| (place, members(scope))).collect();
+        Ok(Self { sets, places: Places::of_sets(pin_path)?, in_force })
+    }
+
+    /// The scopes of the members in force.
+    pub(super) fn scopes(&self) -> BTreeSet<u32> {
+        self.in_force.values().map(|members| members.scope).collect()
+    }
+
+    /// Takes over the members in force, by scope.
+    pub(super) fn adopt(&mut self, entries: &mut BTreeMap<u32, Entries>) {
+        for members in self.in_force.values_mut() {
+            members.entries = entries.remove(&members.scope).unwrap_or_default();
+        }
+    }
+
+    /// The places of a configuration's sets, in their order.
+    pub(super) fn find(&self, config: &Config) -> Result<Vec<u16>> {
+        let names: Vec<_> = config.sets.iter().map(|set| &*set.name).collect();
+        // Rules of iptables may still look at the places of sets that have left.
+        self.places.find_unused(&names)
+    }
+
+    /// Writes a set's members where nobody looks, if they are new.
+    pub(super) fn prepare(&self, scopes: &mut Scopes, place: u16, set: &Set) -> Result<Members> {
+        let entries = members(set);
+        let there = self.in_force.get(&place).filter(|there| there.entries == entries);
+        let scope = match there {
+            Some(there) => there.scope,
+            None => scopes.write(&Entries::new(), &entries)?,
+        };
+        Ok(Members { scope, entries })
+    }
+
+    /// Puts a set in force, with members that [`SetMembers::prepare`] has written.
+    pub(super) fn put_in_force(
+        &mut self,
+        scopes: &mut Scopes,
+        (place, set): (u16, &Set),
+        members: Members,
+    ) -> Result<()> {
+        self.places.take(place, &set.name)?;
+        let old = self.in_force.get(&place).map(|old| old.scope);
+        if old != Some(members.scope) {
+            let context = "the sets cannot be written";
+            self.sets.insert(u32::from(place), members.scope, 0).context(context)?;
+            if let Some(old) = old {
+                scopes.replaced(old);
+            }
+        }
+        self.in_force.insert(place, members);
+        Ok(())
+    }
+
+    /// Forgets the sets that are at none of these places.
+    pub(super) fn leave(&mut self, scopes: &mut Scopes, places: &[u16]) -> Result<()> {
+        let taken = by_place(self.sets.iter())?;
+        for (place, _) in taken.into_iter().filter(|(place, _)| !places.contains(place)) {
+            remove(&mut self.sets, &place.into()).context("the sets cannot be written")?;
+            if let Some(members) = self.in_force.remove(&place) {
+                scopes.replaced(members.scope);
+            }
+        }
+        Ok(())
+    }
+}
