@@ -6,9 +6,9 @@ use proxyip_common::{
 };
 
 use crate::{
-    frame::{reply::Reply, segment::Segment},
+    frame::{reply::Reply, segment::Segment, tcp::Seq},
     kernel::programs::TcContext,
-    state::{memory::Memory, sockets::Socket},
+    state::memory::Memory,
 };
 
 /// What to do with a segment for a guarded port.
@@ -19,27 +19,44 @@ pub enum Decision {
     PassCounted(Counter),
     /// Pass unserved: the application will see the raw header.
     LeaveToKernel(Obstacle),
-    /// The header is in this segment; the hand-off is in `memory.hand_off`.
-    First,
-    /// Goes on with a header that has begun; the hand-off is in `memory.hand_off`.
-    Part,
     /// Pass, the sequence number lowered by so much.
     Translate(u16),
-    /// Give the kernel a bare ACK to make the socket from, and the segment behind it.
-    Introduce,
+    /// Give the kernel a bare ACK with this sequence number to make the socket from, and the segment behind it.
+    Introduce(Seq),
     /// Drop silently: the peer retransmits, or needs no reply.
     Hold(Counter),
     /// Receive again, behind the payload of the connection's first segment.
     Requeue,
+    /// Send back, rewritten into an acknowledgment in the name of a socket that does not exist yet.
+    Acknowledge(Counter, Acknowledgment),
     /// Send back, rewritten into an answer.
     Answer(Counter, Reply),
     /// Send back, rewritten into a RST.
     Reset(Counter),
     /// Refuse, count and report; end as [`Ending::of`] the reason says.
     Refuse(DropReason),
-    /// The same; reset the connection, and what the kernel has of it, which expects the sequence number
-    /// `memory.expected` next.
-    RefuseBoth(DropReason),
+    /// The same; reset the connection, and what the kernel has of it, which expects this sequence number next.
+    RefuseBoth(DropReason, Seq),
+}
+
+/// What to acknowledge.
+#[derive(Clone, Copy)]
+pub struct Acknowledgment {
+    /// The sequence number that is expected next.
+    pub upto: Seq,
+    /// The two ends do not scale windows.
+    pub unscaled: bool,
+}
+
+impl Decision {
+    /// Acknowledges, and counts.
+    ///
+    /// Not inlined: else LLVM writes the fields of several decisions by one store, from a register that not all have set.
+    /// The verifier refuses that.
+    #[inline(never)]
+    pub fn acknowledge(counter: Counter, acknowledgment: Acknowledgment) -> Self {
+        Self::Acknowledge(counter, acknowledgment)
+    }
 }
 
 /// How a refused segment ends.
@@ -62,15 +79,6 @@ impl Ending {
     }
 }
 
-impl Decision {
-    /// Refuses a connection of which the kernel has a part, and expects this sequence number next.
-    #[inline(always)]
-    pub fn reset_both(reason: DropReason, memory: &Memory, expected: u32) -> Self {
-        memory.expected.set(expected);
-        Self::RefuseBoth(reason)
-    }
-}
-
 /// What must be done to a packet before the decision on it is known, because it may fail. Those who decide are given it
 /// as a type, so that they know nothing of those who act.
 pub trait Act {
@@ -78,12 +86,7 @@ pub trait Act {
     ///
     /// # Errors
     /// What to do with the segment instead.
-    fn hand_over(
-        ctx: &TcContext,
-        segment: &Segment,
-        memory: &Memory,
-        socket: &Socket,
-    ) -> Result<(), Decision>;
+    fn hand_over(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Result<(), Decision>;
 
     /// Takes from a SYN what would let its connection begin without a header; false if that failed.
     fn open(ctx: &TcContext, segment: &Segment, memory: &Memory) -> bool;

@@ -12,7 +12,7 @@ use crate::{
     frame::{
         options,
         segment::{Segment, classes},
-        tcp::flags,
+        tcp::{Seq, flags},
     },
     kernel::{
         bindings::BPF_F_INGRESS,
@@ -36,7 +36,7 @@ pub fn requeue(ctx: &TcContext) -> i32 {
     }
 }
 
-/// Makes the connection from the first segment after its header has been read. `memory.agreed` holds what the cookie
+/// Makes the connection from the first segment after its header has been read. `memory.handshake` holds what its cookie
 /// held.
 ///
 /// Socket first, then payload, then the bare ACK: if any of them fails, the skb is dropped. The request socket goes
@@ -45,12 +45,7 @@ pub fn requeue(ctx: &TcContext) -> i32 {
 /// # Errors
 /// What to do with the segment instead.
 #[inline(always)]
-pub fn build(
-    ctx: &TcContext,
-    segment: &Segment,
-    memory: &Memory,
-    socket: &Socket,
-) -> Result<(), Decision> {
+pub fn build(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Result<(), Decision> {
     if !options::read(ctx, segment, &memory.options) {
         return Err(Decision::Refuse(DropReason::TrimFailed));
     }
@@ -58,25 +53,35 @@ pub fn build(
     if !fill(&mut attributes, segment, memory) {
         return Err(Decision::Refuse(DropReason::AssignRefused));
     }
-    if socket.assign(ctx, &mut attributes).is_err() {
+    if !assign(ctx, segment, &mut attributes) {
         return Err(Decision::Refuse(DropReason::AssignRefused));
     }
     if !queue_payload(ctx) {
         return Err(Decision::Hold(Counter::PayloadRetry));
     }
     let header = memory.record().header_length;
-    let sequence = memory.isn.get().wrapping_add(1).wrapping_add(header.into());
+    let sequence = memory.handshake.get().stream().plus(header.into());
     if trim(ctx, segment, memory, sequence, flags::ACK) {
         return Ok(());
     }
     Err(Decision::Refuse(DropReason::TrimFailed))
 }
 
+/// Gives the skb, and with it the connection, to the listening socket; false if that failed. Not inlined: the lookup's
+/// argument needs no room on the stack of what follows.
+#[inline(never)]
+fn assign(ctx: &TcContext, segment: &Segment, attributes: &mut RequestAttributes) -> bool {
+    match Socket::find(ctx, segment) {
+        Some(socket) => socket.assign(ctx, attributes).is_ok(),
+        None => false,
+    }
+}
+
 /// Says what the two ends agreed on; false if the namespace's settings are not there. Not inlined: its numbers need no room on the stack of what follows.
 #[inline(never)]
 fn fill(attributes: &mut RequestAttributes, segment: &Segment, memory: &Memory) -> bool {
     let Some(settings) = settings() else { return false };
-    let agreed = memory.agreed.get();
+    let agreed = memory.handshake.get().agreed;
     attributes.mss = agreed.mss(classes(segment));
     attributes.sack_ok = u8::from(agreed.sack);
     if let Some(scale) = agreed.window_scale {
@@ -92,20 +97,36 @@ fn fill(attributes: &mut RequestAttributes, segment: &Segment, memory: &Memory) 
     true
 }
 
-/// Makes a bare ACK of the first segment of a translated connection, and queues the segment itself behind it.
-#[inline(never)]
-pub fn introduce(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
+/// Why a segment was not introduced.
+pub enum Failure {
+    /// It is refused.
+    Refused(DropReason),
+    /// It is dropped, and the peer sends it again.
+    Held(Counter),
+}
+
+/// Makes a bare ACK of the first segment of a translated connection, whose stream begins with this sequence number, and
+/// queues the segment itself behind it.
+///
+/// # Errors
+/// What could not be done.
+#[inline(always)]
+pub fn introduce(
+    ctx: &TcContext,
+    segment: &Segment,
+    memory: &Memory,
+    stream: Seq,
+) -> Result<(), Failure> {
     if !options::read(ctx, segment, &memory.options) {
-        return Decision::Refuse(DropReason::TrimFailed);
+        return Err(Failure::Refused(DropReason::TrimFailed));
     }
     if !queue_payload(ctx) {
-        return Decision::Hold(Counter::PayloadRetry);
+        return Err(Failure::Held(Counter::PayloadRetry));
     }
-    let sequence = memory.isn.get().wrapping_add(1);
-    if trim(ctx, segment, memory, sequence, flags::ACK) {
-        return Decision::Pass;
+    if trim(ctx, segment, memory, stream, flags::ACK) {
+        return Ok(());
     }
-    Decision::Refuse(DropReason::TrimFailed)
+    Err(Failure::Refused(DropReason::TrimFailed))
 }
 
 /// Queues a clone of the unmodified segment, to be received after the bare ACK.

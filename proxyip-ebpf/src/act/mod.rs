@@ -1,5 +1,6 @@
 //! Does what is decided.
 
+pub mod acknowledge;
 pub mod answer;
 pub mod hand_over;
 pub mod report;
@@ -12,9 +13,18 @@ use proxyip_common::{
 };
 
 use crate::{
-    act::{answer::write, report::report},
-    decision::{Act, Decision, Ending},
-    frame::{reply::Reply, segment::Segment, tcp::flags},
+    act::{
+        acknowledge::bare_ack,
+        answer::write,
+        hand_over::Failure,
+        report::{log, report},
+    },
+    decision::{Acknowledgment, Act, Decision, Ending},
+    frame::{
+        reply::Reply,
+        segment::Segment,
+        tcp::{Seq, flags},
+    },
     kernel::{
         bindings::tcx_action_base::{TCX_DROP, TCX_NEXT},
         helpers::{bpf_clone_redirect, bpf_redirect},
@@ -25,7 +35,6 @@ use crate::{
         counters::{count, count_drop, count_left},
         events, flows,
         memory::Memory,
-        sockets::Socket,
     },
 };
 
@@ -34,13 +43,8 @@ pub struct Skb;
 
 impl Act for Skb {
     #[inline(always)]
-    fn hand_over(
-        ctx: &TcContext,
-        segment: &Segment,
-        memory: &Memory,
-        socket: &Socket,
-    ) -> Result<(), Decision> {
-        hand_over::build(ctx, segment, memory, socket)
+    fn hand_over(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Result<(), Decision> {
+        hand_over::build(ctx, segment, memory)
     }
 
     #[inline(always)]
@@ -59,8 +63,6 @@ pub fn carry_out(
 ) -> i32 {
     match decision {
         Decision::Pass => TCX_NEXT,
-        // Steps on the way to a decision, which are never the last.
-        Decision::First | Decision::Part | Decision::Introduce => TCX_DROP,
         Decision::Translate(shift) => {
             if shift::lower(ctx, segment, shift) {
                 return TCX_NEXT;
@@ -84,9 +86,14 @@ pub fn carry_out(
             TCX_NEXT
         }
         Decision::Requeue => hand_over::requeue(ctx),
+        Decision::Introduce(stream) => introduce(ctx, segment, memory, stream),
         Decision::Hold(counter) => {
             count(counter);
             TCX_DROP
+        }
+        Decision::Acknowledge(counter, acknowledgment) => {
+            count(counter);
+            acknowledge(ctx, segment, memory, acknowledgment)
         }
         Decision::Answer(counter, reply) => {
             count(counter);
@@ -103,16 +110,34 @@ pub fn carry_out(
                 Ending::Reset => reset(ctx, segment, memory),
             }
         }
-        Decision::RefuseBoth(reason) => {
+        Decision::RefuseBoth(reason, expected) => {
             report(segment, memory, reason);
-            reset_both(ctx, segment, memory)
+            reset_both(ctx, segment, memory, expected)
         }
     }
 }
 
-/// Sends a RST to the peer, and passes one on in its name.
+/// Gives the kernel the bare ACK, and queues the segment.
 #[inline(never)]
-fn reset_both(ctx: &TcContext, segment: &mut Segment, memory: &Memory) -> i32 {
+fn introduce(ctx: &TcContext, segment: &Segment, memory: &Memory, stream: Seq) -> i32 {
+    match hand_over::introduce(ctx, segment, memory, stream) {
+        Ok(()) => TCX_NEXT,
+        Err(Failure::Refused(reason)) => {
+            log(ctx, segment, &Decision::Refuse(reason));
+            report(segment, memory, reason);
+            TCX_DROP
+        }
+        Err(Failure::Held(counter)) => {
+            log(ctx, segment, &Decision::Hold(counter));
+            count(counter);
+            TCX_DROP
+        }
+    }
+}
+
+/// Sends a RST to the peer, and passes one on in its name, to the kernel which expects this sequence number.
+#[inline(never)]
+fn reset_both(ctx: &TcContext, segment: &mut Segment, memory: &Memory, expected: Seq) -> i32 {
     let skb = raw(ctx);
     let written = write(&Reply::reset(segment), ctx, segment, &memory.reply).is_ok();
     // SAFETY: the interface exists: the frame came from it.
@@ -120,13 +145,27 @@ fn reset_both(ctx: &TcContext, segment: &mut Segment, memory: &Memory) -> i32 {
         count_drop(DropReason::ReplyFailed);
         return TCX_DROP;
     }
-    let reset = Reply::bare(memory.expected.get(), 0, flags::RST);
+    let reset = Reply::bare(expected, Seq(0), flags::RST);
     segment.turn_round();
     if write(&reset, ctx, segment, &memory.reply).is_err() {
         count_drop(DropReason::ReplyFailed);
         return TCX_DROP;
     }
     TCX_NEXT
+}
+
+/// Acknowledges what has come. If that fails the peer sends it again.
+#[inline(never)]
+fn acknowledge(
+    ctx: &TcContext,
+    segment: &Segment,
+    memory: &Memory,
+    acknowledgment: Acknowledgment,
+) -> i32 {
+    match bare_ack(ctx, segment, memory, acknowledgment) {
+        Some(reply) => answer(ctx, segment, memory, &reply),
+        None => TCX_DROP,
+    }
 }
 
 /// Sends the answer out of the interface that the segment came from.

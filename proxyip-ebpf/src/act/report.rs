@@ -28,7 +28,8 @@ pub fn report(segment: &Segment, memory: &Memory, reason: DropReason) {
         }
         _ => {
             set_flow(segment, memory);
-            memory.change_record(|record| record.hand_off = memory.hand_off.get());
+            let hand_off = memory.handshake.get().hand_off;
+            memory.change_record(|record| record.hand_off = hand_off);
         }
     }
     match reason {
@@ -51,14 +52,10 @@ pub fn log(ctx: &TcContext, segment: &Segment, decision: &Decision) {
     let (peer, peer_port) = (segment.peer.0.address(), segment.peer.0.port());
     let port = segment.local.0.port();
     match decision {
-        Decision::Pass
-        | Decision::First
-        | Decision::Part
-        | Decision::Introduce
-        | Decision::Translate(_)
-        | Decision::Requeue => {}
+        Decision::Pass | Decision::Introduce(_) | Decision::Translate(_) | Decision::Requeue => {}
         Decision::PassCounted(counter)
         | Decision::Hold(counter)
+        | Decision::Acknowledge(counter, _)
         | Decision::Answer(counter, _)
         | Decision::Reset(counter) => {
             trace!(
@@ -76,7 +73,7 @@ pub fn log(ctx: &TcContext, segment: &Segment, decision: &Decision) {
                 *reason as u8
             );
         }
-        Decision::Refuse(reason) | Decision::RefuseBoth(reason) => {
+        Decision::Refuse(reason) | Decision::RefuseBoth(reason, _) => {
             debug!(
                 ctx,
                 "{:i} port {} to port {}: refused {}", peer, peer_port, port, *reason as u8

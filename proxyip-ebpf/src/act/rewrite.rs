@@ -6,7 +6,7 @@ use crate::{
         ip::{ETHERNET, IPV4, IPV6},
         options::{LONGEST, NO_OPERATION},
         segment::Segment,
-        tcp::{TCP, TCP_CHECKSUM},
+        tcp::{Seq, TCP, TCP_CHECKSUM},
     },
     kernel::{
         bindings::BPF_F_RECOMPUTE_CSUM,
@@ -64,7 +64,7 @@ const TCP_AT: usize = IPV6;
 /// Only the length in the IP header is changed. The IP layer then trims the skb itself, without the copy that
 /// `bpf_skb_change_tail()` makes of a paged payload. False if a helper failed.
 #[inline(never)]
-pub fn trim(ctx: &TcContext, segment: &Segment, memory: &Memory, sequence: u32, flags: u8) -> bool {
+pub fn trim(ctx: &TcContext, segment: &Segment, memory: &Memory, sequence: Seq, flags: u8) -> bool {
     // SAFETY: this is the only function of this program that uses it.
     let frame = &mut unsafe { memory.reply.get_mut() }.0;
     let length = segment.ip_length() + TCP;
@@ -85,7 +85,7 @@ pub fn trim(ctx: &TcContext, segment: &Segment, memory: &Memory, sequence: u32, 
         let checksum = !fold(sum::<IPV4, _>(frame, ip));
         copy(frame, ip + 10, checksum.to_ne_bytes());
     }
-    copy(frame, TCP_AT + 4, sequence.to_be_bytes());
+    copy(frame, TCP_AT + 4, sequence.to_header());
     frame[TCP_AT + 13] = flags;
     copy(frame, TCP_AT + TCP_CHECKSUM, [0; 4]);
     // SAFETY: the options have been read.

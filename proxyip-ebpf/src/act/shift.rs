@@ -19,9 +19,9 @@ use crate::{
 #[inline(never)]
 pub fn lower(ctx: &TcContext, segment: &Segment, shift: u16) -> bool {
     const SEQUENCE: usize = 4;
-    let new = segment.sequence.wrapping_sub(shift.into());
+    let new = segment.sequence.minus(shift.into());
     let (at, checksum) = (segment.tcp + SEQUENCE, segment.tcp + TCP_CHECKSUM);
-    replace(raw(ctx), at, checksum, segment.sequence.to_be(), new.to_be())
+    replace(raw(ctx), at, checksum, segment.sequence.to_header(), new.to_header())
 }
 
 /// Offset of the acknowledgment number in the TCP header.
@@ -34,14 +34,15 @@ const SACK: u8 = 5;
 pub fn raise(ctx: &TcContext, segment: &Segment, scratch: &mut Egress, shift: u32) -> bool {
     let sum = segment.tcp + TCP_CHECKSUM;
     let old = segment.acknowledgment;
-    let new = old.wrapping_add(shift);
-    replace(raw(ctx), segment.tcp + ACKNOWLEDGMENT, sum, old.to_be(), new.to_be())
+    let new = old.plus(shift);
+    replace(raw(ctx), segment.tcp + ACKNOWLEDGMENT, sum, old.to_header(), new.to_header())
         && (has_no_sack(ctx, segment) || raise_sack(ctx, segment, scratch, shift))
 }
 
-/// Replaces four bytes, in network byte order in memory, and adapts the checksum.
+/// Replaces four bytes, and adapts the checksum.
 #[inline(always)]
-fn replace(skb: *mut __sk_buff, at: usize, checksum_at: usize, old: u32, new: u32) -> bool {
+fn replace(skb: *mut __sk_buff, at: usize, checksum_at: usize, old: [u8; 4], new: [u8; 4]) -> bool {
+    let (old, new) = (u32::from_ne_bytes(old), u32::from_ne_bytes(new));
     // SAFETY: offsets are checked by the helpers; four bytes are read from `new`.
     unsafe {
         bpf_l4_csum_replace(skb, checksum_at as u32, old.into(), new.into(), 4) == 0

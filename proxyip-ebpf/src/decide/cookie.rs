@@ -6,23 +6,26 @@
 //!    lies behind the header, and given to the kernel, which makes the socket from it ([`crate::act::hand_over`]).
 
 use proxyip_common::{
-    cookie::{Check, FlowHash},
+    cookie::{Agreed, Check, FlowHash},
     counter::{Counter, DropReason},
-    flow::HandOff,
     settings::{HandOffChoice, ListenerSettings},
 };
 
 use crate::{
-    decide::{acknowledge::acknowledge, split},
-    decision::Decision,
-    frame::{segment::Segment, tcp::flags},
+    decide::{split, step::Step},
+    decision::{Acknowledgment, Decision},
+    frame::{
+        segment::Segment,
+        tcp::{Seq, flags},
+    },
     kernel::{clock::now, programs::TcContext},
     state::{
         flows::{FLOWS, set_flow},
+        handshakes::{ACCEPT, Handshake},
         listeners::{LISTENERS, choice},
         memory::Memory,
         namespace::settings,
-        parts,
+        parts::{self, Begun},
         policies::{self, trusted},
         route::is_local,
         secrets::flow_hash,
@@ -31,125 +34,164 @@ use crate::{
 
 /// A segment without SYN or RST for a socket that listens.
 #[inline(never)]
-pub fn on_ack(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
+pub fn on_ack(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Step {
     // Tags are short and can be guessed: a cookie counts only from where one can have been sent to.
     if !trusted(segment) {
-        return Decision::Pass;
+        return Step::Done(Decision::Pass);
     }
-    let cookie = segment.acknowledgment.wrapping_sub(1);
-    let Some(hash) = flow_hash(segment, Some(cookie)) else {
-        return Decision::Refuse(DropReason::FlowTable);
+    let cookie = segment.acknowledgment.minus(1);
+    let Some(hash) = flow_hash(segment, Some(cookie.0)) else {
+        return Step::Done(Decision::Refuse(DropReason::FlowTable));
     };
-    let check = hash.check(cookie, segment.sequence.wrapping_sub(1));
-    memory.hand_off.set(HandOff::Accept as u8);
-    match check {
-        // The cookie's life has ended in the middle of the header.
-        Check::Foreign
-            if parts::find(segment, memory) && parts::is_part(segment.sequence, memory) =>
-        {
-            split::refuse(segment, memory, DropReason::HeaderTimeout)
-        }
-        Check::Foreign => on_foreign(ctx, segment),
-        // Must come first: the 15-bit tag matches 1 in 32,768 later segments by accident.
-        _ if goes_on(segment, memory, &hash, cookie) => on_part(segment, memory),
-        Check::Valid(_) if segment.payload == 0 && segment.has(flags::FIN) => {
+    let isn = segment.sequence.syn();
+    let check = hash.check(cookie.0, isn.0);
+    let begun = parts::look_up(segment, memory);
+    if let Check::Foreign = check {
+        return Step::Done(on_foreign_ack(ctx, segment, memory, begun));
+    }
+    // Must come first: the 15-bit tag matches 1 in 32,768 later segments by accident.
+    if let Some(begun) = begun
+        && let Some(agreed) = goes_on(segment, &hash, begun)
+    {
+        return on_part(segment, memory, handshake(begun.isn, agreed), begun);
+    }
+    let Check::Valid(agreed) = check else {
+        return Step::Done(on_same_flow(ctx, segment, memory, &hash));
+    };
+    if segment.payload == 0 {
+        return Step::Done(if segment.has(flags::FIN) {
             Decision::Reset(Counter::FinBeforeHeader)
-        }
-        Check::Valid(_) if segment.payload == 0 => Decision::Hold(Counter::AckDeferred),
-        // A cookie of the kernel's own that looks like ours; those of ours that a change of the configuration has left
-        // in flight are valid.
-        Check::SameFlow if !issues_cookies(segment) => on_foreign(ctx, segment),
-        Check::SameFlow => on_early(ctx, segment, memory, &hash, cookie),
-        Check::Valid(_) if stack_refuses(segment) => Decision::Refuse(DropReason::StackRefuses),
+        } else {
+            Decision::Hold(Counter::AckDeferred)
+        });
+    }
+    if stack_refuses(segment) {
+        memory.settle(Handshake::new(isn, ACCEPT));
+        return Step::Done(Decision::Refuse(DropReason::StackRefuses));
+    }
+    match handed_over(segment, memory) {
         // The same segment twice in one batch.
-        Check::Valid(_) if is_under_way(segment, memory) => Decision::Requeue,
-        Check::Valid(agreed) => {
-            memory.agreed.set(agreed);
-            memory.unscaled.set(agreed.window_scale.is_none());
-            memory.isn.set(segment.sequence.wrapping_sub(1));
-            memory.header.kept.set(0);
-            memory.header.skipped.set(0);
-            Decision::First
-        }
+        HandedOver::JustNow => Step::Done(Decision::Requeue),
+        before => Step::First(Handshake {
+            handed_over_before: before == HandedOver::Before,
+            ..handshake(isn, agreed)
+        }),
     }
 }
 
-/// Whether the flow has begun a header with this cookie, and the segment is not its first once more.
+/// A handshake with a cookie.
 #[inline(always)]
-fn goes_on(segment: &Segment, memory: &Memory, hash: &FlowHash, cookie: u32) -> bool {
-    const ACCEPT: u8 = HandOff::Accept as u8;
-    let found = parts::find(segment, memory) && memory.hand_off.get() == ACCEPT;
-    memory.hand_off.set(ACCEPT);
-    let first = segment.sequence == memory.isn.get().wrapping_add(1) && segment.payload != 0;
-    if !found || first && !memory.refused.get() {
-        return false;
+fn handshake(isn: Seq, agreed: Agreed) -> Handshake {
+    let unscaled = agreed.window_scale.is_none();
+    Handshake { unscaled, agreed, ..Handshake::new(isn, ACCEPT) }
+}
+
+/// What the two ends have agreed on, if the segment goes on with the header that the flow has begun with the cookie of
+/// this hash, and is not its first once more.
+#[inline(always)]
+fn goes_on(segment: &Segment, hash: &FlowHash, begun: Begun) -> Option<Agreed> {
+    let first = segment.sequence == begun.isn.stream() && segment.payload != 0;
+    if begun.hand_off() != ACCEPT || first && !(begun.is_reset() || begun.is_dropped()) {
+        return None;
     }
-    let Check::Valid(agreed) = hash.check(cookie, memory.isn.get()) else { return false };
-    memory.agreed.set(agreed);
-    memory.unscaled.set(agreed.window_scale.is_none());
-    true
+    match hash.check(segment.acknowledgment.minus(1).0, begun.isn.0) {
+        Check::Valid(agreed) => Some(agreed),
+        Check::SameFlow | Check::Foreign => None,
+    }
 }
 
 /// A segment of a handshake that has begun a header.
 #[inline(always)]
-fn on_part(segment: &Segment, memory: &Memory) -> Decision {
-    if is_under_way(segment, memory) {
-        return Decision::Requeue;
-    }
+fn on_part(segment: &Segment, memory: &Memory, handshake: Handshake, begun: Begun) -> Step {
+    let handed_over_before = match handed_over(segment, memory) {
+        HandedOver::JustNow => return Step::Done(Decision::Requeue),
+        before => before == HandedOver::Before,
+    };
     if stack_refuses(segment) {
-        return split::refuse(segment, memory, DropReason::StackRefuses);
+        memory.settle(handshake);
+        return Step::Done(split::refuse(segment, memory, DropReason::StackRefuses));
     }
-    Decision::Part
+    Step::part(Handshake { handed_over_before, ..handshake }, begun)
+}
+
+/// A segment whose acknowledgment number is no cookie of its flow.
+#[inline(always)]
+fn on_foreign_ack(
+    ctx: &TcContext,
+    segment: &Segment,
+    memory: &Memory,
+    begun: Option<Begun>,
+) -> Decision {
+    match begun {
+        // The cookie's life has ended in the middle of the header.
+        Some(begun) if begun.holds(segment.sequence) => {
+            memory.settle(Handshake::new(begun.isn, begun.hand_off()));
+            split::refuse(segment, memory, DropReason::HeaderTimeout)
+        }
+        _ => on_foreign(ctx, segment),
+    }
 }
 
 /// A segment of a handshake in flight, but not its first: a keep-alive probe, or one that overtook the header.
 #[inline(always)]
-fn on_early(
-    ctx: &TcContext,
-    segment: &Segment,
-    memory: &Memory,
-    hash: &FlowHash,
-    cookie: u32,
-) -> Decision {
+fn on_same_flow(ctx: &TcContext, segment: &Segment, memory: &Memory, hash: &FlowHash) -> Decision {
+    // A cookie of the kernel's own that looks like ours; those of ours that a change of the configuration has left
+    // in flight are valid.
+    if !issues_cookies(segment) {
+        return on_foreign(ctx, segment);
+    }
     // The flow tag has 8 bits: 1 in 256 forwarded segments matches it, so ask the routing table.
     if !is_local(ctx, segment) {
         return Decision::PassCounted(Counter::CookieForeign);
     }
-    if is_under_way(segment, memory) {
+    if handed_over(segment, memory) == HandedOver::JustNow {
         return Decision::Requeue;
     }
     // RFC 9293 §3.8.4: a probe's sequence number is one below the next, with or without a byte.
-    let Check::Valid(agreed) = hash.check(cookie, segment.sequence) else {
+    let cookie = segment.acknowledgment.minus(1);
+    let Check::Valid(agreed) = hash.check(cookie.0, segment.sequence.0) else {
         return Decision::Hold(Counter::OutOfOrder);
     };
     if segment.payload > 1 || segment.has(flags::FIN) {
         return Decision::Hold(Counter::OutOfOrder);
     }
-    memory.unscaled.set(agreed.window_scale.is_none());
-    memory.isn.set(segment.sequence);
-    memory.acknowledged.set(0);
-    acknowledge(ctx, segment, memory, Counter::KeepAliveAnswered)
+    let upto = segment.sequence.stream();
+    let unscaled = agreed.window_scale.is_none();
+    Decision::acknowledge(Counter::KeepAliveAnswered, Acknowledgment { upto, unscaled })
 }
 
-/// Whether the flow was handed over a moment ago and its socket does not exist yet. A device that delivers
-/// segments in batches shows them all to this program before TCP sees the first.
+/// Whether a flow was handed over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum HandedOver {
+    /// No, or it is established since.
+    No,
+    /// Yes, and TCP did not take it.
+    Before,
+    /// A moment ago, and its socket does not exist yet. A device that delivers segments in batches shows them all to this
+    /// program before TCP sees the first.
+    JustNow,
+}
+
+/// Whether the segment's flow was handed over. Leaves the flow in `memory.event`.
 #[inline(always)]
-fn is_under_way(segment: &Segment, memory: &Memory) -> bool {
+fn handed_over(segment: &Segment, memory: &Memory) -> HandedOver {
     /// A batch is through long before; a connection that TCP refused is not waited for.
     const MOMENT_NS: u64 = 100_000_000;
     set_flow(segment, memory);
-    memory.handed_over_before.set(false);
-    let Some(record) = FLOWS.get_ptr(memory.key()) else {
-        return false;
-    };
+    let Some(record) = FLOWS.get_ptr(memory.key()) else { return HandedOver::No };
     // SAFETY: an element of the map; at worst it is another flow's by now, whose times are as good.
     let (handed_over, established) =
         unsafe { ((*record).handed_over_ns, (*record).established_ns) };
+    if established != 0 {
+        return HandedOver::No;
+    }
     let age_ns = now().wrapping_sub(handed_over);
+    if age_ns < MOMENT_NS {
+        return HandedOver::JustNow;
+    }
     // One that is older than a cookie can be was another connection's.
     let life_ns = settings().map_or(0, |settings| 2 * settings.epoch_ns);
-    memory.handed_over_before.set(established == 0 && age_ns < life_ns);
-    established == 0 && age_ns < MOMENT_NS
+    if age_ns < life_ns { HandedOver::Before } else { HandedOver::No }
 }
 
 /// Whether the listener's new connections may get a cookie.

@@ -4,7 +4,7 @@ use proxyip_common::{
     address::{Client, Destination},
     counter::{Counter, DropReason, per_listener},
     event::EventKind,
-    flow::{FlowKey, FlowRecord, HandOff, Origin},
+    flow::{FlowKey, FlowRecord, Origin},
     settings::ListenerSettings,
 };
 
@@ -18,30 +18,25 @@ use crate::{
         counters::{count, count_listener},
         events,
         flows::{FLOWS, set_flow, set_key},
+        handshakes::{ACCEPT, OBSERVE, TRANSLATE},
         listeners::LISTENERS,
         memory::Memory,
         namespace::settings,
         parts,
-        sockets::Socket,
     },
 };
 
-/// Reads the header, records the flow and begins the hand-off that is in `memory.hand_off`.
+/// Reads the header, records the flow and begins the hand-off of `memory.handshake`.
 #[inline(always)]
-pub fn run<P: Platform, A: Act>(
-    ctx: &TcContext,
-    segment: &Segment,
-    memory: &Memory,
-    socket: &Socket,
-) -> Decision {
+pub fn run<P: Platform, A: Act>(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
     let decision = match read_and_record(ctx, segment, memory) {
         Ok(()) if memory.header.kept.get() != 0 && parts::is_late(segment, memory) => {
             let _ = FLOWS.remove(memory.key());
             Decision::Refuse(DropReason::HeaderTimeout)
         }
-        Ok(()) => hand_off::<P, A>(ctx, segment, memory, socket),
+        Ok(()) => hand_off::<P, A>(ctx, segment, memory),
         Err(Decision::Refuse(DropReason::HeaderIncomplete)) => {
-            return split::keep(ctx, segment, memory);
+            return split::keep(segment, memory);
         }
         Err(decision) => decision,
     };
@@ -80,36 +75,29 @@ fn read_and_record(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Resul
 }
 
 #[inline(always)]
-fn hand_off<P: Platform, A: Act>(
-    ctx: &TcContext,
-    segment: &Segment,
-    memory: &Memory,
-    socket: &Socket,
-) -> Decision {
-    const TRANSLATE: u8 = HandOff::Translate as u8;
-    const OBSERVE: u8 = HandOff::Observe as u8;
+fn hand_off<P: Platform, A: Act>(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
     let denied = memory.record().has(FlowRecord::DENIED);
     if denied {
         // Before it is cloned.
         policy::mark(ctx, segment);
     }
     latency::recall(memory);
-    let decision = match memory.hand_off.get() {
-        TRANSLATE => translated::translate(segment, memory, socket.state()),
+    let decision = match memory.handshake.get().hand_off {
+        TRANSLATE => translated::translate(segment, memory),
         OBSERVE => Decision::Pass,
-        _ if P::ACCEPT => match A::hand_over(ctx, segment, memory, socket) {
+        _ if P::ACCEPT => match A::hand_over(ctx, segment, memory) {
             Ok(()) => Decision::Pass,
             Err(decision) => decision,
         },
         _ => Decision::Refuse(DropReason::AssignRefused),
     };
-    if matches!(decision, Decision::Refuse(_) | Decision::RefuseBoth(_) | Decision::Hold(_)) {
+    if matches!(decision, Decision::Refuse(_) | Decision::RefuseBoth(..) | Decision::Hold(_)) {
         let _ = FLOWS.remove(memory.key());
         return decision;
     }
     handed_over(segment, memory);
-    if memory.hand_off.get() == OBSERVE {
-        observed::fill_mark(memory, socket);
+    if memory.handshake.get().hand_off == OBSERVE {
+        observed::fill_mark(ctx, segment, memory);
     }
     decision
 }
@@ -117,10 +105,8 @@ fn hand_off<P: Platform, A: Act>(
 /// Counts and reports a connection that is handed over. Not inlined: it needs no room on the stack of what follows.
 #[inline(never)]
 fn handed_over(segment: &Segment, memory: &Memory) {
-    const TRANSLATE: u8 = HandOff::Translate as u8;
-    const OBSERVE: u8 = HandOff::Observe as u8;
     let denied = memory.record().has(FlowRecord::DENIED);
-    if memory.hand_off.get() == HandOff::Accept as u8 {
+    if memory.handshake.get().hand_off == ACCEPT {
         parts::complete(memory);
     } else {
         parts::remove(memory.key());
@@ -134,7 +120,7 @@ fn handed_over(segment: &Segment, memory: &Memory) {
     if memory.record().has(FlowRecord::TLVS) {
         events::send_from(memory, EventKind::Header, 0);
     }
-    match memory.hand_off.get() {
+    match memory.handshake.get().hand_off {
         TRANSLATE => {}
         OBSERVE => count_listener(segment.listener, per_listener::OBSERVE),
         // Rules of a firewall may refuse those: they are no part of the gap that is watched.
@@ -170,7 +156,7 @@ fn make_record(segment: &Segment, memory: &Memory) -> Result<(), DropReason> {
         version: header.version,
         origin: header.origin as u8,
         flags: if header.tlvs < header.length { FlowRecord::TLVS } else { 0 },
-        hand_off: memory.hand_off.get(),
+        hand_off: memory.handshake.get().hand_off,
     });
     policy::judge_client(segment, memory)
 }

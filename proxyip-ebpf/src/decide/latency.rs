@@ -1,13 +1,13 @@
 //! How long a header takes, from the handshake on.
 
-use proxyip_common::{flow::HandOff, latency::since_echo};
+use proxyip_common::latency::since_echo;
 
 use crate::{
     frame::segment::Segment,
     kernel::clock::now,
     state::{
         counters::count_latency,
-        handshakes::HANDSHAKES,
+        handshakes::{ACCEPT, HANDSHAKES},
         memory::Memory,
         namespace::{clock, settings},
     },
@@ -18,13 +18,14 @@ use crate::{
 #[inline(always)]
 pub fn recall(memory: &Memory) {
     memory.since_ns.set(0);
-    if memory.hand_off.get() == HandOff::Accept as u8 {
+    let expected = memory.handshake.get();
+    if expected.hand_off == ACCEPT {
         return;
     }
     if let Some(handshake) = HANDSHAKES.get_ptr(memory.key()) {
         // SAFETY: an element of the map; at worst it is another handshake's by now, whose numbers do not fit.
         let (isn, since_ns) = unsafe { ((*handshake).isn, (*handshake).since_ns) };
-        if isn == memory.isn.get() {
+        if isn == expected.isn.0 {
             memory.since_ns.set(since_ns);
         }
     }
@@ -33,8 +34,9 @@ pub fn recall(memory: &Memory) {
 /// Counts the header that `segment` has completed, once: its connection may be handed over again until TCP takes it.
 #[inline(never)]
 pub fn count(segment: &Segment, memory: &Memory) {
-    let time_ns = if memory.hand_off.get() == HandOff::Accept as u8 {
-        if memory.handed_over_before.get() { None } else { since_syn_ack(memory) }
+    let handshake = memory.handshake.get();
+    let time_ns = if handshake.hand_off == ACCEPT {
+        if handshake.handed_over_before { None } else { since_syn_ack(memory) }
     } else if memory.since_ns.get() == 0 {
         None
     } else {

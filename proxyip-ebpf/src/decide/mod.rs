@@ -1,14 +1,15 @@
 //! What to do with each segment that comes in for a guarded port.
 
-pub mod acknowledge;
 pub mod cookie;
 pub mod first;
+pub mod found;
 pub mod latency;
 pub mod observed;
 pub mod opening;
 pub mod outgoing;
 pub mod policy;
 pub mod split;
+pub mod step;
 pub mod syn;
 pub mod translated;
 pub mod waiting;
@@ -16,18 +17,14 @@ pub mod waiting;
 use proxyip_common::counter::{Counter, DropReason};
 
 use crate::{
-    decide::translated::Known,
+    decide::{found::find, step::Step, translated::Known},
     decision::{Act, Decision},
     frame::{
         segment::{RETIRED_LISTENER, Segment, Shape},
         tcp::flags,
     },
-    kernel::{packet::take_queued_mark, platform::Platform, programs::TcContext},
-    state::{
-        memory::Memory,
-        policies::trusted,
-        sockets::{Socket, State},
-    },
+    kernel::{platform::Platform, programs::TcContext},
+    state::{handshakes::Handshake, memory::Memory, policies::trusted, sockets::State},
 };
 
 /// Decides on one segment.
@@ -37,8 +34,7 @@ pub fn decide<P: Platform, A: Act>(
     segment: &Segment,
     memory: &Memory,
 ) -> Decision {
-    memory.requeued.set(take_queued_mark(ctx));
-    memory.hand_off.set(0);
+    memory.settle(Handshake::NONE);
     let known = translated::look_up(ctx, segment, memory);
     if let Known::Living(decision) = known {
         return decision;
@@ -47,17 +43,22 @@ pub fn decide<P: Platform, A: Act>(
         flags::SYN => true,
         set if set & (flags::SYN | flags::RST) == 0 && set & flags::ACK != 0 => false,
         set if set & flags::RST != 0 => {
-            policy::mark_reset(ctx, segment);
+            policy::mark_reset::<P>(ctx, segment, memory);
             return split::on_reset(segment, memory);
         }
         _ => return Decision::Pass,
     };
-    let Some(socket) = Socket::find(ctx, segment) else {
-        return if syn { Decision::PassCounted(Counter::NoListener) } else { Decision::Pass };
+    let state = find::<P>(ctx, segment, memory);
+    let opening = match state {
+        State::Nothing if syn => return Decision::PassCounted(Counter::NoListener),
+        State::Nothing => return Decision::Pass,
+        State::Listening | State::Request => syn || segment.shape != Shape::Plain,
+        State::TimeWait | State::Connected => syn,
     };
-    let state = socket.state();
     match known {
-        Known::Queued => return translated::on_queued(ctx, segment, memory, state),
+        Known::Queued(acknowledgment) => {
+            return translated::on_queued(state, acknowledgment);
+        }
         Known::Superseded(shift) => {
             if let Some(decision) = translated::on_superseded(memory, state, shift) {
                 return decision;
@@ -65,21 +66,20 @@ pub fn decide<P: Platform, A: Act>(
         }
         Known::Nothing | Known::Living(_) => {}
     }
-    let opening = matches!(state, State::Listening | State::Request);
-    if syn || opening && segment.shape != Shape::Plain {
-        memory.mptcp.set(P::ACCEPT && state == State::Listening && socket.is_mptcp());
-        drop(socket);
-        memory.state.set(state);
+    if opening {
         return opening::on_opening::<P, A>(ctx, segment, memory);
     }
-    let mut decision = after_opening::<P>(ctx, segment, memory, &socket, state);
-    if let Decision::Part = decision {
-        decision = split::on_part(ctx, segment, memory);
+    match after_opening::<P>(ctx, segment, memory, state) {
+        Step::Done(decision) => return decision,
+        Step::First(handshake) => memory.settle(handshake),
+        Step::Part(handshake) => {
+            memory.settle(handshake);
+            if let Some(decision) = split::on_part(segment, memory) {
+                return decision;
+            }
+        }
     }
-    match decision {
-        Decision::First => first::run::<P, A>(ctx, segment, memory, &socket),
-        decision => decision,
-    }
+    first::run::<P, A>(ctx, segment, memory)
 }
 
 /// A segment that neither begins a connection nor belongs to one that is translated.
@@ -88,28 +88,41 @@ fn after_opening<P: Platform>(
     ctx: &TcContext,
     segment: &Segment,
     memory: &Memory,
-    socket: &Socket,
     state: State,
-) -> Decision {
+) -> Step {
     if segment.listener == RETIRED_LISTENER {
-        return Decision::Pass;
+        return Step::Done(Decision::Pass);
     }
     match state {
         State::Connected => {
             policy::notice_header(ctx, segment);
-            policy::mark_later(ctx, segment, socket);
-            observed::on_established(segment, memory, socket)
+            let found = memory.found.get();
+            if found.marked {
+                policy::mark(ctx, segment);
+            }
+            if found.awaits_header {
+                return observed::on_established(segment, memory, found.next);
+            }
+            Step::Done(Decision::Pass)
         }
         // A firewall rule reset the bare ACK that this clone was queued behind: there is no translation any more.
-        State::Request | State::Listening if memory.requeued.get() => {
-            Decision::Refuse(DropReason::PayloadWithoutSocket)
+        State::Request | State::Listening if segment.queued => {
+            Step::Done(Decision::Refuse(DropReason::PayloadWithoutSocket))
         }
-        State::Request => waiting::on_request(ctx, segment, memory),
-        State::Listening if waiting::is_forgotten(segment, memory) => {
-            waiting::on_forgotten(ctx, segment, memory)
-        }
-        State::Listening if P::ACCEPT && !socket.is_mptcp() => cookie::on_ack(ctx, segment, memory),
-        State::Listening if trusted(segment) => cookie::on_foreign(ctx, segment),
-        State::Listening | State::TimeWait => Decision::Pass,
+        State::Request => waiting::on_request(segment, memory),
+        State::Listening => on_listening::<P>(ctx, segment, memory),
+        State::TimeWait | State::Nothing => Step::Done(Decision::Pass),
     }
+}
+
+/// A segment that finds the listening socket.
+#[inline(always)]
+fn on_listening<P: Platform>(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Step {
+    if let Some(remembered) = waiting::forgotten(segment, memory) {
+        return waiting::on_remembered(segment, memory, remembered);
+    }
+    if P::ACCEPT && !memory.found.get().mptcp {
+        return cookie::on_ack(ctx, segment, memory);
+    }
+    Step::Done(if trusted(segment) { cookie::on_foreign(ctx, segment) } else { Decision::Pass })
 }

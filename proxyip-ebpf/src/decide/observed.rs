@@ -3,68 +3,39 @@
 //! The connection is established before its header comes. Its socket is marked then (`sockops.rs`), and the mark
 //! turned into the flow's record when the header has come.
 
-use proxyip_common::{
-    counter::{Counter, DropReason},
-    event::EventKind,
-    flow::{FlowRecord, HandOff},
-    settings::HandOffChoice,
-};
+use proxyip_common::{counter::Counter, event::EventKind};
 
 use crate::{
-    decide::split::{self, Position},
+    decide::step::Step,
     decision::Decision,
-    frame::segment::Segment,
-    kernel::clock::now,
+    frame::{segment::Segment, tcp::Seq},
+    kernel::{clock::now, programs::TcContext},
     state::{
-        counters::count_established, events, flows::FLOWS, listeners::choice, memory::Memory,
-        parts, sockets::Socket,
+        counters::count_established,
+        events,
+        flows::FLOWS,
+        handshakes::{Handshake, OBSERVE},
+        memory::Memory,
+        parts,
+        sockets::Socket,
     },
 };
 
-/// A segment of an established connection.
+/// A segment of an established connection whose header has not come; TCP expects the sequence number `next`.
 #[inline(never)]
-pub fn on_established(segment: &Segment, memory: &Memory, socket: &Socket) -> Decision {
-    if choice(segment) != HandOffChoice::Observe as u8 || segment.payload == 0 {
-        return Decision::Pass;
-    }
-    match socket.record() {
-        Some(record) if awaits_header(record) => {}
-        _ => return Decision::Pass,
-    }
-    memory.hand_off.set(HandOff::Observe as u8);
-    let Some(next) = socket.next_sequence() else { return Decision::Pass };
+pub fn on_established(segment: &Segment, memory: &Memory, next: Seq) -> Step {
     // Of this connection, and not of one before it.
-    if parts::find(segment, memory) && parts::is_part(next, memory) {
-        return on_part(segment, memory);
+    if let Some(begun) = parts::look_up(segment, memory)
+        && begun.hand_off() == OBSERVE
+        && begun.holds(next)
+    {
+        return Step::part(Handshake::new(begun.isn, OBSERVE), begun);
     }
-    memory.hand_off.set(HandOff::Observe as u8);
-    match segment.sequence.wrapping_sub(next).cast_signed() {
-        0 => {
-            memory.isn.set(segment.sequence.wrapping_sub(1));
-            memory.header.kept.set(0);
-            memory.header.skipped.set(0);
-            Decision::First
-        }
-        ahead if hides_header(segment, ahead) => Decision::Hold(Counter::OutOfOrder),
+    match segment.sequence.ahead_of(next).cast_signed() {
+        0 => Step::First(Handshake::new(next.syn(), OBSERVE)),
+        ahead if hides_header(segment, ahead) => Step::Done(Decision::Hold(Counter::OutOfOrder)),
         // A probe.
-        _ => Decision::Pass,
-    }
-}
-
-/// A segment of a connection whose header has begun.
-#[inline(never)]
-pub fn on_part(segment: &Segment, memory: &Memory) -> Decision {
-    if memory.refused.get() {
-        return split::on_refused(memory);
-    }
-    match split::locate(segment, memory) {
-        Position::Next => Decision::First,
-        Position::Old => Decision::Pass,
-        Position::OutOfOrder => Decision::Hold(Counter::OutOfOrder),
-        Position::Forgotten => {
-            memory.header.skipped.set(0);
-            split::refuse(segment, memory, DropReason::HeaderForgotten)
-        }
+        _ => Step::Done(Decision::Pass),
     }
 }
 
@@ -79,16 +50,11 @@ pub fn hides_header(segment: &Segment, ahead: i32) -> bool {
     }
 }
 
-/// Whether this is the mark of a connection whose header has not come yet.
-#[inline(always)]
-pub fn awaits_header(record: &FlowRecord) -> bool {
-    record.hand_off == HandOff::Observe as u8 && record.version == 0
-}
-
 /// Puts the record that is in `memory.event` where the socket's mark is. Without a socket it is done when the
 /// connection is established.
-#[inline(always)]
-pub fn fill_mark(memory: &Memory, socket: &Socket) {
+#[inline(never)]
+pub fn fill_mark(ctx: &TcContext, segment: &Segment, memory: &Memory) {
+    let Some(socket) = Socket::find(ctx, segment) else { return };
     let Some(record) = socket.record() else { return };
     memory.change_record(|record| record.established_ns = now());
     *record = *memory.record();

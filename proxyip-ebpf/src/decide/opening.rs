@@ -2,7 +2,6 @@
 
 use proxyip_common::{
     counter::{DropReason, Obstacle},
-    flow::HandOff,
     settings::{HandOffChoice, ListenerSettings},
 };
 
@@ -13,6 +12,7 @@ use crate::{
     kernel::{platform::Platform, programs::TcContext},
     state::{
         flows::remove_flow,
+        handshakes::{Handshake, OBSERVE, TRANSLATE},
         listeners::{LISTENERS, choice},
         memory::Memory,
         policies,
@@ -21,6 +21,11 @@ use crate::{
     },
 };
 
+const CHOICE_AUTO: u8 = HandOffChoice::Auto as u8;
+const CHOICE_ACCEPT: u8 = HandOffChoice::Accept as u8;
+const CHOICE_TRANSLATE: u8 = HandOffChoice::Translate as u8;
+const CHOICE_OBSERVE: u8 = HandOffChoice::Observe as u8;
+
 /// A SYN, or a segment that hides its TCP header.
 #[inline(never)]
 pub fn on_opening<P: Platform, A: Act>(
@@ -28,13 +33,13 @@ pub fn on_opening<P: Platform, A: Act>(
     segment: &Segment,
     memory: &Memory,
 ) -> Decision {
-    let state = memory.state.get();
+    let state = memory.found.get().state;
     // No connection is made to a group; TCP drops its SYN.
     if is_group(segment) || !is_local(ctx, segment) {
         return Decision::Pass;
     }
     if segment.shape == Shape::Plain {
-        translated::clear_for_syn(segment, memory, state);
+        translated::clear_for_syn(segment, memory);
     }
     if segment.listener == RETIRED_LISTENER {
         remove_flow(segment, memory);
@@ -55,31 +60,26 @@ pub fn on_opening<P: Platform, A: Act>(
     match state {
         State::Connected => return Decision::LeaveToKernel(Obstacle::LivingSocket),
         State::Request => return waiting::on_repeated_syn(segment, memory),
-        State::Listening | State::TimeWait => {}
+        State::Listening | State::TimeWait | State::Nothing => {}
     }
-    let choice = choice(segment);
-    if choice == HandOffChoice::Observe as u8 {
-        memory.hand_off.set(HandOff::Observe as u8);
-        memory.reason.set(Obstacle::Configured as u8);
-        return waiting::remember_syn::<A>(ctx, segment, memory);
-    }
-    let reason = match unserved::<P>(segment, state, memory.mptcp.get()) {
+    let obstacle = match unserved::<P>(segment, memory) {
         None => match answer_syn(ctx, segment, memory) {
             Ok(decision) => return decision,
-            Err(reason) => reason,
+            Err(obstacle) => obstacle,
         },
-        Some(reason) => reason,
+        Some(obstacle) => obstacle,
     };
-    if choice == HandOffChoice::Accept as u8 {
+    let hand_off = match choice(segment) {
         // The application would get it whoever its client is.
-        return if policies::judges(segment) {
-            Decision::Refuse(DropReason::Unjudged)
-        } else {
-            Decision::LeaveToKernel(reason)
-        };
-    }
-    memory.hand_off.set(HandOff::Translate as u8);
-    memory.reason.set(reason as u8);
+        CHOICE_ACCEPT if policies::judges(segment) => {
+            return Decision::Refuse(DropReason::Unjudged);
+        }
+        CHOICE_ACCEPT => return Decision::LeaveToKernel(obstacle),
+        CHOICE_OBSERVE => OBSERVE,
+        _ => TRANSLATE,
+    };
+    let obstacle = obstacle as u8;
+    memory.settle(Handshake { obstacle, ..Handshake::new(segment.sequence, hand_off) });
     waiting::remember_syn::<A>(ctx, segment, memory)
 }
 
@@ -92,21 +92,21 @@ fn is_group(segment: &Segment) -> bool {
 
 /// Why the accept hand-off cannot serve a connection whose SYN it has not read yet.
 #[inline(always)]
-fn unserved<P: Platform>(segment: &Segment, state: State, mptcp: bool) -> Option<Obstacle> {
+fn unserved<P: Platform>(segment: &Segment, memory: &Memory) -> Option<Obstacle> {
     let listener = LISTENERS.get(segment.listener.into());
     let (choice, flags) = listener.map_or((0, 0), |listener| (listener.hand_off, listener.flags));
-    if choice == HandOffChoice::Translate as u8 {
+    if matches!(choice, CHOICE_TRANSLATE | CHOICE_OBSERVE) {
         return Some(Obstacle::Configured);
     }
     if !P::ACCEPT {
         return Some(Obstacle::NoKfunc);
     }
-    if mptcp {
+    if memory.found.get().mptcp {
         return Some(Obstacle::Mptcp);
     }
-    if state == State::TimeWait {
+    if memory.found.get().state == State::TimeWait {
         return Some(Obstacle::TimeWait);
     }
     let refuses = flags & ListenerSettings::STACK_REFUSES != 0;
-    if refuses && choice == HandOffChoice::Auto as u8 { Some(Obstacle::StackRefuses) } else { None }
+    if refuses && choice == CHOICE_AUTO { Some(Obstacle::StackRefuses) } else { None }
 }

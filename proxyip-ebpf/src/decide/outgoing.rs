@@ -6,7 +6,10 @@ use proxyip_common::{
 };
 
 use crate::{
-    frame::{segment::Segment, tcp::flags},
+    frame::{
+        segment::Segment,
+        tcp::{Seq, flags},
+    },
     kernel::clock::now,
     state::{
         handshakes::HANDSHAKES, memory::Egress, namespace::settings, parts,
@@ -43,8 +46,9 @@ fn answers_handshake(segment: &Segment, scratch: &Egress) -> bool {
     // SAFETY: read at once; at worst it is another handshake's by now, whose number does not fit.
     let handshake = unsafe { HANDSHAKES.get(&scratch.key) };
     handshake.is_some_and(|handshake| {
-        let length = segment.acknowledgment.wrapping_sub(handshake.isn.wrapping_add(1));
+        let length = segment.acknowledgment.ahead_of(Seq(handshake.isn).stream());
         // Or a part of its header.
-        length == 0 || length < MAX_LENGTH as u32 && parts::has_begun(&scratch.key, handshake.isn)
+        length == 0
+            || length < MAX_LENGTH as u32 && parts::has_begun(&scratch.key, Seq(handshake.isn))
     })
 }

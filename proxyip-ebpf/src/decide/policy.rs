@@ -8,11 +8,12 @@ use proxyip_common::{
 };
 
 use crate::{
+    decide::found::find,
     decision::Decision,
     frame::segment::Segment,
     kernel::{
         bindings::BPF_ANY, btf_maps::lpm_trie::Key, helpers::bpf_skb_load_bytes, packet::raw,
-        programs::TcContext,
+        platform::Platform, programs::TcContext,
     },
     state::{
         counters::{count, count_listener},
@@ -22,7 +23,6 @@ use crate::{
         networks::CLIENTS,
         parts,
         policies::{self, trusted},
-        sockets::Socket,
     },
 };
 
@@ -81,12 +81,12 @@ pub fn judge_client(segment: &Segment, memory: &Memory) -> Result<(), DropReason
 pub fn drop_denied(memory: &Memory) -> Decision {
     if let Some(isn) = DROPPED.get_ptr(memory.key())
         // SAFETY: an element of the map; at worst it is another flow's by now, whose number does not fit.
-        && unsafe { *isn } == memory.isn.get()
+        && unsafe { *isn } == memory.handshake.get().isn.0
     {
         return Decision::Hold(Counter::DeniedAgain);
     }
     // If it cannot be remembered, it is reported once more.
-    let _ = DROPPED.insert(memory.key(), &memory.isn.get(), BPF_ANY.into());
+    let _ = DROPPED.insert(memory.key(), &memory.handshake.get().isn.0, BPF_ANY.into());
     parts::end(memory, PartialHeader::DROPPED);
     Decision::Refuse(DropReason::DeniedDropped)
 }
@@ -100,29 +100,17 @@ pub fn mark(ctx: &TcContext, segment: &Segment) {
     unsafe { (*skb).mark |= policy.mark };
 }
 
-/// Marks a segment of an established connection if its client was denied.
-#[inline(always)]
-pub fn mark_later(ctx: &TcContext, segment: &Segment, socket: &Socket) {
-    if marks(segment) && socket.record().is_some_and(|record| record.has(FlowRecord::DENIED)) {
-        mark(ctx, segment);
-    }
-}
-
 /// Marks a RST too. The socket is looked up only if the RST may have to be marked.
 #[inline(never)]
-pub fn mark_reset(ctx: &TcContext, segment: &Segment) {
-    if marks(segment)
-        && let Some(socket) = Socket::find(ctx, segment)
-    {
-        mark_later(ctx, segment, &socket);
-    }
-}
-
-/// Whether the listener marks the connections of clients that it denies.
-#[inline(always)]
-fn marks(segment: &Segment) -> bool {
+pub fn mark_reset<P: Platform>(ctx: &TcContext, segment: &Segment, memory: &Memory) {
     let listener = LISTENERS.get(segment.listener.into());
-    listener.is_some_and(|listener| listener.has(ListenerSettings::MARKS))
+    if !listener.is_some_and(|listener| listener.has(ListenerSettings::MARKS)) {
+        return;
+    }
+    find::<P>(ctx, segment, memory);
+    if memory.found.get().marked {
+        mark(ctx, segment);
+    }
 }
 
 /// Counts a segment that begins like a PROXY header, comes from an untrusted source, and belongs to a connection that

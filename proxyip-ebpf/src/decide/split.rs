@@ -6,21 +6,23 @@
 
 use proxyip_common::{
     counter::{Counter, DropReason},
-    flow::HandOff,
     partial::PartialHeader,
 };
 
 use crate::{
-    decide::acknowledge::acknowledge,
-    decision::Decision,
+    decision::{Acknowledgment, Decision},
     frame::{segment::Segment, tcp::flags},
-    kernel::programs::TcContext,
-    state::{flows::set_flow, memory::Memory, parts},
+    state::{
+        flows::set_flow,
+        handshakes::{ACCEPT, Handshake, OBSERVE, TRANSLATE},
+        memory::Memory,
+        parts::{self, Begun},
+    },
 };
 
 /// Where a segment lies in the stream. The first bytes of the stream are kept.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Position {
+enum Position {
     /// The bytes before it are kept no longer.
     Forgotten,
     /// There is a hole before it, or it begins before the stream.
@@ -33,13 +35,13 @@ pub enum Position {
 
 /// Puts the bytes kept of the flow that is in `memory` where the header is read, and finds the segment's place.
 #[inline(never)]
-pub fn locate(segment: &Segment, memory: &Memory) -> Position {
+fn locate(segment: &Segment, memory: &Memory) -> Position {
     parts::recall_bytes();
     let kept = memory.header.kept.get();
     if kept == 0 {
         return Position::Forgotten;
     }
-    let ahead = segment.sequence.wrapping_sub(memory.isn.get().wrapping_add(1)) as usize;
+    let ahead = segment.sequence.ahead_of(memory.handshake.get().stream()) as usize;
     if ahead > kept {
         return Position::OutOfOrder;
     }
@@ -47,16 +49,17 @@ pub fn locate(segment: &Segment, memory: &Memory) -> Position {
     if segment.payload > memory.header.skipped.get() { Position::Next } else { Position::Old }
 }
 
-/// A segment of a handshake that has begun a header. The application has not seen the header's bytes.
+/// A segment of a handshake that has begun a header; `None` if it brings more of the header.
 #[inline(never)]
-pub fn on_part(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
-    if memory.refused.get() {
-        return on_refused(memory);
-    }
-    match locate(segment, memory) {
-        Position::Next => Decision::First,
+pub fn on_part(segment: &Segment, memory: &Memory) -> Option<Decision> {
+    let handshake = memory.handshake.get();
+    Some(match locate(segment, memory) {
+        Position::Next => return None,
         Position::OutOfOrder => Decision::Hold(Counter::OutOfOrder),
         Position::Forgotten => refuse(segment, memory, DropReason::HeaderForgotten),
+        // The kernel has the connection, and answers by itself.
+        Position::Old if handshake.hand_off == OBSERVE => Decision::Pass,
+        // The application has not seen the header's bytes.
         Position::Old
             if segment.payload == memory.header.skipped.get() && segment.has(flags::FIN) =>
         {
@@ -64,26 +67,30 @@ pub fn on_part(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision 
         }
         // Not even the byte that a keep-alive probe has.
         Position::Old if memory.header.skipped.get() == 0 => Decision::Hold(Counter::AckDeferred),
-        Position::Old => {
-            memory.acknowledged.set(memory.header.kept.get() as u32);
-            acknowledge(ctx, segment, memory, Counter::HeaderPart)
-        }
-    }
+        Position::Old => acknowledge(&handshake, memory.header.kept.get() as u32),
+    })
+}
+
+/// Acknowledges so many bytes of a header that is not complete.
+#[inline(always)]
+fn acknowledge(handshake: &Handshake, length: u32) -> Decision {
+    let upto = handshake.stream().plus(length);
+    let unscaled = handshake.unscaled;
+    Decision::acknowledge(Counter::HeaderPart, Acknowledgment { upto, unscaled })
 }
 
 /// A segment of a connection that was reset or dropped when a part of its header had come.
 #[inline(always)]
-pub fn on_refused(memory: &Memory) -> Decision {
-    if memory.dropped.get() {
-        Decision::Hold(Counter::DeniedAgain)
-    } else {
-        Decision::Reset(Counter::ResetAgain)
+pub fn on_refused(begun: Begun) -> Option<Decision> {
+    if begun.is_dropped() {
+        return Some(Decision::Hold(Counter::DeniedAgain));
     }
+    if begun.is_reset() { Some(Decision::Reset(Counter::ResetAgain)) } else { None }
 }
 
 /// Keeps the bytes of a header that is not complete: `memory.header.loaded` of them, all that have come.
 #[inline(never)]
-pub fn keep(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
+pub fn keep(segment: &Segment, memory: &Memory) -> Decision {
     if segment.has(flags::FIN) {
         return refuse(segment, memory, DropReason::HeaderIncomplete);
     }
@@ -94,31 +101,28 @@ pub fn keep(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
     if parts::since(memory).is_none() && !parts::note_begun(segment, memory) {
         return refuse(segment, memory, DropReason::FlowTable);
     }
-    memory.acknowledged.set(parts::stored(memory));
-    if (memory.acknowledged.get() as usize) < memory.header.loaded.get() {
-        let kept = parts::keep_bytes();
-        if kept != 0 {
-            return refuse(segment, memory, DropReason::FlowTable);
-        }
-        memory.acknowledged.set(memory.header.loaded.get() as u32);
+    let loaded = memory.header.loaded.get() as u32;
+    let stored = parts::stored(memory);
+    if stored < loaded && parts::keep_bytes() != 0 {
+        return refuse(segment, memory, DropReason::FlowTable);
     }
-    if memory.hand_off.get() == HandOff::Observe as u8 {
+    let handshake = memory.handshake.get();
+    if handshake.hand_off == OBSERVE {
         return Decision::PassCounted(Counter::HeaderPart);
     }
-    acknowledge(ctx, segment, memory, Counter::HeaderPart)
+    acknowledge(&handshake, stored.max(loaded))
 }
 
 /// The peer has given up: forgets its header, if the segment is the RST that follows it.
 #[inline(never)]
 pub fn on_reset(segment: &Segment, memory: &Memory) -> Decision {
-    if !parts::find(segment, memory)
-        || locate(segment, memory) != Position::Old
-        || memory.header.skipped.get() != 0
-    {
+    let Some(begun) = parts::look_up(segment, memory) else { return Decision::Pass };
+    memory.settle(Handshake::new(begun.isn, begun.hand_off()));
+    if locate(segment, memory) != Position::Old || memory.header.skipped.get() != 0 {
         return Decision::Pass;
     }
     parts::remove(memory.key());
-    if memory.hand_off.get() == HandOff::Translate as u8 {
+    if begun.hand_off() == TRANSLATE {
         // The kernel has seen nothing of the header.
         return Decision::Translate(memory.header.kept.get() as u16);
     }
@@ -128,13 +132,14 @@ pub fn on_reset(segment: &Segment, memory: &Memory) -> Decision {
 /// Resets the connection of a segment, and what the kernel has of it.
 #[inline(never)]
 pub fn refuse(segment: &Segment, memory: &Memory, reason: DropReason) -> Decision {
-    const ACCEPT: u8 = HandOff::Accept as u8;
-    const TRANSLATE: u8 = HandOff::Translate as u8;
     parts::end(memory, PartialHeader::REFUSED);
-    let expected = match memory.hand_off.get() {
-        ACCEPT => return Decision::Refuse(reason),
-        TRANSLATE => memory.isn.get().wrapping_add(1),
-        _ => segment.sequence.wrapping_add(memory.header.skipped.get() as u32),
-    };
-    Decision::reset_both(reason, memory, expected)
+    let handshake = memory.handshake.get();
+    match handshake.hand_off {
+        ACCEPT => Decision::Refuse(reason),
+        TRANSLATE => Decision::RefuseBoth(reason, handshake.stream()),
+        _ => {
+            let skipped = memory.header.skipped.get() as u32;
+            Decision::RefuseBoth(reason, segment.sequence.plus(skipped))
+        }
+    }
 }

@@ -13,7 +13,7 @@ use crate::{
         options::{self, Received},
         reply::{Reply, ReplyBuffer, put_option, put_timestamps},
         segment::{Segment, classes},
-        tcp::{TCP, flags},
+        tcp::{Seq, TCP, flags},
     },
     kernel::{
         btf_maps::lpm_trie::Key, helpers::bpf_check_mtu, memory::Place, packet::raw,
@@ -84,9 +84,9 @@ fn syn_ack(
     let timestamps =
         if settings.has(NamespaceSettings::TIMESTAMPS) { offered.timestamps.get() } else { None };
 
-    let cookie = flow_hash(segment, None)?.cookie(segment.sequence, agreed);
-    let acknowledgment = segment.sequence.wrapping_add(1);
-    let mut reply = Reply::bare(cookie, acknowledgment, flags::SYN | flags::ACK);
+    let cookie = flow_hash(segment, None)?.cookie(segment.sequence.0, agreed);
+    let acknowledgment = segment.sequence.plus(1);
+    let mut reply = Reply::bare(Seq(cookie), acknowledgment, flags::SYN | flags::ACK);
     reply.window = settings.window;
     let [high, low] = advertised_mss(ctx, segment, settings)?.to_be_bytes();
     // Four no-operations where an option is missing in the middle; none behind the last.

@@ -6,11 +6,11 @@ use proxyip_common::{
 };
 
 use crate::{
-    decide::{acknowledge::acknowledge, policy},
-    decision::Decision,
+    decide::policy,
+    decision::{Acknowledgment, Decision},
     frame::{
         segment::{Segment, Shape},
-        tcp::flags,
+        tcp::{Seq, flags},
     },
     kernel::{bindings::BPF_ANY, clock::now, programs::TcContext},
     state::{
@@ -29,8 +29,9 @@ pub enum Known {
     Nothing,
     /// Its connection was in `TIME_WAIT` when a SYN came; its shift.
     Superseded(u16),
-    /// Our requeued first segment; the bare ACK before it did not establish the connection.
-    Queued,
+    /// Our requeued first segment, of which the peer is to be told that all came; the bare ACK before it did not
+    /// establish the connection.
+    Queued(Acknowledgment),
     Living(Decision),
 }
 
@@ -61,19 +62,16 @@ pub fn look_up(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Known {
     }
     entry.seen_ns = now();
     // Holds a part of the header, so that TCP would find nothing new at its beginning.
-    let ahead = segment.sequence.wrapping_sub(entry.isn.wrapping_add(1));
-    let first = ahead < entry.shift.into() && segment.payload != 0;
-    memory.isn.set(entry.isn);
-    memory.acknowledged.set(entry.shift.into());
+    let stream = Seq(entry.isn).stream();
+    let first = segment.sequence.ahead_of(stream) < entry.shift.into() && segment.payload != 0;
     if entry.state != Translation::OPENING || !first || segment.shape != Shape::Plain {
         return Known::Living(Decision::Translate(entry.shift));
     }
-    // Not remembered any more: better too small a window than too large.
-    memory.unscaled.set(false);
-    if !memory.requeued.get() {
-        return Known::Living(Decision::Introduce);
+    if !segment.queued {
+        return Known::Living(Decision::Introduce(stream));
     }
-    Known::Queued
+    // Whether windows are scaled is not remembered any more: better too small a window than too large.
+    Known::Queued(Acknowledgment { upto: stream.plus(entry.shift.into()), unscaled: false })
 }
 
 /// A RST for a connection that is translated.
@@ -82,7 +80,7 @@ fn on_reset(segment: &Segment, memory: &Memory, entry: &mut Translation) -> Deci
     /// As large as one is before the socket exists.
     const WINDOW: u32 = 65_536;
     let shift = entry.shift;
-    let ahead = segment.sequence.wrapping_sub(entry.isn.wrapping_add(1));
+    let ahead = segment.sequence.ahead_of(Seq(entry.isn).stream());
     match entry.state {
         // Of one within the window; the kernel looks more closely (RFC 5961 §3.2).
         Translation::OPENING if ahead > WINDOW => {}
@@ -108,7 +106,7 @@ pub fn on_superseded(memory: &Memory, state: State, shift: u16) -> Option<Decisi
             let _ = TRANSLATIONS.remove(memory.key());
             None
         }
-        State::Request | State::Listening => None,
+        State::Request | State::Listening | State::Nothing => None,
     }
 }
 
@@ -116,9 +114,9 @@ pub fn on_superseded(memory: &Memory, state: State, shift: u16) -> Option<Decisi
 /// request socket is still there, the stack may only be waiting for more than a header (`TCP_DEFER_ACCEPT`), or
 /// for room; the header need not come again.
 #[inline(always)]
-pub fn on_queued(ctx: &TcContext, segment: &Segment, memory: &Memory, state: State) -> Decision {
+pub fn on_queued(state: State, acknowledgment: Acknowledgment) -> Decision {
     if state == State::Request {
-        return acknowledge(ctx, segment, memory, Counter::HeaderAcknowledged);
+        return Decision::acknowledge(Counter::HeaderAcknowledged, acknowledgment);
     }
     Decision::Refuse(DropReason::PayloadWithoutSocket)
 }
@@ -126,8 +124,9 @@ pub fn on_queued(ctx: &TcContext, segment: &Segment, memory: &Memory, state: Sta
 /// Clears away what earlier connections of this 4-tuple have left, before a SYN. What is in `TIME_WAIT` is still
 /// translated until the kernel has taken the SYN.
 #[inline(always)]
-pub fn clear_for_syn(segment: &Segment, memory: &Memory, state: State) {
+pub fn clear_for_syn(segment: &Segment, memory: &Memory) {
     parts::remove_older(segment, memory);
+    let state = memory.found.get().state;
     if !is_in_use() || !matches!(state, State::Listening | State::TimeWait) {
         return;
     }
@@ -143,27 +142,27 @@ pub fn clear_for_syn(segment: &Segment, memory: &Memory, state: State) {
 
 /// Begins to translate: the header has been read, and the flow is in `memory.event`.
 #[inline(never)]
-pub fn translate(segment: &Segment, memory: &Memory, state: State) -> Decision {
+pub fn translate(segment: &Segment, memory: &Memory) -> Decision {
+    let handshake = memory.handshake.get();
     let shift = memory.record().header_length;
     let entry = Translation {
         seen_ns: now(),
-        isn: memory.isn.get(),
+        isn: handshake.isn.0,
         shift,
         state: Translation::OPENING,
         flags: if memory.record().has(FlowRecord::DENIED) { Translation::DENIED } else { 0 },
     };
+    let stream = handshake.stream();
     if TRANSLATIONS.insert(memory.key(), &entry, BPF_ANY.into()).is_err() {
-        let expected = memory.isn.get().wrapping_add(1);
-        return Decision::reset_both(DropReason::TranslationTable, memory, expected);
+        return Decision::RefuseBoth(DropReason::TranslationTable, stream);
     }
     let _ = HANDSHAKES.remove(memory.key());
-    count_listener(segment.listener, per_listener::TRANSLATE + u32::from(memory.reason.get()));
+    count_listener(segment.listener, per_listener::TRANSLATE + u32::from(handshake.obstacle));
     // A segment with nothing new for TCP would not establish the connection. TCP compares a SYN cookie with the exact
     // sequence number of the SYN.
-    let end =
-        segment.sequence.wrapping_sub(memory.isn.get().wrapping_add(1)) as usize + segment.payload;
-    if end == usize::from(shift) || state == State::Listening {
-        return Decision::Introduce;
+    let end = segment.sequence.ahead_of(stream) as usize + segment.payload;
+    if end == usize::from(shift) || memory.found.get().state == State::Listening {
+        return Decision::Introduce(stream);
     }
     Decision::Translate(shift)
 }

@@ -6,52 +6,75 @@
 //!    header's length, and acknowledgments are raised by it ([`crate::hooks::egress`]). The header's bytes then lie
 //!    before what TCP expects, and TCP trims them as data already received.
 
+use core::num::NonZeroU8;
+
 use proxyip_common::{
     counter::{Counter, DropReason, Obstacle},
-    flow::{HandOff, Handshake},
+    flow,
     settings::NamespaceSettings,
 };
 
 use crate::{
-    decide::{
-        acknowledge::acknowledge,
-        observed::{self, hides_header},
+    decide::{observed::hides_header, step::Step},
+    decision::{Acknowledgment, Act, Decision},
+    frame::{
+        options,
+        segment::Segment,
+        tcp::{Seq, flags},
     },
-    decision::{Act, Decision},
-    frame::{options, segment::Segment, tcp::flags},
     kernel::{bindings::BPF_ANY, clock::now, programs::TcContext},
     state::{
         flows::{remove_flow, set_flow},
-        handshakes::HANDSHAKES,
+        handshakes::{HANDSHAKES, Handshake, OBSERVE, TRANSLATE},
         in_use::{self, set_used},
         memory::Memory,
         namespace::settings,
-        parts,
+        parts::{self, Begun},
         policies::{self, trusted},
         translations::is_in_use,
     },
 };
 
-/// Lets a SYN pass and remembers it, with the hand-off and its reason that are in `memory`.
+/// What is remembered of a SYN. As small as a register, in which it travels. What is not zero comes first: it says too
+/// whether anything is remembered, and BTF has that only at the beginning.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+pub struct Remembered {
+    hand_off: NonZeroU8,
+    obstacle: u8,
+    unscaled: u8,
+    isn: Seq,
+}
+
+impl Remembered {
+    #[inline(always)]
+    fn handshake(self) -> Handshake {
+        let Self { isn, hand_off, obstacle, unscaled } = self;
+        // One bit, so that the verifier need not walk all that follows for either value.
+        let unscaled = unscaled & 1 != 0;
+        Handshake { obstacle, unscaled, ..Handshake::new(isn, hand_off.get()) }
+    }
+}
+
+/// Lets a SYN pass and remembers its handshake, which is in `memory`: a function has no room for one more argument.
 #[inline(never)]
 pub fn remember_syn<A: Act>(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
+    let Handshake { hand_off, obstacle, .. } = memory.handshake.get();
     remove_flow(segment, memory);
     if !options::read(ctx, segment, &memory.options) {
         return Decision::Refuse(DropReason::TranslateFailed);
     }
-    let translate = memory.hand_off.get() == HandOff::Translate as u8;
-    if translate && memory.options.received.signed.get() {
+    if hand_off == TRANSLATE && memory.options.received.signed.get() {
         // A signature covers the sequence numbers. A kernel that does not know it ignores it, so it must not pass.
         return Decision::Refuse(DropReason::Signed);
     }
-    let handshake = Handshake {
+    let scaled = memory.options.received.window_scale.get().is_some() && window_scaling_on();
+    let handshake = flow::Handshake {
         since_ns: now(),
-        isn: segment.sequence,
-        hand_off: memory.hand_off.get(),
-        reason: memory.reason.get(),
-        unscaled: u8::from(
-            memory.options.received.window_scale.get().is_none() || !window_scaling_on(),
-        ),
+        isn: segment.sequence.0,
+        hand_off,
+        reason: obstacle,
+        unscaled: u8::from(!scaled),
         reserved: 0,
     };
     set_used(in_use::TRANSLATE);
@@ -64,7 +87,7 @@ pub fn remember_syn<A: Act>(ctx: &TcContext, segment: &Segment, memory: &Memory)
     Decision::Pass
 }
 
-/// Whether this namespace's stack window_scaling_on windows.
+/// Whether this namespace's stack scales windows.
 #[inline(always)]
 fn window_scaling_on() -> bool {
     settings().is_some_and(|settings| settings.has(NamespaceSettings::WINDOW_SCALING))
@@ -73,78 +96,92 @@ fn window_scaling_on() -> bool {
 /// A SYN whose handshake is under way.
 #[inline(never)]
 pub fn on_repeated_syn(segment: &Segment, memory: &Memory) -> Decision {
-    if recall(segment, memory) && memory.isn.get() == segment.sequence {
-        return Decision::Pass;
+    match recall(segment, memory) {
+        Some(remembered) if remembered.isn == segment.sequence => Decision::Pass,
+        _ => Decision::LeaveToKernel(Obstacle::LivingSocket),
     }
-    Decision::LeaveToKernel(Obstacle::LivingSocket)
 }
 
 /// A segment that finds the request socket of a handshake.
 #[inline(never)]
-pub fn on_request(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
-    let (trusted, recalled) = (trusted(segment), recall(segment, memory));
-    if recalled {
-        return on_remembered(ctx, segment, memory, trusted);
+pub fn on_request(segment: &Segment, memory: &Memory) -> Step {
+    if let Some(remembered) = recall(segment, memory) {
+        return on_remembered(segment, memory, remembered);
     }
-    if !trusted || policies::may_leave(segment) {
-        return Decision::Pass;
+    if !trusted(segment) || policies::may_leave(segment) {
+        return Step::Done(Decision::Pass);
     }
-    Decision::reset_both(DropReason::HandshakeUnknown, memory, segment.sequence)
+    Step::Done(Decision::RefuseBoth(DropReason::HandshakeUnknown, segment.sequence))
 }
 
-/// Whether a segment that finds the listening socket is of a handshake that the kernel did: it has no request
-/// socket because it sent a SYN cookie, or because it has given the handshake up.
+/// What is remembered of a segment that finds the listening socket. Its handshake has no request socket because the kernel
+/// sent a SYN cookie, or because it has given the handshake up.
 #[inline(never)]
-pub fn is_forgotten(segment: &Segment, memory: &Memory) -> bool {
-    is_in_use() && recall(segment, memory)
+pub fn forgotten(segment: &Segment, memory: &Memory) -> Option<Remembered> {
+    if is_in_use() { recall(segment, memory) } else { None }
 }
 
-/// A segment of a handshake that is remembered, and that found no request socket.
-#[inline(always)]
-pub fn on_forgotten(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
-    on_remembered(ctx, segment, memory, trusted(segment))
-}
-
+/// A segment of a handshake that is remembered.
+///
 /// Passed on, the segment of a source that is trusted no longer would bring its header to the application, unjudged.
-#[inline(always)]
-fn on_remembered(ctx: &TcContext, segment: &Segment, memory: &Memory, trusted: bool) -> Decision {
-    if trusted {
-        return on_waiting(ctx, segment, memory);
+#[inline(never)]
+pub fn on_remembered(segment: &Segment, memory: &Memory, remembered: Remembered) -> Step {
+    if trusted(segment) {
+        return on_waiting(segment, memory, remembered);
     }
-    let expected = memory.isn.get().wrapping_add(1);
-    Decision::reset_both(DropReason::TrustWithdrawn, memory, expected)
+    let handshake = remembered.handshake();
+    memory.settle(handshake);
+    Step::Done(Decision::RefuseBoth(DropReason::TrustWithdrawn, handshake.stream()))
 }
 
-/// A segment of a handshake that awaits the header; what was remembered of it is in `memory`.
-#[inline(never)]
-pub fn on_waiting(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
-    const TRANSLATE: u8 = HandOff::Translate as u8;
-    const OBSERVE: u8 = HandOff::Observe as u8;
-    let ahead = segment.sequence.wrapping_sub(memory.isn.get().wrapping_add(1)).cast_signed();
-    let hand_off = memory.hand_off.get();
-    match hand_off {
-        OBSERVE => match (ahead, segment.payload) {
-            (0, 1..) => Decision::First,
-            (1.., 1..) if has_begun(segment, memory) => observed::on_part(segment, memory),
-            // The application must not see a connection whose client is still to be judged.
-            _ if is_silent(segment, ahead) && policies::judges(segment) => {
-                on_silent(ctx, segment, memory, ahead)
-            }
-            // Every segment that lies ahead acknowledges the handshake too: a FIN, or the answer to a repeated
-            // SYN-ACK.
-            _ if ahead > 0 && policies::judges(segment) => Decision::Hold(Counter::OutOfOrder),
-            _ if hides_header(segment, ahead) => Decision::Hold(Counter::OutOfOrder),
-            _ => Decision::Pass,
-        },
-        TRANSLATE => match (ahead, segment.payload) {
-            (0, 0) if has_begun(segment, memory) => Decision::Part,
-            (0, 1..) => Decision::First,
-            _ if is_silent(segment, ahead) => on_silent(ctx, segment, memory, ahead),
-            _ if has_begun(segment, memory) => Decision::Part,
-            _ => Decision::Hold(Counter::OutOfOrder),
-        },
-        _ => Decision::Pass,
+/// A segment of a handshake that awaits the header.
+#[inline(always)]
+fn on_waiting(segment: &Segment, memory: &Memory, remembered: Remembered) -> Step {
+    let handshake = remembered.handshake();
+    let ahead = segment.sequence.ahead_of(handshake.stream()).cast_signed();
+    match handshake.hand_off {
+        OBSERVE | TRANSLATE if ahead == 0 && segment.payload != 0 => Step::First(handshake),
+        OBSERVE => before_observed(segment, memory, handshake, ahead),
+        TRANSLATE => before_translated(segment, memory, handshake, ahead),
+        _ => Step::Done(Decision::Pass),
     }
+}
+
+/// A segment that does not begin the header, of a connection that will be observed.
+#[inline(always)]
+fn before_observed(segment: &Segment, memory: &Memory, handshake: Handshake, ahead: i32) -> Step {
+    if ahead > 0
+        && segment.payload != 0
+        && let Some(begun) = begun(segment, memory, &handshake)
+    {
+        return Step::part(handshake, begun);
+    }
+    let silent = is_silent(segment, ahead);
+    // The application must not see a connection whose client is still to be judged. Every segment that lies ahead
+    // acknowledges the handshake too: a FIN, or the answer to a repeated SYN-ACK.
+    let judges = (silent || ahead > 0) && policies::judges(segment);
+    if judges && silent {
+        return Step::Done(on_silent(segment, &handshake, ahead));
+    }
+    if judges || hides_header(segment, ahead) {
+        return Step::Done(Decision::Hold(Counter::OutOfOrder));
+    }
+    Step::Done(Decision::Pass)
+}
+
+/// A segment that does not begin the header, of a connection that will be translated.
+#[inline(always)]
+fn before_translated(segment: &Segment, memory: &Memory, handshake: Handshake, ahead: i32) -> Step {
+    let silent = is_silent(segment, ahead);
+    // A keep-alive probe of the handshake is answered whatever has begun since.
+    let probe = silent && ahead < 0;
+    if !probe && let Some(begun) = begun(segment, memory, &handshake) {
+        return Step::part(handshake, begun);
+    }
+    if silent {
+        return Step::Done(on_silent(segment, &handshake, ahead));
+    }
+    Step::Done(Decision::Hold(Counter::OutOfOrder))
 }
 
 /// Whether a segment that is `ahead` of the payload's beginning brings nothing new. That is the handshake's bare ACK,
@@ -158,11 +195,15 @@ fn is_silent(segment: &Segment, ahead: i32) -> bool {
     }
 }
 
-/// Judges a silent segment before the header has begun.
+/// A silent segment before the header has begun.
 #[inline(always)]
-fn on_silent(ctx: &TcContext, segment: &Segment, memory: &Memory, ahead: i32) -> Decision {
+fn on_silent(segment: &Segment, handshake: &Handshake, ahead: i32) -> Decision {
     if ahead < 0 {
-        return acknowledge(ctx, segment, memory, Counter::KeepAliveAnswered);
+        let (upto, unscaled) = (handshake.stream(), handshake.unscaled);
+        return Decision::acknowledge(
+            Counter::KeepAliveAnswered,
+            Acknowledgment { upto, unscaled },
+        );
     }
     if segment.has(flags::FIN) {
         return Decision::Reset(Counter::FinBeforeHeader);
@@ -170,32 +211,24 @@ fn on_silent(ctx: &TcContext, segment: &Segment, memory: &Memory, ahead: i32) ->
     Decision::Hold(Counter::AckDeferred)
 }
 
-/// Whether the handshake that is in `memory` has begun a header.
+/// The header that the handshake has begun.
 #[inline(always)]
-fn has_begun(segment: &Segment, memory: &Memory) -> bool {
-    let (isn, hand_off) = (memory.isn.get(), memory.hand_off.get());
-    let found = parts::find(segment, memory)
-        && memory.isn.get() == isn
-        && memory.hand_off.get() == hand_off;
-    memory.isn.set(isn);
-    memory.hand_off.set(hand_off);
-    found
+fn begun(segment: &Segment, memory: &Memory, handshake: &Handshake) -> Option<Begun> {
+    parts::look_up(segment, memory).filter(|begun| begun.is_of(handshake))
 }
 
-/// Puts into `memory` what is remembered of the segment's SYN, and its flow; false if that is nothing.
+/// What is remembered of the segment's SYN. Leaves its flow in `memory.event`.
 #[inline(always)]
-fn recall(segment: &Segment, memory: &Memory) -> bool {
+fn recall(segment: &Segment, memory: &Memory) -> Option<Remembered> {
     set_flow(segment, memory);
-    let Some(handshake) = HANDSHAKES.get_ptr(memory.key()) else { return false };
+    let handshake = HANDSHAKES.get_ptr(memory.key())?;
     // SAFETY: an element of the map; at worst it is another handshake's by now, whose numbers do not fit.
     unsafe {
-        memory.isn.set((*handshake).isn);
-        memory.hand_off.set((*handshake).hand_off);
-        memory.reason.set((*handshake).reason);
-        memory.unscaled.set((*handshake).unscaled != 0);
+        Some(Remembered {
+            isn: Seq((*handshake).isn),
+            hand_off: NonZeroU8::new((*handshake).hand_off)?,
+            obstacle: (*handshake).reason,
+            unscaled: (*handshake).unscaled,
+        })
     }
-    memory.acknowledged.set(0);
-    memory.header.kept.set(0);
-    memory.header.skipped.set(0);
-    true
 }

@@ -11,7 +11,7 @@ use crate::{
         ip::{ETHERNET, IPV4, IPV6, Ipv4Header, Ipv6Header},
         ports::listener_of,
         segment::{Segment, Shape},
-        tcp::{PROTOCOL_TCP, TCP, TcpHeader},
+        tcp::{PROTOCOL_TCP, Seq, TCP, TcpHeader},
     },
     kernel::{packet::raw, programs::TcContext},
 };
@@ -242,8 +242,8 @@ impl Segment {
         let port = if D::OUTGOING { tcp.source } else { tcp.destination };
         let Some(listener) = listener_of(port) else { return Parsed::Other };
         self.listener = listener;
-        self.sequence = u32::from_be_bytes(tcp.sequence);
-        self.acknowledgment = u32::from_be_bytes(tcp.acknowledgment);
+        self.sequence = Seq::from_header(tcp.sequence);
+        self.acknowledgment = Seq::from_header(tcp.acknowledgment);
         self.flags = tcp.flags;
         self.header = usize::from(tcp.offset >> 4) * 4;
         if length > LONGEST {

@@ -5,7 +5,7 @@ use crate::{
         checksum::{copy, fold, sum},
         ip::{ETHERNET, IPV4, IPV6},
         segment::Segment,
-        tcp::{PROTOCOL_TCP, TCP, TCP_CHECKSUM, flags},
+        tcp::{PROTOCOL_TCP, Seq, TCP, TCP_CHECKSUM, flags},
     },
     kernel::memory::Place,
 };
@@ -38,8 +38,8 @@ type Bytes = [u8; OPTIONS_AT + OPTIONS];
 
 /// An answer; numbers in host byte order. Its options are put in the [`ReplyBuffer`] before it is written.
 pub struct Reply {
-    pub sequence: u32,
-    pub acknowledgment: u32,
+    pub sequence: Seq,
+    pub acknowledgment: Seq,
     pub flags: u8,
     pub window: u16,
     /// How many bytes of the frame's options count; a multiple of 4, 20 at most.
@@ -49,7 +49,7 @@ pub struct Reply {
 impl Reply {
     /// A segment without options.
     #[inline(always)]
-    pub fn bare(sequence: u32, acknowledgment: u32, flags: u8) -> Self {
+    pub fn bare(sequence: Seq, acknowledgment: Seq, flags: u8) -> Self {
         Self { sequence, acknowledgment, flags, window: 0, options_length: 0 }
     }
 
@@ -57,12 +57,12 @@ impl Reply {
     #[inline(always)]
     pub fn reset(segment: &Segment) -> Self {
         if segment.has(flags::ACK) {
-            return Self::bare(segment.acknowledgment, 0, flags::RST);
+            return Self::bare(segment.acknowledgment, Seq(0), flags::RST);
         }
         let length = segment.payload as u32
             + u32::from(segment.has(flags::SYN))
             + u32::from(segment.has(flags::FIN));
-        Self::bare(0, segment.sequence.wrapping_add(length), flags::RST | flags::ACK)
+        Self::bare(Seq(0), segment.sequence.plus(length), flags::RST | flags::ACK)
     }
 
     /// Puts IP and TCP header into `frame`, `pseudo` in the checksum's place; returns the sum of the TCP header
@@ -91,8 +91,8 @@ impl Reply {
     fn put_tcp(&self, segment: &Segment, frame: &mut Bytes, checksum: u16) {
         copy(frame, TCP_AT, segment.local.0.port_bytes());
         copy(frame, TCP_AT + 2, segment.peer.0.port_bytes());
-        copy(frame, TCP_AT + 4, self.sequence.to_be_bytes());
-        copy(frame, TCP_AT + 8, self.acknowledgment.to_be_bytes());
+        copy(frame, TCP_AT + 4, self.sequence.to_header());
+        copy(frame, TCP_AT + 8, self.acknowledgment.to_header());
         frame[TCP_AT + 12] = ((TCP + self.options_length) as u8) << 2;
         frame[TCP_AT + 13] = self.flags;
         copy(frame, TCP_AT + 14, self.window.to_be_bytes());

@@ -7,7 +7,10 @@ use proxyip_common::{
 };
 
 use crate::{
-    frame::ip::{IPV4, IPV6},
+    frame::{
+        ip::{IPV4, IPV6},
+        tcp::Seq,
+    },
     kernel::{btf_maps::PerCpuArray, macros::btf_map},
 };
 
@@ -36,13 +39,15 @@ pub struct Segment {
     pub local: Local,
     /// Offset of the TCP header from the start of the frame, in bytes.
     pub tcp: usize,
-    pub sequence: u32,
-    pub acknowledgment: u32,
+    pub sequence: Seq,
+    pub acknowledgment: Seq,
     pub flags: u8,
     /// Length of the TCP header in bytes, 20 to 60.
     pub header: usize,
     /// Length of the payload in bytes.
     pub payload: usize,
+    /// The ingress program has seen the segment before, and queued it.
+    pub queued: bool,
 }
 
 impl Segment {

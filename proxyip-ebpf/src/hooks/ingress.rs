@@ -3,15 +3,15 @@
 use proxyip_common::counter::DropReason;
 
 use crate::{
-    act::{Skb, carry_out, hand_over, report::log},
+    act::{Skb, carry_out, report::log},
     decide::decide,
-    decision::Decision,
     frame::{
         parse::{self, Parsed},
         segment::incoming,
     },
     kernel::{
         bindings::tcx_action_base::{TCX_DROP, TCX_NEXT},
+        packet::take_queued_mark,
         platform::Platform,
         programs::TcContext,
     },
@@ -32,10 +32,8 @@ pub fn run<P: Platform>(ctx: &TcContext) -> i32 {
             return TCX_DROP;
         }
     }
-    let mut decision = decide::<P, Skb>(ctx, segment, memory);
-    if let Decision::Introduce = decision {
-        decision = hand_over::introduce(ctx, segment, memory);
-    }
+    segment.queued = take_queued_mark(ctx);
+    let decision = decide::<P, Skb>(ctx, segment, memory);
     log(ctx, segment, &decision);
     carry_out(ctx, segment, memory, decision)
 }

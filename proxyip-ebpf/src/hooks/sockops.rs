@@ -11,7 +11,7 @@ use proxyip_common::{
 };
 
 use crate::{
-    decide::observed::awaits_header,
+    decide::found::awaits_header,
     frame::ports::PORTS,
     kernel::{
         EbpfContext,

@@ -14,7 +14,7 @@ use crate::{
         options, parse,
         reply::Reply,
         segment::{Segment, Shape, incoming},
-        tcp::flags,
+        tcp::{Seq, flags},
     },
     state::memory::memory,
 };
@@ -68,7 +68,8 @@ fn segments_for_guarded_ports_are_read() {
             let read = incoming().unwrap();
             assert!(is_read(&TcContext::new(&mut frame), read), "{linear} bytes at hand");
             assert_eq!((read.peer.0, read.local.0), (sent.source, sent.destination));
-            assert_eq!((read.sequence, read.acknowledgment, read.flags), (7, 9, flags::ACK));
+            assert_eq!((read.sequence, read.acknowledgment), (Seq(7), Seq(9)));
+            assert_eq!(read.flags, flags::ACK);
             assert_eq!((read.listener, read.header, read.payload, read.ipv6), (3, 20, 7, ipv6));
         }
     }

@@ -1,9 +1,11 @@
 //! Working memory of a program for one packet. Each room has a place there; here is the whole.
+//!
+//! It holds what is too large for the stack, and what functions that are verified separately pass to one another. Each
+//! field has one writer, the stage before its readers.
 
 use core::{cell::Cell, mem::offset_of};
 
 use proxyip_common::{
-    cookie::Agreed,
     flow::{FlowKey, FlowRecord},
     partial::HeaderBytes,
 };
@@ -16,7 +18,7 @@ use crate::{
         macros::btf_map,
         memory::{Place, Room, room},
     },
-    state::sockets::State,
+    state::{handshakes::Handshake, sockets::Found},
 };
 
 /// Working memory of the ingress program for one segment.
@@ -34,35 +36,14 @@ pub struct Memory {
     pub reply: Place<ReplyBuffer>,
     /// The bytes of the header, to be kept.
     pub bytes: Place<HeaderBytes>,
-    /// What the segment's cookie held.
-    pub agreed: Cell<Agreed>,
-    /// The sequence number that the kernel expects next of a connection that is reset.
-    pub expected: Cell<u32>,
-    /// Initial sequence number of the peer, from the handshake.
-    pub isn: Cell<u32>,
-    /// How many bytes of the stream to acknowledge.
-    pub acknowledged: Cell<u32>,
-    /// When the SYN came of a handshake that the kernel does; 0 if that is not known.
+    /// What would get the segment. Written by [`find`](crate::decide::found::find). As an argument of the function that decides
+    /// on SYNs, Linux 6.1 passed a wrong value; the cause is not known.
+    pub found: Cell<Found>,
+    /// The segment's handshake, as far as it is known. Written by `decide`, through [`Memory::settle`] alone.
+    pub handshake: Cell<Handshake>,
+    /// When the SYN came of a handshake that the kernel does; 0 if that is not known. Written before the hand-off, which
+    /// forgets the SYN, and read behind it: a number on the stack would be one too many.
     pub since_ns: Cell<u64>,
-    /// The [`HandOff`](proxyip_common::flow::HandOff) that the connection gets, as its value; 0 before that is decided.
-    pub hand_off: Cell<u8>,
-    /// Why, as the index of a [`Obstacle`](proxyip_common::counter::Obstacle).
-    pub reason: Cell<u8>,
-    /// The connection whose header had begun has been reset, or dropped.
-    pub refused: Cell<bool>,
-    /// It has been dropped.
-    pub dropped: Cell<bool>,
-    /// The connection was handed over before, and TCP did not take it.
-    pub handed_over_before: Cell<bool>,
-    /// The two ends do not scale windows.
-    pub unscaled: Cell<bool>,
-    /// What kind of socket would get the segment. As an argument of the function that decides on SYNs, Linux 6.1 passed
-    /// a wrong value; the cause is not known.
-    pub state: Cell<State>,
-    /// The segment is one that this program has queued.
-    pub requeued: Cell<bool>,
-    /// The socket that would get the segment is an MPTCP listener.
-    pub mptcp: Cell<bool>,
 }
 
 // SAFETY: cells; each is valid when it is zero. The parts that are rooms themselves are its fields.
@@ -82,6 +63,14 @@ pub fn memory() -> Option<&'static Memory> {
 }
 
 impl Memory {
+    /// Says of which handshake the segment is. Nothing has been read of its header.
+    #[inline(always)]
+    pub fn settle(&self, handshake: Handshake) {
+        self.handshake.set(handshake);
+        self.header.kept.set(0);
+        self.header.skipped.set(0);
+    }
+
     /// The flow's key, where map operations take it from.
     #[inline(always)]
     pub fn key(&self) -> &FlowKey {

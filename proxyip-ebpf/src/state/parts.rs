@@ -3,6 +3,8 @@
 //! Two tables, so that memory is bounded and nobody hangs: one keeps the bytes of a few headers, the other notes, for
 //! many more, that a header has started. A connection whose bytes were evicted is reset.
 
+use core::num::NonZeroU8;
+
 use proxyip_common::{
     flow::FlowKey,
     header::MAX_LENGTH,
@@ -10,12 +12,13 @@ use proxyip_common::{
 };
 
 use crate::{
-    frame::segment::Segment,
+    frame::{segment::Segment, tcp::Seq},
     kernel::{
         bindings::BPF_ANY, btf_maps::LruHashMap, clock::now, macros::btf_map, verified::Code,
     },
     state::{
         flows::set_flow,
+        handshakes::Handshake,
         in_use::{self, is_used, set_used},
         listeners::LISTENERS,
         memory::{Memory, memory},
@@ -35,41 +38,70 @@ pub static HEADER_BYTES: LruHashMap<FlowKey, HeaderBytes, 1024> = LruHashMap::ne
 /// Words of a header.
 const WORDS: usize = MAX_LENGTH / 8;
 
-/// Whether the flow has begun a header; its hand-off and its handshake's initial sequence number are then in `memory`,
-/// the latter still to be compared with the segment's.
+/// What is noted of a header that has begun. As small as a register, in which it travels. What is not zero comes first: it
+/// says too whether anything is noted, and BTF has that only at the beginning.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+pub struct Begun {
+    hand_off: NonZeroU8,
+    state: u8,
+    /// Initial sequence number of its handshake, still to be compared with the segment's.
+    pub isn: Seq,
+}
+
+impl Begun {
+    /// The [`HandOff`](proxyip_common::flow::HandOff) of its connection, as its value.
+    #[inline(always)]
+    pub fn hand_off(&self) -> u8 {
+        self.hand_off.get()
+    }
+
+    /// Its connection has been reset.
+    #[inline(always)]
+    pub fn is_reset(&self) -> bool {
+        self.state == PartialHeader::REFUSED
+    }
+
+    /// Its connection is dropped.
+    #[inline(always)]
+    pub fn is_dropped(&self) -> bool {
+        self.state == PartialHeader::DROPPED
+    }
+
+    /// Whether this sequence number lies within the header.
+    #[inline(always)]
+    pub fn holds(&self, sequence: Seq) -> bool {
+        sequence.ahead_of(self.isn.stream()) < MAX_LENGTH as u32
+    }
+
+    /// Whether it is of this handshake.
+    #[inline(always)]
+    pub fn is_of(&self, handshake: &Handshake) -> bool {
+        self.isn == handshake.isn && self.hand_off() == handshake.hand_off
+    }
+}
+
+/// The header that the flow has begun. Leaves the flow in `memory.event`.
 #[inline(never)]
-pub fn find(segment: &Segment, memory: &Memory) -> bool {
+pub fn look_up(segment: &Segment, memory: &Memory) -> Option<Begun> {
     if !is_used(in_use::SPLIT) {
-        return false;
+        return None;
     }
     set_flow(segment, memory);
-    let Some(header) = PARTIAL_HEADERS.get_ptr(memory.key()) else { return false };
+    let header = PARTIAL_HEADERS.get_ptr(memory.key())?;
     // SAFETY: an element of the map; at worst it is another flow's by now, whose number does not fit.
-    unsafe {
-        memory.isn.set((*header).isn);
-        memory.hand_off.set((*header).hand_off);
-        let state = (*header).state;
-        memory.dropped.set(state == PartialHeader::DROPPED);
-        memory.refused.set(memory.dropped.get() || state == PartialHeader::REFUSED);
-    }
-    true
+    let (isn, hand_off, state) = unsafe { ((*header).isn, (*header).hand_off, (*header).state) };
+    Some(Begun { hand_off: NonZeroU8::new(hand_off)?, state, isn: Seq(isn) })
 }
 
 /// Whether the handshake with this initial sequence number has begun a header.
 #[inline(always)]
-pub fn has_begun(flow: &FlowKey, isn: u32) -> bool {
+pub fn has_begun(flow: &FlowKey, isn: Seq) -> bool {
     if !is_used(in_use::SPLIT) {
         return false;
     }
     // SAFETY: an element of the map; at worst it is another flow's by now, whose number does not fit.
-    PARTIAL_HEADERS.get_ptr(flow).is_some_and(|header| unsafe { (*header).isn } == isn)
-}
-
-/// Whether this sequence number lies within a header of the handshake that is in `memory`.
-#[inline(always)]
-pub fn is_part(sequence: u32, memory: &Memory) -> bool {
-    let ahead = sequence.wrapping_sub(memory.isn.get().wrapping_add(1));
-    ahead < MAX_LENGTH as u32
+    PARTIAL_HEADERS.get_ptr(flow).is_some_and(|header| unsafe { (*header).isn } == isn.0)
 }
 
 /// Notes that the flow's header is complete. Its bytes stay for the while: if the stack does not take the connection,
@@ -95,7 +127,7 @@ pub fn end(memory: &Memory, state: u8) {
     if let Some(header) = PARTIAL_HEADERS.get_ptr_mut(memory.key()) {
         // SAFETY: an element of the map; at worst it is another flow's by now, which is reset when it goes on.
         unsafe {
-            if (*header).isn == memory.isn.get() {
+            if (*header).isn == memory.handshake.get().isn.0 {
                 (*header).state = state;
             }
         }
@@ -106,7 +138,7 @@ pub fn end(memory: &Memory, state: u8) {
 /// Forgets the flow's header if it is not of the handshake that this SYN begins.
 #[inline(never)]
 pub fn remove_older(segment: &Segment, memory: &Memory) {
-    if find(segment, memory) && memory.isn.get() != segment.sequence {
+    if look_up(segment, memory).is_some_and(|begun| begun.isn != segment.sequence) {
         remove(memory.key());
     }
 }
@@ -135,7 +167,7 @@ pub fn since(memory: &Memory) -> Option<u64> {
     let header = PARTIAL_HEADERS.get_ptr(memory.key())?;
     // SAFETY: an element of the map; at worst it is another flow's by now, whose number does not fit.
     let (isn, since_ns, state) = unsafe { ((*header).isn, (*header).since_ns, (*header).state) };
-    if isn != memory.isn.get() {
+    if isn != memory.handshake.get().isn.0 {
         return None;
     }
     Some(if state == PartialHeader::COMPLETE { now() } else { since_ns })
@@ -145,12 +177,13 @@ pub fn since(memory: &Memory) -> Option<u64> {
 #[inline(always)]
 pub fn note_begun(segment: &Segment, memory: &Memory) -> bool {
     set_used(in_use::SPLIT);
+    let handshake = memory.handshake.get();
     let header = PartialHeader {
         since_ns: now(),
-        isn: memory.isn.get(),
-        expected: segment.acknowledgment,
+        isn: handshake.isn.0,
+        expected: segment.acknowledgment.0,
         listener: segment.listener,
-        hand_off: memory.hand_off.get(),
+        hand_off: handshake.hand_off,
         state: PartialHeader::OPEN,
         reserved: [0; 4],
     };
@@ -163,7 +196,7 @@ pub fn stored(memory: &Memory) -> u32 {
     let Some(kept) = HEADER_BYTES.get_ptr(memory.key()) else { return 0 };
     // SAFETY: an element of the map; at worst it is another flow's by now, whose number does not fit.
     let (isn, length) = unsafe { ((*kept).isn, (*kept).length) };
-    if isn == memory.isn.get() { length } else { 0 }
+    if isn == memory.handshake.get().isn.0 { length } else { 0 }
 }
 
 // Exported, like the steps of the grammar: the verifier walks them once.
@@ -177,7 +210,7 @@ pub extern "C" fn recall_bytes() -> Code {
     let Some(kept) = HEADER_BYTES.get_ptr(memory.key()) else { return 0 };
     // SAFETY: an element of the map. It may become another flow's while it is read; then its owner changes first.
     let (isn, length) = unsafe { ((*kept).isn, (*kept).length as usize) };
-    if isn != memory.isn.get() {
+    if isn != memory.handshake.get().isn.0 {
         return 0;
     }
     for word in 0..WORDS {
@@ -206,7 +239,7 @@ pub extern "C" fn keep_bytes() -> Code {
     // SAFETY: nobody else has a reference to the place.
     let bytes = unsafe { memory.bytes.get_mut() };
     bytes.owner = *memory.key();
-    bytes.isn = memory.isn.get();
+    bytes.isn = memory.handshake.get().isn.0;
     bytes.length = memory.header.loaded.get() as u32;
     for word in 0..WORDS {
         if word * 8 >= memory.header.loaded.get() {

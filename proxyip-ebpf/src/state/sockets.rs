@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use proxyip_common::flow::FlowRecord;
 
 use crate::{
-    frame::segment::Segment,
+    frame::{segment::Segment, tcp::Seq},
     kernel::{
         bindings::{
             bpf_sock, bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1,
@@ -35,13 +35,42 @@ const TCP_NEW_SYN_RECV: u32 = 12;
 
 /// What kind of socket would get the segment.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub enum State {
+    /// There is none.
+    Nothing,
     Listening,
     TimeWait,
     /// A request socket: the kernel has answered a SYN and awaits the handshake's end.
     Request,
     /// Any other: the connection exists.
     Connected,
+}
+
+/// What would get the segment: all that is asked of its socket, so that nobody need hold it. As small as a register.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+pub struct Found {
+    pub state: State,
+    /// Connections of the listening socket may be MPTCP; false where accept is not possible anyway.
+    pub mptcp: bool,
+    /// The packets of the connection are marked, because its client is denied.
+    pub marked: bool,
+    /// The connection's header has not come, and an application will read it.
+    pub awaits_header: bool,
+    /// The sequence number that TCP expects next of a connection that awaits its header.
+    pub next: Seq,
+}
+
+impl Found {
+    /// No socket.
+    pub const NOTHING: Self = Self::new(State::Nothing);
+
+    /// A socket of which no more is known.
+    #[inline(always)]
+    pub const fn new(state: State) -> Self {
+        Self { state, mptcp: false, marked: false, awaits_header: false, next: Seq(0) }
+    }
 }
 
 /// A reference to a socket, released when dropped.
@@ -100,11 +129,11 @@ impl Socket {
         }
     }
 
-    /// The sequence number that TCP expects next, host order.
+    /// The sequence number that TCP expects next.
     #[inline(always)]
-    pub fn next_sequence(&self) -> Option<u32> {
+    pub fn next_sequence(&self) -> Option<Seq> {
         // SAFETY: not null, and held.
-        unsafe { bpf_tcp_sock(self.0).as_ref() }.map(|tcp| tcp.rcv_nxt)
+        unsafe { bpf_tcp_sock(self.0).as_ref() }.map(|tcp| Seq(tcp.rcv_nxt))
     }
 
     /// Gives the skb, and with it the connection, to this listening socket.

@@ -1,0 +1,67 @@
+//! Which socket would get a segment. What is asked of it is asked here, and the socket is released at once.
+
+use proxyip_common::{
+    flow::{FlowRecord, HandOff},
+    settings::{HandOffChoice, ListenerSettings},
+};
+
+use crate::{
+    frame::{segment::Segment, tcp::flags},
+    kernel::{platform::Platform, programs::TcContext},
+    state::{
+        listeners::LISTENERS,
+        memory::Memory,
+        sockets::{Found, Socket, State},
+    },
+};
+
+/// Looks up the socket that TCP would find for the segment. What is found is in `memory` too, where the verifier does not
+/// tell its facts apart.
+///
+/// Not inlined: the lookup's argument needs no room on the stack of what follows.
+#[inline(never)]
+pub fn find<P: Platform>(ctx: &TcContext, segment: &Segment, memory: &Memory) -> State {
+    let found = look_up::<P>(ctx, segment);
+    memory.found.set(found);
+    found.state
+}
+
+#[inline(always)]
+fn look_up<P: Platform>(ctx: &TcContext, segment: &Segment) -> Found {
+    let Some(socket) = Socket::find(ctx, segment) else { return Found::NOTHING };
+    let found = Found::new(socket.state());
+    match found.state {
+        State::Listening if P::ACCEPT => Found { mptcp: socket.is_mptcp(), ..found },
+        State::Connected => connected(segment, &socket),
+        _ => found,
+    }
+}
+
+/// Asks for the socket's record only if its listener marks connections, or leaves headers to applications.
+#[inline(always)]
+fn connected(segment: &Segment, socket: &Socket) -> Found {
+    const OBSERVE: u8 = HandOffChoice::Observe as u8;
+    let mut found = Found::new(State::Connected);
+    let Some(listener) = LISTENERS.get(segment.listener.into()) else { return found };
+    let marks = listener.has(ListenerSettings::MARKS);
+    let observes = listener.hand_off == OBSERVE && segment.payload != 0 && !segment.has(flags::SYN);
+    if !marks && !observes {
+        return found;
+    }
+    let Some(record) = socket.record() else { return found };
+    found.marked = marks && record.has(FlowRecord::DENIED);
+    if observes
+        && awaits_header(record)
+        && let Some(next) = socket.next_sequence()
+    {
+        found.awaits_header = true;
+        found.next = next;
+    }
+    found
+}
+
+/// Whether this is the mark of a connection whose header has not come yet.
+#[inline(always)]
+pub fn awaits_header(record: &FlowRecord) -> bool {
+    record.hand_off == HandOff::Observe as u8 && record.version == 0
+}
