@@ -8,7 +8,7 @@ use proxyip_common::{
 use crate::{
     decision::Decision,
     frame::segment::Segment,
-    kernel::{debug, programs::TcContext, trace},
+    kernel::{debug, has_messages, programs::TcContext, trace},
     state::{
         counters::{count_drop, count_listener, count_refused},
         events,
@@ -45,10 +45,17 @@ pub fn report(segment: &Segment, memory: &Memory, reason: DropReason) {
     events::set_received(memory, 0, 0);
 }
 
-/// Logs one decision if the agent has asked for messages. The numbers are those of the enumerations in
-/// `proxyip_common::counter`.
-#[inline(never)]
+/// Logs one decision if the agent has asked for messages.
+#[inline(always)]
 pub fn log(ctx: &TcContext, segment: &Segment, decision: &Decision) {
+    if has_messages() {
+        write_message(ctx, segment, decision);
+    }
+}
+
+/// The numbers are those of the enumerations in `proxyip_common::counter`.
+#[inline(never)]
+fn write_message(ctx: &TcContext, segment: &Segment, decision: &Decision) {
     let (peer, peer_port) = (segment.peer.0.address(), segment.peer.0.port());
     let port = segment.local.0.port();
     match decision {

@@ -14,8 +14,18 @@ pub use aya_log_ebpf::{debug, trace};
 
 #[cfg(not(target_arch = "bpf"))]
 pub use crate::host::{
-    EbpfContext, Global, bindings, btf_maps, debug, function, helpers, macros, programs, trace,
+    EbpfContext, Global, bindings, btf_maps, debug, function, has_messages, helpers, macros,
+    programs, trace,
 };
+
+/// Whether the agent has asked for any messages. It sets the level before loading, so that the verifier leaves out what
+/// makes none.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+pub fn has_messages() -> bool {
+    use aya_log_ebpf::macro_support::{Level, level_enabled};
+    level_enabled(Level::Debug)
+}
 
 /// The kernel function that a placeholder address stands for: the address itself, which the agent replaces.
 #[cfg(target_arch = "bpf")]
