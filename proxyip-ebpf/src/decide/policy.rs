@@ -12,8 +12,11 @@ use crate::{
     decision::Decision,
     frame::segment::Segment,
     kernel::{
-        bindings::BPF_ANY, btf_maps::lpm_trie::Key, helpers::bpf_skb_load_bytes, packet::raw,
-        platform::Platform, programs::TcContext,
+        bindings::BPF_ANY,
+        btf_maps::lpm_trie::Key,
+        packet::{Packet, raw},
+        platform::Platform,
+        programs::TcContext,
     },
     state::{
         counters::{count, count_listener},
@@ -127,19 +130,9 @@ pub fn notice_header(ctx: &TcContext, segment: &Segment) {
     if segment.payload < LEAST {
         return;
     }
-    let mut start = [0u32; 2];
-    let at = (segment.tcp + segment.header) as u32;
-    // SAFETY: as many bytes as the array has.
-    let loaded = unsafe {
-        bpf_skb_load_bytes(
-            raw(ctx).cast(),
-            at,
-            start.as_mut_ptr().cast(),
-            size_of_val(&start) as u32,
-        )
-    };
+    let Some(start) = ctx.load_at::<[u32; 2]>(segment.tcp + segment.header) else { return };
     let begins = matches!(start, [V1, V1_NEXT | V1_UNKNOWN] | [V2, V2_NEXT]);
-    if loaded == 0 && begins && !trusted(segment) {
+    if begins && !trusted(segment) {
         count(Counter::UntrustedHeader);
         count_listener(segment.listener, per_listener::UNTRUSTED_HEADER);
     }

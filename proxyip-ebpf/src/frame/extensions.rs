@@ -5,7 +5,7 @@ use crate::{
         ip::{ETHERNET, IPV6},
         tcp::PROTOCOL_TCP,
     },
-    kernel::{bindings::__sk_buff, helpers::bpf_skb_load_bytes, verified::Code},
+    kernel::{bindings::__sk_buff, packet::load_at, verified::Code},
 };
 
 /// From [`find_tcp`]: there is no TCP header.
@@ -33,7 +33,7 @@ pub extern "C" fn find_tcp(skb: *mut __sk_buff) -> Code {
     const MOST: usize = 8;
 
     let mut fragment = 0;
-    let Some([mut next, ..]) = load_word(skb, ETHERNET + 6) else { return NO_TCP as Code };
+    let Some([mut next, ..]) = load_at::<[u8; 4]>(skb, ETHERNET + 6) else { return NO_TCP as Code };
     let mut at = ETHERNET + IPV6;
     for _ in 0..=MOST {
         if next == PROTOCOL_TCP {
@@ -42,7 +42,7 @@ pub extern "C" fn find_tcp(skb: *mut __sk_buff) -> Code {
         if !matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT_HEADER | DESTINATION) {
             return NO_TCP as Code;
         }
-        let Some([following, length, high, low]) = load_word(skb, at) else {
+        let Some([following, length, high, low]) = load_at::<[u8; 4]>(skb, at) else {
             return NO_TCP as Code;
         };
         if next == FRAGMENT_HEADER {
@@ -57,13 +57,4 @@ pub extern "C" fn find_tcp(skb: *mut __sk_buff) -> Code {
         next = following;
     }
     UNKNOWN
-}
-
-/// Four bytes of the frame; `None` if it ends before.
-#[inline(always)]
-fn load_word(skb: *mut __sk_buff, at: usize) -> Option<[u8; 4]> {
-    let mut word = [0; 4];
-    // SAFETY: the array has as many bytes.
-    let loaded = unsafe { bpf_skb_load_bytes(skb.cast(), at as u32, word.as_mut_ptr().cast(), 4) };
-    if loaded == 0 { Some(word) } else { None }
 }

@@ -5,10 +5,8 @@ use core::cell::Cell;
 use crate::{
     frame::{segment::Segment, tcp::TCP},
     kernel::{
-        helpers::bpf_skb_load_bytes,
         memory::{Place, Room, room},
-        packet::raw,
-        programs::TcContext,
+        packet::Packet,
         verified::{Code, bounded},
     },
 };
@@ -75,7 +73,7 @@ unsafe impl Room for Found {
 
 /// Copies the segment's options to working memory and reads them there; false if the frame ends before they do.
 #[inline(never)]
-pub fn read(ctx: &TcContext, segment: &Segment, found: &Found) -> bool {
+pub fn read(packet: &impl Packet, segment: &Segment, found: &Found) -> bool {
     let received = &found.received;
     received.mss.set(None);
     received.window_scale.set(None);
@@ -94,10 +92,7 @@ pub fn read(ctx: &TcContext, segment: &Segment, found: &Found) -> bool {
     }
     let Some(length) = bounded::<LONGEST>(length) else { return false };
     // SAFETY: `length` is at most 40 and the buffer holds 64 bytes.
-    let loaded = unsafe {
-        bpf_skb_load_bytes(raw(ctx).cast(), (segment.tcp + TCP) as u32, bytes.cast(), length as u32)
-    };
-    if loaded != 0 {
+    if !unsafe { packet.load_bytes(segment.tcp + TCP, bytes.cast(), length) } {
         return false;
     }
     read_all();

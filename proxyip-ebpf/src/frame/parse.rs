@@ -13,16 +13,13 @@ use crate::{
         segment::{Segment, Shape},
         tcp::{PROTOCOL_TCP, Seq, TCP, TcpHeader},
     },
-    kernel::{packet::raw, programs::TcContext},
+    kernel::packet::Packet,
 };
 
 const ETHERTYPE_IPV4: u32 = (0x0800_u16.to_be()) as u32;
 const ETHERTYPE_IPV6: u32 = (0x86dd_u16.to_be()) as u32;
 const ETHERTYPE_VLAN: u32 = (0x8100_u16.to_be()) as u32;
 const ETHERTYPE_SERVICE_VLAN: u32 = (0x88a8_u16.to_be()) as u32;
-
-/// `pkt_type` of a frame for this host's Ethernet address (`include/uapi/linux/if_packet.h`).
-const PACKET_HOST: u32 = 0;
 
 /// The VLAN's number in `vlan_tci`.
 const VLAN_ID: u32 = 0xfff;
@@ -51,22 +48,21 @@ pub enum Parsed {
 /// gives a priority (VLAN 0) is no VLAN: the stack takes it off. Not looked at are
 /// frames for another host's Ethernet address, which a bridge port or a promiscuous interface sees.
 #[inline(never)]
-pub fn incoming(ctx: &TcContext, segment: &mut Segment) -> Parsed {
-    let skb = raw(ctx);
-    // SAFETY: fields of the context, which the verifier turns into loads from the skb.
-    let (protocol, vlan, kind) = unsafe { ((*skb).protocol, (*skb).vlan_tci, (*skb).pkt_type) };
-    if vlan & VLAN_ID != 0 || kind != PACKET_HOST {
+pub fn incoming(packet: &impl Packet, segment: &mut Segment) -> Parsed {
+    if packet.vlan() & VLAN_ID != 0 || !packet.is_for_this_host() {
         return Parsed::Other;
     }
-    match protocol {
-        ETHERTYPE_IPV4 if !is_foreign(ctx, IPV4, 0, 0x45) => parse_v4::<Incoming>(ctx, segment),
-        ETHERTYPE_IPV6 if !is_foreign(ctx, IPV6, 6, PROTOCOL_TCP) => {
-            parse_v6::<Incoming>(ctx, segment)
+    match packet.protocol() {
+        ETHERTYPE_IPV4 if !is_foreign(packet, IPV4, 0, 0x45) => {
+            parse_v4::<Incoming, _>(packet, segment)
+        }
+        ETHERTYPE_IPV6 if !is_foreign(packet, IPV6, 6, PROTOCOL_TCP) => {
+            parse_v6::<Incoming, _>(packet, segment)
         }
         // A second tag, of VLAN 0 too: the stack takes it off behind this program, and delivers what is in it
         // (`__netif_receive_skb_core()`, https://elixir.bootlin.com/linux/v6.9/source/net/core/dev.c).
-        ETHERTYPE_VLAN | ETHERTYPE_SERVICE_VLAN => match ctx.load::<[u8; 2]>(ETHERNET) {
-            Ok(tag) if u16::from_be_bytes(tag) | PRIORITY == PRIORITY => Parsed::Hidden,
+        ETHERTYPE_VLAN | ETHERTYPE_SERVICE_VLAN => match packet.load_at::<[u8; 2]>(ETHERNET) {
+            Some(tag) if u16::from_be_bytes(tag) | PRIORITY == PRIORITY => Parsed::Hidden,
             _ => Parsed::Other,
         },
         _ => Parsed::Other,
@@ -75,17 +71,14 @@ pub fn incoming(ctx: &TcContext, segment: &mut Segment) -> Parsed {
 
 /// Reads a frame that leaves the host. The peer is where it goes to.
 #[inline(never)]
-pub fn outgoing(ctx: &TcContext, segment: &mut Segment) -> Parsed {
-    let skb = raw(ctx);
-    // SAFETY: fields of the context.
-    let (protocol, vlan) = unsafe { ((*skb).protocol, (*skb).vlan_tci) };
+pub fn outgoing(packet: &impl Packet, segment: &mut Segment) -> Parsed {
     // Translated on the VLAN's own interface.
-    if vlan & VLAN_ID != 0 {
+    if packet.vlan() & VLAN_ID != 0 {
         return Parsed::Other;
     }
-    match protocol {
-        ETHERTYPE_IPV4 => parse_v4::<Outgoing>(ctx, segment),
-        ETHERTYPE_IPV6 => parse_v6::<Outgoing>(ctx, segment),
+    match packet.protocol() {
+        ETHERTYPE_IPV4 => parse_v4::<Outgoing, _>(packet, segment),
+        ETHERTYPE_IPV6 => parse_v6::<Outgoing, _>(packet, segment),
         _ => Parsed::Other,
     }
 }
@@ -110,10 +103,11 @@ impl Direction for Outgoing {
 /// Whether the bytes at hand show that the frame is not for a guarded port: the quick way out for all other traffic.
 /// The TCP header lies behind `ip` bytes of IP header, and the IP header's byte at `offset` has this `value`.
 #[inline(always)]
-fn is_foreign(ctx: &TcContext, ip: usize, offset: usize, value: u8) -> bool {
-    let start = ctx.data() + ETHERNET;
+fn is_foreign(packet: &impl Packet, ip: usize, offset: usize, value: u8) -> bool {
+    let (data, end) = packet.at_hand();
+    let start = data + ETHERNET;
     let port = start + ip + 2;
-    if port + 2 > ctx.data_end() {
+    if port + 2 > end {
         return false;
     }
     // SAFETY: both addresses lie before `data_end`, as just checked.
@@ -122,8 +116,8 @@ fn is_foreign(ctx: &TcContext, ip: usize, offset: usize, value: u8) -> bool {
 }
 
 #[inline(always)]
-fn parse_v4<D: Direction>(ctx: &TcContext, segment: &mut Segment) -> Parsed {
-    let Some(Headers { ip, mut tcp }) = load_headers::<Ipv4Header>(ctx) else {
+fn parse_v4<D: Direction, K: Packet>(packet: &K, segment: &mut Segment) -> Parsed {
+    let Some(Headers { ip, mut tcp }) = load_headers::<Ipv4Header>(packet) else {
         return Parsed::Other;
     };
     let fragment = u16::from_be_bytes(ip.fragment);
@@ -137,7 +131,7 @@ fn parse_v4<D: Direction>(ctx: &TcContext, segment: &mut Segment) -> Parsed {
     }
     let total = usize::from(u16::from_be_bytes(ip.total));
     // BIG TCP leaves the length at zero.
-    let total = if total == 0 { (ctx.len() as usize).wrapping_sub(ETHERNET) } else { total };
+    let total = if total == 0 { (packet.length()).wrapping_sub(ETHERNET) } else { total };
     segment.ipv6 = false;
     segment.tcp = ETHERNET + ip_length;
     segment.shape = match ip_length {
@@ -146,7 +140,7 @@ fn parse_v4<D: Direction>(ctx: &TcContext, segment: &mut Segment) -> Parsed {
         _ => Shape::Extended,
     };
     let length = total.wrapping_sub(ip_length);
-    if !load_tcp(ctx, segment, length, &mut tcp) {
+    if !load_tcp(packet, segment, length, &mut tcp) {
         return Parsed::Other;
     }
     let source = Endpoint::from_v4(ip.source, tcp.source);
@@ -155,18 +149,18 @@ fn parse_v4<D: Direction>(ctx: &TcContext, segment: &mut Segment) -> Parsed {
 }
 
 #[inline(always)]
-fn parse_v6<D: Direction>(ctx: &TcContext, segment: &mut Segment) -> Parsed {
-    let Some(Headers { ip, mut tcp }) = load_headers::<Ipv6Header>(ctx) else {
+fn parse_v6<D: Direction, K: Packet>(packet: &K, segment: &mut Segment) -> Parsed {
+    let Some(Headers { ip, mut tcp }) = load_headers::<Ipv6Header>(packet) else {
         return Parsed::Other;
     };
     let length = usize::from(u16::from_be_bytes(ip.length));
-    let after = (ctx.len() as usize).wrapping_sub(ETHERNET + IPV6);
+    let after = (packet.length()).wrapping_sub(ETHERNET + IPV6);
     let length = if length == 0 { after } else { length };
     segment.ipv6 = true;
     segment.tcp = ETHERNET + IPV6;
     segment.shape = Shape::Plain;
     if ip.next != PROTOCOL_TCP {
-        let found = match usize::try_from(find_tcp(raw(ctx))) {
+        let found = match usize::try_from(find_tcp(packet.context())) {
             Ok(NO_TCP) => return Parsed::Other,
             Ok(found) => found,
             Err(_) => return Parsed::Hidden,
@@ -175,7 +169,7 @@ fn parse_v6<D: Direction>(ctx: &TcContext, segment: &mut Segment) -> Parsed {
         segment.shape = if found & FRAGMENT == 0 { Shape::Extended } else { Shape::Fragment };
     }
     let length = length.wrapping_sub(segment.tcp.wrapping_sub(ETHERNET + IPV6));
-    if !load_tcp(ctx, segment, length, &mut tcp) {
+    if !load_tcp(packet, segment, length, &mut tcp) {
         return Parsed::Other;
     }
     let source = Endpoint::from_words(ip.source, u16::from_ne_bytes(tcp.source));
@@ -197,29 +191,29 @@ struct Headers<H> {
 /// Loads both headers at once, because nearly every segment has both. If the frame is too short, loads the IP header
 /// alone, with an impossible TCP header.
 #[inline(always)]
-fn load_headers<H>(ctx: &TcContext) -> Option<Headers<H>> {
-    if let Ok(headers) = ctx.load::<Headers<H>>(ETHERNET) {
+fn load_headers<H>(packet: &impl Packet) -> Option<Headers<H>> {
+    if let Some(headers) = packet.load_at::<Headers<H>>(ETHERNET) {
         return Some(headers);
     }
-    let ip = ctx.load::<H>(ETHERNET).ok()?;
+    let ip = packet.load_at::<H>(ETHERNET)?;
     Some(Headers { ip, tcp: TcpHeader { offset: 0, ..TcpHeader::hidden([[0; 2]; 2]) } })
 }
 
 /// Loads the TCP header of a segment in which it does not follow the fixed IP header, or not all of it: it and the
 /// payload are `length` bytes. False if it is not there.
 #[inline(always)]
-fn load_tcp(ctx: &TcContext, segment: &Segment, length: usize, tcp: &mut TcpHeader) -> bool {
+fn load_tcp(packet: &impl Packet, segment: &Segment, length: usize, tcp: &mut TcpHeader) -> bool {
     if segment.shape == Shape::Plain {
         return true;
     }
     // In a first fragment there are eight bytes at least, and the rest may be in the next. Behind a short one
     // there may be padding, which looks like the rest.
     if segment.shape == Shape::Fragment && length < TCP {
-        let Ok(ports) = ctx.load(segment.tcp) else { return false };
+        let Some(ports) = packet.load_at(segment.tcp) else { return false };
         *tcp = TcpHeader::hidden(ports);
         return true;
     }
-    let Ok(loaded) = ctx.load(segment.tcp) else { return false };
+    let Some(loaded) = packet.load_at(segment.tcp) else { return false };
     *tcp = loaded;
     true
 }

@@ -13,11 +13,10 @@ use crate::{
         tcp::TCP_CHECKSUM,
     },
     kernel::{
-        bindings::{__sk_buff, BPF_CSUM_LEVEL_QUERY},
-        helpers::{bpf_csum_diff, bpf_csum_level, bpf_skb_load_bytes},
+        bindings::__sk_buff,
+        helpers::bpf_csum_diff,
         memory::{Place, Room, room},
-        packet::raw,
-        programs::TcContext,
+        packet::{Packet, load_bytes},
         verified::{Code, bounded},
     },
 };
@@ -46,17 +45,13 @@ unsafe impl Room for Summing {
 /// Whether the segment's checksum is right, or need not be looked at: the device or GRO has verified it, or
 /// the segment was never on a wire and has none (`CHECKSUM_PARTIAL`).
 #[inline(never)]
-pub fn is_intact(ctx: &TcContext, segment: &Segment, summing: &Summing) -> bool {
-    let skb = raw(ctx);
-    // SAFETY: a field of the context, and a question that changes nothing.
-    let verified =
-        unsafe { (*skb).gso_size != 0 || bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY.into()) >= 0 };
-    if verified {
+pub fn is_intact(packet: &impl Packet, segment: &Segment, summing: &Summing) -> bool {
+    if packet.is_verified() {
         return true;
     }
     let length = segment.header + segment.payload;
     let pseudo = pseudo_header(segment, length);
-    let Ok(checksum) = ctx.load::<u16>(segment.tcp + TCP_CHECKSUM) else {
+    let Some(checksum) = packet.load_at::<u16>(segment.tcp + TCP_CHECKSUM) else {
         return false;
     };
     if checksum == fold(pseudo) {
@@ -65,7 +60,7 @@ pub fn is_intact(ctx: &TcContext, segment: &Segment, summing: &Summing) -> bool 
     summing.sum.set(pseudo);
     summing.at.set(segment.tcp);
     summing.left.set(length);
-    add_up(skb);
+    add_up(packet.context());
     summing.left.get() == 0 && fold(summing.sum.get()) == u16::MAX
 }
 
@@ -97,8 +92,7 @@ extern "C" fn add_chunk(skb: *mut __sk_buff) -> Code {
     let Some(length) = bounded::<CHUNK>(length) else { return 0 };
     // SAFETY: `length` is at most the size of the buffer, and the whole buffer is summed.
     let added = unsafe {
-        let at = summing.at.get() as u32;
-        if bpf_skb_load_bytes(skb.cast(), at, bytes.cast(), length as u32) != 0 {
+        if !load_bytes(skb, summing.at.get(), bytes.cast(), length) {
             return 0;
         }
         bpf_csum_diff(core::ptr::null_mut(), 0, bytes.cast(), CHUNK as u32, 0)

@@ -14,10 +14,8 @@ use crate::{
     frame::segment::Segment,
     header::intact::Summing,
     kernel::{
-        helpers::bpf_skb_load_bytes,
         memory::{Place, Room, room},
-        packet::raw,
-        programs::TcContext,
+        packet::Packet,
         verified::{Code, bounded},
     },
 };
@@ -119,11 +117,11 @@ impl Source for Loaded<'_> {
 /// Why the connection must be refused. [`DropReason::HeaderIncomplete`] if all the bytes so far could begin a header:
 /// then all of them are loaded.
 #[inline(always)]
-pub fn read(ctx: &TcContext, segment: &Segment, header: &Read) -> Result<(), DropReason> {
-    load(ctx, segment, header, FIRST)?;
+pub fn read(packet: &impl Packet, segment: &Segment, header: &Read) -> Result<(), DropReason> {
+    load(packet, segment, header, FIRST)?;
     let length = decode(measure_header())?;
     if length > header.loaded.get() {
-        load(ctx, segment, header, length.wrapping_sub(header.kept.get()))?;
+        load(packet, segment, header, length.wrapping_sub(header.kept.get()))?;
     }
     if length > header.loaded.get() {
         return Err(DropReason::HeaderIncomplete);
@@ -195,18 +193,20 @@ extern "C" fn parse_step() -> Code {
 
 /// Copies the next `most` bytes of the payload, or all if there are fewer, behind those that are kept.
 #[inline(never)]
-fn load(ctx: &TcContext, segment: &Segment, header: &Read, most: usize) -> Result<(), DropReason> {
+fn load(
+    packet: &impl Packet,
+    segment: &Segment,
+    header: &Read,
+    most: usize,
+) -> Result<(), DropReason> {
     let (kept, skipped) = (header.kept.get(), header.skipped.get());
     let fresh = segment.payload.wrapping_sub(skipped);
     let fresh = bounded::<MAX_LENGTH>(if fresh < most { fresh } else { most })
         .ok_or(DropReason::HeaderMissing)?;
     let to = header.bytes.at(black_box(kept));
     // SAFETY: `fresh` is at most half the length of the array, and `to` is in its first half.
-    let loaded = unsafe {
-        let at = segment.tcp + segment.header + skipped;
-        bpf_skb_load_bytes(raw(ctx).cast(), at as u32, to.cast(), fresh as u32)
-    };
+    let loaded = unsafe { packet.load_bytes(segment.tcp + segment.header + skipped, to, fresh) };
     header.loaded.set(kept + fresh);
     // A frame shorter than its IP header says is dropped by the stack as well.
-    if loaded == 0 { Ok(()) } else { Err(DropReason::HeaderMissing) }
+    if loaded { Ok(()) } else { Err(DropReason::HeaderMissing) }
 }
