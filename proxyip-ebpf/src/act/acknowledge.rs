@@ -3,7 +3,7 @@
 use crate::{
     decision::Acknowledgment,
     frame::{
-        options,
+        options::{self, NO_OPERATION},
         reply::{Reply, put_timestamps},
         segment::Segment,
         tcp::flags,
@@ -35,7 +35,7 @@ pub fn bare_ack(
     let scale = if acknowledgment.unscaled { 0 } else { settings.window_scale & SHIFT };
     reply.window = settings.window >> scale;
     if let Some(received) = memory.options.received.timestamps.get() {
-        put_timestamps(&memory.reply, 0, [1, 1], (received.echo, received.value));
+        put_timestamps(&memory.reply, 0, [NO_OPERATION; 2], (received.echo, received.value));
         reply.options_length = 12;
     }
     Some(reply)

@@ -9,6 +9,7 @@ use crate::{
         tcp::{TCP, TCP_CHECKSUM},
     },
     kernel::{
+        EINVAL,
         bindings::BPF_F_RECOMPUTE_CSUM,
         helpers::{
             bpf_csum_update, bpf_l4_csum_replace, bpf_skb_change_tail, bpf_skb_load_bytes,
@@ -60,7 +61,7 @@ fn emit(
         }
     }
     if start + length > frame.0.len() {
-        return Err(-22);
+        return Err((-EINVAL).into());
     }
     let at = frame.0[start..].as_mut_ptr();
     // SAFETY: the Ethernet header is 14 bytes, and `start + length` is within the frame.

@@ -2,6 +2,7 @@
 
 use crate::{
     frame::{
+        options::{END, LONGEST, NO_OPERATION, SACK, TIMESTAMPS},
         segment::Segment,
         tcp::{TCP, TCP_CHECKSUM},
     },
@@ -26,9 +27,6 @@ pub fn lower(ctx: &TcContext, segment: &Segment, shift: u16) -> bool {
 
 /// Offset of the acknowledgment number in the TCP header.
 const ACKNOWLEDGMENT: usize = 8;
-const END: u8 = 0;
-const NO_OPERATION: u8 = 1;
-const SACK: u8 = 5;
 
 #[inline(always)]
 pub fn raise(ctx: &TcContext, segment: &Segment, scratch: &mut Egress, shift: u32) -> bool {
@@ -53,10 +51,10 @@ fn replace(skb: *mut __sk_buff, at: usize, checksum_at: usize, old: [u8; 4], new
 /// Whether there are no options, or the timestamps alone as Linux writes them: nearly every segment.
 #[inline(always)]
 fn has_no_sack(ctx: &TcContext, segment: &Segment) -> bool {
-    const TIMESTAMPS: [u8; 4] = [1, 1, 8, 10];
+    const ALONE: [u8; 4] = [NO_OPERATION, NO_OPERATION, TIMESTAMPS, 10];
     match segment.header - TCP {
         0 => true,
-        12 => ctx.load::<[u8; 4]>(segment.tcp + TCP).is_ok_and(|options| options == TIMESTAMPS),
+        12 => ctx.load::<[u8; 4]>(segment.tcp + TCP).is_ok_and(|options| options == ALONE),
         _ => false,
     }
 }
@@ -110,7 +108,6 @@ fn raise_sack(ctx: &TcContext, segment: &Segment, scratch: &mut Egress, shift: u
 /// Finds the blocks in the options; false if the frame ends before those do.
 #[inline(always)]
 fn find_sack(ctx: &TcContext, segment: &Segment, scratch: &mut Egress) -> bool {
-    const LONGEST: usize = 40;
     scratch.at = segment.tcp + TCP;
     scratch.end = segment.tcp + segment.header;
     scratch.sack_length = 0;

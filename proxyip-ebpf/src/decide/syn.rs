@@ -10,7 +10,9 @@ use crate::{
     decision::Decision,
     frame::{
         ip::{IPV4, IPV6},
-        options::{self, Received},
+        options::{
+            self, MAXIMUM_SEGMENT_SIZE, NO_OPERATION as NOP, Received, SACK_PERMITTED, WINDOW_SCALE,
+        },
         reply::{Reply, ReplyBuffer, put_option, put_timestamps},
         segment::{Segment, classes},
         tcp::{Seq, TCP, flags},
@@ -90,18 +92,18 @@ fn syn_ack(
     reply.window = settings.window;
     let [high, low] = advertised_mss(ctx, segment, settings)?.to_be_bytes();
     // Four no-operations where an option is missing in the middle; none behind the last.
-    put_option(buffer, 0, [2, 4, high, low, 1, 1, 1, 1]);
+    put_option(buffer, 0, [MAXIMUM_SEGMENT_SIZE, 4, high, low, NOP, NOP, NOP, NOP]);
     reply.options_length = 4;
     if agreed.window_scale.is_some() {
-        put_option(buffer, 4, [1, 3, 3, settings.window_scale]);
+        put_option(buffer, 4, [NOP, WINDOW_SCALE, 3, settings.window_scale]);
         reply.options_length = 8;
     }
     if agreed.sack {
-        put_option(buffer, 8, [1, 1, 4, 2]);
+        put_option(buffer, 8, [NOP, NOP, SACK_PERMITTED, 2]);
         reply.options_length = 12;
     }
     if let Some(received) = timestamps {
-        let lead = if agreed.sack { [4, 2] } else { [1, 1] };
+        let lead = if agreed.sack { [SACK_PERMITTED, 2] } else { [NOP, NOP] };
         put_timestamps(buffer, 8, lead, (clock(settings), received.value));
         reply.options_length = 20;
     }

@@ -29,6 +29,8 @@ pub extern "C" fn find_tcp(skb: *mut __sk_buff) -> Code {
     const ROUTING: u8 = 43;
     const FRAGMENT_HEADER: u8 = 44;
     const DESTINATION: u8 = 60;
+    /// In a fragment header: where the fragment begins.
+    const OFFSET_MASK: u16 = 0xfff8;
     /// Nobody sends more than one of each kind; RFC 8504 §5.3 allows hosts a limit.
     const MOST: usize = 8;
 
@@ -46,7 +48,7 @@ pub extern "C" fn find_tcp(skb: *mut __sk_buff) -> Code {
             return NO_TCP as Code;
         };
         if next == FRAGMENT_HEADER {
-            if u16::from_be_bytes([high, low]) & 0xfff8 != 0 {
+            if u16::from_be_bytes([high, low]) & OFFSET_MASK != 0 {
                 return NO_TCP as Code;
             }
             fragment = FRAGMENT;

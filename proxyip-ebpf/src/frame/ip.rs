@@ -6,6 +6,15 @@ pub const ETHERNET: usize = 14;
 /// Length of an IPv4 header without options.
 pub const IPV4: usize = 20;
 
+/// The first byte of an IPv4 header without options: its version, and its length in words.
+pub const NO_OPTIONS: u8 = 0x45;
+
+/// In [`Ipv4Header::fragment`]: where the fragment begins.
+pub const FRAGMENT_OFFSET: u16 = 0x1fff;
+
+/// In [`Ipv4Header::fragment`]: there are more.
+pub const MORE_FRAGMENTS: u16 = 0x2000;
+
 /// Length of an IPv6 header without extension headers.
 pub const IPV6: usize = 40;
 

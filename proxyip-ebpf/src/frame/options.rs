@@ -16,12 +16,13 @@ pub const LONGEST: usize = 40;
 
 /// Index mask of the buffer that holds them.
 pub const MASK: usize = 63;
-const END: u8 = 0;
+pub const END: u8 = 0;
 pub const NO_OPERATION: u8 = 1;
-const MAXIMUM_SEGMENT_SIZE: u8 = 2;
-const WINDOW_SCALE: u8 = 3;
-const SACK_PERMITTED: u8 = 4;
-const TIMESTAMPS: u8 = 8;
+pub const MAXIMUM_SEGMENT_SIZE: u8 = 2;
+pub const WINDOW_SCALE: u8 = 3;
+pub const SACK_PERMITTED: u8 = 4;
+pub const SACK: u8 = 5;
+pub const TIMESTAMPS: u8 = 8;
 const MD5_SIGNATURE: u8 = 19;
 const AUTHENTICATION: u8 = 29;
 const MPTCP: u8 = 30;

@@ -8,7 +8,10 @@ use proxyip_common::address::{Endpoint, Local, Peer};
 use crate::{
     frame::{
         extensions::{FRAGMENT, NO_TCP, OFFSET, find_tcp},
-        ip::{ETHERNET, IPV4, IPV6, Ipv4Header, Ipv6Header},
+        ip::{
+            ETHERNET, FRAGMENT_OFFSET, IPV4, IPV6, Ipv4Header, Ipv6Header, MORE_FRAGMENTS,
+            NO_OPTIONS,
+        },
         ports::listener_of,
         segment::{Segment, Shape},
         tcp::{PROTOCOL_TCP, Seq, TCP, TcpHeader},
@@ -53,7 +56,7 @@ pub fn incoming(packet: &impl Packet, segment: &mut Segment) -> Parsed {
         return Parsed::Other;
     }
     match packet.protocol() {
-        ETHERTYPE_IPV4 if !is_foreign(packet, IPV4, 0, 0x45) => {
+        ETHERTYPE_IPV4 if !is_foreign(packet, IPV4, 0, NO_OPTIONS) => {
             parse_v4::<Incoming, _>(packet, segment)
         }
         ETHERTYPE_IPV6 if !is_foreign(packet, IPV6, 6, PROTOCOL_TCP) => {
@@ -122,7 +125,7 @@ fn parse_v4<D: Direction, K: Packet>(packet: &K, segment: &mut Segment) -> Parse
     };
     let fragment = u16::from_be_bytes(ip.fragment);
     // A later fragment has no ports, and is useless without the first.
-    if ip.protocol != PROTOCOL_TCP || fragment & 0x1fff != 0 {
+    if ip.protocol != PROTOCOL_TCP || fragment & FRAGMENT_OFFSET != 0 {
         return Parsed::Other;
     }
     let ip_length = usize::from(ip.version_length & 0xf) * 4;
@@ -135,7 +138,7 @@ fn parse_v4<D: Direction, K: Packet>(packet: &K, segment: &mut Segment) -> Parse
     segment.ipv6 = false;
     segment.tcp = ETHERNET + ip_length;
     segment.shape = match ip_length {
-        _ if fragment & 0x2000 != 0 => Shape::Fragment,
+        _ if fragment & MORE_FRAGMENTS != 0 => Shape::Fragment,
         IPV4 => Shape::Plain,
         _ => Shape::Extended,
     };

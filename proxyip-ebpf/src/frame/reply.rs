@@ -3,7 +3,8 @@
 use crate::{
     frame::{
         checksum::{copy, fold, sum},
-        ip::{ETHERNET, IPV4, IPV6},
+        ip::{ETHERNET, IPV4, IPV6, NO_OPTIONS},
+        options::TIMESTAMPS,
         segment::Segment,
         tcp::{PROTOCOL_TCP, Seq, TCP, TCP_CHECKSUM, flags},
     },
@@ -105,7 +106,7 @@ impl Reply {
 fn put_ipv4(segment: &Segment, frame: &mut Bytes, tcp_length: usize) {
     let ([.., source], [.., destination]) = (segment.local.0.words(), segment.peer.0.words());
     let [high, low] = ((IPV4 + tcp_length) as u16).to_be_bytes();
-    copy(frame, IPV4_AT, [0x45, 0, high, low, 0, 0, 0x40, 0, HOPS, PROTOCOL_TCP, 0, 0]);
+    copy(frame, IPV4_AT, [NO_OPTIONS, 0, high, low, 0, 0, 0x40, 0, HOPS, PROTOCOL_TCP, 0, 0]);
     copy(frame, IPV4_AT + 12, source.to_ne_bytes());
     copy(frame, IPV4_AT + 16, destination.to_ne_bytes());
     let checksum = !fold(sum::<IPV4, _>(frame, IPV4_AT));
@@ -141,7 +142,7 @@ pub fn put_timestamps(
     (value, echo): (u32, u32),
 ) {
     put_option(buffer, at, lead);
-    put_option(buffer, at + 2, [8, 10]);
+    put_option(buffer, at + 2, [TIMESTAMPS, 10]);
     put_option(buffer, at + 4, value.to_be_bytes());
     put_option(buffer, at + 8, echo.to_be_bytes());
 }

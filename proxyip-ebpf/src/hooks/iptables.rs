@@ -10,7 +10,10 @@ use proxyip_common::{
 };
 
 use crate::{
-    frame::{ip::IPV6, tcp::PROTOCOL_TCP},
+    frame::{
+        ip::{FRAGMENT_OFFSET, IPV6},
+        tcp::PROTOCOL_TCP,
+    },
     kernel::{bindings::__sk_buff, btf_maps::lpm_trie::Key, helpers::bpf_skb_load_bytes},
     state::{
         flows::FLOWS,
@@ -18,9 +21,6 @@ use crate::{
         networks::{CLIENTS, SET, SETS},
     },
 };
-
-/// The fragment offset in an IPv4 header's seventh and eighth byte.
-const FRAGMENT_OFFSET: u16 = 0x1fff;
 
 /// Whether the client of the packet's connection is a member of the set. Of a packet of no flow the client is its source.
 #[inline(always)]

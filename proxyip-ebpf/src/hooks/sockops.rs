@@ -14,7 +14,7 @@ use crate::{
     decide::found::awaits_header,
     frame::ports::PORTS,
     kernel::{
-        EbpfContext,
+        AF_INET, EbpfContext,
         bindings::{
             BPF_SK_STORAGE_GET_F_CREATE, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB,
             BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_TCP_CLOSE,
@@ -34,8 +34,6 @@ use crate::{
         translations::TRANSLATIONS,
     },
 };
-
-const AF_INET: u32 = 2;
 
 // States of TCP (include/net/tcp_states.h).
 const TCP_FIN_WAIT2: u32 = 5;
@@ -252,7 +250,7 @@ fn key(ctx: &SockOpsContext) -> FlowKey {
     // remote_port is in network order in the upper half on little-endian hosts, local_port in host order.
     let remote_port = ((ctx.remote_port() >> 16) as u16).to_ne_bytes();
     let local_port = (ctx.local_port() as u16).to_be_bytes();
-    let (peer, local) = if ctx.family() == AF_INET {
+    let (peer, local) = if ctx.family() == AF_INET.into() {
         (
             Endpoint::from_v4(ctx.remote_ip4().to_ne_bytes(), remote_port),
             Endpoint::from_v4(ctx.local_ip4().to_ne_bytes(), local_port),

@@ -18,6 +18,14 @@ pub use crate::host::{
     programs, trace,
 };
 
+/// Address families (`include/linux/socket.h`).
+pub const AF_INET: u8 = 2;
+/// See [`AF_INET`].
+pub const AF_INET6: u8 = 10;
+
+/// The error number of a wrong argument.
+pub const EINVAL: i32 = 22;
+
 /// Whether the agent has asked for any messages. It sets the level before loading, so that the verifier leaves out what
 /// makes none.
 #[cfg(target_arch = "bpf")]

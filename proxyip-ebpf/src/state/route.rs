@@ -3,6 +3,7 @@
 use crate::{
     frame::{segment::Segment, tcp::PROTOCOL_TCP},
     kernel::{
+        AF_INET, AF_INET6,
         bindings::{
             BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NOT_FWDED, bpf_fib_lookup as Lookup,
             bpf_fib_lookup__bindgen_ty_1, bpf_fib_lookup__bindgen_ty_2,
@@ -15,8 +16,6 @@ use crate::{
     },
 };
 
-const AF_INET: u8 = 2;
-const AF_INET6: u8 = 10;
 const NOT_FORWARDED: i64 = BPF_FIB_LKUP_RET_NOT_FWDED as i64;
 const FORWARDING_DISABLED: i64 = BPF_FIB_LKUP_RET_FWD_DISABLED as i64;
 

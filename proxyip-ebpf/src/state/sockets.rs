@@ -7,6 +7,7 @@ use proxyip_common::flow::FlowRecord;
 use crate::{
     frame::{segment::Segment, tcp::Seq},
     kernel::{
+        EINVAL,
         bindings::{
             bpf_sock, bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1,
             bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2,
@@ -145,7 +146,7 @@ impl Socket {
         // SAFETY: not null, and held.
         let socket = unsafe { bpf_skc_to_tcp_sock(self.0.cast()) };
         if socket.is_null() {
-            return Err(-22);
+            return Err(-EINVAL);
         }
         let socket = socket.cast::<c_void>();
         // SAFETY: a trusted pointer to a socket, and attributes of the size passed.
