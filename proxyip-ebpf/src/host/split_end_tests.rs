@@ -22,7 +22,7 @@ fn a_malformed_header_is_reset_as_soon_as_that_shows() {
         (DropReason::HeaderMissing, b"PROX_".to_vec(), 4),
         (DropReason::V1Family, b"PROXY UDP".to_vec(), 7),
         (DropReason::V1Address, b"PROXY TCP4 1.2.3.256 ".to_vec(), 12),
-        (DropReason::V2Family, [signature, &[0x21, 0x12, 0, 12]].concat(), 14),
+        (DropReason::V2Family, [signature, &[0x21, 0x41, 0, 12]].concat(), 14),
         (DropReason::HeaderTooLong, [signature, &[0x21, 0x11, 255, 255]].concat(), 14),
         (DropReason::V2Checksum, wrong_checksum, 70),
     ];
@@ -118,8 +118,8 @@ fn a_reset_that_was_lost_is_sent_again() {
         let mut peer = Conversation::opened(way);
         peer.send_part(&headers::v2(), 0..13, 13);
         for _ in 0..3 {
-            // A family that there is not on TCP.
-            let answers = peer.send(13, flags::ACK, &[0x12, 0, 12]);
+            // A family that there is not.
+            let answers = peer.send(13, flags::ACK, &[0x41, 0, 12]);
             peer.expect_reset("each time", &answers);
         }
         assert_eq!(peer.count(Counter::ResetAgain), 2);
