@@ -2,6 +2,7 @@
 //! sockets that listen, and an instance of the kernel object with separate maps.
 
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
 use aya::programs::{SchedClassifier, TcAttachType, TestRun, TestRunOptions};
@@ -192,7 +193,7 @@ fn load() -> Ebpf {
     let level = 0_u8;
     loader.override_global("AYA_LOG_LEVEL", &level, true);
     let mut ebpf = loader.load(&object).expect("the kernel takes the maps");
-    for program in Program::ALL {
+    for program in Program::ALL.into_iter().filter(|program| program.is_possible()) {
         let name = program.name();
         let program: &mut SchedClassifier =
             ebpf.program_mut(name).expect(name).try_into().expect("a TC program");
@@ -205,9 +206,10 @@ fn load() -> Ebpf {
 fn listen() -> Vec<(u16, TcpListener)> {
     let guarded = LISTENERS.map(|(port, ..)| port);
     let ports = guarded.into_iter().filter(|port| *port != SILENT).chain([OVER, OPEN]);
+    let multipath = multipath();
     ports
         .map(|port| {
-            let protocol = if port == MULTIPATH { Protocol::MPTCP } else { Protocol::TCP };
+            let protocol = if port == MULTIPATH { multipath } else { Protocol::TCP };
             let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(protocol)).expect("a socket");
             socket.set_only_v6(false).expect("both families");
             let all = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
@@ -217,4 +219,15 @@ fn listen() -> Vec<(u16, TcpListener)> {
             (port, socket.into())
         })
         .collect()
+}
+
+/// MPTCP. Where the kernel does not have it, it does not have the accept hand-off either; the program of other kernels
+/// does not look at the kind of socket.
+fn multipath() -> Protocol {
+    let exists = Path::new("/proc/sys/net/mptcp").exists();
+    assert!(
+        exists || !Program::Ingress.is_possible(),
+        "a kernel with the accept hand-off has MPTCP"
+    );
+    if exists { Protocol::MPTCP } else { Protocol::TCP }
 }

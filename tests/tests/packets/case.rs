@@ -1,8 +1,11 @@
 //! A case of the table.
 
+use std::sync::LazyLock;
+
 use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use proxyip_common::settings::NamespaceSettings;
 use proxyip_common::verdict::{Verdict, is_final};
+use proxyip_user::bpf::object;
 
 use crate::bench::SETTINGS;
 use crate::packet::{Packet, RST};
@@ -20,6 +23,12 @@ impl Program {
     pub(crate) const ALL: [Self; 3] = [Self::Ingress, Self::IngressBasic, Self::Egress];
     /// Both that see what comes in.
     pub(crate) const INGRESS: [Self; 2] = [Self::Ingress, Self::IngressBasic];
+
+    /// Whether this kernel can load it: the accept hand-off needs a function that came with Linux 6.9.
+    pub(crate) fn is_possible(self) -> bool {
+        static HAS_ACCEPT: LazyLock<bool> = LazyLock::new(|| object::assign().is_some());
+        self != Self::Ingress || *HAS_ACCEPT
+    }
 
     pub(crate) fn name(self) -> &'static str {
         match self {

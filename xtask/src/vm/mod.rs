@@ -90,7 +90,7 @@ pub(crate) struct Options {
     /// Run a few tests instead of the core tests
     #[arg(long, conflicts_with_all = ["command", "tests"])]
     smoke: bool,
-    /// Run the packet table instead of the core tests; it is made for Linux 6.9 or later
+    /// Run the packet table instead of the core tests
     #[arg(long, conflicts_with_all = ["command", "tests", "smoke"])]
     packets: bool,
     /// Run a shell command in the guests instead of tests, in a directory with `proxyip` and `e2e`
