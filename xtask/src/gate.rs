@@ -7,7 +7,8 @@ use clap::Args;
 
 use crate::{
     build_ebpf, fuzz, host, lint, packages,
-    programs::Programs,
+    programs::{Profile, Programs},
+    soak,
     steps::{self, Steps},
     test,
     vm::{self, Guests, Kernel},
@@ -28,6 +29,9 @@ pub(crate) struct Night {
     /// How often to run the end-to-end tests, which shows what fails rarely
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+    /// For how many minutes the agent is loaded, reloaded, frozen, stopped and killed
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    soak_minutes: u32,
     /// The other kernels; all of them if none is named
     #[arg(long, value_enum, value_name = "VERSION")]
     kernel: Vec<Kernel>,
@@ -51,10 +55,21 @@ pub(crate) fn run() -> Result<()> {
 
 /// What is too long for that.
 pub(crate) fn nightly(night: &Night) -> Result<()> {
-    let Night { fuzz_seconds, rounds, kernel: kernels } = night;
+    let Night { fuzz_seconds, rounds, soak_minutes, kernel: kernels } = night;
     let guests = vm::Options::core(kernels);
     let plan = Plan { kernels, guests, fuzz_seconds: *fuzz_seconds, rounds: *rounds };
-    steps::run(|steps| all(steps, &plan))
+    steps::run(|steps| {
+        all(steps, &plan)?;
+        released(steps, *soak_minutes)
+    })
+}
+
+/// The tests of the agent as it is released, and its soak. Another optimization shows other races.
+fn released(steps: &mut Steps, soak_minutes: u32) -> Result<()> {
+    let programs = steps.need("building, as released", || Programs::build(Profile::Release))?;
+    test::end_to_end_tests(steps, &programs, &[])?;
+    steps.check("soak", || soak::soak(soak_minutes));
+    Ok(())
 }
 
 /// What is cheap and fails often comes first, and nothing comes after a lint that fails.
@@ -71,7 +86,7 @@ fn all(steps: &mut Steps, plan: &Plan<'_>) -> Result<()> {
         steps.need("kernel programs", build_ebpf::run)?;
         lint::check(steps);
         steps.all_passed()?;
-        let programs = steps.need("building", Programs::build)?;
+        let programs = steps.need("building", || Programs::build(Profile::Ci))?;
         test::unit_tests(steps, &programs);
         let guests = steps.need("guests, made meanwhile", || {
             let guests = preparation.join().map_err(|_| anyhow!("it panicked"))?;

@@ -8,7 +8,7 @@ use crate::{
     build_ebpf,
     command::{run as run_command, workspace_cargo, workspace_root},
     docs, documents, fuzz, packages,
-    programs::PROFILE,
+    programs::Profile,
     pypi::PackagedFile,
     rooms,
     steps::{self, Steps},
@@ -82,7 +82,7 @@ const DENY_ARGUMENTS: [&str; 5] = ["--all-features", "check", "bans", "licenses"
 fn clippy() -> Command {
     let mut command = workspace_cargo();
     // The profile of the tests, so that procedural macros and build scripts serve both.
-    command.args(["clippy", "--workspace", "--all-targets", "--profile", PROFILE]);
+    command.args(["clippy", "--workspace", "--all-targets", "--profile", Profile::Ci.name()]);
     command.args(["--", "--deny", "warnings"]);
     command
 }

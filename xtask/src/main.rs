@@ -19,6 +19,7 @@ mod program;
 mod programs;
 mod pypi;
 mod rooms;
+mod soak;
 mod steps;
 mod test;
 mod toolchain;
@@ -67,6 +68,8 @@ enum Verb {
         /// What to measure
         measure: program::Measure,
     },
+    /// Load an agent for minutes while it is reloaded, frozen, stopped and killed (root only)
+    Soak(soak::Options),
     /// Make the pictures in docs: the page and `proxyip top`, of live traffic (root only)
     Screenshots,
     /// Print docs/conformance.md: what proxyip and others make of the same headers (root only)
@@ -90,6 +93,7 @@ fn main() -> ExitCode {
         Verb::Rooms => rooms::run(),
         Verb::Demo => demo::run(),
         Verb::Bench { measure } => program::bench(measure),
+        Verb::Soak(options) => soak::run(&options),
         Verb::Screenshots => program::screenshots(),
         Verb::Conformance => conformance::run(),
         Verb::Vm(options) => vm::run(&options),

@@ -12,12 +12,29 @@ use serde_json::Value;
 
 use crate::command::{output, shell_line, workspace_cargo};
 
-/// The profile of everything that the gate builds.
-pub(crate) const PROFILE: &str = "ci";
+/// How programs are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// As the gate builds everything.
+    Ci,
+    /// As the agent is released. Only the programs that run the agent are built.
+    Release,
+}
+
+impl Profile {
+    /// Its name in `Cargo.toml`.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Ci => "ci",
+            Self::Release => "release",
+        }
+    }
+}
 
 /// What was built.
 #[derive(Debug)]
 pub(crate) struct Programs {
+    pub(crate) profile: Profile,
     /// The agent, with the kernel programs in it.
     pub(crate) agent: PathBuf,
     tests: Vec<TestProgram>,
@@ -45,13 +62,13 @@ enum Kind {
 
 impl Programs {
     /// Builds them.
-    pub(crate) fn build() -> Result<Self> {
-        let messages = output(&mut build_command()).context("the programs do not build")?;
-        Self::parse(&messages)
+    pub(crate) fn build(profile: Profile) -> Result<Self> {
+        let messages = output(&mut build_command(profile)).context("the programs do not build")?;
+        Self::parse(profile, &messages)
     }
 
     /// Finds the programs in cargo's messages (one JSON object to a line).
-    fn parse(messages: &str) -> Result<Self> {
+    fn parse(profile: Profile, messages: &str) -> Result<Self> {
         let (mut agent, mut tests) = (None, Vec::new());
         for line in messages.lines() {
             let Ok(message) = serde_json::from_str::<Value>(line) else { continue };
@@ -73,7 +90,7 @@ impl Programs {
             });
         }
         let agent = agent.context("cargo built the agent but did not say where it put it")?;
-        Ok(Self { agent, tests })
+        Ok(Self { profile, agent, tests })
     }
 
     /// Those with unit tests.
@@ -112,9 +129,13 @@ impl TestProgram {
     }
 }
 
-fn build_command() -> Command {
+fn build_command(profile: Profile) -> Command {
     let mut command = workspace_cargo();
-    command.args(["build", "--workspace", "--profile", PROFILE, "--tests", "--bin", "proxyip"]);
+    command.args(["build", "--workspace", "--profile", profile.name(), "--bin", "proxyip"]);
+    match profile {
+        Profile::Ci => command.arg("--tests"),
+        Profile::Release => command.args(["--test", "*"]),
+    };
     command.args(["--message-format", "json-render-diagnostics"]);
     command
 }
@@ -145,14 +166,14 @@ mod tests {
             message("e2e", "test", true),
             "{\"reason\":\"build-finished\",\"success\":true}\n".to_owned(),
         ];
-        let programs = Programs::parse(&messages.concat()).unwrap();
+        let programs = Programs::parse(Profile::Ci, &messages.concat()).unwrap();
         assert_eq!(programs.agent, Path::new("/t/bin/proxyip"));
         let unit: Vec<_> = programs.unit_tests().map(|program| &*program.name).collect();
         assert_eq!(unit, ["proxyip"]);
         let e2e = programs.end_to_end("e2e").unwrap();
         assert_eq!((&*e2e.path, &*e2e.package), (Path::new("/t/test/e2e"), Path::new("/w/tests")));
         assert!(programs.end_to_end("packets").is_err());
-        assert!(Programs::parse(&messages[1]).is_err(), "no agent");
+        assert!(Programs::parse(Profile::Ci, &messages[1]).is_err(), "no agent");
     }
 
     #[test]

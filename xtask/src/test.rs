@@ -8,7 +8,7 @@ use crate::{
     axe, build_ebpf,
     command::run as run_command,
     host, packages,
-    programs::{Programs, TestProgram},
+    programs::{Profile, Programs, TestProgram},
     steps::{self, Steps},
 };
 
@@ -20,7 +20,7 @@ pub(crate) fn run(filters: &[String]) -> Result<()> {
             packages::install_for_host_tests()
         })?;
         steps.need("kernel programs", build_ebpf::run)?;
-        let programs = steps.need("building", Programs::build)?;
+        let programs = steps.need("building", || Programs::build(Profile::Ci))?;
         if filters.is_empty() {
             unit_tests(steps, &programs);
         }
@@ -55,7 +55,7 @@ pub(crate) fn end_to_end_tests(
         let count = program.count(filters).context("the end-to-end tests do not start")?;
         matching += count;
         if count > 0 {
-            steps.check(step_name(program), || {
+            steps.check(step_name(program, programs.profile), || {
                 run_command(&mut end_to_end(program, &programs.agent, &axe, filters))
             });
         }
@@ -67,11 +67,14 @@ pub(crate) fn end_to_end_tests(
     Ok(())
 }
 
-fn step_name(program: &TestProgram) -> &'static str {
-    match &*program.name {
-        "conformance" => "conformance",
-        "e2e" => "end-to-end tests",
-        "packets" => "packet table",
+fn step_name(program: &TestProgram, profile: Profile) -> &'static str {
+    match (&*program.name, profile) {
+        ("conformance", Profile::Ci) => "conformance",
+        ("e2e", Profile::Ci) => "end-to-end tests",
+        ("packets", Profile::Ci) => "packet table",
+        ("conformance", Profile::Release) => "conformance, as released",
+        ("e2e", Profile::Release) => "end-to-end tests, as released",
+        ("packets", Profile::Release) => "packet table, as released",
         _ => "other tests",
     }
 }

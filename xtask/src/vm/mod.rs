@@ -34,7 +34,10 @@ use self::{
     machine::{Outcome, Parts},
     qemu::Qemu,
 };
-use crate::{build_ebpf, host, packages, programs::Programs};
+use crate::{
+    build_ebpf, host, packages,
+    programs::{Profile, Programs},
+};
 
 pub(crate) use self::kernel::Kernel;
 
@@ -106,7 +109,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     packages::install_for_guests()?;
     let guests = Guests::prepare(&options.versions)?;
     build_ebpf::run()?;
-    guests.run(&Programs::build()?, options)
+    guests.run(&Programs::build(Profile::Ci)?, options)
 }
 
 /// Everything about guests that does not depend on what they run.
