@@ -30,6 +30,7 @@ mod namespace;
 mod napi;
 mod net;
 mod option;
+pub mod packet;
 mod pcap;
 mod process;
 mod raw;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use socket2::Socket;
 
-use super::frame::{ethernet_header, ipv4_header, packet_socket};
-use super::{pseudo_header, sign, tcp_segment};
+use super::frame::{ethernet, packet_socket};
+use crate::packet::Packet;
 use crate::site::Site;
 
 /// Frames for which the kernel is entered once. Many more would overflow the server's queue.
@@ -33,17 +33,15 @@ pub struct Forged {
 }
 
 impl Forged {
-    /// The IP packet.
-    fn packet(&self) -> Vec<u8> {
-        let (source, target) = (*self.source.ip(), *self.target.ip());
-        let ports = (self.source.port(), self.target.port());
-        let numbers = (self.sequence, self.acknowledgment);
-        let mut segment = tcp_segment(ports, numbers, self.flags, u16::MAX, &[], &self.payload);
-        let pseudo_header = pseudo_header(source, target, segment.len());
-        sign(&mut segment, pseudo_header);
-        let mut packet = ipv4_header(source, target, segment.len());
-        packet.extend(segment);
-        packet
+    fn packet(&self, ethernet: [[u8; 6]; 2]) -> Packet {
+        Packet {
+            ethernet,
+            sequence: self.sequence,
+            acknowledgment: self.acknowledgment,
+            window: u16::MAX,
+            payload: self.payload.clone(),
+            ..Packet::new(self.source.into(), self.target.into(), self.flags)
+        }
     }
 }
 
@@ -51,7 +49,7 @@ impl Forged {
 #[derive(Debug)]
 pub struct Flooder {
     socket: Socket,
-    ethernet: Vec<u8>,
+    ethernet: [[u8; 6]; 2],
 }
 
 impl Flooder {
@@ -62,7 +60,7 @@ impl Flooder {
     #[must_use]
     pub fn new(site: &Site) -> Self {
         let socket = site.net.balancer.enter(|| packet_socket("eth1")).expect("a packet socket");
-        Self { socket, ethernet: ethernet_header(site) }
+        Self { socket, ethernet: ethernet(site) }
     }
 
     /// Sends them as fast as the link takes them.
@@ -72,7 +70,7 @@ impl Flooder {
     pub fn send(&self, segments: impl IntoIterator<Item = Forged>) {
         let mut frames = Vec::new();
         for segment in segments {
-            frames.push([self.ethernet.as_slice(), &segment.packet()].concat());
+            frames.push(segment.packet(self.ethernet).frame());
             if frames.len() == BURST {
                 self.send_frames(&frames);
                 frames.clear();

@@ -1,20 +1,17 @@
 //! Whole Ethernet frames, for what a raw IP socket cannot send.
 
 use std::io;
-use std::net::Ipv4Addr;
 
-use etherparse::{Ipv4Header, ip_number};
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 
-use super::{HEADER, RawPeer, sign};
+use super::{HEADER, RawPeer};
 use crate::namespace::Namespace;
 use crate::option::set_option;
+use crate::packet::{Checksum, ETHERNET};
 use crate::site::Site;
 
-/// Length of an Ethernet header, bytes.
-const ETHERNET: u16 = 14;
 /// Length of an IPv4 header, bytes.
-const IPV4: u16 = 20;
+const IPV4: usize = 20;
 /// `PACKET_VNET_HDR` of `linux/if_packet.h`.
 const PACKET_VNET_HDR: libc::c_int = 15;
 
@@ -36,28 +33,14 @@ impl RawPeer {
     /// # Panics
     /// When packet sockets are not permitted.
     pub fn send_frame(&mut self, site: &Site, frame: Frame, flags: u8, payload: &[u8]) {
-        let mut segment = self.segment(flags, &[], payload);
-        let pseudo_header = self.pseudo_header(segment.len());
+        let mut packet = self.packet(flags, &[], payload);
+        packet.ethernet = ethernet(site);
         match frame {
-            // CHECKSUM_PARTIAL: the sum over the pseudo-header, not complemented.
-            Frame::Super(_) => {
-                let sum = !pseudo_header.ones_complement();
-                segment[16..18].copy_from_slice(&sum.to_ne_bytes());
-            }
-            _ => sign(&mut segment, pseudo_header),
+            Frame::Super(_) => packet.checksum = Checksum::Partial,
+            Frame::Padded => packet.padding = vec![0xaa; 6],
+            Frame::ForAnotherMachine => packet.ethernet[0][5] ^= 1,
         }
-
-        let mut ethernet = ethernet_header(site);
-        if frame == Frame::ForAnotherMachine {
-            ethernet[5] ^= 1;
-        }
-        let mut packet = virtual_network_header(frame);
-        packet.extend(ethernet);
-        packet.extend(ipv4_header(self.source.0, self.target.0, segment.len()));
-        packet.extend(segment);
-        if frame == Frame::Padded {
-            packet.extend([0xaa; 6]);
-        }
+        let packet = [virtual_network_header(frame), packet.frame()].concat();
         let sent = site.net.balancer.enter(|| send_packet("eth1", &packet));
         sent.expect("cannot send a packet");
         self.advance(flags, payload.len());
@@ -69,37 +52,25 @@ fn virtual_network_header(frame: Frame) -> Vec<u8> {
     const NEEDS_CHECKSUM: u8 = 1;
     const TCP_OVER_IPV4: u8 = 1;
     let Frame::Super(mss) = frame else { return vec![0; 10] };
-    let tcp = u16::try_from(HEADER).expect("a short header");
-    let checksum_start = ETHERNET + IPV4;
-    let numbers = [checksum_start + tcp, mss, checksum_start, 16];
+    let number = |length: usize| u16::try_from(length).expect("a short header");
+    let checksum_start = number(ETHERNET + IPV4);
+    let numbers = [checksum_start + number(HEADER), mss, checksum_start, 16];
     let mut header = vec![NEEDS_CHECKSUM, TCP_OVER_IPV4];
     header.extend(numbers.iter().flat_map(|number| number.to_ne_bytes()));
     header
 }
 
-pub(super) fn ipv4_header(source: Ipv4Addr, target: Ipv4Addr, payload: usize) -> Vec<u8> {
-    let payload = u16::try_from(payload).expect("under 64 KB");
-    let (source, target) = (source.octets(), target.octets());
-    let header = Ipv4Header::new(payload, 64, ip_number::TCP, source, target);
-    let mut header = header.expect("under 64 KB");
-    header.dont_fragment = true;
-    header.header_checksum = header.calc_header_checksum();
-    header.to_bytes().to_vec()
+/// The Ethernet addresses of a frame from the load balancer to the server: destination, source.
+pub(super) fn ethernet(site: &Site) -> [[u8; 6]; 2] {
+    [mac_address(&site.net.server, "eth0"), mac_address(&site.net.balancer, "eth1")]
 }
 
-/// From the load balancer to the server, with an IPv4 packet.
-pub(super) fn ethernet_header(site: &Site) -> Vec<u8> {
-    let mut header = mac_address(&site.net.server, "eth0");
-    header.extend(mac_address(&site.net.balancer, "eth1"));
-    header.extend([0x08, 0x00]);
-    header
-}
-
-fn mac_address(namespace: &Namespace, interface: &str) -> Vec<u8> {
+fn mac_address(namespace: &Namespace, interface: &str) -> [u8; 6] {
     let text = namespace.ip(&format!("-o link show {interface}"));
     let mut words = text.split_whitespace().skip_while(|word| *word != "link/ether");
     let address = words.nth(1).unwrap_or_else(|| panic!("no MAC address in {text}"));
-    address.split(':').map(|byte| u8::from_str_radix(byte, 16).expect("a byte")).collect()
+    let bytes = address.split(':').map(|byte| u8::from_str_radix(byte, 16).expect("a byte"));
+    bytes.collect::<Vec<_>>().try_into().expect("six bytes")
 }
 
 /// Sends a packet that starts with a virtual network header out of an interface of the calling

@@ -8,14 +8,13 @@ use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-use etherparse::checksum::Sum16BitWords;
-use etherparse::{TcpHeader, ip_number};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 pub use flooder::{Flooder, Forged};
 pub use frame::Frame;
 
 use crate::net::address;
+use crate::packet::{self, Packet};
 use crate::site::Site;
 
 /// Length of a TCP header without options, bytes.
@@ -54,15 +53,15 @@ pub struct RawPeer {
 
 impl RawPeer {
     /// The FIN flag.
-    pub const FIN: u8 = 0x01;
+    pub const FIN: u8 = packet::FIN;
     /// The SYN flag.
-    pub const SYN: u8 = 0x02;
+    pub const SYN: u8 = packet::SYN;
     /// The RST flag.
-    pub const RST: u8 = 0x04;
+    pub const RST: u8 = packet::RST;
     /// The PSH flag.
-    pub const PSH: u8 = 0x08;
+    pub const PSH: u8 = packet::PSH;
     /// The ACK flag.
-    pub const ACK: u8 = 0x10;
+    pub const ACK: u8 = packet::ACK;
 
     /// The sequence number that it begins with, unless the test sets another.
     pub const INITIAL: u32 = 0x1234_5678;
@@ -113,10 +112,7 @@ impl RawPeer {
     /// # Panics
     /// When the segment cannot be sent.
     pub fn send(&mut self, flags: u8, options: &[u8], payload: &[u8]) {
-        let mut segment = self.segment(flags, options, payload);
-        let pseudo_header = self.pseudo_header(segment.len());
-        sign(&mut segment, pseudo_header);
-        self.put(&segment);
+        self.put(&self.packet(flags, options, payload).segment());
         self.advance(flags, payload.len());
     }
 
@@ -132,12 +128,18 @@ impl RawPeer {
         self.sequence = self.sequence.wrapping_add(length);
     }
 
-    /// A segment with a zero checksum.
-    fn segment(&self, flags: u8, options: &[u8], payload: &[u8]) -> Vec<u8> {
-        let acknowledgment = if flags & Self::ACK == 0 { 0 } else { self.acknowledgment };
-        let ports = (self.source.1, self.target.1);
-        let numbers = (self.sequence, acknowledgment);
-        tcp_segment(ports, numbers, flags, self.window, options, payload)
+    /// A segment of this connection.
+    fn packet(&self, flags: u8, options: &[u8], payload: &[u8]) -> Packet {
+        assert!(options.len().is_multiple_of(4), "options are padded to words of 32 bits");
+        let (source, target) = self.ends();
+        Packet {
+            sequence: self.sequence,
+            acknowledgment: if flags & Self::ACK == 0 { 0 } else { self.acknowledgment },
+            window: self.window,
+            options: options.to_vec(),
+            payload: payload.to_vec(),
+            ..Packet::new(source.into(), target.into(), flags)
+        }
     }
 
     /// The next segment of this connection, if one comes within `limit`.
@@ -218,43 +220,4 @@ impl RawPeer {
             payload: segment.get(data..)?.to_vec(),
         })
     }
-
-    fn pseudo_header(&self, length: usize) -> Sum16BitWords {
-        pseudo_header(self.source.0, self.target.0, length)
-    }
-}
-
-/// A segment with a zero checksum, from and to these ports, with these sequence and acknowledgment numbers.
-fn tcp_segment(
-    ports: (u16, u16),
-    numbers: (u32, u32),
-    flags: u8,
-    window: u16,
-    options: &[u8],
-    payload: &[u8],
-) -> Vec<u8> {
-    assert!(options.len().is_multiple_of(4), "options are padded to words of 32 bits");
-    let mut header = TcpHeader::new(ports.0, ports.1, numbers.0, window);
-    header.acknowledgment_number = numbers.1;
-    header.set_options_raw(options).expect("40 bytes of options at most");
-    let mut segment = [&header.to_bytes()[..], payload].concat();
-    segment[13] = flags;
-    segment
-}
-
-/// The sum of what the checksum covers besides a segment of `length` bytes (RFC 9293 §3.1).
-fn pseudo_header(source: Ipv4Addr, target: Ipv4Addr, length: usize) -> Sum16BitWords {
-    let length = u16::try_from(length).expect("a segment is short");
-    Sum16BitWords::new()
-        .add_4bytes(source.octets())
-        .add_4bytes(target.octets())
-        .add_2bytes([0, ip_number::TCP.0])
-        .add_2bytes(length.to_be_bytes())
-}
-
-/// Writes the checksum of a segment in which it is zero.
-fn sign(segment: &mut [u8], pseudo_header: Sum16BitWords) {
-    // The sum is of words as this machine reads them.
-    let sum = pseudo_header.add_slice(segment).ones_complement();
-    segment[16..18].copy_from_slice(&sum.to_ne_bytes());
 }

@@ -8,8 +8,8 @@ use proxyip_common::verdict::{Verdict, is_final};
 use proxyip_user::bpf::object;
 
 use crate::bench::SETTINGS;
-use crate::packet::{Packet, RST};
 use crate::state::Entry;
+use proxyip_tests::packet::{Packet, RST};
 
 /// A program on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,10 +6,10 @@ use proxyip_common::flow::Translation;
 use crate::bench::{AUTO, OPEN, TRANSLATE};
 use crate::case::{Case, Program};
 use crate::flags::at;
-use crate::packet::{ACK, FIN, PSH, Packet, RST, SYN};
 use crate::state::{FAMILIES, Family, TIMESTAMPS, translation};
 use crate::translate::shift;
 use crate::trial::hold;
+use proxyip_tests::packet::{ACK, FIN, PSH, Packet, RST, SYN};
 
 #[test]
 fn egress() {

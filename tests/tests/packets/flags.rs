@@ -6,9 +6,9 @@ use proxyip_common::flow::HandOff;
 use crate::bench::{ACCEPT, AUTO, MULTIPATH, OBSERVE, OPEN, OVER, SILENT, TRANSLATE};
 use crate::case::{Case, Kernel, Program};
 use crate::handshake::syn_ack;
-use crate::packet::{ACK, CWR, ECE, FIN, PSH, Packet, RST, SYN, URG};
 use crate::state::{FAMILIES, Family, PLAIN, after, handshake, no_cookie};
 use crate::trial::hold;
+use proxyip_tests::packet::{ACK, CWR, ECE, FIN, PSH, Packet, RST, SYN, URG};
 
 #[test]
 fn flags() {

@@ -8,10 +8,10 @@ use crate::bench::{ACCEPT, AUTO, DROPPING, OBSERVE, OPEN, OVER, RESETTING, TRANS
 use crate::case::{Case, Kernel, Program};
 use crate::flags::at;
 use crate::layout::{DESTINATION, ROUTING};
-use crate::packet::{ACK, Packet, SYN};
 use crate::state::{FAMILIES, Family, after, first, handshake, linux_options};
 use crate::trial::hold;
 use crate::untrusted::stranger_refused;
+use proxyip_tests::packet::{ACK, Packet, SYN};
 
 #[test]
 fn fragments() {

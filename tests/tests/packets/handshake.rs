@@ -8,12 +8,12 @@ use proxyip_common::settings::NamespaceSettings;
 use crate::bench::{ACCEPT, AUTO, MTU, SETTINGS};
 use crate::case::{Case, Kernel, Program};
 use crate::flags::at;
-use crate::packet::{ACK, FIN, PSH, Packet, RST, SYN};
 use crate::state::{
     self, FAMILIES, Family, LINUX, PLAIN, TIMESTAMPS, cookie_of, cookie_of_old, first, flow,
     handshake, is_good, linux_options, mss,
 };
 use crate::trial::hold;
+use proxyip_tests::packet::{ACK, Checksum, FIN, PSH, Packet, RST, SYN};
 
 #[test]
 fn handshakes() {
@@ -231,7 +231,7 @@ fn firsts(family: Family) -> Vec<Case> {
         Case::new(at(what, family, AUTO), Program::Ingress, packet.frame())
     };
     let ended = good.with(|packet| packet.flags |= FIN);
-    let damaged = good.with(|packet| packet.damage = 1 << 4);
+    let damaged = good.with(|packet| packet.checksum = Checksum::Damaged(1 << 4));
     let padded = good.with(|packet| packet.padding = vec![0xaa; 9]);
     vec![
         case("a header", &good).handed_over(&good),

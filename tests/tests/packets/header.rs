@@ -8,9 +8,9 @@ use proxyip_tests::header::{LOCAL, PROXY, TCP4, v1, v2_raw};
 use crate::bench::{AUTO, SETTINGS, TRANSLATE};
 use crate::case::{Case, Kernel, Program};
 use crate::flags::at;
-use crate::packet::{ACK, FIN, Packet};
 use crate::state::{FAMILIES, Family, PLAIN, cookie_of, first, handshake, of_listener};
 use crate::trial::hold;
+use proxyip_tests::packet::{ACK, FIN, Packet};
 
 #[test]
 fn headers() {

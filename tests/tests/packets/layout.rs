@@ -9,11 +9,11 @@ use crate::bench::{AUTO, TRANSLATE};
 use crate::case::{Case, Count, Kernel, Program};
 use crate::flags::at;
 use crate::handshake::syn_ack;
-use crate::packet::{ACK, Packet, SYN};
 use crate::state::{
     FAMILIES, Family, PLAIN, after, cookie_of, first, flow, handshake, mss, no_cookie, translation,
 };
 use crate::trial::hold;
+use proxyip_tests::packet::{ACK, Packet, SYN};
 
 /// Numbers of IPv6 extension headers.
 pub(crate) const HOP_BY_HOP: IpNumber = ip_number::IPV6_HEADER_HOP_BY_HOP;

@@ -11,7 +11,6 @@ mod fragments;
 mod handshake;
 mod header;
 mod layout;
-mod packet;
 mod policy;
 mod policy_model;
 mod sockets;

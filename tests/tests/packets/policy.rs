@@ -7,9 +7,9 @@ use proxyip_tests::header::{LOCAL, v1, v2, v2_raw};
 use crate::bench::{MUTE, REFUSING};
 use crate::case::{Case, Kernel, Program};
 use crate::flags::at;
-use crate::packet::Packet;
 use crate::state::{FAMILIES, Family, PLAIN, cookie_of, first, handshake, of_listener};
 use crate::trial::hold;
+use proxyip_tests::packet::Packet;
 
 #[test]
 fn policy() {

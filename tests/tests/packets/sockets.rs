@@ -8,7 +8,7 @@ use proxyip_tests::until;
 
 use crate::bench::Bench;
 use crate::case::Kernel;
-use crate::packet::{ACK, FIN, Packet};
+use proxyip_tests::packet::{ACK, FIN, Packet};
 
 /// How long the kernel may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);

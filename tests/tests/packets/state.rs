@@ -13,7 +13,7 @@ use proxyip_common::flow::{FlowKey, FlowRecord, HandOff, Handshake, Origin, Tran
 
 use crate::bench::{COOKIE, LISTENERS};
 use crate::case::Count;
-use crate::packet::{ACK, PSH, Packet, SYN};
+use proxyip_tests::packet::{ACK, PSH, Packet, SYN};
 
 /// IPv4 and IPv6.
 pub(crate) const FAMILIES: [Family; 2] = [Family::V4, Family::V6];

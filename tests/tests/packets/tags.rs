@@ -4,9 +4,9 @@
 use crate::bench::{AUTO, TRANSLATE};
 use crate::case::{Case, Program};
 use crate::flags::at;
-use crate::packet::{ACK, Packet};
 use crate::state::{FAMILIES, PLAIN, cookie_of, first, translation};
 use crate::trial::hold;
+use proxyip_tests::packet::{ACK, Packet};
 
 /// IEEE 802.1Q.
 pub(crate) const CUSTOMER: u16 = 0x8100;

@@ -7,11 +7,11 @@ use crate::bench::{SETTINGS, TRANSLATE};
 use crate::case::{Case, Count, Kernel, Program};
 use crate::flags::at;
 use crate::layout::DESTINATION;
-use crate::packet::{ACK, ECE, FIN, PSH, Packet, RST, SYN, URG};
 use crate::state::{
     Entry, FAMILIES, Family, TIMESTAMPS, after, first, flow, handshake, translation,
 };
 use crate::trial::hold;
+use proxyip_tests::packet::{ACK, Checksum, ECE, FIN, PSH, Packet, RST, SYN, URG};
 
 /// An acknowledgment number; those of the kernel's SYN-ACKs are not looked at.
 const ANY: u32 = 0x7000_0000;
@@ -159,7 +159,7 @@ fn headers(family: Family, program: Program) -> Vec<Case> {
         }
     }
     let syn = family.syn(TRANSLATE);
-    let damaged = first(&syn, ANY, &more).with(|packet| packet.damage = 1);
+    let damaged = first(&syn, ANY, &more).with(|packet| packet.checksum = Checksum::Damaged(1));
     let case = Case::new(at("a damaged header", family, TRANSLATE), program, damaged.frame());
     let entry = handshake(&syn, HandOff::Translate, Obstacle::Configured);
     let case = case.kernel(Kernel::Request, &syn).before([entry]);

@@ -7,9 +7,9 @@ use crate::bench::{AUTO, TRANSLATE};
 use crate::case::{Case, Kernel, Program};
 use crate::flags::at;
 use crate::handshake::syn_ack;
-use crate::packet::{ETHERNET, Packet};
 use crate::state::{FAMILIES, Family, PLAIN, cookie_of, first, handshake, linux_options};
 use crate::trial::hold;
+use proxyip_tests::packet::{ETHERNET, Packet};
 
 #[test]
 fn truncation() {

@@ -7,9 +7,9 @@ use crate::bench::{ACCEPT, AUTO, DROPPING, OBSERVE, RESETTING, TRANSLATE};
 use crate::case::{Case, Kernel, Program};
 use crate::flags::at;
 use crate::layout::DESTINATION;
-use crate::packet::{ACK, FIN, PSH, Packet, RST, SYN, mapped};
 use crate::state::{FAMILIES, Family, PLAIN, cookie_of, first, flow, linux_options, of_listener};
 use crate::trial::hold;
+use proxyip_tests::packet::{ACK, FIN, PSH, Packet, RST, SYN, mapped};
 
 #[test]
 fn untrusted() {

@@ -8,12 +8,12 @@ use crate::case::Program;
 use crate::flags::at;
 use crate::fragments::SHORTEST;
 use crate::layout::{DESTINATION, HOP_BY_HOP};
-use crate::packet::{ACK, FIN, PSH, Packet, RST, SYN};
 use crate::sockets::PATIENCE;
 use crate::state::{FAMILIES, Family, after, linux_options};
 use crate::tags::{CUSTOMER, SERVICE};
 use crate::trial::report;
 use crate::wire::{MOMENT, REQUEST, on_wire, read_soon};
+use proxyip_tests::packet::{ACK, FIN, PSH, Packet, RST, SYN};
 
 /// A way for a segment: the frames that it makes.
 type Way = fn(&Packet) -> Vec<Vec<u8>>;

@@ -10,10 +10,10 @@ use proxyip_common::flow::{HandOff, Translation};
 use crate::bench::{AUTO, Bench, SETTINGS, TRANSLATE, on_bench};
 use crate::case::{Count, Program};
 use crate::flags::at;
-use crate::packet::{ACK, PSH, Packet};
 use crate::sockets::PATIENCE;
 use crate::state::{FAMILIES, Family, after, flow, translation};
 use crate::trial::{report, same};
+use proxyip_tests::packet::{ACK, PSH, Packet};
 
 /// How long an answer may take that should not come.
 pub(crate) const MOMENT: Duration = Duration::from_millis(20);

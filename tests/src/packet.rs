@@ -1,4 +1,6 @@
-//! Segments as the table describes them, and the frames that they make.
+//! Segments as tests describe them, and the frames that they make: the one builder of the tests' own frames.
+//!
+//! The simulated kernel has another one, so that a mistake in one of them shows.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,60 +10,88 @@ use etherparse::{
     TcpHeader, ip_number,
 };
 
-/// TCP flags.
-pub(crate) const FIN: u8 = 1;
-pub(crate) const SYN: u8 = 1 << 1;
-pub(crate) const RST: u8 = 1 << 2;
-pub(crate) const PSH: u8 = 1 << 3;
-pub(crate) const ACK: u8 = 1 << 4;
-pub(crate) const URG: u8 = 1 << 5;
-pub(crate) const ECE: u8 = 1 << 6;
-pub(crate) const CWR: u8 = 1 << 7;
+/// The TCP flag of this name.
+pub const FIN: u8 = 1;
+/// The TCP flag of this name.
+pub const SYN: u8 = 1 << 1;
+/// The TCP flag of this name.
+pub const RST: u8 = 1 << 2;
+/// The TCP flag of this name.
+pub const PSH: u8 = 1 << 3;
+/// The TCP flag of this name.
+pub const ACK: u8 = 1 << 4;
+/// The TCP flag of this name.
+pub const URG: u8 = 1 << 5;
+/// The TCP flag of this name.
+pub const ECE: u8 = 1 << 6;
+/// The TCP flag of this name.
+pub const CWR: u8 = 1 << 7;
 
 /// Ethernet address of the interface under test.
-pub(crate) const HOST: [u8; 6] = [2, 0, 0, 0, 0, 1];
+pub const HOST: [u8; 6] = [2, 0, 0, 0, 0, 1];
 /// Ethernet address of whoever sends to it.
-pub(crate) const SENDER: [u8; 6] = [2, 0, 0, 0, 0, 2];
+pub const SENDER: [u8; 6] = [2, 0, 0, 0, 0, 2];
 
 /// Bytes of an Ethernet header.
-pub(crate) const ETHERNET: usize = 14;
+pub const ETHERNET: usize = 14;
+
+/// The TCP checksum of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checksum {
+    /// The right one.
+    Right,
+    /// With these bits flipped.
+    Damaged(u16),
+    /// The sum over the pseudo-header, not complemented: whoever sends the segment computes the rest
+    /// (`CHECKSUM_PARTIAL` of `linux/skbuff.h`).
+    Partial,
+}
 
 /// A segment and its way through the net. Fields that a frame could not have by honest means are `None` unless the
 /// case lies in them.
 #[derive(Clone, Debug)]
-pub(crate) struct Packet {
+pub struct Packet {
     /// Ethernet addresses: destination, source.
-    pub(crate) ethernet: [[u8; 6]; 2],
+    pub ethernet: [[u8; 6]; 2],
     /// VLAN tags behind them: type and contents.
-    pub(crate) tags: Vec<[u16; 2]>,
-    pub(crate) from: SocketAddr,
-    pub(crate) to: SocketAddr,
-    pub(crate) hops: u8,
+    pub tags: Vec<[u16; 2]>,
+    /// Address and port of the sender.
+    pub from: SocketAddr,
+    /// Address and port of the receiver.
+    pub to: SocketAddr,
+    /// The time to live, or hop limit.
+    pub hops: u8,
     /// IPv4 options, a multiple of four bytes.
-    pub(crate) ip_options: Vec<u8>,
+    pub ip_options: Vec<u8>,
     /// IPv6 extension headers: the number of each, and what it holds behind its length.
-    pub(crate) extensions: Vec<(IpNumber, Vec<u8>)>,
+    pub extensions: Vec<(IpNumber, Vec<u8>)>,
     /// The length that the IP header says, if not the right one.
-    pub(crate) ip_length: Option<u16>,
-    pub(crate) flags: u8,
-    pub(crate) sequence: u32,
-    pub(crate) acknowledgment: u32,
-    pub(crate) window: u16,
-    pub(crate) urgent: u16,
+    pub ip_length: Option<u16>,
+    /// TCP flags.
+    pub flags: u8,
+    /// Sequence number.
+    pub sequence: u32,
+    /// Acknowledgment number, whether the ACK flag is set or not.
+    pub acknowledgment: u32,
+    /// The window that is offered.
+    pub window: u16,
+    /// Urgent pointer.
+    pub urgent: u16,
     /// TCP options, a multiple of four bytes.
-    pub(crate) options: Vec<u8>,
+    pub options: Vec<u8>,
     /// The data offset in words that the TCP header says, if not the right one.
-    pub(crate) offset: Option<u8>,
-    pub(crate) payload: Vec<u8>,
-    /// Flips bits of the TCP checksum.
-    pub(crate) damage: u16,
+    pub offset: Option<u8>,
+    /// Payload.
+    pub payload: Vec<u8>,
+    /// The TCP checksum.
+    pub checksum: Checksum,
     /// Bytes of the frame behind the IP packet.
-    pub(crate) padding: Vec<u8>,
+    pub padding: Vec<u8>,
 }
 
 impl Packet {
     /// A segment without options and payload.
-    pub(crate) fn new(from: SocketAddr, to: SocketAddr, flags: u8) -> Self {
+    pub fn new(from: SocketAddr, to: SocketAddr, flags: u8) -> Self {
         Self {
             ethernet: [HOST, SENDER],
             tags: Vec::new(),
@@ -79,35 +109,37 @@ impl Packet {
             options: Vec::new(),
             offset: None,
             payload: Vec::new(),
-            damage: 0,
+            checksum: Checksum::Right,
             padding: Vec::new(),
         }
     }
 
     /// The same with some fields changed.
-    pub(crate) fn with(&self, change: impl FnOnce(&mut Self)) -> Self {
+    #[must_use]
+    pub fn with(&self, change: impl FnOnce(&mut Self)) -> Self {
         let mut changed = self.clone();
         change(&mut changed);
         changed
     }
 
-    pub(crate) fn is_ipv4(&self) -> bool {
+    /// Whether it goes over IPv4.
+    pub fn is_ipv4(&self) -> bool {
         self.from.is_ipv4()
     }
 
     /// Offset of the TCP header in the frame, bytes.
-    pub(crate) fn tcp_at(&self) -> usize {
+    pub fn tcp_at(&self) -> usize {
         self.frame().len() - self.padding.len() - self.segment().len()
     }
 
     /// The frame, whole.
-    pub(crate) fn frame(&self) -> Vec<u8> {
+    pub fn frame(&self) -> Vec<u8> {
         self.frame_around(&self.segment(), None)
     }
 
     /// A frame with a fragment of the packet: `bytes` of the segment, and whether more follow. The range must start
     /// at a multiple of eight.
-    pub(crate) fn fragment(&self, bytes: std::ops::Range<usize>, more: bool) -> Vec<u8> {
+    pub fn fragment(&self, bytes: std::ops::Range<usize>, more: bool) -> Vec<u8> {
         let offset = u16::try_from(bytes.start / 8).expect("a small offset");
         let offset = IpFragOffset::try_new(offset).expect("a small offset");
         self.frame_around(&self.segment()[bytes], Some((offset, more)))
@@ -188,8 +220,11 @@ impl Packet {
         [header.to_bytes().to_vec(), extensions].concat()
     }
 
-    /// TCP header and payload, the checksum that of the segment as it is.
-    fn segment(&self) -> Vec<u8> {
+    /// TCP header and payload.
+    ///
+    /// # Panics
+    /// When the options are too long.
+    pub fn segment(&self) -> Vec<u8> {
         let ports = (self.from.port(), self.to.port());
         let mut header = TcpHeader::new(ports.0, ports.1, self.sequence, self.window);
         header.acknowledgment_number = self.acknowledgment;
@@ -200,8 +235,15 @@ impl Packet {
         if let Some(words) = self.offset {
             segment[12] = words << 4;
         }
-        let sum = self.pseudo_header(segment.len()).add_slice(&segment).ones_complement();
-        let sum = u16::from_ne_bytes(sum.to_ne_bytes()) ^ self.damage.to_be();
+        let pseudo_header = self.pseudo_header(segment.len());
+        // The sum is of words as this machine reads them.
+        let sum = match self.checksum {
+            Checksum::Right => pseudo_header.add_slice(&segment).ones_complement(),
+            Checksum::Damaged(bits) => {
+                pseudo_header.add_slice(&segment).ones_complement() ^ bits.to_be()
+            }
+            Checksum::Partial => !pseudo_header.ones_complement(),
+        };
         segment[16..18].copy_from_slice(&sum.to_ne_bytes());
         segment
     }
@@ -220,7 +262,8 @@ impl Packet {
     }
 
     /// What a program sends back to the sender: other than the flags and numbers of the case, everything is known.
-    pub(crate) fn answer(&self, flags: u8, sequence: u32, acknowledgment: u32) -> Self {
+    #[must_use]
+    pub fn answer(&self, flags: u8, sequence: u32, acknowledgment: u32) -> Self {
         let [to, from] = self.ethernet;
         Self {
             ethernet: [from, to],
@@ -232,7 +275,8 @@ impl Packet {
     }
 
     /// The RST that answers it (RFC 9293 §3.10.7.1).
-    pub(crate) fn reset(&self) -> Self {
+    #[must_use]
+    pub fn reset(&self) -> Self {
         if self.flags & ACK != 0 {
             return self.answer(RST, self.acknowledgment, 0);
         }
@@ -243,7 +287,7 @@ impl Packet {
 }
 
 /// An IPv6 address that stands for an IPv4 address.
-pub(crate) fn mapped(address: SocketAddr) -> SocketAddr {
+pub fn mapped(address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(v4) => SocketAddr::new(v4.to_ipv6_mapped().into(), address.port()),
         IpAddr::V6(_) => address,
