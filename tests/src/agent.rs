@@ -7,6 +7,10 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use nix::sys::signal::Signal;
+use proxyip_api::acl::Rules;
+use proxyip_api::flow::LiveFlow;
+use proxyip_api::status::{ListenerJson, Status};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::api::{Api, is_ready};
@@ -206,7 +210,7 @@ impl<'a> Agent<'a> {
     /// # Panics
     /// When it fails or answers something else.
     #[must_use]
-    pub fn json(&self, arguments: &[&str]) -> Value {
+    pub fn json<T: DeserializeOwned>(&self, arguments: &[&str]) -> T {
         let answer = self.ask(&[arguments, &["--json"]].concat());
         assert_eq!(answer.code, 0, "proxyip {arguments:?} --json: {}", answer.stderr);
         serde_json::from_str(&answer.stdout)
@@ -220,27 +224,52 @@ impl<'a> Agent<'a> {
     /// When the status does not have the section.
     #[must_use]
     pub fn numbers(&self, section: &str) -> BTreeMap<String, u64> {
-        let status = self.json(&["status"]);
-        let section = status[section].as_object().unwrap_or_else(|| panic!("status: {status}"));
-        let numbers =
-            section.iter().map(|(label, n)| (label.clone(), n.as_u64().expect("a count")));
-        numbers.filter(|(_, n)| *n > 0).collect()
+        let status = self.status();
+        let numbers = match section {
+            "counters" => status.counters,
+            "drops" => status.drops,
+            "left_to_kernel" => status.left_to_kernel,
+            other => panic!("the status has no numbers in `{other}`"),
+        };
+        numbers.into_iter().filter(|(_, n)| *n > 0).collect()
+    }
+
+    /// What the agent does and has done.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.json(&["status"])
+    }
+
+    /// The flows that are established now.
+    #[must_use]
+    pub fn flows(&self) -> Vec<LiveFlow> {
+        self.json(&["flows"])
+    }
+
+    /// The rules of the listener `web`.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        self.json(&["acl", "list", "web"])
     }
 
     /// What the status says of the listener `web`.
     #[must_use]
-    pub fn listener(&self) -> Value {
-        self.json(&["status"])["listeners"][0].clone()
+    pub fn listener(&self) -> ListenerJson {
+        self.status().listeners.swap_remove(0)
+    }
+
+    /// The hand-off of new connections to the listener `web`.
+    #[must_use]
+    pub fn new_hand_off(&self) -> String {
+        self.listener().new_connections.hand_off.into_owned()
     }
 
     /// How many connections of the listener `web` were translated for this reason.
     #[must_use]
     pub fn translated_for(&self, reason: &str) -> u64 {
-        let listener = self.listener();
-        let connections = listener["connections"].as_array().expect("an array").iter();
-        let translated = connections.filter(|row| row["hand_off"] == "translate");
-        let of_reason = translated.filter(|row| row["reason"] == reason);
-        of_reason.map(|row| row["count"].as_u64().expect("a count")).sum()
+        let connections = self.listener().connections.into_iter();
+        let translated = connections.filter(|row| row.hand_off == "translate");
+        translated.filter(|row| row.reason.as_deref() == Some(reason)).map(|row| row.count).sum()
     }
 
     /// Waits until a line of its diagnostics contains `text`, and returns that line.

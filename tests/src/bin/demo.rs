@@ -149,13 +149,11 @@ fn ask_ruby(site: &Site, title: &'static str, front: &str, port: u16) -> Observa
 
 fn show_live_connection(site: &Site, agent: &Agent) {
     let stream: TcpStream = Dial::to(address::FRONT, 7000).open(&site.net.client);
-    let client = stream.local_addr().expect("a bound socket").to_string();
-    let flow = eventually("the connection among the flows", || {
-        let flows = agent.json(&["flows"]);
-        flows.as_array()?.iter().find(|flow| flow["client"] == client).cloned()
+    let client = stream.local_addr().expect("a bound socket");
+    let live = eventually("the connection among the flows", || {
+        agent.flows().into_iter().find(|live| live.flow.client == client)
     });
-    let name = |field: &str| flow[field].as_str().expect("an address").to_owned();
-    let (peer, local) = (name("peer"), name("local"));
+    let (peer, local) = (live.flow.peer.to_string(), live.flow.local.to_string());
     println!("\nA connection that is open now:");
     for arguments in [["flows"].as_slice(), &["lookup", &peer, &local]] {
         let answer = agent.ask(arguments);

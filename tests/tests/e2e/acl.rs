@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 
+use proxyip_api::acl::{Disconnected, Origin, Verdict};
 use proxyip_tests::servers::EchoServer;
 use proxyip_tests::{Agent, Answer, Guard, HandOff, Site, address, header, read_line_or_error};
 
@@ -110,9 +111,9 @@ fn the_test_of_a_client_is_what_its_connections_experience() {
         assert_eq!(is_accepted(&site, client), allowed, "{client}");
         denied += u64::from(!allowed);
     }
-    let rules = agent.json(&["acl", "list", "web"]);
-    assert_eq!(rules["otherwise"], "deny", "{rules}");
-    assert_eq!(rules["rules"].as_array().expect("an array").len(), 9, "{rules}");
+    let rules = agent.rules();
+    assert_eq!(rules.otherwise, Verdict::Deny, "{rules:?}");
+    assert_eq!(rules.rules.len(), 9, "{rules:?}");
     site.finish(&mut agent, &[("denied_reset", denied)]);
 }
 
@@ -131,9 +132,8 @@ fn rules_of_commands_survive_the_agent_but_not_the_kernel_programs() {
     assert_done(&agent.ask(&["acl", "deny", "web", DENIED]));
     let assert_there = |agent: &Agent| {
         assert_eq!(clients.map(|client| is_accepted(&site, client)), [false, true, true]);
-        let rules = agent.json(&["acl", "list", "web"]);
-        let rules = rules["rules"].as_array().expect("an array");
-        assert!(rules.iter().all(|rule| rule["from"] == "command"), "{rules:?}");
+        let rules = agent.rules().rules;
+        assert!(rules.iter().all(|rule| rule.origin == Origin::Command), "{rules:?}");
         assert_eq!(rules.len(), 2, "{rules:?}");
     };
     assert_there(&agent);
@@ -156,7 +156,7 @@ fn rules_of_commands_survive_the_agent_but_not_the_kernel_programs() {
     assert_done(&agent.ask(&["detach", "--drain", "0", "--pin-path", &pin_path]));
     agent.start_again();
     assert!(is_accepted(&site, DENIED));
-    assert_eq!(agent.json(&["acl", "list", "web"])["rules"], serde_json::json!([]));
+    assert_eq!(agent.rules().rules, []);
     site.finish(&mut agent, &[]);
 }
 
@@ -172,22 +172,20 @@ fn disconnect_ends_the_connections_of_denied_clients_and_no_other() {
     let mut agent = Agent::start(&site, &first.with(&second));
     for (port, hand_off) in hand_offs {
         let name = hand_off.setting();
-        let none = agent.json(&["acl", "disconnect", name]);
-        assert_eq!(none, serde_json::json!([]), "{name}");
+        let none: Vec<Disconnected> = agent.json(&["acl", "disconnect", name]);
+        assert_eq!(none, [], "{name}");
         let other = connect(&site, port, "198.51.100.8").expect("accepted");
         let denied = DENIED.map(|client| connect(&site, port, client).expect("accepted"));
         for client in DENIED {
             assert_done(&agent.ask(&["acl", "deny", name, client]));
         }
         denied.iter().for_each(exchange);
-        let ended = agent.json(&["acl", "disconnect"]);
+        let ended: Vec<Disconnected> = agent.json(&["acl", "disconnect"]);
         let mut ended: Vec<_> = ended
-            .as_array()
-            .expect("an array")
-            .iter()
+            .into_iter()
             .map(|one| {
-                assert_eq!((one["listener"].as_str(), &one["error"]), (Some(name), &().into()));
-                one["peer"].as_str().expect("an address").to_owned()
+                assert_eq!((&*one.listener, one.error), (name, None));
+                one.peer.to_string()
             })
             .collect();
         let peer = |stream: &TcpStream| stream.local_addr().expect("bound").to_string();

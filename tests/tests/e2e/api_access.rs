@@ -142,7 +142,7 @@ fn an_interface_that_is_gone_is_told_of_until_the_agent_is_restarted() {
         });
         let sentence = json["error"].as_str().expect("a sentence");
         assert!(sentence.contains("interface extra0 is gone"), "{sentence}");
-        let found = agent.json(&["status"])["findings"].to_string();
+        let found = agent.status().findings.concat();
         assert!(found.contains("interface extra0 is gone"), "{found}");
     }
     agent.process().signal(Signal::SIGTERM);

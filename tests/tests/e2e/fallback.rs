@@ -53,30 +53,30 @@ fn the_status_tells_what_new_connections_get() {
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let mut agent = Agent::start(&site, &Guard::ports(&[80]));
     let listener = agent.listener();
-    assert_eq!(listener["hand_off"], "auto");
-    assert_eq!(listener["new_connections"]["hand_off"], HandOff::Auto.label(), "{listener}");
-    assert_eq!(listener["connections"], serde_json::json!([]));
+    assert_eq!(listener.hand_off, "auto");
+    assert_eq!(listener.new_connections.hand_off, HandOff::Auto.label(), "{listener:?}");
+    assert_eq!(listener.connections, []);
     // This kernel can do everything.
-    assert_eq!(agent.json(&["status"])["kernel"], serde_json::json!([]));
+    assert!(agent.status().kernel.is_empty());
 
     site.net.server.sysctl("ipv4.tcp_syncookies", "0");
     let why = eventually("another hand-off for new connections", || {
-        let new = agent.listener()["new_connections"].clone();
-        (new["hand_off"] == "translate").then(|| new["why"].to_string())
+        let new = agent.listener().new_connections;
+        (new.hand_off == "translate").then_some(new.why)
     });
     assert!(why.contains("tcp_syncookies"), "{why}");
     let stream = open_and_send(&site, &trusted_dial(80), &header_of_client());
     assert_both(ask_names(&stream), socket_address(CLIENT));
-    assert_eq!(agent.json(&["status"])["translated"], 1);
+    assert_eq!(agent.status().translated, 1);
 
     site.net.server.sysctl("ipv4.tcp_syncookies", "1");
     eventually("the first hand-off again", || {
-        (agent.listener()["new_connections"]["hand_off"] == HandOff::Auto.label()).then_some(())
+        (agent.new_hand_off() == HandOff::Auto.label()).then_some(())
     });
     let accepted = open_and_send(&site, &trusted_dial(80), &header_of_client());
     assert_both(ask_names(&accepted), socket_address(CLIENT));
-    assert_eq!(agent.listener()["connections"].as_array().map(Vec::len), Some(2));
-    assert_eq!(agent.json(&["status"])["translated"], 1);
+    assert_eq!(agent.listener().connections.len(), 2);
+    assert_eq!(agent.status().translated, 1);
     site.finish(&mut agent, &[]);
 }
 

@@ -234,9 +234,7 @@ fn clients_are_refused_when_auto_has_turned_to_translate() {
     apply_to_both(&site.net.server, &commands(&site, "Named sets, for iptables", 1));
     assert_refused_and_served(&site, &[OTHER], &[]);
     agent.wait_diagnostic("firewall rule");
-    eventually("translate", || {
-        (agent.listener()["new_connections"]["hand_off"] == "translate").then_some(())
-    });
+    eventually("translate", || (agent.new_hand_off() == "translate").then_some(()));
     assert_refused_and_served(&site, &[OTHER, OTHER6], &[CLIENT, CLIENT6]);
     assert_ne!(agent.translated_for("stack_refuses"), 0);
     finish(&site, &mut agent);

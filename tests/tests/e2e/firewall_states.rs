@@ -79,7 +79,7 @@ fn all_packets_of_a_denied_connection_are_marked(hand_off: HandOff) {
             reset(stream);
         }
         unmarked += before;
-        let peers = || agent.json(&["flows"]).as_array().map_or(0, Vec::len);
+        let peers = || agent.flows().len();
         eventually("the end", || (peers() == 0).then_some(()));
         let counts = packets();
         assert!(counts[0] > 5, "{counts:?}");
@@ -203,7 +203,7 @@ fn stateful(hand_off: HandOff, rules: impl Fn(&Site) -> String, invalid: impl Fn
     assert_eq!(invalid(&site), 0, "packets in state INVALID");
     if hand_off == HandOff::Auto {
         let changed = until(Duration::from_secs(5), || {
-            (agent.listener()["new_connections"]["hand_off"] != hand_off.label()).then_some(())
+            (agent.new_hand_off() != hand_off.label()).then_some(())
         });
         assert_eq!(changed, None);
     }

@@ -3,6 +3,7 @@
 use std::net::TcpStream;
 
 use nix::sys::signal::Signal;
+use proxyip_api::flow::LiveFlow;
 use proxyip_tests::servers::EchoServer;
 use proxyip_tests::{Agent, Answer, Guard, Process, Site, Size, Terminal, agent_binary};
 use proxyip_tests::{eventually, header};
@@ -55,10 +56,10 @@ fn filters_and_columns() {
     assert_clients(&ask(&["--client", "192.0.2.0/24"]), &[]);
     assert_clients(&ask(&["--listener", "ssh"]), &[CLIENT_OF_SSH]);
     assert_clients(&ask(&["--listener", "web", "--client", "203.0.113.9"]), &[]);
-    let list = agent.json(&["flows", "--listener", "ssh"]);
-    assert_eq!(list.as_array().map(Vec::len), Some(1), "{list}");
-    assert_eq!(list[0]["client"], CLIENT_OF_SSH);
-    assert!(list[0]["established"].as_str().is_some_and(|time| time.ends_with('Z')), "{list}");
+    let list: Vec<LiveFlow> = agent.json(&["flows", "--listener", "ssh"]);
+    let [flow] = &*list else { panic!("one flow: {list:?}") };
+    assert_eq!(flow.flow.client, socket_address(CLIENT_OF_SSH));
+    assert!(flow.established.ends_with('Z'), "{flow:?}");
 
     let head = |answer: &Answer| answer.stdout.lines().next().map(str::to_owned);
     let words = |line: Option<String>| -> Vec<String> {

@@ -98,22 +98,22 @@ fn lookup_and_flows_know_living_connections() {
 
     let found = agent.ask(&lookup);
     assert_eq!((found.code, found.stdout.as_str()), (0, CLIENT));
-    let found = agent.json(&lookup);
+    let found: Value = agent.json(&lookup);
     assert_eq!((&found["client"], &found["destination"]), (&CLIENT.into(), &DESTINATION.into()));
     assert_eq!((&found["event"], &found["time"]), (&Value::Null, &Value::Null));
 
-    let flows = agent.json(&["flows"]);
+    let flows: Value = agent.json(&["flows"]);
     let [flow] = flows.as_array().expect("an array").as_slice() else { panic!("flows: {flows}") };
     assert_eq!(flow["client"], CLIENT);
     assert_eq!(flow["peer"], peer);
     let table = agent.ask(&["flows"]);
     assert!(table.code == 0 && table.stdout.contains(CLIENT) && table.stdout.contains(&peer));
-    assert_eq!(agent.json(&["status"])["flows"], 1);
+    assert_eq!(agent.status().flows, 1);
 
     drop(stream);
     agent.wait_counter("closed", 1);
     eventually("the flow is gone", || (agent.ask(&lookup).code == 1).then_some(()));
-    assert_eq!(agent.json(&["flows"]), serde_json::json!([]));
+    assert_eq!(agent.flows(), []);
     site.finish(&mut agent, &[]);
 }
 

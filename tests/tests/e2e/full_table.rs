@@ -53,7 +53,7 @@ fn connections_beyond_the_table_are_refused_until_there_is_room() {
     let guard = Guard::ports(&[80]).hand_off(HandOff::Translate);
     let mut agent = Agent::start(&site, &guard.agent_setting(&format!("max_translated = {ROOM}")));
     let mut opened: Vec<_> = (0..ROOM).map(|number| open(&site, &listener, number)).collect();
-    assert_eq!(agent.json(&["status"])["translated"], ROOM);
+    assert_eq!(agent.status().translated, u64::from(ROOM));
 
     let refused = send_header(&site, ROOM);
     assert!(is_reset(&refused));

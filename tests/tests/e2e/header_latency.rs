@@ -88,7 +88,7 @@ fn a_header_that_is_sent_again_counts_once() {
     agent.wait_counter("established", CONNECTIONS as u64);
     assert_eq!(latency(&site).count, CONNECTIONS as u64);
     // A segment that was dropped and sent again does not count as another connection.
-    let verdicts = &agent.listener()["verdicts"];
-    assert_eq!((&verdicts["accept"], &verdicts["drop"]), (&CONNECTIONS.into(), &0.into()));
+    let verdicts = agent.listener().verdicts;
+    assert_eq!((verdicts.accept, verdicts.drop), (CONNECTIONS as u64, 0));
     site.assert_clean();
 }

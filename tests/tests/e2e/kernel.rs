@@ -26,8 +26,7 @@ fn assert_left(agent: &Agent, own: SocketAddr, reason: &str) {
 /// An echo server and a connection that is left to the kernel for `reason`.
 fn left_to_kernel(site: &Site, reason: &str) {
     let mut agent = Agent::start(site, &accept(80));
-    let listener = agent.listener();
-    assert_eq!(listener["new_connections"]["hand_off"], "accept", "{listener}");
+    assert_eq!(agent.new_hand_off(), "accept");
     let stream = open_and_send(site, &trusted_dial(80), &version_1());
     let own = stream.local_addr().expect("a bound socket");
     let (names, line) = PeerNames::read(&stream);

@@ -21,9 +21,7 @@ fn wait_finding(agent: &Agent, parts: &[&str]) {
         answer.stdout.contains("found: ").then_some(answer)
     });
     assert_eq!(answer.code, 1, "{answer:?}");
-    let status = agent.json(&["status"]);
-    let findings = status["findings"].as_array().expect("an array").iter();
-    let findings: String = findings.map(|one| one.as_str().expect("a sentence")).collect();
+    let findings = agent.status().findings.concat();
     for part in parts {
         assert!(answer.stdout.contains(part), "{part}: {answer:?}");
         assert!(findings.contains(part), "{part}: {findings}");
@@ -74,7 +72,7 @@ fn trusted_sources_without_headers_are_found_until_headers_come() {
     let stream = open_and_send(&site, &trusted_dial(80), &header_of_client());
     assert_both(ask_names(&stream), socket_address(CLIENT));
     eventually("no finding", || (agent.ask(&["check"]).code == 0).then_some(()));
-    assert_eq!(agent.json(&["status"])["findings"], serde_json::json!([]));
+    assert!(agent.status().findings.is_empty());
     site.finish(&mut agent, &[("header_missing", 3)]);
 }
 
@@ -96,7 +94,7 @@ fn headers_of_untrusted_sources_are_found_and_other_traffic_is_not() {
     assert!(!is_reset(&stream));
     wait_finding(&agent, &["listener \"web\"", "preserve_client_ip.enabled", "`trusted`"]);
     // The counters of both listeners are looked at in one go, and the ordinary ones came first.
-    let findings = agent.json(&["status"])["findings"].to_string();
+    let findings = agent.status().findings.concat();
     assert!(!findings.contains("ordinary"), "{findings}");
     site.finish(&mut agent, &[]);
 }

@@ -1,6 +1,7 @@
 //! MPTCP at one end of the connection or at both. The kernel cannot give an MPTCP listener a connection that it has
 //! not opened itself. So the connection is translated.
 
+use proxyip_api::flow::LiveFlow;
 use proxyip_tests::servers::EchoServer;
 use proxyip_tests::{Agent, Dial, Guard, HandOff, Site, address};
 
@@ -27,8 +28,9 @@ fn an_mptcp_listener_is_told_the_client() {
         let stream = open_and_send(&site, &dial, &header);
         assert_both(ask_names(&stream), socket_address(client));
         let peer = stream.local_addr().expect("a bound socket").to_string();
-        let found = agent.json(&["lookup", &peer, local]);
-        assert_eq!((&found["client"], &found["hand_off"]), (&client.into(), &"translate".into()));
+        let found: LiveFlow = agent.json(&["lookup", &peer, local]);
+        let client_and_hand_off = (found.flow.client, &*found.flow.hand_off);
+        assert_eq!(client_and_hand_off, (socket_address(client), "translate"));
         assert_echoed(&stream, &pattern(1_000_000));
         let close = agent.wait_event("close", &peer);
         assert_eq!((&close["client"], &close["hand_off"]), (&client.into(), &"translate".into()));
@@ -47,11 +49,11 @@ fn the_reason_is_said_in_status_and_diagnostics() {
         let stream = open_and_send(&site, &trusted_dial(80), &header_of_client());
         assert_both(ask_names(&stream), socket_address(CLIENT));
     }
-    let connections = &agent.listener()["connections"];
-    assert_eq!(connections.as_array().map(Vec::len), Some(1), "{connections}");
-    assert_eq!(agent.translated_for("mptcp"), 3, "{connections}");
-    let sentence = connections[0]["sentence"].as_str().expect("a sentence").to_owned();
-    assert!(agent.ask(&["status"]).stdout.contains(&sentence), "{sentence}");
+    let connections = agent.listener().connections;
+    let [row] = &*connections else { panic!("one kind of connection: {connections:?}") };
+    assert_eq!(agent.translated_for("mptcp"), 3, "{row:?}");
+    let sentence = row.sentence.as_deref().expect("a sentence");
+    assert!(agent.ask(&["status"]).stdout.contains(sentence), "{sentence}");
     let line = agent.wait_diagnostic("MPTCP");
     assert!(line.contains("web"), "no listener in: {line}");
     let lines = agent.process().stderr();

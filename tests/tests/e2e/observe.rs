@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::io::Write;
 use std::time::Duration;
 
+use proxyip_api::flow::LiveFlow;
 use proxyip_tests::balancers::HaProxy;
 use proxyip_tests::servers::{AcceptProxy, EchoServer, Nginx, PeerNames};
 use proxyip_tests::{
@@ -66,10 +67,10 @@ fn lookups_have_the_client_and_getpeername_the_load_balancer() {
     let own = stream.local_addr().expect("a bound socket");
     assert_both(names, own);
     assert!(line.starts_with("\"PROXY TCP4 "), "{line}");
-    let found = agent.json(&["lookup", &own.to_string(), "10.77.1.1:80"]);
-    assert_eq!((&found["client"], &found["hand_off"]), (&CLIENT.into(), &"observe".into()));
-    let count = &agent.listener()["connections"];
-    assert_eq!((&count[0]["hand_off"], &count[0]["count"]), (&"observe".into(), &1.into()));
+    let found: LiveFlow = agent.json(&["lookup", &own.to_string(), "10.77.1.1:80"]);
+    assert_eq!((found.flow.client, &*found.flow.hand_off), (client, "observe"));
+    let connections = agent.listener().connections;
+    assert_eq!((&*connections[0].hand_off, connections[0].count), ("observe", 1));
     drop(stream);
     let close = agent.wait_event("close", &own.to_string());
     // The header is part of what the application reads.
@@ -177,6 +178,6 @@ fn strangers_need_no_header() {
     assert_both(ask_names(&stream), stream.local_addr().expect("a bound socket"));
     assert_echoed(&stream, &pattern(100_000));
     assert_eq!(agent.counter("bypassed"), 1);
-    assert_eq!(agent.json(&["flows"]), serde_json::json!([]));
+    assert_eq!(agent.flows(), []);
     site.finish(&mut agent, &[]);
 }

@@ -77,11 +77,9 @@ fn listeners_and_their_rates() {
     };
     let names = "return [...document.querySelectorAll('#listeners tbody tr')].map((row) => [row.cells[0].textContent, row.cells[1].textContent])";
     assert_eq!(browser.run(names), json!([["web", "80"], ["git", "7000–7002, 7006"]]));
-    let hand_off = &agent.listener()["new_connections"];
+    let new_connections = agent.listener().new_connections;
     let shown = browser.run(&listener(2));
-    let expected =
-        [&hand_off["hand_off"], &hand_off["why"]].map(|text| text.as_str().expect("text"));
-    assert_eq!(shown, expected.concat());
+    assert_eq!(shown, [&*new_connections.hand_off, &new_connections.why].concat());
 
     let mut opened = 0;
     eventually("connections per second", || {

@@ -140,7 +140,7 @@ fn a_running_agent_is_known() {
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let guard = Guard::ports(&[80]).api_setting("http = \"127.0.0.1:9811\"");
     let mut agent = Agent::start(&site, &guard);
-    let pid = agent.json(&["status"])["pid"].to_string();
+    let pid = agent.status().pid;
     let answer = agent.ask(&["check", "--config", agent.config()]);
     assert_eq!(answer.code, 0, "{answer:?}");
     assert!(answer.stdout.contains(&format!("ok       agent: process {pid} runs")), "{answer:?}");

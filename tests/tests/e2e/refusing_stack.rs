@@ -52,10 +52,10 @@ fn a_firewall_that_wants_to_see_the_handshake_gets_to_see_it() {
     assert_both(ask_names(&stream), socket_address(CLIENT));
     assert_echoed(&stream, &pattern(100_000));
     assert_eq!(agent.translated_for("stack_refuses"), 1);
-    let new_connections = &agent.listener()["new_connections"];
-    assert_eq!(new_connections["hand_off"], "translate");
-    assert_ne!(new_connections["why"], serde_json::Value::Null, "{new_connections}");
-    let found = agent.json(&["status"])["findings"].to_string();
+    let new_connections = agent.listener().new_connections;
+    assert_eq!(new_connections.hand_off, "translate");
+    assert!(!new_connections.why.is_empty());
+    let found = agent.status().findings.concat();
     assert!(found.contains("until the agent is restarted"), "{found}");
 
     // The handshake of this one was done before.
@@ -104,8 +104,8 @@ fn a_firewall_that_refuses_the_only_hand_off_allowed_is_noticed() {
     agent.wait_counter("handed_over", 1);
     agent.wait_diagnostic("conntrack");
     assert_eq!(agent.counter("established"), 0);
-    assert_eq!(agent.json(&["flows"]), serde_json::json!([]));
-    assert_eq!(agent.listener()["new_connections"]["hand_off"], "accept");
+    assert_eq!(agent.flows(), []);
+    assert_eq!(agent.new_hand_off(), "accept");
     drop(stream);
     finish(&site, &mut agent, &["payload_without_socket"]);
 }
@@ -151,9 +151,8 @@ fn connections_that_find_the_accept_queue_full_come_later(hand_off: HandOff) {
     eventually("each is refused twice", || (overflows() >= 6).then_some(()));
     assert_eq!(agent.counter("established"), 1);
     // As long as the agent would take to notice a firewall.
-    let changed = until(Duration::from_secs(5), || {
-        (agent.listener()["new_connections"]["hand_off"] != hand_off.label()).then_some(())
-    });
+    let changed =
+        until(Duration::from_secs(5), || (agent.new_hand_off() != hand_off.label()).then_some(()));
     assert_eq!(changed, None);
     for _ in &streams {
         let (socket, peer) = listener.accept().expect("a connection");

@@ -55,11 +55,10 @@ fn a_changed_allow_list_counts_from_the_next_connection_on() {
 
 /// How many connections a listener has had, with any hand-off.
 fn connections(agent: &Agent, name: &str) -> u64 {
-    let status = agent.json(&["status"]);
-    let listeners = status["listeners"].as_array().expect("an array").iter();
-    let listener = listeners.clone().find(|one| one["name"] == name);
-    let rows = listener.unwrap_or_else(|| panic!("no {name}: {status}"))["connections"].as_array();
-    rows.expect("an array").iter().map(|row| row["count"].as_u64().expect("a count")).sum()
+    let listeners = agent.status().listeners;
+    let listener = listeners.iter().find(|one| one.name == name);
+    let rows = &listener.unwrap_or_else(|| panic!("no {name}: {listeners:?}")).connections;
+    rows.iter().map(|row| row.count).sum()
 }
 
 #[test]
@@ -71,9 +70,9 @@ fn listeners_come_and_go_and_keep_their_names_and_counters() {
     let mut agent = Agent::start(&site, &guard("web", &[80]).with(&guard("api", &[81])));
     let listener_of = |agent: &Agent, stream: &std::net::TcpStream| {
         let peer = stream.local_addr().expect("a bound socket").to_string();
-        let flows = agent.json(&["flows"]);
-        let flow = flows.as_array().expect("an array").iter().find(|flow| flow["peer"] == peer);
-        flow.unwrap_or_else(|| panic!("no {peer}: {flows}"))["listener"].clone()
+        let flows = agent.flows();
+        let flow = flows.iter().find(|live| live.flow.peer.to_string() == peer);
+        flow.and_then(|live| live.flow.listener.clone()).expect("a flow of a listener")
     };
     let (web, api) = (assert_accepted(&site, 80), assert_accepted(&site, 81));
     assert_accepted(&site, 81);
@@ -292,17 +291,17 @@ fn a_reload_by_command_waits_and_says_how_it_ended() {
     assert!(answer.stderr.contains("listener.colour"), "{answer:?}");
     assert_refused(&site, 80);
     assert_eq!(metric(&agent), "0");
-    let status = agent.json(&["status"]);
-    assert_eq!(status["last_reload"]["successful"], false, "{status}");
-    let found = status["findings"][0].as_str().expect("a finding");
+    let status = agent.status();
+    assert!(!status.last_reload.successful, "{status:?}");
+    let found = &status.findings[0];
     assert!(found.contains("was refused") && found.contains("listener.colour"), "{found}");
 
     agent.configure(&guard);
-    let said = agent.json(&["reload"]);
+    let said: serde_json::Value = agent.json(&["reload"]);
     assert_eq!(said["warnings"].as_array().map(Vec::len), Some(0), "{said}");
     assert_accepted(&site, 80);
     assert_eq!(metric(&agent), "1");
-    assert_eq!(agent.json(&["status"])["findings"].as_array().map(Vec::len), Some(0));
+    assert!(agent.status().findings.is_empty());
     let nobody = agent.ask(&["reload", "--socket", "/nonexistent.sock"]);
     assert_eq!(nobody.code, 2, "{nobody:?}");
     site.finish(&mut agent, &[("denied_reset", 2)]);

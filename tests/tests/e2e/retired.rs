@@ -22,7 +22,7 @@ fn connections_of_a_port_that_is_guarded_no_longer_live_on() {
     agent.start_again();
     [&first, &second].into_iter().for_each(exchange);
     assert_eq!(agent.ask(&["lookup", &peers[1], "10.77.1.1:80"]).stdout, client.to_string());
-    assert_eq!(agent.json(&["status"])["translated"], 2);
+    assert_eq!(agent.status().translated, 2);
     assert_left_alone(&site, &trusted_dial(80));
     let guarded = open_and_send(&site, &trusted_dial(81), &header_of_client());
     assert_both(ask_names(&guarded), socket_address(CLIENT));

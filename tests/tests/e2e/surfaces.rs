@@ -78,8 +78,8 @@ fn assert_told(site: &Site, agent: &Agent, stream: &TcpStream, client: &str) {
     assert_eq!(agent.lines().ask(&format!("{peer} {local}")), client);
     let command = ["lookup", &peer, &local];
     assert_eq!(agent.ask(&command).stdout, client);
-    assert_eq!(agent.json(&command), flow);
-    assert_eq!(agent.json(&["flows", "--client", &address]), json!([flow]));
+    assert_eq!(agent.json::<Value>(&command), flow);
+    assert_eq!(agent.json::<Value>(&["flows", "--client", &address]), json!([flow]));
 
     let entries = FlowTable::of(site).entries();
     let [(key, record)] = entries.as_slice() else { panic!("the flow table: {entries:?}") };

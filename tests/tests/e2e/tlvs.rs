@@ -42,7 +42,7 @@ fn tlvs_are_logged_and_kept(hand_off: HandOff) {
     assert_both(expect_names(&stream), socket_address(CLIENT));
 
     let peer = stream.local_addr().unwrap().to_string();
-    let found = agent.json(&["lookup", &peer, "10.77.1.1:80"]);
+    let found: serde_json::Value = agent.json(&["lookup", &peer, "10.77.1.1:80"]);
     for found in [&agent.wait_event("accept", &peer)["tlvs"], &found["tlvs"]] {
         assert_eq!(found["alpn"], "h2", "{found}");
         assert_eq!(found["authority"], "example.org");

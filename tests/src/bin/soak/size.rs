@@ -21,7 +21,7 @@ impl Size {
     /// Waits until there are so many connections.
     pub(crate) fn of(site: &Site, agent: &mut Agent, connections: usize) -> Self {
         eventually(&format!("{connections} connections among the flows"), || {
-            (agent.json(&["flows"]).as_array()?.len() == connections).then_some(())
+            (agent.flows().len() == connections).then_some(())
         });
         let memory = Memory::measure(site, agent);
         assert_eq!(memory.half_open, 0, "nobody opens a connection");
