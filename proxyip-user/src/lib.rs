@@ -31,5 +31,6 @@ pub mod preflight;
 pub mod reap;
 pub mod reconcile;
 pub mod reference;
+mod supervise;
 pub mod tables;
 pub mod watch;

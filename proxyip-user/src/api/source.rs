@@ -47,7 +47,7 @@ pub trait Source: Send + Sync + 'static {
     fn obstacle(&self, listener: u16) -> Result<Option<LocatedObstacle>>;
     /// What the kernel cannot do; a line each.
     fn limits(&self) -> Vec<String>;
-    /// Interfaces that the kernel programs are attached to no more; a sentence each.
+    /// Interfaces that the kernel programs are attached to no more, and threads of the agent that fail; a sentence each.
     fn detached(&self) -> Vec<String>;
     /// Mistakes in the configuration, here or at the load balancer, that show in the traffic; a sentence each.
     fn findings(&self) -> Vec<String>;
@@ -111,10 +111,11 @@ impl Source for View {
     }
 
     fn detached(&self) -> Vec<String> {
-        self.environment.detached()
+        self.environment.detached().into_iter().chain(self.health.sentences()).collect()
     }
 
     fn findings(&self) -> Vec<String> {
-        self.stale.sentence().into_iter().chain(self.findings.sentences()).collect()
+        let sentences = self.stale.sentence().into_iter().chain(self.environment.full_tables());
+        sentences.chain(self.unnoticed.sentence()).chain(self.findings.sentences()).collect()
     }
 }

@@ -3,7 +3,9 @@
 use anyhow::Result;
 use proxyip_common::counter::Obstacle;
 
+use crate::reap::unnoticed::UnnoticedEnds;
 use crate::reconcile::stale::StaleLists;
+use crate::supervise::Health;
 use crate::tables::listeners::ListenerMap;
 use crate::tables::maps::{CounterMap, FlowMap};
 use crate::tables::tally::Tally;
@@ -26,6 +28,10 @@ pub struct View {
     pub environment: Environment,
     /// Whether lists of networks are older than their files.
     pub stale: StaleLists,
+    /// Which threads of the agent fail.
+    pub health: Health,
+    /// Ends of connections that the kernel programs were not told of.
+    pub unnoticed: UnnoticedEnds,
     /// What traffic shows of mistakes.
     pub findings: Findings,
     /// Of `flows`.

@@ -1,5 +1,6 @@
 //! `proxyip detach`: lets translated connections end, then removes everything.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
@@ -13,7 +14,8 @@ use proxyip_common::flow::{FlowKey, FlowRecord};
 use crate::bpf::attached;
 use crate::bpf::pins::map_directory;
 use crate::bpf::pod::Raw;
-use crate::reap::destroy::destroy;
+use crate::host::namespace::Namespace;
+use crate::reap::destroy::Destroyer;
 use crate::reap::partial_headers::end_begun;
 use crate::tables::maps::open;
 use crate::tables::owners::Readable;
@@ -78,18 +80,19 @@ fn cut(
 ) -> Result<()> {
     let flows: Readable<aya::maps::HashMap<MapData, Raw<FlowKey>, Raw<FlowRecord>>> =
         open(pin_path, "FLOWS")?;
-    let mut namespaces = HashMap::new();
+    let mut destroyers = HashMap::new();
     for key in connections {
-        let entered = namespaces
-            .entry(key.namespace)
-            .or_insert_with(|| attached::namespace(pin_path, key.namespace));
+        let destroyer = match destroyers.entry(key.namespace) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(destroyer(pin_path, key.namespace)?),
+        };
         // First the name: the flow is forgotten when its socket ends.
         let client = match flows.get(&Raw(*key), 0) {
             Ok(Raw(record)) => record.client.to_string(),
             Err(_) => "not known any more".into(),
         };
-        let ended = match entered {
-            Some(namespace) => namespace.run(|| Ok(destroy(key)))?,
+        let ended = match destroyer {
+            Some(destroyer) => destroyer.destroy(key),
             None => Err(io::ErrorKind::NotFound.into()),
         };
         let outcome = match ended {
@@ -104,4 +107,11 @@ fn cut(
         tell(format!("warning: {} -> {} (client {client}) {outcome}", key.peer, key.local));
     }
     Ok(())
+}
+
+/// For the namespace with this cookie, if it still exists.
+fn destroyer(pin_path: &Path, cookie: u64) -> Result<Option<Destroyer>> {
+    let namespace = attached::namespace(pin_path, cookie);
+    let open = |namespace: Namespace| namespace.run(|| Ok(Destroyer::open()?));
+    namespace.map(open).transpose()
 }

@@ -10,9 +10,8 @@ use std::sync::Arc;
 use anyhow::Result;
 use aya::Ebpf;
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
-use tokio::sync::mpsc::{Sender, channel};
 
-use super::maintenance::Maintenance;
+use super::maintenance::{Maintenance, Watchers};
 use super::served::{Served, attach, cookies, entrances, open_namespaces};
 use crate::api::view::View;
 use crate::bpf::direction::Direction;
@@ -29,11 +28,13 @@ use crate::host::namespace::Namespace;
 use crate::host::seen::Seen;
 use crate::reap::partial_headers::PartialHeaders;
 use crate::reap::translations::Collector;
+use crate::reap::unnoticed::{Sweeper, UnnoticedEnds};
 use crate::reconcile::control::Control;
 use crate::reconcile::namespaces::Watcher;
 use crate::reconcile::sets::Sets;
 use crate::reconcile::stale::StaleLists;
 use crate::reconcile::writer::Writer;
+use crate::supervise::Health;
 use crate::tables::events::Events;
 use crate::tables::listeners::ListenerMap;
 use crate::tables::maps::{CounterMap, FlowMap};
@@ -78,26 +79,28 @@ impl Kernel {
         // Sockets first: a connection that is handed over must be seen when it is established.
         steps.attach_to_sockets(&mut sockets, &cgroup)?;
         let entrances = entrances(&namespaces)?;
-        let (failed, failures) = channel(1);
-        let seen = attach(namespaces, instances, &mut steps.links, &failed)?;
+        let health = Health::default();
+        let seen = attach(namespaces, instances, &mut steps.links, &health)?;
         steps.detach_others()?;
 
         let watched: Vec<_> = seen.iter().map(|(_, seen)| seen.clone()).collect();
-        steps.collect_translations(watched.clone(), failed)?;
+        steps.collect_translations(watched.clone(), &health)?;
         let view = steps.view(&mut sockets, flows, Environment::new(&capability, seen))?;
-        let view = View { stale: control.stale(), ..view };
+        let view = View { stale: control.stale(), health, ..view };
+        Sweeper::open(steps.pin_path(), &entrances, view.unnoticed.clone())?.spawn(&view.health)?;
         let current = control.current();
         let active = Arc::clone(&current.borrow());
         let listeners = &view.listeners;
         let maintenance = Maintenance {
             secrets,
-            gap: Gap::new(&active, listeners.clone(), watched)?,
-            reasons: Reasons::new(&active, listeners.clone())?,
             partial_headers: steps.partial_headers(current.clone(), entrances)?,
-            mistakes: Mistakes::new(&active, listeners.clone(), view.findings.clone())?,
-            control: control.clone(),
-            current,
-            failures,
+            watchers: Watchers {
+                gap: Gap::new(&active, listeners.clone(), watched)?,
+                reasons: Reasons::new(&active, listeners.clone())?,
+                mistakes: Mistakes::new(&active, listeners.clone(), view.findings.clone())?,
+                control: control.clone(),
+                current,
+            },
         };
         Ok(Self { events: Events::new(&mut sockets)?, maintenance, view, control })
     }
@@ -172,12 +175,8 @@ impl Steps<'_> {
         Ok(())
     }
 
-    fn collect_translations(
-        &self,
-        watched: Vec<Arc<Seen>>,
-        failed: Sender<anyhow::Error>,
-    ) -> Result<()> {
-        Collector::new(self.pin_path(), self.ports.clone(), watched)?.spawn(failed)
+    fn collect_translations(&self, watched: Vec<Arc<Seen>>, health: &Health) -> Result<()> {
+        Collector::new(self.pin_path(), self.ports.clone(), watched)?.spawn(health)
     }
 
     fn partial_headers(
@@ -196,6 +195,8 @@ impl Steps<'_> {
             translations: TranslationMap::open(self.pin_path())?,
             environment,
             stale: StaleLists::default(),
+            health: Health::default(),
+            unnoticed: UnnoticedEnds::default(),
             findings: Findings::default(),
             flow_count: Tally::default(),
             translated: Tally::default(),

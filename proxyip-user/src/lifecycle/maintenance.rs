@@ -1,66 +1,80 @@
 //! What the agent does all the time, apart from reading events and answering questions.
+//!
+//! Nothing of this runs on the thread that reads events: it asks the kernel many times a second, and may have to wait.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use proxyip_common::event::Event;
-use tokio::sync::mpsc::Receiver;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::sync::mpsc::{Receiver, channel};
 
 use crate::desired::active::Current;
 use crate::reap::partial_headers::PartialHeaders;
 use crate::reconcile::control::Control;
+use crate::supervise::{Health, Work};
 use crate::tables::secrets::Secrets;
 use crate::watch::gap::Gap;
 use crate::watch::mistakes::Mistakes;
 use crate::watch::reasons::Reasons;
 
-/// Secrets, and what must be noticed.
+/// How often each part has its turn.
+const PERIOD: Duration = Duration::from_secs(1);
+/// Refusals that wait for the thread that reads events. When there are more, the thread that refuses waits.
+const REFUSALS: usize = 1024;
+
+/// Secrets, headers that are late, and what must be noticed.
 pub struct Maintenance {
-    pub(crate) current: Current,
     pub(crate) secrets: Secrets,
+    pub(crate) partial_headers: PartialHeaders,
+    pub(crate) watchers: Watchers,
+}
+
+/// Those who watch the counters.
+pub(crate) struct Watchers {
+    pub(crate) current: Current,
     pub(crate) control: Control,
     pub(crate) gap: Gap,
     pub(crate) reasons: Reasons,
-    pub(crate) partial_headers: PartialHeaders,
     pub(crate) mistakes: Mistakes,
-    pub(crate) failures: Receiver<anyhow::Error>,
 }
 
 impl Maintenance {
-    /// Takes notice of listeners that have changed.
-    fn follow(&mut self) -> Result<()> {
+    /// Starts a thread for each part. One that fails does not hold up the others. The receiver gets an event for each
+    /// connection that the agent refuses.
+    ///
+    /// # Errors
+    /// If there is no thread.
+    pub fn spawn(self, health: &Health) -> Result<Receiver<Event>> {
+        let Self { mut secrets, mut partial_headers, mut watchers } = self;
+        let (tell, refusals) = channel(REFUSALS);
+        health.spawn(work("secrets", "renewing the secrets of SYN cookies"), move || {
+            secrets.rotate()
+        })?;
+        health.spawn(work("late-headers", "refusing headers that are late"), move || {
+            partial_headers.check(|event| tell.blocking_send(*event).unwrap_or_default())
+        })?;
+        health.spawn(work("counters", "looking for mistakes in the counters"), move || {
+            watchers.check()
+        })?;
+        Ok(refusals)
+    }
+}
+
+impl Watchers {
+    fn check(&mut self) -> Result<()> {
         if self.current.has_changed().unwrap_or(false) {
             let active = Arc::clone(&self.current.borrow_and_update());
             self.gap.follow(&active)?;
             self.reasons.follow(&active)?;
             self.mistakes.follow(&active)?;
         }
-        Ok(())
+        self.gap.check(|listener| self.control.translate(listener))?;
+        self.reasons.check()?;
+        self.mistakes.check()
     }
+}
 
-    /// Renews the secrets and watches the counters until dropped. `tell` gets each refused connection.
-    ///
-    /// # Errors
-    /// If a map cannot be read or written, or a thread of the agent cannot go on.
-    pub async fn run(mut self, tell: impl Fn(&Event)) -> Result<Infallible> {
-        const PERIOD: Duration = Duration::from_secs(1);
-        let mut ticks = interval(PERIOD);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => {
-                    self.follow()?;
-                    self.secrets.rotate()?;
-                    self.gap.check(|listener| self.control.translate(listener))?;
-                    self.reasons.check()?;
-                    self.partial_headers.check(&tell)?;
-                    self.mistakes.check()?;
-                }
-                Some(error) = self.failures.recv() => return Err(error),
-            }
-        }
-    }
+fn work(thread: &'static str, purpose: &str) -> Work {
+    Work { thread, purpose: purpose.into(), period: PERIOD }
 }

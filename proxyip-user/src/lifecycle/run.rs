@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use proxyip_common::counter::Counter;
+use proxyip_common::event::Event;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::Receiver;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::kernel::Kernel;
@@ -41,6 +43,7 @@ pub async fn agent(
     let log = FlowLog::open(&config.log)?;
     let lost_lines = log.lost();
     let (events, maintenance, view, control) = Kernel::start(&config, kernel_log)?.split();
+    let refusals = maintenance.spawn(&view.health)?;
     let flows = Arc::new(Flows::new(control.current()));
     let recorder = RefCell::new(Recorder::new(Arc::clone(&flows), log));
     let counters = view.clone();
@@ -68,9 +71,7 @@ pub async fn agent(
         result = events.run(|event, header| recorder.borrow_mut().handle(event, header)) => {
             result.context("the kernel's events cannot be read").map(never)
         }
-        result = maintenance.run(|event| recorder.borrow_mut().handle(event, &[])) => {
-            result.context("the kernel programs' settings cannot be kept current").map(never)
-        }
+        ended = record(&recorder, refusals) => never(ended),
         result = reload.run(hangup, reopen) => {
             result.context("the configuration cannot be followed").map(never)
         }
@@ -91,6 +92,15 @@ async fn tick(recorder: &RefCell<Recorder>, counters: &impl Source) -> Infallibl
         seconds.tick().await;
         recorder.borrow_mut().tick(events_lost(counters));
     }
+}
+
+/// Records the connections that the agent itself refuses.
+async fn record(recorder: &RefCell<Recorder>, mut refusals: Receiver<Event>) -> Infallible {
+    while let Some(event) = refusals.recv().await {
+        recorder.borrow_mut().handle(&event, &[]);
+    }
+    // The thread that refuses lives as long as the process.
+    std::future::pending().await
 }
 
 /// How many events were lost in all; 0 if that cannot be read. It does not block for long: a few system calls.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use tokio::sync::mpsc::Sender;
 
 use crate::bpf::links::Links;
 use crate::bpf::loader::Instance;
@@ -15,6 +14,7 @@ use crate::host::links::check_interface;
 use crate::host::namespace::{self, Namespace};
 use crate::host::seen::Seen;
 use crate::reconcile::namespaces::Watcher;
+use crate::supervise::Health;
 
 /// A namespace to be served.
 pub(super) struct Served<'a> {
@@ -58,7 +58,7 @@ pub(super) fn attach(
     namespaces: Vec<Served>,
     instances: Vec<(Instance, Watcher)>,
     links: &mut Links,
-    failed: &Sender<anyhow::Error>,
+    health: &Health,
 ) -> Result<Vec<(Netns, Arc<Seen>)>> {
     let mut seen = Vec::new();
     for (Served { namespace, netns, interfaces, .. }, (mut instance, mut watcher)) in
@@ -69,7 +69,7 @@ pub(super) fn attach(
             watcher.attached(&interfaces)
         })?;
         seen.push((netns.clone(), watcher.seen()));
-        watcher.spawn(namespace, failed.clone())?;
+        watcher.spawn(namespace, netns, health)?;
         if let Some(logger) = instance.logger {
             tokio::spawn(relay(logger));
         }

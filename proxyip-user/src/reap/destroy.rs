@@ -1,4 +1,4 @@
-//! Ends a TCP connection of this host, so that both ends learn of it (`SOCK_DESTROY` of `sock_diag(7)`).
+//! Ends TCP connections of this host, so that both ends learn of it (`SOCK_DESTROY` of `sock_diag(7)`).
 
 use std::io;
 
@@ -18,49 +18,87 @@ type Cookie = [u8; 8];
 /// Stands for any socket of the 4-tuple (`INET_DIAG_NOCOOKIE`).
 const ANY: Cookie = [0xff; 8];
 
-/// Ends the connection, which must be in the calling thread's namespace.
-///
-/// # Errors
-/// `NotFound` if there is none; `EOPNOTSUPP` if the kernel was built without `CONFIG_INET_DIAG_DESTROY`.
-pub(crate) fn destroy(key: &FlowKey) -> io::Result<()> {
-    let socket = Socket::new(NETLINK_SOCK_DIAG)?;
-    socket.connect(&NetlinkAddress::new(0, 0))?;
-    // For a connection that has ended the kernel finds the listening socket, and would end that.
-    let request = request(key, find(&socket, key)?);
-    let request = SockDiagDestroy::new(SockDiagMessage::InetRequest(request));
-    ask(&socket, request.into(), NLM_F_REQUEST | NLM_F_ACK).map(|_| ())
+/// Ends connections of one namespace.
+pub(crate) struct Destroyer {
+    socket: Socket,
+    /// Of the last request.
+    sequence: u32,
 }
 
-/// The cookie of the connection's socket.
-fn find(socket: &Socket, key: &FlowKey) -> io::Result<Cookie> {
-    let request = SockDiagMessage::InetRequest(request(key, ANY));
-    match ask(socket, request.into(), NLM_F_REQUEST)? {
-        NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(found))
-            if !matches!(found.header.state, TCP_LISTEN | TCP_TIME_WAIT) =>
-        {
-            Ok(found.header.socket_id.cookie)
-        }
-        _ => Err(io::ErrorKind::NotFound.into()),
+impl Destroyer {
+    /// For the calling thread's namespace.
+    ///
+    /// # Errors
+    /// If there is no netlink socket.
+    pub(crate) fn open() -> io::Result<Self> {
+        let socket = Socket::new(NETLINK_SOCK_DIAG)?;
+        socket.connect(&NetlinkAddress::new(0, 0))?;
+        Ok(Self { socket, sequence: 0 })
     }
-}
 
-fn ask<T: NetlinkSerializable>(
-    socket: &Socket,
-    request: NetlinkPayload<T>,
-    flags: u16,
-) -> io::Result<NetlinkPayload<SockDiagMessage>> {
-    let mut request = NetlinkMessage::new(NetlinkHeader::default(), request);
-    request.header.flags = flags;
-    request.finalize();
-    let mut buffer = vec![0; request.buffer_len()];
-    request.serialize(&mut buffer);
-    socket.send(&buffer, 0)?;
-    let (answer, _) = socket.recv_from_full()?;
-    let answer = NetlinkMessage::<SockDiagMessage>::deserialize(&answer);
-    match answer.map_err(io::Error::other)?.payload {
-        // An error without a code says that all is well.
-        NetlinkPayload::Error(error) if error.code.is_some() => Err(error.to_io()),
-        payload => Ok(payload),
+    /// Ends a connection.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none; `EOPNOTSUPP` if the kernel was built without `CONFIG_INET_DIAG_DESTROY`.
+    pub(crate) fn destroy(&mut self, key: &FlowKey) -> io::Result<()> {
+        // For a connection that has ended the kernel finds the listening socket, and would end that.
+        let request = request(key, self.find(key)?);
+        let request = SockDiagDestroy::new(SockDiagMessage::InetRequest(request));
+        self.ask(request.into(), NLM_F_REQUEST | NLM_F_ACK).map(|_| ())
+    }
+
+    /// Whether a connection has a socket, which is not one that only waits for `TIME_WAIT` to end.
+    ///
+    /// # Errors
+    /// If the kernel does not answer.
+    pub(crate) fn is_there(&mut self, key: &FlowKey) -> io::Result<bool> {
+        match self.find(key) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The cookie of the connection's socket.
+    fn find(&mut self, key: &FlowKey) -> io::Result<Cookie> {
+        let request = SockDiagMessage::InetRequest(request(key, ANY));
+        match self.ask(request.into(), NLM_F_REQUEST)? {
+            NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(found))
+                if !matches!(found.header.state, TCP_LISTEN | TCP_TIME_WAIT) =>
+            {
+                Ok(found.header.socket_id.cookie)
+            }
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn ask<T: NetlinkSerializable>(
+        &mut self,
+        request: NetlinkPayload<T>,
+        flags: u16,
+    ) -> io::Result<NetlinkPayload<SockDiagMessage>> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut request = NetlinkMessage::new(NetlinkHeader::default(), request);
+        request.header.flags = flags;
+        request.header.sequence_number = self.sequence;
+        request.finalize();
+        let mut buffer = vec![0; request.buffer_len()];
+        request.serialize(&mut buffer);
+        self.socket.send(&buffer, 0)?;
+        let answer = loop {
+            let (answer, _) = self.socket.recv_from_full()?;
+            let answer = NetlinkMessage::<SockDiagMessage>::deserialize(&answer);
+            let answer = answer.map_err(io::Error::other)?;
+            // An answer to a request that failed halfway may come late.
+            if answer.header.sequence_number == self.sequence {
+                break answer;
+            }
+        };
+        match answer.payload {
+            // An error without a code says that all is well.
+            NetlinkPayload::Error(error) if error.code.is_some() => Err(error.to_io()),
+            payload => Ok(payload),
+        }
     }
 }
 
@@ -114,12 +152,16 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (peer, local) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
-        let socket = Socket::new(NETLINK_SOCK_DIAG).unwrap();
-        socket.connect(&NetlinkAddress::new(0, 0)).unwrap();
-        assert_ne!(find(&socket, &key(peer, local)).unwrap(), ANY);
-        let nobody = SocketAddr::new(peer.ip(), 1);
-        let error = find(&socket, &key(nobody, local)).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::NotFound);
-        assert_eq!(destroy(&key(nobody, local)).unwrap_err().kind(), io::ErrorKind::NotFound);
+        let mut destroyer = Destroyer::open().unwrap();
+        assert_ne!(destroyer.find(&key(peer, local)).unwrap(), ANY);
+        assert!(destroyer.is_there(&key(peer, local)).unwrap());
+        let nobody = key(SocketAddr::new(peer.ip(), 1), local);
+        for _ in 0..2 {
+            let error = destroyer.destroy(&nobody).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::NotFound);
+            assert!(!destroyer.is_there(&nobody).unwrap());
+        }
+        // The same socket goes on after refusals.
+        assert!(destroyer.is_there(&key(local, peer)).unwrap());
     }
 }

@@ -16,19 +16,26 @@ use proxyip_common::event::{Event, EventKind};
 use proxyip_common::flow::{FlowKey, FlowRecord, HandOff};
 use proxyip_common::partial::{HeaderBytes, PartialHeader};
 
-use super::destroy::destroy;
+use super::destroy::Destroyer;
 use super::reset::Resets;
 use crate::bpf::attached;
+use crate::bpf::buckets::{Buckets, Chunk};
 use crate::bpf::pod::Raw;
 use crate::clock::now_ns;
 use crate::desired::active::Current;
 use crate::host::namespace::Namespace;
-use crate::tables::maps::{open, open_owned, remove};
+use crate::tables::maps::{buckets, is_missing, open, open_owned, remove};
 use crate::tables::owners::{Readable, claim};
+
+/// How many entries are read, and their connections ended, at a time.
+const AT_A_TIME: usize = 1024;
 
 /// How long an entry may still be of use after it is done. If the header is complete, the peer may still be trying to
 /// get into a full accept queue. If the connection is reset, the peer may have missed the RST.
 const OVER: Duration = Duration::from_mins(2);
+
+/// Only if there is an entry (`BPF_EXIST`).
+const EXISTING: u64 = 2;
 
 const UNREADABLE: &str = "the headers begun cannot be read";
 const UNWRITABLE: &str = "the headers begun cannot be written";
@@ -40,6 +47,7 @@ type Table<V> = aya::maps::HashMap<MapData, Raw<FlowKey>, Raw<V>>;
 pub(crate) struct PartialHeaders {
     in_use: Readable<Array<MapData, u32>>,
     table: Table<PartialHeader>,
+    buckets: Buckets<Raw<FlowKey>, Raw<PartialHeader>>,
     bytes: Table<HeaderBytes>,
     flows: Readable<Table<FlowRecord>>,
     /// By reason, and by listener and hand-off.
@@ -59,6 +67,7 @@ impl PartialHeaders {
         Ok(Self {
             in_use: open(pin_path, "IN_USE")?,
             table: open_owned(pin_path, &claim!("PARTIAL_HEADERS"))?,
+            buckets: buckets(pin_path, "PARTIAL_HEADERS")?,
             bytes: open_owned(pin_path, &claim!("HEADER_BYTES"))?,
             flows: open(pin_path, "FLOWS")?,
             drops: open_owned(pin_path, &claim!("DROPS_BY_AGENT"))?,
@@ -79,23 +88,23 @@ impl PartialHeaders {
         let active = Arc::clone(&self.current.borrow());
         let timeouts: HashMap<_, _> =
             active.listeners().map(|(place, listener)| (place, listener.header_timeout)).collect();
-        let late: Vec<_> = self
-            .table
-            .iter()
-            .filter_map(Result::ok)
-            .filter(|(_, Raw(header))| is_late(header, &timeouts, now_ns))
-            .collect();
-        let mut ended = Vec::new();
-        for (Raw(key), Raw(header)) in late {
-            if self.is_over(&key, &header) {
-                self.remove(&key, &header)?;
-            } else if self.refuse(&key, &header)? {
-                self.count(&header)?;
-                tell(&refusal(key, &header, now_ns));
-                ended.push((key, header));
+        let mut from = Some(0);
+        while let Some(cursor) = from {
+            let chunk = self.buckets.read(cursor, AT_A_TIME).context(UNREADABLE)?;
+            from = chunk.next;
+            let late = entries(chunk).filter(|(_, header)| is_late(header, &timeouts, now_ns));
+            let mut ended = Vec::new();
+            for (key, header) in late {
+                if self.is_over(&key, &header) {
+                    self.remove(&key, &header)?;
+                } else if self.refuse(&key, &header)? {
+                    self.count(&header)?;
+                    tell(&refusal(key, &header, now_ns));
+                    ended.push((key, header));
+                }
             }
+            end_all(&self.namespaces, &ended);
         }
-        end_all(&self.namespaces, &ended);
         Ok(())
     }
 
@@ -124,7 +133,19 @@ impl PartialHeaders {
             return Ok(false);
         }
         let refused = PartialHeader { state: PartialHeader::REFUSED, ..*seen };
-        self.table.insert(Raw(*key), Raw(refused), 0).context(UNWRITABLE)?;
+        match self.table.insert(Raw(*key), Raw(refused), EXISTING) {
+            Ok(()) => {}
+            Err(error) if is_missing(&error) => return Ok(false),
+            Err(error) => return Err(error).context(UNWRITABLE),
+        }
+        if self.is_over(key, seen) {
+            // Completed in between: what it had become was overwritten.
+            let complete = PartialHeader { state: PartialHeader::COMPLETE, ..*seen };
+            return match self.table.insert(Raw(*key), Raw(complete), EXISTING) {
+                Err(error) if !is_missing(&error) => Err(error).context(UNWRITABLE),
+                _ => Ok(false),
+            };
+        }
         remove(&mut self.bytes, &Raw(*key)).context(UNWRITABLE)?;
         Ok(true)
     }
@@ -146,6 +167,13 @@ impl PartialHeaders {
     }
 }
 
+fn entries(
+    chunk: Chunk<Raw<FlowKey>, Raw<PartialHeader>>,
+) -> impl Iterator<Item = (FlowKey, PartialHeader)> {
+    let entries = chunk.keys.into_iter().zip(chunk.values);
+    entries.map(|(Raw(key), Raw(header))| (key, header))
+}
+
 fn increment(counters: &mut Array<MapData, u64>, index: u32) -> Result<()> {
     let count = counters.get(&index, 0).context("the counters cannot be read")?;
     counters.set(index, count + 1, 0).context("the counters cannot be written")
@@ -159,8 +187,8 @@ fn end_all(namespaces: &[(u64, Namespace)], connections: &[(FlowKey, PartialHead
             continue;
         }
         let ended = namespace.run(|| {
-            let mut resets = Resets::default();
-            let failures = here.filter_map(|(key, header)| end(&mut resets, key, header).err());
+            let mut ends = Ends { destroyer: Destroyer::open()?, resets: Resets::default() };
+            let failures = here.filter_map(|(key, header)| ends.end(key, header).err());
             failures.reduce(|first, _| first).map_or(Ok(()), |error| Err(error.into()))
         });
         if let Err(error) = ended {
@@ -171,13 +199,10 @@ fn end_all(namespaces: &[(u64, Namespace)], connections: &[(FlowKey, PartialHead
 
 /// Ends the connections with a begun header. Without this the kernel would let them continue.
 pub(crate) fn end_begun(pin_path: &Path) -> Result<()> {
-    let table: Readable<Table<PartialHeader>> = open(pin_path, "PARTIAL_HEADERS")?;
-    let begun: Vec<_> = table
-        .iter()
-        .filter_map(Result::ok)
-        .map(|(Raw(key), Raw(header))| (key, header))
-        .filter(|(_, header)| header.state == PartialHeader::OPEN)
-        .collect();
+    let table = buckets::<FlowKey, PartialHeader>(pin_path, "PARTIAL_HEADERS")?;
+    let begun = table.entries().filter_map(Result::ok);
+    let begun = begun.map(|(Raw(key), Raw(header))| (key, header));
+    let begun: Vec<_> = begun.filter(|(_, header)| header.state == PartialHeader::OPEN).collect();
     let cookies: BTreeSet<_> = begun.iter().map(|(key, _)| key.namespace).collect();
     let namespaces = cookies
         .into_iter()
@@ -186,15 +211,22 @@ pub(crate) fn end_begun(pin_path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Ends a connection of the calling thread's namespace.
-fn end(resets: &mut Resets, key: &FlowKey, header: &PartialHeader) -> io::Result<()> {
-    // Under accept the kernel has no socket of the connection.
-    if header.hand_off != HandOff::Accept as u8
-        && let Err(error) = destroy(key)
-    {
-        tracing::debug!("the socket of {} stays: {error}", key.peer);
+/// What ends the connections of the calling thread's namespace.
+struct Ends {
+    destroyer: Destroyer,
+    resets: Resets,
+}
+
+impl Ends {
+    fn end(&mut self, key: &FlowKey, header: &PartialHeader) -> io::Result<()> {
+        // Under accept the kernel has no socket of the connection.
+        if header.hand_off != HandOff::Accept as u8
+            && let Err(error) = self.destroyer.destroy(key)
+        {
+            tracing::debug!("the socket of {} stays: {error}", key.peer);
+        }
+        self.resets.send(key, header.expected)
     }
-    resets.send(key, header.expected)
 }
 
 fn is_late(header: &PartialHeader, timeouts: &HashMap<u16, Duration>, now_ns: u64) -> bool {

@@ -6,18 +6,18 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use aya::maps::{HashMap, MapData, MapError};
 use proxyip_common::flow::{FlowKey, Translation};
-use tokio::sync::mpsc::Sender;
 
+use crate::bpf::buckets::Buckets;
 use crate::bpf::pod::Raw;
 use crate::clock::now_ns;
 use crate::host::seen::Seen;
-use crate::tables::maps::{open_owned, remove};
+use crate::supervise::{Health, Work};
+use crate::tables::maps::{buckets, open_owned, remove};
 use crate::tables::owners::claim;
 use crate::tables::ports::Ports;
 
@@ -34,18 +34,10 @@ const MARGIN: Duration = Duration::from_secs(10);
 /// The header has been read. No kernel tries to establish the connection for longer than this.
 const OPENING: Duration = Duration::from_mins(5);
 
-fn entries(table: &Table) -> impl Iterator<Item = Result<(FlowKey, Translation)>> {
-    table.iter().filter_map(|entry| match entry {
-        Ok((Raw(key), Raw(translation))) => Some(Ok((key, translation))),
-        // Removed between finding the key and reading the value.
-        Err(MapError::KeyNotFound) => None,
-        Err(error) => Some(Err(error).context(UNREADABLE)),
-    })
-}
-
 /// Removes entries that are over, and lets go of retired ports.
 pub(crate) struct Collector {
     table: Table,
+    buckets: Buckets<Raw<FlowKey>, Raw<Translation>>,
     ports: Ports,
     namespaces: Vec<Arc<Seen>>,
 }
@@ -53,25 +45,18 @@ pub(crate) struct Collector {
 impl Collector {
     pub(crate) fn new(pin_path: &Path, ports: Ports, namespaces: Vec<Arc<Seen>>) -> Result<Self> {
         let table = open_owned(pin_path, &claim!("TRANSLATIONS"))?;
-        Ok(Self { table, ports, namespaces })
+        let buckets = buckets(pin_path, "TRANSLATIONS")?;
+        Ok(Self { table, buckets, ports, namespaces })
     }
 
-    /// Runs for the life of the process, on its own thread because the table may be large. An error goes to `failed`.
-    pub(crate) fn spawn(mut self, failed: Sender<anyhow::Error>) -> Result<()> {
-        let run = move || {
-            loop {
-                if let Err(error) = self.pass() {
-                    failed.blocking_send(error).ok();
-                    return;
-                }
-                thread::sleep(PERIOD);
-            }
-        };
-        thread::Builder::new()
-            .name("translations".into())
-            .spawn(run)
-            .context("no thread for the translated connections")?;
-        Ok(())
+    /// Runs for the life of the process, on its own thread because the table may be large.
+    ///
+    /// # Errors
+    /// If there is no thread.
+    pub(crate) fn spawn(mut self, health: &Health) -> Result<()> {
+        let purpose = "removing translated connections that have ended".into();
+        let work = Work { thread: "translations", purpose, period: PERIOD };
+        health.spawn(work, move || self.pass())
     }
 
     fn pass(&mut self) -> Result<()> {
@@ -82,8 +67,8 @@ impl Collector {
         let closed = TIME_WAIT + fin_timeout.unwrap_or_default() + MARGIN;
         let ages = Ages { now_ns: now_ns()?, closed };
         let (mut over, mut kept) = (Vec::new(), BTreeSet::new());
-        for entry in entries(&self.table) {
-            let (key, translation) = entry?;
+        for entry in self.buckets.entries() {
+            let (Raw(key), Raw(translation)) = entry.context(UNREADABLE)?;
             if ages.is_over(&translation) {
                 over.push(key);
             } else {
@@ -106,7 +91,7 @@ impl Collector {
             Ok(Raw(translation)) if ages.is_over(&translation) => {}
             Ok(_) | Err(MapError::KeyNotFound) => return Ok(()),
             Err(error) => {
-                return Err(error).context("the translated connections cannot be read");
+                return Err(error).context(UNREADABLE);
             }
         }
         remove(&mut self.table, &Raw(*key)).context("the translated connections cannot be written")

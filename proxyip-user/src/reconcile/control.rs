@@ -20,7 +20,7 @@ use crate::desired::active::{Active, Current};
 use crate::desired::networks::otherwise;
 use crate::desired::rules::{Part, part, rule_for, rules};
 use crate::host::namespace::Namespace;
-use crate::reap::destroy::destroy;
+use crate::reap::destroy::Destroyer;
 use crate::tables::maps::FlowMap;
 
 /// What can be changed while the agent runs.
@@ -285,7 +285,9 @@ impl Control {
         let namespace = self.0.namespaces.iter().find(|(there, _)| *there == cookie);
         let Some((_, namespace)) = namespace else { return Ok(Vec::new()) };
         namespace.run(|| {
-            let end = |(key, mut connection): (FlowKey, Disconnected)| match destroy(&key) {
+            let mut destroyer = Destroyer::open()?;
+            let end = |(key, mut connection): (FlowKey, Disconnected)| match destroyer.destroy(&key)
+            {
                 // The connection has already ended.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => None,
                 Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {

@@ -263,18 +263,34 @@ where
     T::try_from(map).with_context(|| format!("map {name} is of another kind"))
 }
 
+/// The entries of a hash table by its pin, to be read by the bucket.
+pub(crate) fn buckets<K, V>(pin_path: &Path, name: &str) -> Result<Buckets<Raw<K>, Raw<V>>>
+where
+    Raw<K>: Pod,
+    Raw<V>: Pod,
+{
+    let pin = map_directory(pin_path).join(name);
+    let context = || format!("{} cannot be opened", pin.display());
+    let map = MapData::from_pin(&pin).with_context(context)?;
+    Buckets::new(map.fd().as_fd()).with_context(context)
+}
+
+/// Whether an error says that there is no entry with this key.
+pub(crate) fn is_missing(error: &MapError) -> bool {
+    match error {
+        MapError::KeyNotFound => true,
+        MapError::SyscallError(error) => error.io_error.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
+    }
+}
+
 /// Removes an entry. It is no error if the entry has already gone.
 pub(crate) fn remove<K: Pod, V: Pod>(
     map: &mut HashMap<MapData, K, V>,
     key: &K,
 ) -> Result<(), MapError> {
     match map.remove(key) {
-        Err(MapError::KeyNotFound) => Ok(()),
-        Err(MapError::SyscallError(error))
-            if error.io_error.kind() == std::io::ErrorKind::NotFound =>
-        {
-            Ok(())
-        }
+        Err(error) if is_missing(&error) => Ok(()),
         result => result,
     }
 }

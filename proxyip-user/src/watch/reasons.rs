@@ -33,8 +33,11 @@ impl Reasons {
         Ok(reasons)
     }
 
-    /// Watches the listeners that are new.
+    /// Watches the listeners that are new, and forgets those that have left. One that comes back is new.
     pub(crate) fn follow(&mut self, active: &Active) -> Result<()> {
+        let stays = |name: &str| active.named(name).is_some();
+        self.names.retain(|name| stays(name));
+        self.unsaid.retain(|unsaid| stays(&unsaid.name));
         for (listener, settings) in active.listeners() {
             let is_auto = settings.hand_off == HandOffChoice::Auto;
             if !is_auto || !self.names.insert(settings.name.clone()) {
