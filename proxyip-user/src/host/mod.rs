@@ -1,6 +1,7 @@
 //! The host as it is: network namespaces, sysctls, routes and counters.
 
 pub mod capability;
+pub(crate) mod changes;
 pub mod links;
 pub mod namespace;
 pub mod netstat;

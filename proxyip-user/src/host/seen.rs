@@ -1,6 +1,6 @@
 //! What was last seen of a network namespace, for those who are not in it.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ pub(crate) struct Seen {
     flags: AtomicU8,
     fin_timeout: AtomicU64,
     overflows: AtomicU64,
+    routes_left: AtomicUsize,
     /// Names of interfaces.
     gone: Mutex<Vec<String>>,
 }
@@ -52,6 +53,16 @@ impl Seen {
 
     pub(crate) fn set_overflows(&self, overflows: u64) {
         self.overflows.store(overflows, Ordering::Relaxed);
+    }
+
+    /// How many routes find no room in the kernel programs' table.
+    pub(crate) fn routes_left(&self) -> usize {
+        self.routes_left.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many it were before.
+    pub(crate) fn set_routes_left(&self, routes: usize) -> usize {
+        self.routes_left.swap(routes, Ordering::Relaxed)
     }
 
     /// Notes which interfaces are gone now. Returns those that were still there before.

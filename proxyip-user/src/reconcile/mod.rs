@@ -6,6 +6,7 @@ pub(crate) mod listeners;
 pub mod namespaces;
 pub mod places;
 pub mod reloads;
+mod routes;
 pub mod scopes;
 pub(crate) mod set_members;
 pub mod sets;

@@ -1,43 +1,38 @@
 //! Keeps the kernel programs' view of a network namespace current.
 
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use aya::Ebpf;
-use aya::maps::lpm_trie::Key;
-use aya::maps::{Array, LpmTrie, MapData};
-use futures_util::StreamExt;
+use aya::maps::{Array, MapData};
 use nix::net::if_::{if_nameindex, if_nametoindex};
-use proxyip_common::settings::{NamespaceSettings, ScopedAddress};
-use rtnetlink::{MulticastGroup, new_multicast_connection};
-use tokio::sync::mpsc::Sender;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use proxyip_common::settings::NamespaceSettings;
 
+use super::routes::{self, Pace};
 use crate::bpf::pod::Raw;
 use crate::clock::nanoseconds;
+use crate::config::Netns;
+use crate::host::changes::Changes;
 use crate::host::namespace::Namespace;
 use crate::host::netstat;
-use crate::host::routes::{self, Routes};
+use crate::host::routes::{Routes, read};
 use crate::host::seen::Seen;
 use crate::host::sysctl;
+use crate::supervise::{Health, Work};
 use crate::tables::maps::take_owned;
 use crate::tables::owners::claim;
+use crate::tables::routes::RouteTrie;
 
 /// How often sysctls are looked at; the kernel does not announce their changes.
 const TICK: Duration = Duration::from_secs(1);
-/// How long to wait for more changes of the routing table before it is read.
-const SETTLE: Duration = Duration::from_millis(50);
-
-/// The MSS of a route that an agent before this one wrote: no route's own.
-const UNKNOWN: u16 = u16::MAX;
 
 /// Writes one namespace's settings and routes, and follows their changes.
 pub(crate) struct Watcher {
     settings: Array<MapData, Raw<NamespaceSettings>>,
-    table: LpmTrie<MapData, Raw<ScopedAddress>, u16>,
+    table: RouteTrie,
     index: u32,
     cookie: u64,
     epoch_ns: u64,
@@ -63,12 +58,8 @@ impl Watcher {
         // The clock of timestamps must not jump when an agent takes over.
         let timestamp_offset =
             if old.cookie == cookie { old.timestamp_offset } else { getrandom::u32()? };
-        let table: LpmTrie<MapData, Raw<ScopedAddress>, u16> = take_owned(ebpf, &claim!("ROUTES"))?;
-        // What an agent before this one wrote counts as known, so that stale entries are removed.
-        let scope = index.to_be_bytes();
-        let keys = table.keys().filter_map(Result::ok).map(|key| (key.data().0, key.prefix_len()));
-        let routes = keys.filter(|(address, _)| address.scope == scope);
-        let routes: Routes = routes.map(|key| (key, UNKNOWN)).collect();
+        let table = RouteTrie::new(ebpf, index)?;
+        let routes = routes::left_by_another(&table);
         let mut watcher = Self {
             settings,
             table,
@@ -140,65 +131,93 @@ impl Watcher {
         Ok(())
     }
 
-    /// Follows the namespace on its own thread, for the life of the process. An error goes to `failed`. Returns when
-    /// the routes are written.
-    pub(crate) fn spawn(self, namespace: Namespace, failed: Sender<anyhow::Error>) -> Result<()> {
-        let (routes_written, wait) = sync_channel(1);
-        let run = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let result = namespace
-                .enter()
-                .and_then(|()| runtime.context("the runtime cannot be started"))
-                .and_then(|runtime| runtime.block_on(self.follow(routes_written)));
-            if let Err(error) = result {
-                failed.blocking_send(error).ok();
-            }
+    /// Follows the namespace on a thread of its own, for the life of the process. Returns after the first round, which
+    /// writes the routes.
+    ///
+    /// # Errors
+    /// If there is no thread. What goes wrong in a round is in `health`.
+    pub(crate) fn spawn(self, namespace: Namespace, netns: &Netns, health: &Health) -> Result<()> {
+        let place = match netns {
+            Netns::Host => "the agent's network namespace".into(),
+            Netns::Path(path) => path.display().to_string(),
         };
-        thread::Builder::new()
-            .name("namespace".into())
-            .spawn(run)
-            .context("no thread for the network namespace")?;
-        // If the thread has ended, `failed` has the reason.
-        wait.recv().ok();
+        let purpose = format!("following the sysctls, routes and interfaces of {place}");
+        // A round waits by itself.
+        let work = Work { thread: "namespace", purpose, period: Duration::ZERO };
+        let mut follower = Follower { watcher: self, namespace, inside: None };
+        let (first, wait) = sync_channel(1);
+        health.spawn(work, move || {
+            let result = follower.round();
+            // Only the first is received.
+            first.try_send(()).ok();
+            result
+        })?;
+        wait.recv().context("the thread of the network namespace has ended")
+    }
+
+    fn write_routes(&mut self) -> Result<()> {
+        let left = routes::write(&mut self.table, &mut self.routes, &read()?)?;
+        let before = self.seen.set_routes_left(left);
+        if before == 0 && left > 0 {
+            tracing::error!("{left} routes find no room in the kernel programs' table");
+        }
+        self.write()
+    }
+}
+
+/// A thread that follows a namespace.
+struct Follower {
+    watcher: Watcher,
+    namespace: Namespace,
+    /// `None` before the first round, and after one that failed.
+    inside: Option<Inside>,
+}
+
+/// What the thread has while it is in the namespace.
+struct Inside {
+    changes: Changes,
+    pace: Pace,
+}
+
+impl Follower {
+    /// Reads what is due, then waits for changes.
+    fn round(&mut self) -> Result<()> {
+        let mut inside = match self.inside.take() {
+            Some(inside) => inside,
+            None => self.enter()?,
+        };
+        let begin = Instant::now();
+        if inside.pace.is_due(begin) {
+            self.watcher.write_routes()?;
+            inside.pace.read(begin, begin.elapsed());
+        } else {
+            self.watcher.write()?;
+        }
+        inside.wait()?;
+        self.inside = Some(inside);
         Ok(())
     }
 
-    async fn follow(mut self, routes_written: SyncSender<()>) -> Result<()> {
-        let groups = [MulticastGroup::Ipv4Route, MulticastGroup::Ipv6Route, MulticastGroup::Link];
-        let (connection, handle, mut changes) =
-            new_multicast_connection(&groups).context("no netlink socket")?;
-        tokio::spawn(connection);
-        let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.follow_routes(&handle).await?;
-        routes_written.send(()).ok();
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => self.write()?,
-                change = changes.next() => {
-                    change.context("the netlink socket has closed")?;
-                    sleep(SETTLE).await;
-                    while futures_util::FutureExt::now_or_never(changes.next()).is_some() {}
-                    self.follow_routes(&handle).await?;
-                }
-            }
-        }
+    fn enter(&mut self) -> Result<Inside> {
+        self.namespace.enter()?;
+        // A round that failed may not have written what it noted.
+        self.watcher.written = None;
+        Ok(Inside { changes: Changes::subscribe()?, pace: Pace::new(Instant::now()) })
     }
+}
 
-    async fn follow_routes(&mut self, handle: &rtnetlink::Handle) -> Result<()> {
-        let scope = self.index;
-        let new = routes::read(handle, scope).await?;
-        for ((address, bits), mss) in &new {
-            if self.routes.get(&(*address, *bits)) != Some(mss) {
-                let key = Key::new(*bits, Raw(*address));
-                self.table.insert(&key, mss, 0).context("the routes cannot be written")?;
+impl Inside {
+    fn wait(&mut self) -> Result<()> {
+        let now = Instant::now();
+        let Some(due) = self.pace.due() else {
+            if self.changes.wait(TICK)? {
+                self.pace.changed(Instant::now());
             }
-        }
-        for (address, bits) in self.routes.keys().filter(|key| !new.contains_key(key)) {
-            let key = Key::new(*bits, Raw(*address));
-            self.table.remove(&key).context("the routes cannot be written")?;
-        }
-        self.routes = new;
-        self.write()
+            return Ok(());
+        };
+        thread::sleep(due.saturating_duration_since(now).min(TICK));
+        // What came meanwhile is in the table when it is read.
+        self.changes.wait(Duration::ZERO)?;
+        Ok(())
     }
 }

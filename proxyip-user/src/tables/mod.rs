@@ -6,6 +6,7 @@ pub mod maps;
 pub mod outcomes;
 pub mod owners;
 pub mod ports;
+pub(crate) mod routes;
 pub mod secrets;
 pub mod tally;
 pub mod translations;

@@ -8,7 +8,7 @@ use std::ops::Deref;
 /// The maps that the agent writes, each with the path of the module that does.
 pub(crate) const OWNERS: &[(&str, &str)] = &[
     ("NAMESPACES", "proxyip_user::reconcile::namespaces"),
-    ("ROUTES", "proxyip_user::reconcile::namespaces"),
+    ("ROUTES", "proxyip_user::tables::routes"),
     ("LISTENERS", "proxyip_user::reconcile::listeners"),
     ("POLICIES", "proxyip_user::reconcile::listeners"),
     ("SETS", "proxyip_user::reconcile::set_members"),

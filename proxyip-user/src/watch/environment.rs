@@ -59,6 +59,23 @@ impl Environment {
         sentences.collect()
     }
 
+    /// Namespaces whose routes do not find room in the kernel programs' table; a sentence each.
+    #[must_use]
+    pub fn full_tables(&self) -> Vec<String> {
+        let left = self.namespaces.iter().map(|(netns, seen)| (netns, seen.routes_left()));
+        let sentence = |(netns, left): (&Netns, usize)| {
+            let place = match netns {
+                Netns::Host => "the agent's network namespace".into(),
+                Netns::Path(path) => path.display().to_string(),
+            };
+            format!(
+                "{left} routes of {place} find no room in the kernel programs' table: SYN-ACKs over them offer the \
+                 MSS of a larger network's route or of the interface. Set an MTU or MSS on fewer routes"
+            )
+        };
+        left.filter(|(_, left)| *left > 0).map(sentence).collect()
+    }
+
     /// What is in the way of the accept hand-off for all listeners.
     #[must_use]
     pub fn obstacle(&self) -> Option<LocatedObstacle> {
