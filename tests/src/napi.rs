@@ -6,14 +6,14 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use crate::namespace::Namespace;
 
 /// Commands of bpf(2).
-const BPF_PROG_LOAD: libc::c_long = 5;
-const BPF_LINK_CREATE: libc::c_long = 28;
+pub(crate) const BPF_PROG_LOAD: libc::c_long = 5;
+pub(crate) const BPF_LINK_CREATE: libc::c_long = 28;
 /// `BPF_PROG_TYPE_XDP`.
 const XDP: u32 = 6;
 /// `BPF_XDP`, the attach type.
 const ATTACH_XDP: u32 = 37;
 /// Size of a zeroed `union bpf_attr` that every kernel takes.
-const ATTRIBUTES: usize = 128;
+pub(crate) const ATTRIBUTES: usize = 128;
 
 /// While it lives, an interface polls for frames and hands them up in batches (NAPI). A veth does so only with an XDP
 /// program. This one lets everything pass.
@@ -54,12 +54,12 @@ impl Batches {
     }
 }
 
-fn put(attributes: &mut [u8], at: usize, bytes: &[u8]) {
+pub(crate) fn put(attributes: &mut [u8], at: usize, bytes: &[u8]) {
     attributes[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
 /// bpf(2), for commands that return a descriptor.
-fn bpf(command: libc::c_long, attributes: &mut [u8]) -> io::Result<OwnedFd> {
+pub(crate) fn bpf(command: libc::c_long, attributes: &mut [u8]) -> io::Result<OwnedFd> {
     // SAFETY: the attributes are as many bytes as is said, and what they point to is static.
     let outcome =
         unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_mut_ptr(), attributes.len()) };

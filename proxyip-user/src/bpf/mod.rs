@@ -6,6 +6,7 @@ pub mod cgroup_link;
 pub mod direction;
 pub mod filters;
 pub mod links;
+pub(crate) mod loaded;
 pub mod loader;
 pub mod lookups;
 pub mod object;

@@ -53,6 +53,7 @@ mod observe_refuses;
 mod observe_split;
 mod offloads;
 mod open_api;
+mod other_programs;
 mod other_stacks;
 mod outcomes;
 mod page;
