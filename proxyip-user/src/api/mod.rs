@@ -1,6 +1,7 @@
 //! What a running agent answers: HTTP/1.1 with JSON on a Unix socket and a TCP address, and the line protocol.
 
 pub mod answer;
+mod browsers;
 pub mod failure;
 pub mod limits;
 pub mod lines;
@@ -49,9 +50,10 @@ pub async fn serve(sockets: &Sockets, shared: Shared) -> Result<Infallible> {
         return tokio::select! { ended = lines => ended, never = unix => Ok(never) };
     };
     let mut remote = self::router(shared.apart());
-    if !sockets.http_remote {
+    if browsers::must_name_this_host(sockets.http_remote, http.local_addr()?.ip()) {
         remote = remote.layer(middleware::from_fn(server::refuse_other_names));
     }
+    let remote = remote.layer(middleware::from_fn(browsers::refuse_other_sites));
     let remote = remote.layer(middleware::map_response(of_now));
     let remote = server::serve_tcp(http, remote);
     tokio::select! {
@@ -87,5 +89,6 @@ async fn of_now(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(browsers::RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
     response
 }
