@@ -188,6 +188,9 @@ fn agent(report: &mut Report, table: Table) -> Agent {
         max_translated: table
             .number(report, &keys::MAX_TRANSLATED)
             .unwrap_or(default.max_translated),
+        max_tlv_memory: table
+            .number(report, &keys::MAX_TLV_MEMORY)
+            .unwrap_or(default.max_tlv_memory),
         handshake_timeout: table
             .seconds(report, &keys::HANDSHAKE_TIMEOUT)
             .unwrap_or(default.handshake_timeout),

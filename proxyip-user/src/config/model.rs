@@ -18,6 +18,8 @@ const DEFAULT_INTERFACE: &str = "eth0";
 const DEFAULT_MAX_FLOWS: u32 = 262_144;
 /// Entries of the table of translated connections.
 const DEFAULT_MAX_TRANSLATED: u32 = 262_144;
+/// In MiB.
+const DEFAULT_MAX_TLV_MEMORY: u32 = 64;
 
 /// The content of a file. It is checked where the text alone is enough for the check.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,6 +122,8 @@ pub struct Agent {
     pub max_flows: u32,
     /// How many connections can be translated at a time, 1024 to 16777216.
     pub max_translated: u32,
+    /// How much memory the TLVs of flows take in the agent, in MiB, 1 to 65536.
+    pub max_tlv_memory: u32,
     /// How long the accept hand-off waits for a header's first byte, at least, 1 to 86400 s; at most twice as long.
     pub handshake_timeout: Duration,
 }
@@ -166,6 +170,7 @@ impl Default for Agent {
             pin_path: DEFAULT_PIN_PATH.into(),
             max_flows: DEFAULT_MAX_FLOWS,
             max_translated: DEFAULT_MAX_TRANSLATED,
+            max_tlv_memory: DEFAULT_MAX_TLV_MEMORY,
             handshake_timeout: Duration::from_nanos(EPOCH_NS),
         }
     }

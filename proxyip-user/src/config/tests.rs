@@ -52,6 +52,7 @@ path = "/var/log/flows"
 pin_path = "/sys/fs/bpf/a"
 max_flows = 1024
 max_translated = 2048
+max_tlv_memory = 16
 handshake_timeout = 60
 "#;
 
@@ -105,6 +106,7 @@ fn every_key_is_read() {
             pin_path: "/sys/fs/bpf/a".into(),
             max_flows: 1024,
             max_translated: 2048,
+            max_tlv_memory: 16,
             handshake_timeout: Duration::from_mins(1),
         },
     };

@@ -26,11 +26,13 @@ pub struct Flows {
 }
 
 impl Flows {
-    /// Remembers the TLVs of at most `max_flows` flows.
+    /// Remembers the TLVs of at most `max_flows` flows, in `max_tlv_memory`.
     #[must_use]
     pub fn new(current: Current) -> Self {
-        let limit = current.borrow().config.agent.max_flows as usize;
-        Self { current, memory: Mutex::new(Memory::new(limit)), clock: Clock::default() }
+        let agent = current.borrow().config.agent.clone();
+        let bytes = (agent.max_tlv_memory as usize) << 20;
+        let memory = Mutex::new(Memory::new(agent.max_flows as usize, bytes));
+        Self { current, memory, clock: Clock::default() }
     }
 
     /// Remembers the TLVs of the header that `record` was made from.
@@ -98,9 +100,9 @@ impl Flows {
     }
 }
 
-/// Bytes of TLVs for each entry that there is room for: more than load balancers send. A flow may have more if others
-/// have less.
-const SHARE: usize = 256;
+/// What an entry takes beside its TLVs, in bytes: two keys, their numbers, the room that both maps keep free, and what
+/// the allocator adds.
+const PER_ENTRY: usize = 256;
 
 /// Bounded; the oldest entries make room. Its keys are those of `order`.
 ///
@@ -108,8 +110,9 @@ const SHARE: usize = 256;
 /// events may be lost.
 #[derive(Debug)]
 struct Memory {
-    limit: usize,
-    /// Of all TLVs.
+    most_entries: usize,
+    most_bytes: usize,
+    /// Of all entries.
     bytes: usize,
     entries: HashMap<FlowKey, (u64, Remembered)>,
     order: BTreeMap<u64, FlowKey>,
@@ -124,15 +127,22 @@ struct Remembered {
     tlvs: Box<[u8]>,
 }
 
+impl Remembered {
+    fn bytes(&self) -> usize {
+        PER_ENTRY + self.tlvs.len()
+    }
+}
+
 impl Memory {
-    fn new(limit: usize) -> Self {
-        Self { limit, bytes: 0, entries: HashMap::new(), order: BTreeMap::new(), next: 0 }
+    fn new(most_entries: usize, most_bytes: usize) -> Self {
+        let (entries, order) = (HashMap::new(), BTreeMap::new());
+        Self { most_entries, most_bytes, bytes: 0, entries, order, next: 0 }
     }
 
     fn insert(&mut self, key: FlowKey, remembered: Remembered) {
         self.remove(&key);
-        let bytes = remembered.tlvs.len();
-        while self.entries.len() >= self.limit || self.bytes + bytes > self.limit * SHARE {
+        let bytes = remembered.bytes();
+        while self.entries.len() >= self.most_entries || self.bytes + bytes > self.most_bytes {
             let Some(oldest) = self.order.values().next().copied() else { break };
             self.remove(&oldest);
         }
@@ -145,7 +155,7 @@ impl Memory {
     fn remove(&mut self, key: &FlowKey) {
         if let Some((number, remembered)) = self.entries.remove(key) {
             self.order.remove(&number);
-            self.bytes -= remembered.tlvs.len();
+            self.bytes -= remembered.bytes();
         }
     }
 
@@ -253,8 +263,9 @@ pub(crate) mod tests {
 
     #[test]
     fn long_tlvs_push_out_several_entries() {
-        let mut memory = Memory::new(4);
-        let ports = [("10.0.0.2:1", 100), ("10.0.0.2:2", 300), ("10.0.0.2:3", 4 * SHARE - 400)];
+        const ROOM: usize = 3 * PER_ENTRY + 1000;
+        let mut memory = Memory::new(4, ROOM);
+        let ports = [("10.0.0.2:1", 100), ("10.0.0.2:2", 300), ("10.0.0.2:3", 600)];
         let insert = |memory: &mut Memory, (peer, length)| {
             let tlvs = vec![0; length].into();
             memory.insert(key(peer), Remembered { handed_over_ns: 1, tlvs });
@@ -262,13 +273,24 @@ pub(crate) mod tests {
         for (peer, length) in ports {
             insert(&mut memory, (peer, length));
         }
-        assert_eq!((memory.entries.len(), memory.bytes), (3, 4 * SHARE));
-        insert(&mut memory, ("10.0.0.2:4", 101));
+        assert_eq!((memory.entries.len(), memory.bytes), (3, ROOM));
+        insert(&mut memory, ("10.0.0.2:4", 145));
         assert_eq!((memory.entries.len(), memory.order.len()), (2, 2));
-        assert_eq!(memory.bytes, 4 * SHARE - 400 + 101);
+        assert_eq!(memory.bytes, 2 * PER_ENTRY + 745);
         memory.remove(&key("10.0.0.2:3"));
         memory.remove(&key("10.0.0.2:4"));
         assert_eq!((memory.entries.len(), memory.bytes), (0, 0));
+    }
+
+    #[test]
+    fn a_large_flow_table_does_not_make_the_memory_larger() {
+        let mut memory = Memory::new(16_777_216, 1 << 20);
+        for port in 1..=10_000 {
+            let key = key(&format!("10.0.0.2:{port}"));
+            memory.insert(key, Remembered { handed_over_ns: 1, tlvs: vec![0; 64].into() });
+            assert!(memory.bytes <= 1 << 20);
+        }
+        assert_eq!(memory.entries.len(), (1 << 20) / (PER_ENTRY + 64));
     }
 
     #[test]

@@ -17,11 +17,12 @@ use crate::bpf::pod::Raw;
 use crate::clock::now_ns;
 use crate::host::seen::Seen;
 use crate::supervise::{Health, Work};
-use crate::tables::maps::{buckets, open_owned, remove};
+use crate::tables::maps::{buckets, is_missing, open_owned, remove};
 use crate::tables::owners::claim;
 use crate::tables::ports::Ports;
 
 const UNREADABLE: &str = "the translated connections cannot be read";
+const UNWRITABLE: &str = "the translated connections cannot be written";
 
 type Table = HashMap<MapData, Raw<FlowKey>, Raw<Translation>>;
 
@@ -33,6 +34,41 @@ const TIME_WAIT: Duration = Duration::from_mins(1);
 const MARGIN: Duration = Duration::from_secs(10);
 /// The header has been read. No kernel tries to establish the connection for longer than this.
 const OPENING: Duration = Duration::from_mins(5);
+
+/// Ends translations whose connections have ended unnoticed.
+pub(super) struct Translations(Table);
+
+impl Translations {
+    pub(super) fn open(pin_path: &Path) -> Result<Self> {
+        open_owned(pin_path, &claim!("TRANSLATIONS")).map(Self)
+    }
+
+    /// Does what the kernel program does when it is told of the end. `since` tells the connection from a later one of
+    /// the 4-tuple. With `time_wait`, the time now, something is left that still needs the entry.
+    pub(super) fn end(&mut self, key: &FlowKey, since: u64, time_wait: Option<u64>) -> Result<()> {
+        /// Only if there is an entry (`BPF_EXIST`).
+        const EXISTING: u64 = 2;
+        let there = self.0.get(&Raw(*key), 0).ok().map(|Raw(translation)| translation);
+        let there = there.filter(|there| is_established(there) && there.seen_ns == since);
+        match (there, time_wait) {
+            (None, _) => Ok(()),
+            (Some(_), None) => remove(&mut self.0, &Raw(*key)).context(UNWRITABLE),
+            (Some(there), Some(seen_ns)) => {
+                let closed = Translation { state: Translation::CLOSED, seen_ns, ..there };
+                match self.0.insert(Raw(*key), Raw(closed), EXISTING) {
+                    Err(error) if !is_missing(&error) => Err(error).context(UNWRITABLE),
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+/// Whether the entry is one of a socket that lives, by what the kernel programs have noticed.
+pub(super) fn is_established(translation: &Translation) -> bool {
+    matches!(translation.state, Translation::ESTABLISHED | Translation::RESET)
+        && translation.flags & Translation::SUPERSEDED == 0
+}
 
 /// Removes entries that are over, and lets go of retired ports.
 pub(crate) struct Collector {
@@ -94,7 +130,7 @@ impl Collector {
                 return Err(error).context(UNREADABLE);
             }
         }
-        remove(&mut self.table, &Raw(*key)).context("the translated connections cannot be written")
+        remove(&mut self.table, &Raw(*key)).context(UNWRITABLE)
     }
 }
 

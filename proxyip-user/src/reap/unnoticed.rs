@@ -15,13 +15,15 @@ use proxyip_common::flow::{FlowKey, FlowRecord, Translation};
 
 use super::living::{Left, Sockets};
 use super::sweep::Sweep;
+use super::translations::{Translations, is_established};
 use crate::bpf::buckets::Buckets;
 use crate::bpf::loaded::others_of_sock_ops;
 use crate::bpf::pod::Raw;
 use crate::clock::now_ns;
 use crate::host::namespace::Namespace;
 use crate::supervise::{Health, Work};
-use crate::tables::maps::{buckets, open, remove};
+use crate::tables::maps::{buckets, open_owned, remove};
+use crate::tables::owners::claim;
 
 /// How often a part of the tables is looked at.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -75,7 +77,7 @@ pub(crate) struct Sweeper {
     flows: Table<MapData, Raw<FlowKey>, Raw<FlowRecord>>,
     flow_buckets: Buckets<Raw<FlowKey>, Raw<FlowRecord>>,
     of_flows: Sweep,
-    translations: Table<MapData, Raw<FlowKey>, Raw<Translation>>,
+    translations: Translations,
     translation_buckets: Buckets<Raw<FlowKey>, Raw<Translation>>,
     of_translations: Sweep,
     /// By the namespaces' cookies.
@@ -94,10 +96,10 @@ impl Sweeper {
             Ok((*cookie, namespace.run(open)?))
         });
         Ok(Self {
-            flows: open(pin_path, "FLOWS")?,
+            flows: open_owned(pin_path, &claim!("FLOWS"))?,
             flow_buckets: buckets(pin_path, "FLOWS")?,
             of_flows: Sweep::default(),
-            translations: open(pin_path, "TRANSLATIONS")?,
+            translations: Translations::open(pin_path)?,
             translation_buckets: buckets(pin_path, "TRANSLATIONS")?,
             of_translations: Sweep::default(),
             sockets: sockets.collect::<Result<_>>()?,
@@ -133,30 +135,11 @@ impl Sweeper {
             (is_established(entry) && old(entry.seen_ns)).then_some(entry.seen_ns)
         })?;
         for (key, since, left) in self.of_translations.ended(&mut self.sockets, &candidates)? {
-            self.end_translation(key, since, left, now_ns)?;
+            self.translations.end(&key, since, (left == Left::TimeWait).then_some(now_ns))?;
         }
         if count > 0 {
             self.report(count);
         }
-        Ok(())
-    }
-
-    /// As the kernel program does when it is told of the end.
-    fn end_translation(&mut self, key: FlowKey, since: u64, left: Left, now_ns: u64) -> Result<()> {
-        const UNWRITABLE: &str = "the translated connections cannot be written";
-        /// Only if there is an entry (`BPF_EXIST`).
-        const EXISTING: u64 = 2;
-        let there = self.translations.get(&Raw(key), 0).ok().map(|Raw(translation)| translation);
-        let Some(there) = there.filter(|there| is_established(there) && there.seen_ns == since)
-        else {
-            return Ok(());
-        };
-        if left == Left::Nothing {
-            return remove(&mut self.translations, &Raw(key)).context(UNWRITABLE);
-        }
-        let closed = Translation { state: Translation::CLOSED, seen_ns: now_ns, ..there };
-        // The entry may have gone.
-        self.translations.insert(Raw(key), Raw(closed), EXISTING).ok();
         Ok(())
     }
 
@@ -168,11 +151,6 @@ impl Sweeper {
             tracing::warn!("{sentence}");
         }
     }
-}
-
-fn is_established(translation: &Translation) -> bool {
-    matches!(translation.state, Translation::ESTABLISHED | Translation::RESET)
-        && translation.flags & Translation::SUPERSEDED == 0
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ pub(crate) const OWNERS: &[(&str, &str)] = &[
     ("CLIENTS", "proxyip_user::tables::trie"),
     ("PORTS", "proxyip_user::tables::ports"),
     ("SECRETS", "proxyip_user::tables::secrets"),
+    ("FLOWS", "proxyip_user::reap::unnoticed"),
     ("TRANSLATIONS", "proxyip_user::reap::translations"),
     ("PARTIAL_HEADERS", "proxyip_user::reap::partial_headers"),
     ("HEADER_BYTES", "proxyip_user::reap::partial_headers"),

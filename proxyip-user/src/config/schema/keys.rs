@@ -212,6 +212,9 @@ section! {
     "The number of flows that the flow table can hold.";
     MAX_TRANSLATED "max_translated": Number = ENTRIES, Fallback::Value("262144"), Detach,
     "The number of connections that can be translated at a time.";
+    MAX_TLV_MEMORY "max_tlv_memory": Number = Number { least: 1, most: 65_536 }, Fallback::Value("64"), Restart,
+    "The MiB of memory that the agent uses for the TLVs of flows. When they are full, the TLVs of the oldest flows are \
+     forgotten.";
     HANDSHAKE_TIMEOUT "handshake_timeout": Seconds = Seconds(86_400), Fallback::Value("400"), Restart,
     "The seconds that `accept` waits for a header. The real limit lies between one and two times this. It must be longer \
      than each `header_timeout`. A late header is answered with a RST (`cookie_foreign`). A change resets handshakes in \

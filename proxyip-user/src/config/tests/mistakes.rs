@@ -55,6 +55,10 @@ fn each_mistake_has_its_line_key_and_sentence() {
             "[agent]\nmax_translated = 1",
             "2: agent.max_translated: must be a number from 1024 to 16777216",
         ),
+        (
+            "[agent]\nmax_tlv_memory = 0",
+            "2: agent.max_tlv_memory: must be a number from 1 to 65536",
+        ),
         ("agent = 3", "1: agent: must be a table, not an integer"),
         ("[[interface]]\nxdp = 'auto'", "2: interface.xdp: not supported by this version"),
         (
