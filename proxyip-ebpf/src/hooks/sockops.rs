@@ -25,7 +25,7 @@ use crate::{
     },
     state::{
         counters::{count, count_established, count_listener},
-        events,
+        events::{self, Traffic},
         flows::FLOWS,
         listeners::LISTENERS,
         namespace::HAS_NETNS_COOKIE,
@@ -92,7 +92,7 @@ fn established(ctx: &SockOpsContext) {
     }
     follow(ctx);
     count_established(record);
-    events::send(EventKind::Established, &key, record, [0; 2], [0; 2]);
+    events::send(EventKind::Established, &key, record, Traffic::default());
 }
 
 /// Notes that a translated connection is established; false if this one is not translated.
@@ -183,7 +183,7 @@ fn closed(ctx: &SockOpsContext) {
     let twice = u32::from(record.hand_off == HandOff::Accept as u8);
     // SAFETY: fields of the context.
     let packets = unsafe { [(*ctx.ops).segs_in.saturating_sub(twice), (*ctx.ops).segs_out] };
-    events::send(EventKind::Closed, &key, record, bytes, packets);
+    events::send(EventKind::Closed, &key, record, Traffic { bytes, packets });
     let _ = FLOWS.remove(&key);
 }
 

@@ -37,22 +37,22 @@ fn wakeup() -> u64 {
     flag.into()
 }
 
-/// Sends one event of a socket; counts it as lost if the ring buffer is full. Bytes and packets are those received,
-/// then those sent.
+/// What a connection has carried: bytes and packets, those received before those sent.
+#[derive(Clone, Copy, Default)]
+pub struct Traffic {
+    pub bytes: [u64; 2],
+    pub packets: [u32; 2],
+}
+
+/// Sends one event of a socket; counts it as lost if the ring buffer is full.
 #[inline(always)]
-pub fn send(
-    kind: EventKind,
-    key: &FlowKey,
-    record: &FlowRecord,
-    bytes: [u64; 2],
-    packets: [u32; 2],
-) {
+pub fn send(kind: EventKind, key: &FlowKey, record: &FlowRecord, traffic: Traffic) {
     let Some(mut entry) = EVENTS.reserve_untyped::<Event>(0) else {
         count(Counter::EventLost);
         return;
     };
-    let [bytes_received, bytes_sent] = bytes;
-    let [packets_received, packets_sent] = packets;
+    let [bytes_received, bytes_sent] = traffic.bytes;
+    let [packets_received, packets_sent] = traffic.packets;
     entry.write(Event {
         time_ns: now(),
         bytes_received,
