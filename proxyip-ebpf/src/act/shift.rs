@@ -2,9 +2,9 @@
 
 use crate::{
     frame::{
-        options::{END, LONGEST, NO_OPERATION, SACK, TIMESTAMPS},
+        options::{LONGEST, NO_OPERATION, SACK, TIMESTAMPS, length_of},
         segment::Segment,
-        tcp::{TCP, TCP_CHECKSUM},
+        tcp::{Seq, TCP, TCP_CHECKSUM},
     },
     kernel::{
         bindings::__sk_buff,
@@ -90,7 +90,7 @@ fn raise_sack(ctx: &TcContext, segment: &Segment, scratch: &mut Egress, shift: u
     scratch.new = [0; BLOCKS / 4];
     for (index, (new, old)) in scratch.new.iter_mut().zip(scratch.old).enumerate() {
         if index * 4 < length {
-            *new = u32::from_be(old).wrapping_add(shift).to_be();
+            *new = Seq(u32::from_be(old)).plus(shift).0.to_be();
         }
     }
     let (old, new) = (scratch.old.as_mut_ptr(), scratch.new.as_mut_ptr());
@@ -122,25 +122,18 @@ fn find_sack(ctx: &TcContext, segment: &Segment, scratch: &mut Egress) -> bool {
     true
 }
 
-/// Looks at the option at `scratch.at` and moves behind it.
+/// Looks at the option at `scratch.at` and moves behind it; false if the frame ends before it.
 #[inline(never)]
 fn skip_option(ctx: &TcContext, scratch: &mut Egress) -> bool {
     let Ok(kind) = ctx.load::<u8>(scratch.at) else { return false };
-    if kind == NO_OPERATION {
-        scratch.at += 1;
-        return true;
-    }
-    let length = match kind {
-        END => 0,
-        _ => usize::from(ctx.load::<u8>(scratch.at + 1).unwrap_or(0)),
-    };
-    if length < 2 {
+    let second = ctx.load::<u8>(scratch.at + 1).unwrap_or(0);
+    let Some(length) = length_of(kind, second, scratch.end.wrapping_sub(scratch.at)) else {
         scratch.at = scratch.end;
         return true;
-    }
+    };
     if kind == SACK {
         scratch.sack_at = scratch.at + 2;
-        scratch.sack_length = (length - 2) & !7;
+        scratch.sack_length = length.wrapping_sub(2) & !7;
     }
     scratch.at += length;
     true

@@ -16,7 +16,7 @@ pub const LONGEST: usize = 40;
 
 /// Index mask of the buffer that holds them.
 pub const MASK: usize = 63;
-pub const END: u8 = 0;
+const END: u8 = 0;
 pub const NO_OPERATION: u8 = 1;
 pub const MAXIMUM_SEGMENT_SIZE: u8 = 2;
 pub const WINDOW_SCALE: u8 = 3;
@@ -100,6 +100,19 @@ pub fn read(packet: &impl Packet, segment: &Segment, found: &Found) -> bool {
     true
 }
 
+/// How many bytes an option has that begins with these two, where `left` bytes of options are left. `None` at their end, and
+/// where one is broken: nothing behind it counts, as in the kernel's `tcp_parse_options()`.
+#[inline(always)]
+pub fn length_of(kind: u8, second: u8, left: usize) -> Option<usize> {
+    let length = usize::from(second);
+    match kind {
+        NO_OPERATION => Some(1),
+        END => None,
+        _ if length < 2 || length > left => None,
+        _ => Some(length),
+    }
+}
+
 /// Reads the options in working memory. Exported: the verifier walks it once, and not at each call.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -114,8 +127,7 @@ extern "C" fn read_all() -> Code {
     0
 }
 
-/// Reads the option at the cursor and moves it to the next one. What was read before a broken option counts, as in
-/// the kernel's `tcp_parse_options()`.
+/// Reads the option at the cursor and moves it to the next one. What was read before a broken option counts.
 ///
 /// Not inlined, so that cursor and options stay in memory. Otherwise the verifier would follow every combination of
 /// options, at every place where they can be.
@@ -126,15 +138,11 @@ fn read_one(found: &Found) {
     let buffer = unsafe { found.bytes.get() };
     let byte = |index: usize| buffer[(at + index) & MASK];
     let word = |at| u32::from_be_bytes([byte(at), byte(at + 1), byte(at + 2), byte(at + 3)]);
-    let (kind, size) = (byte(0), usize::from(byte(1)));
-    if kind == NO_OPERATION {
-        found.cursor.set(at + 1);
-        return;
-    }
-    if kind == END || size < 2 || at + size > length {
+    let kind = byte(0);
+    let Some(size) = length_of(kind, byte(1), length.wrapping_sub(at)) else {
         found.cursor.set(length);
         return;
-    }
+    };
     found.cursor.set(at + size);
     let received = &found.received;
     match (kind, size) {
@@ -152,5 +160,19 @@ fn read_one(found: &Found) {
             received.unwanted.set(received.unwanted.get() | bits);
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_option_is_as_long_as_it_says_within_its_header() {
+        assert_eq!(length_of(SACK, 10, 10), Some(10));
+        assert_eq!(length_of(SACK, 11, 10), None, "longer than what is left");
+        assert_eq!(length_of(SACK, 1, 10), None, "shorter than its own beginning");
+        assert_eq!(length_of(END, 10, 10), None);
+        assert_eq!(length_of(NO_OPERATION, 255, 1), Some(1), "what follows is no length");
     }
 }
