@@ -97,15 +97,23 @@ pub async fn request_within<T: DeserializeOwned>(
     socket: &Path,
     (method, path): (Method, &str),
 ) -> Result<(T, Bytes), ClientError> {
-    let answer = timeout(patience, converse(socket, method, path)).await;
-    answer.map_err(|_| ClientError::Silent(socket.into(), patience))?
+    let body = timeout(patience, converse(socket, method, path)).await;
+    let body = body.map_err(|_| ClientError::Silent(socket.into(), patience))??;
+    Ok((serde_json::from_slice(&body)?, body))
 }
 
-async fn converse<T: DeserializeOwned>(
-    socket: &Path,
-    method: Method,
-    path: &str,
-) -> Result<(T, Bytes), ClientError> {
+/// The text that the agent on `socket` answers a GET of `path` with.
+///
+/// # Errors
+/// Any answer but 200 is one, and none within half a minute.
+pub async fn text(socket: &Path, path: &str) -> Result<String, ClientError> {
+    let body = timeout(PATIENCE, converse(socket, Method::GET, path)).await;
+    let body = body.map_err(|_| ClientError::Silent(socket.into(), PATIENCE))??;
+    Ok(String::from_utf8_lossy(&body).into_owned())
+}
+
+/// The body of the answer.
+async fn converse(socket: &Path, method: Method, path: &str) -> Result<Bytes, ClientError> {
     let stream = UnixStream::connect(socket)
         .await
         .map_err(|cause| ClientError::Unreachable { path: socket.into(), cause })?;
@@ -124,5 +132,5 @@ async fn converse<T: DeserializeOwned>(
         let sentence = serde_json::from_slice::<ErrorJson>(&body)?.error;
         return Err(ClientError::Refused { status, sentence });
     }
-    Ok((serde_json::from_slice(&body)?, body))
+    Ok(body)
 }

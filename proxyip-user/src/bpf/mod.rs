@@ -5,6 +5,7 @@ pub mod buckets;
 pub mod cgroup_link;
 pub mod direction;
 pub mod filters;
+pub mod inventory;
 pub mod links;
 pub(crate) mod loaded;
 pub mod loader;

@@ -37,7 +37,7 @@ pub(super) struct Arguments {
 
 /// What was found.
 #[derive(Debug, Default, Serialize)]
-struct Report {
+pub(super) struct Report {
     /// What is wrong with the file.
     problems: Vec<String>,
     /// What is allowed in it, but probably a mistake.
@@ -64,23 +64,29 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 
 /// Prints the report; how the command ends.
 fn check(arguments: &Arguments) -> Result<Exit> {
-    let mut report = Report::default();
-    let config = arguments.config.as_deref().and_then(|path| report.read(path));
-    let configured = config.as_ref().map(|config| config.api.socket.clone());
-    let socket = arguments.socket.clone().or(configured).unwrap_or_else(|| DEFAULT_SOCKET.into());
-    let status = ask(async { Ok(client::get::<Status>(&socket, "/v1/status").await?.0) });
-    let agent = status.as_ref().ok().map(|status| status.pid);
-    report.preflight = preflight(config.as_ref(), agent);
-    match status {
-        Ok(status) => report.hear(status),
-        Err(error) => report.silence = Some(format!("{error:#}")),
-    }
+    let report = report(arguments.config.as_deref(), arguments.socket.as_deref());
     if arguments.json {
         print([&json::to_vec(&report)?[..], b"\n"].concat())?;
     } else {
         print(report.text())?;
     }
     Ok(report.exit())
+}
+
+/// Looks at the host, at a file if there is one, and asks the agent on the socket, or the file's.
+pub(super) fn report(file: Option<&Path>, socket: Option<&Path>) -> Report {
+    let mut report = Report::default();
+    let config = file.and_then(|path| report.read(path));
+    let configured = config.as_ref().map(|config| &*config.api.socket);
+    let socket = socket.or(configured).unwrap_or(DEFAULT_SOCKET.as_ref());
+    let status = ask(async { Ok(client::get::<Status>(socket, "/v1/status").await?.0) });
+    let agent = status.as_ref().ok().map(|status| status.pid);
+    report.preflight = preflight(config.as_ref(), agent);
+    match status {
+        Ok(status) => report.hear(status),
+        Err(error) => report.silence = Some(format!("{error:#}")),
+    }
+    report
 }
 
 impl Report {

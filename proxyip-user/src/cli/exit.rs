@@ -55,6 +55,7 @@ pub(crate) const GROUPS: [Group; 5] = [
             "acl",
             "explain",
             "config",
+            "support",
             "completions",
             "man",
         ],

@@ -16,6 +16,7 @@ mod reading;
 mod reload;
 mod run;
 mod status;
+mod support;
 mod table;
 mod top;
 
@@ -50,6 +51,7 @@ enum Verb {
     Explain(explain::Arguments),
     Config(config::Arguments),
     Detach(detach::Arguments),
+    Support(support::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
 }
@@ -74,6 +76,7 @@ pub fn main() -> ExitCode {
         Verb::Explain(arguments) => explain::run(&arguments),
         Verb::Config(arguments) => finish(config::run(&arguments)),
         Verb::Detach(arguments) => finish(detach::run(&arguments)),
+        Verb::Support(arguments) => finish(support::run(&arguments)),
         Verb::Completions(arguments) => finish(completions::run(&arguments, command())),
         Verb::Man(arguments) => finish(man::run(&arguments, command())),
     }

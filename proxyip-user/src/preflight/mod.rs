@@ -4,6 +4,7 @@ pub mod applications;
 pub mod check;
 pub mod endpoints;
 pub mod host;
+pub mod inventory;
 pub mod listening;
 pub mod namespaces;
 
