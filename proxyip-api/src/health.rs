@@ -19,9 +19,12 @@ pub struct Alive {
 }
 
 /// Whether the kernel programs are attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct IsReady {
     /// `true`: otherwise the answer is not 200.
     pub ready: bool,
+    /// Listeners that a command has drained, some of their ports at least. Absent if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drained: Vec<String>,
 }

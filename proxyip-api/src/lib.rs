@@ -4,6 +4,7 @@
 
 pub mod acl;
 pub mod clients;
+pub mod drain;
 pub mod flow;
 pub mod health;
 pub mod line;

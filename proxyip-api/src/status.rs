@@ -87,6 +87,9 @@ pub struct ListenerJson {
     pub denied: String,
     /// The hand-off as configured.
     pub hand_off: String,
+    /// The ports that a command has drained: new connections are refused there. Absent if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drained: Vec<u16>,
     /// The hand-off of new connections.
     pub new_connections: NewConnections,
     /// Connections by hand-off.

@@ -173,6 +173,8 @@ reasons! {
         "Nothing: the next connection is translated."
     TranslateFailed "translate_failed" "the segment could not be rewritten; its sender sends it again"
         "Check that the host has free memory. If it has, report a fault."
+    Drained "drained" "SYN to a port that a command has drained"
+        "Run `proxyip listener resume` with the listener's name when it shall take new connections again."
 }
 
 reasons! {

@@ -109,6 +109,8 @@ impl ListenerSettings {
     pub const STACK_REFUSES: u8 = 1 << 3;
     /// Packets of denied connections may carry a mark.
     pub const MARKS: u8 = 1 << 4;
+    /// At least one of its ports is drained: `DRAINED` says which.
+    pub const DRAINS: u8 = 1 << 7;
 
     /// Whether all of `flags` are set.
     #[inline(always)]
@@ -187,6 +189,21 @@ impl ScopedAddress {
     }
 }
 
+/// A key of `DRAINED`: new connections to the port are refused, by command.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable)]
+pub struct DrainedPort {
+    /// The listener's index, host order.
+    pub listener: u16,
+    /// The port, host order; [`DrainedPort::ALL`] stands for all of the listener's ports.
+    pub port: u16,
+}
+
+impl DrainedPort {
+    /// All of a listener's ports.
+    pub const ALL: u16 = 0;
+}
+
 /// In `PORTS`: the port is no longer guarded, but some of its connections are still translated.
 pub const RETIRED: u16 = u16::MAX;
 
@@ -196,6 +213,8 @@ pub const MAX_LISTENERS: u32 = 1024;
 pub const MAX_SETS: u32 = 256;
 /// Networks that the lists of all listeners and sets may have in all; while lists change, old and new ones count.
 pub const MAX_NETWORKS: u32 = 2_097_152;
+/// Ports that may be drained, and listeners that may be drained whole; of listeners that have left too.
+pub const MAX_DRAINED: u32 = 131_072;
 /// How many network namespaces an agent can serve.
 pub const MAX_NAMESPACES: u32 = 256;
 

@@ -74,7 +74,8 @@ impl Verdict {
             | R::TranslationTable
             | R::HandshakeUnknown
             | R::Signed
-            | R::StackRefuses => Self::Reset,
+            | R::StackRefuses
+            | R::Drained => Self::Reset,
             R::UntrustedDropped
             | R::DeniedDropped
             | R::Checksum

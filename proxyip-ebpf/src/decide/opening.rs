@@ -13,7 +13,7 @@ use crate::{
     state::{
         flows::remove_flow,
         handshakes::{Handshake, OBSERVE, TRANSLATE},
-        listeners::{LISTENERS, choice},
+        listeners::{LISTENERS, choice, is_drained},
         memory::Memory,
         policies,
         route::is_local,
@@ -61,6 +61,10 @@ pub fn on_opening<P: Platform, A: Act>(
         State::Connected => return Decision::LeaveToKernel(Obstacle::LivingSocket),
         State::Request => return waiting::on_repeated_syn(segment, memory),
         State::Listening | State::TimeWait | State::Nothing => {}
+    }
+    // A connection that has begun may go on: only its SYN is refused.
+    if is_drained(segment) {
+        return Decision::Refuse(DropReason::Drained);
     }
     let obstacle = match unserved::<P>(segment, memory) {
         None => match answer_syn(ctx, segment, memory) {

@@ -7,7 +7,7 @@ use proxyip_common::{
     cookie::Secret,
     counter::{Counter, DropReason, Obstacle, per_listener},
     flow::{FlowKey, FlowRecord},
-    settings::{ListenerSettings, NamespaceSettings, Policy, RETIRED, ScopedAddress},
+    settings::{DrainedPort, ListenerSettings, NamespaceSettings, Policy, RETIRED, ScopedAddress},
 };
 
 use super::{
@@ -30,7 +30,7 @@ use crate::{
     state::{
         counters::{COUNTERS, DROPS, LEFT_TO_KERNEL, LISTENER_COUNTERS},
         flows::FLOWS,
-        listeners::LISTENERS,
+        listeners::{DRAINED, LISTENERS},
         namespace::NAMESPACES,
         networks::{CLIENTS, SETS, TRUSTED},
         parts::{HEADER_BYTES, PARTIAL_HEADERS},
@@ -100,6 +100,15 @@ impl Machine {
     pub fn judge_by(&mut self, listener: u16, policy: Policy) {
         let policy = Policy { scope: listener.into(), ..policy };
         self.undisturbed(|| POLICIES.insert(u32::from(listener), policy, BPF_ANY.into()));
+    }
+
+    /// Drains a listener's port, or all, as a command does.
+    pub fn drain(&mut self, listener: u16, port: u16) {
+        let element = LISTENERS.get_ptr_mut(listener.into()).expect("an index within the map");
+        // SAFETY: an element of a map, of a plain type.
+        unsafe { (*element).flags |= ListenerSettings::DRAINS };
+        let port = DrainedPort { listener, port };
+        self.undisturbed(|| DRAINED.insert(port, 1, BPF_ANY.into()));
     }
 
     /// Takes a port out of the configuration; what is translated goes on.

@@ -12,6 +12,8 @@ mod cookie_tests;
 mod counting_tests;
 #[cfg(test)]
 mod denial_tests;
+#[cfg(test)]
+mod drain_tests;
 pub mod frame;
 #[cfg(test)]
 mod function_tests;

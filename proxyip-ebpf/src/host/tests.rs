@@ -68,7 +68,7 @@ impl Peer {
     }
 
     /// What has come back, its checksums right.
-    fn answer(&mut self) -> Segment {
+    pub(super) fn answer(&mut self) -> Segment {
         let sent = self.machine.sent();
         let [frame] = &sent[..] else { panic!("{} answers", sent.len()) };
         Segment::read(&frame.on_the_wire(), true).expect("a whole segment with right checksums")

@@ -32,7 +32,7 @@ use utoipa_axum::routes;
 
 use self::failure::{fail, unsupported};
 use self::limits::descriptors;
-use self::routes::{acl, clients, flows, health, lookup, metrics, reload, status};
+use self::routes::{acl, clients, drain, flows, health, lookup, metrics, reload, status};
 pub use self::sockets::Sockets;
 pub use self::source::Source;
 pub use self::state::{Parts, Shared};
@@ -75,6 +75,7 @@ fn router(shared: Shared) -> Router {
         .routes(routes!(metrics::metrics))
         .merge(acl::routes())
         .merge(reload::routes())
+        .merge(drain::routes())
         .split_for_parts();
     router
         .merge(page::routes())

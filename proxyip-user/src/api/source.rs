@@ -45,6 +45,8 @@ pub trait Source: Send + Sync + 'static {
     fn header_latency(&self, listener: u16) -> Result<Latency>;
     /// What keeps a listener's new connections from the accept hand-off.
     fn obstacle(&self, listener: u16) -> Result<Option<LocatedObstacle>>;
+    /// Which of a listener's ports are drained by command.
+    fn drained(&self, listener: u16, ports: &[u16]) -> Vec<u16>;
     /// What the kernel cannot do; a line each.
     fn limits(&self) -> Vec<String>;
     /// Interfaces that the kernel programs are attached to no more, and threads of the agent that fail; a sentence each.
@@ -104,6 +106,10 @@ impl Source for View {
 
     fn obstacle(&self, listener: u16) -> Result<Option<LocatedObstacle>> {
         self.obstacle(listener)
+    }
+
+    fn drained(&self, listener: u16, ports: &[u16]) -> Vec<u16> {
+        self.drained.among(listener, ports)
     }
 
     fn limits(&self) -> Vec<String> {

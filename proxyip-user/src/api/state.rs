@@ -18,6 +18,7 @@ use crate::flowlog::flows::Flows;
 use crate::flowlog::losses::LostLines;
 use crate::json;
 use crate::reconcile::acl::Acl;
+use crate::reconcile::drain::Drain;
 use crate::reconcile::reloads::Reloads;
 
 /// What the handlers need.
@@ -25,6 +26,7 @@ use crate::reconcile::reloads::Reloads;
 pub struct Shared {
     pub(super) source: Arc<dyn Source>,
     pub(super) acl: Arc<dyn Acl>,
+    pub(super) drain: Arc<dyn Drain>,
     pub(super) flows: Arc<Flows>,
     pub(super) current: Current,
     pub(super) lost_lines: LostLines,
@@ -41,6 +43,8 @@ pub struct Parts {
     pub source: Arc<dyn Source>,
     /// Answers questions about rules, and takes changes.
     pub acl: Arc<dyn Acl>,
+    /// Drains listeners.
+    pub drain: Arc<dyn Drain>,
     /// The flows, with their TLVs.
     pub flows: Arc<Flows>,
     /// The configuration in force.
@@ -55,10 +59,11 @@ impl Shared {
     /// Answers come from `parts`.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { source, acl, flows, current, lost_lines, reloads } = parts;
+        let Parts { source, acl, drain, flows, current, lost_lines, reloads } = parts;
         Self {
             source,
             acl,
+            drain,
             flows,
             current,
             lost_lines,

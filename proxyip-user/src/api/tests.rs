@@ -1,6 +1,7 @@
 //! The API over a real socket, asked by the command line's client, with maps made by hand.
 
 mod acl;
+mod drain;
 mod flows;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::api::tests::acl::Rulebook;
+use crate::api::tests::drain::{DRAINED, Taps};
 use crate::client::{self, ClientError};
 use crate::config::{Api, Config};
 use crate::desired::active::Active;
@@ -135,6 +137,11 @@ impl Source for Maps {
         Ok(Some(LocatedObstacle { obstacle: Obstacle::NoKfunc, netns: None }))
     }
 
+    fn drained(&self, listener: u16, ports: &[u16]) -> Vec<u16> {
+        assert_eq!((listener, ports), (0, &[443][..]));
+        if self.flows == DRAINED { vec![443] } else { Vec::new() }
+    }
+
     fn limits(&self) -> Vec<String> {
         vec!["Linux is old".into()]
     }
@@ -164,6 +171,7 @@ async fn with_api(maps: Maps, test: impl AsyncFnOnce(&Path)) {
     let shared = Shared::new(Parts {
         source: Arc::new(maps),
         acl: Arc::new(Rulebook::default()),
+        drain: Arc::new(Taps::default()),
         flows: Arc::new(flows),
         current,
         lost_lines: LostLines::default(),

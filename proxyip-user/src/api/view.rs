@@ -6,6 +6,7 @@ use proxyip_common::counter::Obstacle;
 use crate::reap::unnoticed::UnnoticedEnds;
 use crate::reconcile::stale::StaleLists;
 use crate::supervise::Health;
+use crate::tables::drained::DrainedPorts;
 use crate::tables::listeners::ListenerMap;
 use crate::tables::maps::{CounterMap, FlowMap};
 use crate::tables::tally::Tally;
@@ -32,6 +33,8 @@ pub struct View {
     pub health: Health,
     /// Ends of connections that the kernel programs were not told of.
     pub unnoticed: UnnoticedEnds,
+    /// The ports that are drained.
+    pub drained: DrainedPorts,
     /// What traffic shows of mistakes.
     pub findings: Findings,
     /// Of `flows`.

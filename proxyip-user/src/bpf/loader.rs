@@ -41,6 +41,7 @@ const PINNED: &[&str] = &[
     "PARTIAL_HEADERS",
     "HEADER_BYTES",
     "DROPPED",
+    "DRAINED",
     "IN_USE",
     "SOCKETS",
     "EVENTS",

@@ -53,6 +53,7 @@ pub(crate) const GROUPS: [Group; 5] = [
             "top",
             "detach",
             "acl",
+            "listener",
             "explain",
             "config",
             "support",

@@ -9,6 +9,7 @@ mod duration;
 pub(crate) mod exit;
 mod explain;
 mod flows;
+mod listener;
 mod lookup;
 mod man;
 mod output;
@@ -46,6 +47,7 @@ enum Verb {
     Status(status::Arguments),
     Top(top::Arguments),
     Acl(acl::Arguments),
+    Listener(listener::Arguments),
     Reload(reload::Arguments),
     Check(check::Arguments),
     Explain(explain::Arguments),
@@ -71,6 +73,7 @@ pub fn main() -> ExitCode {
         Verb::Status(arguments) => finish(ask(status::run(&arguments))),
         Verb::Top(arguments) => finish(ask(top::run(&arguments))),
         Verb::Acl(arguments) => acl::run(&arguments),
+        Verb::Listener(arguments) => finish(ask(listener::run(&arguments))),
         Verb::Reload(arguments) => reload::run(&arguments),
         Verb::Check(arguments) => check::run(&arguments),
         Verb::Explain(arguments) => explain::run(&arguments),

@@ -78,6 +78,9 @@ fn listener(text: &mut String, listener: &ListenerJson) -> fmt::Result {
     if let Some(lists) = lists(listener) {
         writeln!(text, "    {lists}")?;
     }
+    if !listener.drained.is_empty() {
+        writeln!(text, "    drained by command: ports {}", port_ranges(&listener.drained))?;
+    }
     let NewConnections { hand_off, why } = &listener.new_connections;
     writeln!(text, "    {:>10}  {hand_off:<9}  {why}", "new")?;
     for Connections { hand_off, sentence, count, .. } in &listener.connections {
@@ -154,6 +157,7 @@ mod tests {
             deny: None,
             denied: "drop".into(),
             hand_off: "auto".into(),
+            drained: vec![443],
             new_connections: NewConnections { hand_off: "accept".into(), why: "it may".into() },
             connections: vec![
                 connections("accept", None, 10),
@@ -164,6 +168,7 @@ mod tests {
         listener(&mut text, &web).unwrap();
         let expected = "  web: ports 443, hand-off auto, trusts 10.0.0.0/8, 2 networks of a file
     allows 3 networks; denied clients: drop
+    drained by command: ports 443
            new  accept     it may
             10  accept
              5  translate  MPTCP

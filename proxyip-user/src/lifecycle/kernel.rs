@@ -35,6 +35,7 @@ use crate::reconcile::sets::Sets;
 use crate::reconcile::stale::StaleLists;
 use crate::reconcile::writer::Writer;
 use crate::supervise::Health;
+use crate::tables::drained::DrainedPorts;
 use crate::tables::events::Events;
 use crate::tables::listeners::ListenerMap;
 use crate::tables::maps::{CounterMap, FlowMap};
@@ -86,7 +87,7 @@ impl Kernel {
         let watched: Vec<_> = seen.iter().map(|(_, seen)| seen.clone()).collect();
         steps.collect_translations(watched.clone(), &health)?;
         let view = steps.view(&mut sockets, flows, Environment::new(&capability, seen))?;
-        let view = View { stale: control.stale(), health, ..view };
+        let view = View { stale: control.stale(), drained: control.drained(), health, ..view };
         Sweeper::open(steps.pin_path(), &entrances, view.unnoticed.clone())?.spawn(&view.health)?;
         let current = control.current();
         let active = Arc::clone(&current.borrow());
@@ -197,6 +198,7 @@ impl Steps<'_> {
             stale: StaleLists::default(),
             health: Health::default(),
             unnoticed: UnnoticedEnds::default(),
+            drained: DrainedPorts::default(),
             findings: Findings::default(),
             flow_count: Tally::default(),
             translated: Tally::default(),

@@ -51,6 +51,7 @@ pub async fn agent(
     let shared = Shared::new(Parts {
         source: Arc::new(view),
         acl: Arc::new(control.clone()),
+        drain: Arc::new(control.clone()),
         flows,
         current: control.current(),
         lost_lines,

@@ -21,6 +21,7 @@ use crate::desired::networks::otherwise;
 use crate::desired::rules::{Part, part, rule_for, rules};
 use crate::host::namespace::Namespace;
 use crate::reap::destroy::Destroyer;
+use crate::tables::drained::DrainedPorts;
 use crate::tables::maps::FlowMap;
 
 /// What can be changed while the agent runs.
@@ -65,6 +66,11 @@ impl Control {
     /// Whether lists of networks are older than their files.
     pub(crate) fn stale(&self) -> StaleLists {
         self.0.stale.clone()
+    }
+
+    /// The ports that are drained, now and later.
+    pub(crate) fn drained(&self) -> DrainedPorts {
+        self.writer().drained()
     }
 
     /// Puts another configuration in force. May block.
@@ -132,12 +138,12 @@ impl Control {
         Ok(true)
     }
 
-    fn writer(&self) -> MutexGuard<'_, Writer> {
+    pub(super) fn writer(&self) -> MutexGuard<'_, Writer> {
         // A thread that panicked left the maps as they were, or with lists that nobody reads.
         self.0.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn active(&self) -> Arc<Active> {
+    pub(super) fn active(&self) -> Arc<Active> {
         Arc::clone(&self.0.publish.borrow())
     }
 

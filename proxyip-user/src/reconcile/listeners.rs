@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use aya::maps::{Array, HashMap, MapData};
 use ipnet::IpNet;
 use proxyip_api::acl::Verdict;
-use proxyip_common::settings::{Denied, ListenerSettings, Policy, access};
+use proxyip_common::settings::{Denied, DrainedPort, ListenerSettings, Policy, access};
 
 use super::places::{Places, by_place};
 use super::scopes::Scopes;
@@ -18,6 +18,7 @@ use crate::desired::networks::{
     Commands, Entries, clients, covers_ipv4, otherwise, sources, value, value_of, verdict_of,
 };
 use crate::desired::settings::settings_of;
+use crate::tables::drained::{Change, DrainedMap, DrainedPorts};
 use crate::tables::maps::{open_owned, remove};
 use crate::tables::owners::claim;
 
@@ -26,6 +27,7 @@ pub(super) struct Listeners {
     settings: Array<MapData, Raw<ListenerSettings>>,
     policies: HashMap<MapData, u32, Raw<Policy>>,
     places: Places,
+    drained: DrainedMap,
     /// The lists of each listener in force, by place.
     in_force: BTreeMap<u16, Lists>,
     /// What commands have changed, by place.
@@ -57,6 +59,7 @@ impl Listeners {
             in_force: lists.collect(),
             policies,
             places: Places::of_listeners(pin_path)?,
+            drained: DrainedMap::open(pin_path)?,
             commands: BTreeMap::new(),
             started: false,
         })
@@ -132,6 +135,7 @@ impl Listeners {
     ) -> Result<()> {
         if !self.places.is_of(place, &listener.name) {
             self.commands.remove(&place);
+            self.drained.remove(place, DrainedPort::ALL)?;
             self.places.take(place, &listener.name)?;
         }
         self.write_settings(place, listener)?;
@@ -163,6 +167,9 @@ impl Listeners {
         if self.started && old.hand_off == new.hand_off {
             new.flags |= old.flags & ListenerSettings::STACK_REFUSES;
         }
+        if self.drained.ports().any(place) {
+            new.flags |= ListenerSettings::DRAINS;
+        }
         if new != old {
             self.set_settings(place, new)?;
         }
@@ -176,6 +183,25 @@ impl Listeners {
 
     fn set_settings(&mut self, place: u16, settings: ListenerSettings) -> Result<()> {
         self.settings.set(place.into(), Raw(settings), 0).context("the listeners cannot be written")
+    }
+
+    /// What is drained, now and later.
+    pub(super) fn drained(&self) -> DrainedPorts {
+        self.drained.ports()
+    }
+
+    /// Drains or resumes a port of the listener at this place, or all.
+    pub(super) fn drain(&mut self, place: u16, port: u16, change: Change) -> Result<()> {
+        match change {
+            Change::Drain => self.drained.add(place, port)?,
+            Change::Resume => self.drained.remove(place, port)?,
+        }
+        let mut settings = self.settings(place)?;
+        settings.flags &= !ListenerSettings::DRAINS;
+        if self.drained.ports().any(place) {
+            settings.flags |= ListenerSettings::DRAINS;
+        }
+        self.set_settings(place, settings)
     }
 
     /// Has the new connections of the listener at this place translated.

@@ -2,6 +2,7 @@
 
 pub mod acl;
 pub mod control;
+pub mod drain;
 pub(crate) mod listeners;
 pub mod namespaces;
 pub mod places;

@@ -15,6 +15,7 @@ use super::scopes::Scopes;
 use super::set_members::{Members, SetMembers};
 use crate::config::{Config, Listener};
 use crate::desired::networks::Commands;
+use crate::tables::drained::{Change, DrainedPorts};
 use crate::tables::ports::{Ports, Wanted};
 
 /// Only this writes listeners, policies, lists, sets and their names, and says which ports are guarded.
@@ -96,6 +97,16 @@ impl Writer {
             }
         }
         result.map(|()| prepared)
+    }
+
+    /// What is drained, now and later.
+    pub(crate) fn drained(&self) -> DrainedPorts {
+        self.listeners.drained()
+    }
+
+    /// Drains or resumes a port of the listener at this place, or all.
+    pub(crate) fn drain(&mut self, place: u16, port: u16, change: Change) -> Result<()> {
+        self.listeners.drain(place, port, change)
     }
 
     /// Has the new connections of the listener at this place translated.

@@ -1,5 +1,6 @@
 //! The maps that the kernel programs share with the agent, typed.
 
+pub mod drained;
 pub mod events;
 pub mod listeners;
 pub mod maps;

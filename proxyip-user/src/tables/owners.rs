@@ -17,6 +17,7 @@ pub(crate) const OWNERS: &[(&str, &str)] = &[
     ("TRUSTED", "proxyip_user::tables::trie"),
     ("CLIENTS", "proxyip_user::tables::trie"),
     ("PORTS", "proxyip_user::tables::ports"),
+    ("DRAINED", "proxyip_user::tables::drained"),
     ("SECRETS", "proxyip_user::tables::secrets"),
     ("FLOWS", "proxyip_user::reap::unnoticed"),
     ("TRANSLATIONS", "proxyip_user::reap::translations"),

@@ -19,6 +19,7 @@ mod crowd;
 mod dashboard;
 mod diagnostics;
 mod documents;
+mod drain;
 mod draining;
 mod epochs;
 mod fallback;

@@ -45,6 +45,12 @@ const REQUESTS: &[(&str, &str, &str, u16)] = &[
     ("DELETE", "/v1/acl/{listener}", "/v1/acl/web?network=198.51.100.0/24", 404),
     ("DELETE", "/v1/acl/{listener}", "/v1/acl/web?network=203.0.113.0/24", 409),
     ("POST", "/v1/reload", "/v1/reload", 200),
+    ("POST", "/v1/listeners/{listener}/drain", "/v1/listeners/web/drain", 200),
+    ("POST", "/v1/listeners/{listener}/drain", "/v1/listeners/web/drain?port=1", 404),
+    ("POST", "/v1/listeners/{listener}/drain", "/v1/listeners/nobody/drain", 404),
+    ("POST", "/v1/listeners/{listener}/resume", "/v1/listeners/web/resume?port=80", 409),
+    ("POST", "/v1/listeners/{listener}/resume", "/v1/listeners/web/resume?port=x", 400),
+    ("POST", "/v1/listeners/{listener}/resume", "/v1/listeners/web/resume", 200),
 ];
 
 /// Requested, though the document does not describe itself.

@@ -7,6 +7,7 @@ use proxyip_api::health::{Alive, ErrorJson, IsReady};
 
 use crate::api::failure::{Failure, fail};
 use crate::api::state::Shared;
+use crate::config::Listener;
 
 /// Whether the agent answers at all.
 #[utoipa::path(
@@ -18,6 +19,7 @@ pub(crate) async fn is_alive() -> Json<Alive> {
 }
 
 /// Whether connections can come: the kernel programs are attached to all interfaces, and their maps can be read.
+/// Drained listeners are named, but what an operator wants is no fault.
 #[utoipa::path(
     get, path = "/readyz", tag = "agent",
     responses(
@@ -31,5 +33,10 @@ pub(crate) async fn is_ready(State(shared): State<Shared>) -> Result<Json<IsRead
         return Err(fail(StatusCode::SERVICE_UNAVAILABLE, detached.join("; ")));
     }
     shared.source.counters()?;
-    Ok(Json(IsReady { ready: true }))
+    let active = shared.active();
+    let drains =
+        |place, listener: &Listener| !shared.source.drained(place, &listener.ports).is_empty();
+    let drained = active.listeners().filter(|(place, listener)| drains(*place, listener));
+    let drained = drained.map(|(_, listener)| listener.name.clone()).collect();
+    Ok(Json(IsReady { ready: true, drained }))
 }

@@ -49,7 +49,7 @@ pub(crate) fn sample() -> Result<String> {
     let counts =
         ListenerCounts { accept: 0, observe: 0, translate: Vec::new(), denied: 0, headerless: 0 };
     let latency = Latency { buckets: vec![(None, 0)], ..Latency::default() };
-    let listener = OfListener { counts, outcomes: vec![outcome], latency };
+    let listener = OfListener { counts, outcomes: vec![outcome], latency, drained: 0 };
     write(Numbers {
         counters: Counter::ALL.iter().map(|counter| (*counter, 0)).collect(),
         drops: DropReason::ALL.iter().map(|reason| (*reason, 0)).collect(),
@@ -90,6 +90,8 @@ struct OfListener {
     counts: ListenerCounts,
     outcomes: Vec<Outcome>,
     latency: Latency,
+    /// Ports that are drained.
+    drained: usize,
 }
 
 impl Numbers {
@@ -101,6 +103,7 @@ impl Numbers {
                 counts: source.listener_counts(place)?,
                 outcomes: source.outcomes(place)?,
                 latency: source.header_latency(place)?,
+                drained: source.drained(place, &listener.ports).len(),
             };
             Ok((listener.name.clone(), of_listener))
         });
@@ -133,6 +136,7 @@ impl Collector for Numbers {
         let headerless = |counts: &ListenerCounts| counts.headerless;
         let help = "connections of trusted sources that began without a header";
         families.of_listeners("listener_headerless", help, &self.listeners, headerless)?;
+        families.drained(&self.listeners)?;
         families.latency(&self.listeners)?;
         let drops = self.drops.iter().map(|(reason, count)| ([("reason", reason.label())], *count));
         families.counters("drops", "connections and segments that were refused", drops)?;
@@ -211,6 +215,17 @@ impl Families<'_> {
             ([("listener", name.clone())], count(&listener.counts))
         };
         self.counters(name, help, listeners.iter().map(row))
+    }
+
+    fn drained(&mut self, listeners: &[(String, OfListener)]) -> fmt::Result {
+        let help = "ports whose new connections are refused, because a command drained them";
+        let name = "listener_drained_ports";
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (name, OfListener { drained, .. }) in listeners {
+            let labels = [("listener", name.as_str())];
+            family.encode_family(&labels)?.encode_gauge(&(*drained as u64))?;
+        }
+        Ok(())
     }
 
     fn latency(&mut self, listeners: &[(String, OfListener)]) -> fmt::Result {

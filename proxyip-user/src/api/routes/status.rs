@@ -14,7 +14,7 @@ use super::reload;
 use crate::api::failure::Failure;
 use crate::api::source::Source;
 use crate::api::state::Shared;
-use crate::config::{HandOffChoice, Listener, Netns, Networks};
+use crate::config::{HandOffChoice, Listener, Netns, Networks, port_ranges};
 use crate::desired::active::Active;
 use crate::tables::outcomes::Outcome;
 
@@ -100,8 +100,23 @@ fn findings(source: &dyn Source, active: &Active) -> Result<Vec<String>> {
             ));
         }
     }
+    findings.extend(active.listeners().filter_map(|(place, one)| drained(source, place, one)));
     findings.extend(source.findings());
     Ok(findings)
+}
+
+/// That a listener refuses new connections, though the configuration does not say so.
+fn drained(
+    source: &dyn Source,
+    place: u16,
+    Listener { name, ports, .. }: &Listener,
+) -> Option<String> {
+    let drained = source.drained(place, ports);
+    let ports = Some(port_ranges(&drained)).filter(|_| !drained.is_empty())?;
+    Some(format!(
+        "listener {name:?}: new connections to ports {ports} are refused, because a command drained them; \
+         `proxyip listener resume` ends that"
+    ))
 }
 
 fn listeners_of(source: &dyn Source, active: &Active) -> Result<Vec<ListenerJson>> {
@@ -119,6 +134,7 @@ fn listener(source: &dyn Source, place: u16, listener: &Listener) -> Result<List
         deny: count(&listener.deny),
         denied: listener.denied_label().into(),
         hand_off: listener.hand_off_label().into(),
+        drained: source.drained(place, &listener.ports),
         new_connections: new_connections(listener.hand_off, obstacle.as_ref()),
         connections: connections(&source.listener_counts(place)?),
         verdicts: verdicts(&source.outcomes(place)?),
