@@ -102,14 +102,9 @@ impl<'a> Agent<'a> {
     /// When it does not become ready.
     #[must_use]
     pub fn start_beside(journald: &Journald, site: &'a Site, guard: &Guard) -> Self {
-        let namespace = &site.net.server;
-        let config = configure(site, guard);
-        let mut command = namespace.command("nsenter");
+        let mut command = site.net.server.command("nsenter");
         command.arg(journald.entrance()).arg(agent_binary());
-        let process = run(site, command, &config);
-        let mut agent = Self { site, namespace, process, config };
-        agent.wait_ready();
-        agent
+        Self::start_by(command, site, guard)
     }
 
     /// Starts it on the server, as systemd starts services that notify: its messages go to this socket.
@@ -118,12 +113,20 @@ impl<'a> Agent<'a> {
     /// When it does not become ready.
     #[must_use]
     pub fn start_notifying(manager: &Path, site: &'a Site, guard: &Guard) -> Self {
-        let namespace = &site.net.server;
-        let config = configure(site, guard);
-        let mut command = namespace.command(&agent_binary().display().to_string());
+        let mut command = site.net.server.command(&agent_binary().display().to_string());
         command.env("NOTIFY_SOCKET", manager);
+        Self::start_by(command, site, guard)
+    }
+
+    /// Starts it on the server by this command, which its arguments follow, and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    #[must_use]
+    pub fn start_by(command: Command, site: &'a Site, guard: &Guard) -> Self {
+        let config = configure(site, guard);
         let process = run(site, command, &config);
-        let mut agent = Self { site, namespace, process, config };
+        let mut agent = Self { site, namespace: &site.net.server, process, config };
         agent.wait_ready();
         agent
     }

@@ -150,7 +150,8 @@ impl Guard {
     }
 
     /// The configuration file.
-    pub(crate) fn toml(&self, scratch: &Scratch) -> String {
+    #[must_use]
+    pub fn toml(&self, scratch: &Scratch) -> String {
         let Self { interface, sets, api, log, agent, flows, .. } = self;
         let listeners = self.listeners();
         let socket = scratch.path("api.sock").display().to_string();

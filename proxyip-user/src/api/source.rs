@@ -49,8 +49,10 @@ pub trait Source: Send + Sync + 'static {
     fn drained(&self, listener: u16, ports: &[u16]) -> Vec<u16>;
     /// What the kernel cannot do; a line each.
     fn limits(&self) -> Vec<String>;
-    /// Interfaces that the kernel programs are attached to no more, and threads of the agent that fail; a sentence each.
+    /// What is not guarded, because kernel programs are not attached, and threads of the agent that fail; a sentence each.
     fn detached(&self) -> Vec<String>;
+    /// How often a kernel program or its pin was missing, and was put back.
+    fn mended(&self) -> u64;
     /// Mistakes in the configuration, here or at the load balancer, that show in the traffic; a sentence each.
     fn findings(&self) -> Vec<String>;
 }
@@ -117,11 +119,16 @@ impl Source for View {
     }
 
     fn detached(&self) -> Vec<String> {
-        self.environment.detached().into_iter().chain(self.health.sentences()).collect()
+        self.guarding.missing().into_iter().chain(self.health.sentences()).collect()
+    }
+
+    fn mended(&self) -> u64 {
+        self.guarding.mended()
     }
 
     fn findings(&self) -> Vec<String> {
         let sentences = self.stale.sentence().into_iter().chain(self.environment.full_tables());
+        let sentences = sentences.chain(self.guarding.remarks());
         sentences.chain(self.unnoticed.sentence()).chain(self.findings.sentences()).collect()
     }
 }

@@ -12,6 +12,7 @@ use crate::tables::maps::{CounterMap, FlowMap};
 use crate::tables::tally::Tally;
 use crate::tables::translations::TranslationMap;
 use crate::watch::environment::{Environment, LocatedObstacle};
+use crate::watch::guarding::Guarding;
 use crate::watch::mistakes::Findings;
 
 /// The maps, and what else decides about connections.
@@ -27,6 +28,8 @@ pub struct View {
     pub translations: TranslationMap,
     /// The kernel, and the namespaces' sysctls.
     pub environment: Environment,
+    /// Whether the kernel programs are where they belong.
+    pub guarding: Guarding,
     /// Whether lists of networks are older than their files.
     pub stale: StaleLists,
     /// Which threads of the agent fail.

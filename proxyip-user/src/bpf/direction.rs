@@ -1,6 +1,7 @@
 //! Which way packets go.
 
 use aya::programs::TcAttachType;
+use aya_obj::generated::bpf_attach_type::{self, BPF_TCX_EGRESS, BPF_TCX_INGRESS};
 
 /// Which way the packets of an interface go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,15 @@ impl Direction {
         [Self::Ingress, Self::Egress].into_iter().find(|direction| direction.label() == label)
     }
 
+    /// For links.
+    pub(crate) const fn tcx(self) -> bpf_attach_type {
+        match self {
+            Self::Ingress => BPF_TCX_INGRESS,
+            Self::Egress => BPF_TCX_EGRESS,
+        }
+    }
+
+    /// For filters.
     pub(crate) const fn attach_type(self) -> TcAttachType {
         match self {
             Self::Ingress => TcAttachType::Ingress,

@@ -6,17 +6,24 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::mem;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use aya::programs::SchedClassifier;
 use aya::programs::tc::{
     self, NlOptions, SchedClassifierLink, SchedClassifierLinkId, TcAttachOptions, TcError, TcHandle,
 };
+use aya::programs::{ProgramInfo, SchedClassifier};
+use futures_util::TryStreamExt;
+use nix::net::if_::if_nametoindex;
+use rtnetlink::new_connection;
+use rtnetlink::packet_route::tc::{TcAttribute, TcFilterBpfOption, TcMessage, TcOption};
 
+use super::calls;
 use super::direction::Direction;
+use super::links::{Change, InPlace};
 use super::pins;
-use super::programs::{EGRESS, INGRESS, INGRESS_BASIC};
+use super::programs::{EGRESS, INGRESS, INGRESS_BASIC, Loaded};
 use crate::host::namespace::{self, Namespace};
 
 /// What the names of filters' pins begin with.
@@ -62,12 +69,27 @@ impl Place {
         Namespace::with_inode(self.namespace)
     }
 
-    /// Puts the program into our filter, atomically if there is one. `pin` is the place of the program's pin. Call it
-    /// in the namespace.
-    pub(crate) fn attach(&self, program: &mut SchedClassifier, pin: &Path) -> Result<()> {
-        let existing = pin.exists();
+    /// Sees to it that our filter is there and has the program, and that the program is pinned. Call it in the
+    /// namespace, but not on a thread of a runtime.
+    pub(crate) fn ensure(&self, program: &Loaded, pin: &Path) -> Result<InPlace> {
         // Pin first: the agent must find an attached program again, even if it is killed in between.
-        repin(program, pin)?;
+        let pinned = repin(program, pin)?;
+        let filters = self.filters()?;
+        let ours = filters.iter().position(Filter::is_ours);
+        let change = match ours.map(|ours| filters[ours].program) {
+            Some(there) if there == Some(program.id) && pinned => Change::Pinned,
+            Some(there) if there == Some(program.id) => Change::None,
+            there => {
+                self.attach(pin, there.is_some())?;
+                Change::Attached
+            }
+        };
+        let before = filters[..ours.unwrap_or(0)].iter().filter_map(|filter| filter.program);
+        Ok(InPlace { change, before: before.collect() })
+    }
+
+    /// Puts the pinned program into our filter, atomically if it `exists`.
+    fn attach(&self, pin: &Path, exists: bool) -> Result<()> {
         match tc::qdisc_add_clsact(&self.interface) {
             Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {}
             other => {
@@ -75,11 +97,13 @@ impl Place {
                     .with_context(|| format!("interface {} cannot have clsact", self.interface))?;
             }
         }
-        // Fails if there is none, for instance because the interface has been made anew.
-        let replaced = if existing { self.replace(program).ok() } else { None };
+        let mut program = SchedClassifier::from_pin(pin)
+            .with_context(|| format!("{} cannot be opened", pin.display()))?;
+        // Fails if somebody has removed it meanwhile.
+        let replaced = if exists { self.replace(&mut program).ok() } else { None };
         let id = match replaced {
             Some(id) => id,
-            None => self.create(program)?,
+            None => self.create(&mut program)?,
         };
         // Dropping the link would remove the filter.
         mem::forget(program.take_link(id)?);
@@ -106,6 +130,31 @@ impl Place {
                 u32::from(HANDLE)
             )
         })
+    }
+
+    /// The filters of the interface, in the order in which they run.
+    fn filters(&self) -> Result<Vec<Filter>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.context("the runtime cannot be started")?;
+        let index = if_nametoindex(&*self.interface).context("the interface is gone")?;
+        let filters = runtime.block_on(async {
+            let (connection, handle, _) = new_connection()?;
+            tokio::spawn(connection);
+            let filters = handle.traffic_filter(i32::try_from(index)?).get();
+            let filters = match self.direction {
+                Direction::Ingress => filters.ingress(),
+                Direction::Egress => filters.egress(),
+            };
+            anyhow::Ok(filters.execute().try_collect::<Vec<_>>().await?)
+        });
+        let filters =
+            filters.with_context(|| format!("the filters of {} cannot be read", self.interface))?;
+        Ok(filters.iter().map(Filter::from).collect())
+    }
+
+    /// The programs of the interface's filters.
+    pub(crate) fn programs(&self) -> Result<Vec<u32>> {
+        Ok(self.filters()?.iter().filter_map(|filter| filter.program).collect())
     }
 
     /// Removes our filter, if it, its interface and its namespace still exist. The qdisc stays, since others
@@ -135,15 +184,49 @@ impl Place {
     }
 }
 
-/// Pins the program, in the place of an older one.
-fn repin(program: &mut SchedClassifier, pin: &Path) -> Result<()> {
+/// A filter of an interface.
+#[derive(Debug, PartialEq, Eq)]
+struct Filter {
+    priority: u16,
+    handle: u32,
+    /// The id of its program, if it is one of BPF.
+    program: Option<u32>,
+}
+
+impl Filter {
+    fn is_ours(&self) -> bool {
+        self.priority == PRIORITY && self.handle == u32::from(HANDLE)
+    }
+}
+
+impl From<&TcMessage> for Filter {
+    fn from(message: &TcMessage) -> Self {
+        let options = message.attributes.iter().find_map(|attribute| match attribute {
+            TcAttribute::Options(options) => Some(&options[..]),
+            _ => None,
+        });
+        let program = options.into_iter().flatten().find_map(|option| match option {
+            TcOption::Bpf(TcFilterBpfOption::ProgId(id)) => Some(*id),
+            _ => None,
+        });
+        // The upper half is the priority, the lower one the protocol.
+        let priority = u16::try_from(message.header.info >> 16).unwrap_or_default();
+        Self { priority, handle: message.header.handle.into(), program }
+    }
+}
+
+/// Pins the program, in the place of an older one; `false` if it is pinned there already.
+fn repin(program: &Loaded, pin: &Path) -> Result<bool> {
+    if ProgramInfo::from_pin(pin).is_ok_and(|there| there.id() == program.id) {
+        return Ok(false);
+    }
+    let context = || format!("{} cannot be pinned", pin.display());
     let new = pins::successor(pin);
-    fs::remove_file(&new).ok();
-    program
-        .pin(&new)
-        .map_err(anyhow::Error::from)
-        .and_then(|()| Ok(fs::rename(&new, pin)?))
-        .with_context(|| format!("{} cannot be pinned", pin.display()))
+    pins::discard(&new)?;
+    fs::create_dir_all(pin.parent().unwrap_or(pin)).with_context(context)?;
+    calls::pin(program.as_fd(), &new).with_context(context)?;
+    fs::rename(&new, pin).with_context(context)?;
+    Ok(true)
 }
 
 #[cfg(test)]

@@ -1,168 +1,184 @@
-//! Attaching, so that it outlives the agent: every link is pinned, and an agent that takes over puts its
-//! program into the pinned link atomically.
+//! Attaching with links, so that it outlives the agent: every link is pinned.
+//!
+//! An agent that takes over puts its program into the pinned link atomically. While it runs, it holds the links too,
+//! so that nobody detaches a program by removing its pin.
 
-use std::fs::{self, File};
+use std::collections::HashMap;
+use std::fs;
 use std::io::ErrorKind;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use aya::programs::links::{FdLink, LinkError, PinnedLink};
-use aya::programs::tc::TcAttachOptions;
-use aya::programs::{
-    CgroupAttachMode, CgroupSockAddr, CgroupSockopt, LinkOrder, SchedClassifier, SockOps,
-};
-use aya::sys::SyscallError;
+use anyhow::{Context, Result};
+use aya_obj::generated::bpf_attach_type;
 
-use super::attached;
-use super::cgroup_link;
-use super::direction::Direction;
-use super::filters::Place;
+use super::calls::{self, Target};
 use super::pins::{self, link_directory};
+use super::programs::Loaded;
 
-/// Links to cgroups take no flags: they always allow others beside them.
-const ATTACH: CgroupAttachMode = CgroupAttachMode::Single;
+/// Where a program belongs.
+#[derive(Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) target: Target<'a>,
+    /// The index of the interface or the id of the cgroup.
+    pub(crate) id: u64,
+    pub(crate) attach_type: bpf_attach_type,
+}
 
-/// The pins of links, and those of them that this agent wants.
+/// What had to be done so that a program is where it belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Nothing.
+    None,
+    /// It was not attached, or was another agent's.
+    Attached,
+    /// Its pin was gone.
+    Pinned,
+}
+
+/// A program that is where it belongs.
+#[derive(Debug)]
+pub(crate) struct InPlace {
+    pub(crate) change: Change,
+    /// The programs that run before it at an interface. What they let pass themselves it does not see.
+    pub(crate) before: Vec<u32>,
+}
+
+/// The pinned links, and those of them that this agent wants.
 #[derive(Debug)]
 pub(crate) struct Links {
     directory: PathBuf,
-    wanted: Vec<PathBuf>,
-    /// The kernel has links for interfaces. Otherwise filters are used, and their programs are pinned.
-    tcx: bool,
+    /// The file system that the directory is on.
+    device: u64,
+    wanted: HashMap<PathBuf, Option<OwnedFd>>,
 }
 
 impl Links {
-    pub(crate) fn new(pin_path: &Path, tcx: bool) -> Result<Self> {
+    pub(crate) fn new(pin_path: &Path) -> Result<Self> {
         let directory = link_directory(pin_path);
         fs::create_dir_all(&directory)
             .with_context(|| format!("{} cannot be made", directory.display()))?;
-        Ok(Self { directory, wanted: Vec::new(), tcx })
+        let device = device(&directory);
+        Ok(Self { directory, device, wanted: HashMap::new() })
     }
 
-    /// Attaches to an interface of the calling thread's namespace. `cookie` is that namespace's.
-    pub(crate) fn classifier(
+    /// Whether another file system has been mounted over that of the pins.
+    pub(crate) fn is_hidden(&self) -> bool {
+        device(&self.directory) != self.device
+    }
+
+    /// What to do then.
+    pub(crate) fn hidden_sentence(&self) -> String {
+        format!(
+            "another file system has been mounted over the one with {}: umount it before the agent is restarted, which              would not find what is attached",
+            self.directory.display()
+        )
+    }
+
+    /// Sees to it that the program is attached there, and that the link is pinned by this name.
+    pub(crate) fn ensure(
         &mut self,
-        program: &mut SchedClassifier,
-        direction: Direction,
-        cookie: u64,
-        interface: &str,
-    ) -> Result<()> {
-        if self.tcx {
-            let pin = self.want(&format!("{}-{cookie}-{interface}", direction.label()));
-            link(program, direction, interface, &pin)
-        } else {
-            let place = Place::here(direction, interface)?;
-            let pin = self.want(&place.name());
-            place.attach(program, &pin)
-        }
-    }
-
-    /// Attaches to the root of the cgroup hierarchy.
-    pub(crate) fn sock_ops(&mut self, program: &mut SockOps, cgroup: &File) -> Result<()> {
-        let pin = self.want("sockops");
-        let id = program.attach(cgroup, ATTACH).context("the socket program cannot be attached")?;
-        replace(program.take_link(id)?.try_into()?, &pin)
-    }
-
-    /// Attaches to the root of the cgroup hierarchy.
-    pub(crate) fn getpeername(
-        &mut self,
-        program: &mut CgroupSockAddr,
         name: &str,
-        cgroup: &File,
-    ) -> Result<()> {
+        program: &Loaded,
+        place: &Place,
+    ) -> Result<InPlace> {
         let pin = self.want(name);
-        let id =
-            program.attach(cgroup, ATTACH).context("the getpeername program cannot be attached")?;
-        replace(program.take_link(id)?.try_into()?, &pin)
+        let link = match self.wanted.get(&pin) {
+            Some(Some(held)) => Some(held.try_clone().context("a link cannot be kept")?),
+            _ => pinned(&pin)?,
+        };
+        let (link, kept) = match link {
+            Some(link) if keep(&link, program, place)? => (link, true),
+            _ => (attach(program, place)?, false),
+        };
+        let pinned = !self.is_hidden() && put_in_place(&link, &pin)?;
+        self.wanted.insert(pin, Some(link));
+        let change = match (kept, pinned) {
+            (true, false) => Change::None,
+            (true, true) => Change::Pinned,
+            (false, _) => Change::Attached,
+        };
+        Ok(InPlace { change, before: before(program.id, place)? })
     }
 
-    /// Attaches to the root of the cgroup hierarchy.
-    pub(crate) fn getsockopt(&mut self, program: &mut CgroupSockopt, cgroup: &File) -> Result<()> {
-        let pin = self.want("getsockopt");
-        let link = cgroup_link::attach_getsockopt(program.fd()?, cgroup)
-            .context("the getsockopt program cannot be attached")?;
-        put_in_place(&pin, |new| Ok(cgroup_link::pin(&link, new)?))
+    /// The pin of a link or of a filter's program. From now on this agent wants it.
+    pub(crate) fn want(&mut self, name: &str) -> PathBuf {
+        // Names on a BPF file system have no dots, names of interfaces no colons.
+        let pin = self.directory.join(name.replace('.', ":"));
+        self.wanted.entry(pin.clone()).or_default();
+        pin
     }
 
     /// What an agent before this one attached and this one does not want.
     pub(crate) fn others(&self) -> Result<Vec<PathBuf>> {
         let mut pins = pins::list(&self.directory)?;
-        pins.retain(|pin| !self.wanted.contains(pin));
-        attached::sort(&mut pins);
+        pins.retain(|pin| !self.wanted.contains_key(pin));
+        super::attached::sort(&mut pins);
         Ok(pins)
     }
+}
 
-    fn want(&mut self, name: &str) -> PathBuf {
-        // Names on a BPF file system have no dots, names of interfaces no colons.
-        let pin = self.directory.join(name.replace('.', ":"));
-        self.wanted.push(pin.clone());
-        pin
+/// The file system that a directory is on, or would be on if it were made.
+fn device(directory: &Path) -> u64 {
+    let metadata = directory.ancestors().find_map(|path| fs::metadata(path).ok());
+    metadata.map_or(0, |metadata| metadata.dev())
+}
+
+/// Whether a link can be kept. Then it has this program.
+fn keep(link: &OwnedFd, program: &Loaded, place: &Place) -> Result<bool> {
+    let found = calls::link(link.as_fd()).context("a link cannot be read")?;
+    // The interface may have been made anew, or another one may have its name now.
+    if found.target != place.id {
+        return Ok(false);
     }
-}
-
-/// Puts the program into the pinned link, or into a new one.
-fn link(
-    program: &mut SchedClassifier,
-    direction: Direction,
-    interface: &str,
-    pin: &Path,
-) -> Result<()> {
-    if let Some(old) = pinned(pin)? {
-        // Fails if the interface has been removed since.
-        if let Ok(id) = program.attach_to_link(FdLink::from(old).try_into()?) {
-            // Dropping the link would not detach it: its pin holds it.
-            program.take_link(id)?;
-            return Ok(());
-        }
-        pins::discard(pin)?;
+    if found.program == program.id {
+        return Ok(true);
     }
-    // First, because a program before this one could end the chain; this one passes on what it lets pass.
-    let options = TcAttachOptions::TcxOrder(LinkOrder::first());
-    let id = program
-        .attach_with_options(interface, direction.attach_type(), options)
-        .with_context(|| format!("interface {interface} cannot be attached to"))?;
-    let link: FdLink = program.take_link(id)?.try_into()?;
-    link.pin(pin).with_context(|| format!("{} cannot be pinned", pin.display()))?;
-    Ok(())
+    // A new link comes first, an older one stays where it is.
+    Ok(before(found.program, place)?.is_empty()
+        && calls::update(link.as_fd(), program.as_fd()).is_ok())
 }
 
-/// Pins a new link in the place of an old one. For a moment both are attached, and none never: these
-/// programs may run twice for the same socket, but must not miss one.
-fn replace(link: FdLink, pin: &Path) -> Result<()> {
-    put_in_place(pin, |new| Ok(link.pin(new).map(|_| ())?))
+fn attach(program: &Loaded, place: &Place) -> Result<OwnedFd> {
+    calls::attach(program.as_fd(), place.target, place.attach_type)
+        .context("the kernel does not attach the program")
 }
 
-/// Puts what `pin_new` pins in the place of `pin`.
-fn put_in_place(pin: &Path, pin_new: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+/// The programs at an interface that run before ours. Those of a cgroup all run, in whatever order.
+fn before(program: u32, place: &Place) -> Result<Vec<u32>> {
+    let Target::Interface(_) = place.target else { return Ok(Vec::new()) };
+    let attached = calls::attached(place.target, place.attach_type)
+        .context("the kernel does not say what is attached")?;
+    Ok(attached.programs.into_iter().take_while(|other| *other != program).collect())
+}
+
+/// Pins a link in the place of an older one, if it is not pinned there already; `true` if it was not.
+///
+/// For a moment both may be attached, but never none: a program may run twice for the same packet or socket, but must
+/// not miss one.
+fn put_in_place(link: &OwnedFd, pin: &Path) -> Result<bool> {
+    let id = |link: &OwnedFd| calls::link(link.as_fd()).map(|link| link.id);
+    let there = pinned(pin)?;
+    if let Some(there) = &there
+        && id(there)? == id(link)?
+    {
+        return Ok(false);
+    }
+    let context = || format!("{} cannot be pinned", pin.display());
+    let directory = pin.parent().unwrap_or(pin);
+    fs::create_dir_all(directory).with_context(context)?;
     let new = pins::successor(pin);
     pins::discard(&new)?;
-    pin_new(&new).with_context(|| format!("{} cannot be pinned", new.display()))?;
-    pins::discard(pin)?;
-    fs::rename(&new, pin).with_context(|| format!("{} cannot be pinned", pin.display()))
+    calls::pin(link.as_fd(), &new).with_context(context)?;
+    fs::rename(&new, pin).with_context(context)?;
+    Ok(true)
 }
 
-fn pinned(pin: &Path) -> Result<Option<PinnedLink>> {
-    match PinnedLink::from_pin(pin) {
+fn pinned(pin: &Path) -> Result<Option<OwnedFd>> {
+    match calls::pinned(pin) {
         Ok(link) => Ok(Some(link)),
-        Err(LinkError::SyscallError(SyscallError { io_error, .. }))
-            if io_error.kind() == ErrorKind::NotFound =>
-        {
-            Ok(None)
-        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("{} cannot be opened", pin.display())),
     }
-}
-
-/// The root of the cgroup v2 hierarchy, wherever it is mounted.
-pub(crate) fn root_cgroup() -> Result<File> {
-    let mounts = fs::read_to_string("/proc/self/mounts").context("the mounts cannot be read")?;
-    let Some(path) = mounts.lines().find_map(|line| {
-        let mut fields = line.split(' ').skip(1);
-        let path = fields.next()?;
-        (fields.next()? == "cgroup2").then_some(path)
-    }) else {
-        bail!("no cgroup v2 hierarchy is mounted: mount -t cgroup2 none /sys/fs/cgroup/unified");
-    };
-    File::open(path).with_context(|| format!("{path} cannot be opened"))
 }

@@ -12,13 +12,12 @@ use aya_log::EbpfLogger;
 use proxyip_common::settings::{MAX_NAMESPACES, NamespaceSettings};
 
 use super::direction::Direction;
-use super::links::Links;
 use super::lookups::Lookups;
 use super::object;
 use super::pins::map_directory;
 use super::pod::Raw;
 use super::programs::{
-    EGRESS, GETPEERNAME, GETSOCKOPT, INGRESS, INGRESS_BASIC, LOOKUP, SET, SOCK_OPS,
+    EGRESS, GETPEERNAME, GETSOCKOPT, INGRESS, INGRESS_BASIC, LOOKUP, Loaded, SET, SOCK_OPS,
 };
 use crate::host::capability::Capability;
 
@@ -107,12 +106,13 @@ impl Loader {
         let mut ebpf = self.load(index, 0)?;
         let ingress = if self.capability.assign.is_some() { INGRESS } else { INGRESS_BASIC };
         // Egress first: no connection may be translated on its way in alone.
-        let programs = [(EGRESS, Direction::Egress), (ingress, Direction::Ingress)];
-        for (name, direction) in programs {
+        let mut programs = Vec::new();
+        for (name, direction) in [(EGRESS, Direction::Egress), (ingress, Direction::Ingress)] {
             let program: &mut SchedClassifier = program_of(&mut ebpf, name)?;
             program.load().with_context(|| {
                 format!("the {} program is refused by the kernel", direction.label())
             })?;
+            programs.push((direction, Loaded::new(program.fd(), program.info())?));
         }
         let logger = match self.options.log_level {
             0 => None,
@@ -198,25 +198,11 @@ fn sizes_by_processors() -> [(&'static str, u32); 2] {
 pub(crate) struct Instance {
     pub(crate) ebpf: Ebpf,
     /// In the order in which to attach them.
-    programs: [(&'static str, Direction); 2],
-    cookie: u64,
+    pub(crate) programs: Vec<(Direction, Loaded)>,
+    pub(crate) cookie: u64,
     /// Its entry of `NAMESPACES`.
     pub(crate) index: u32,
     pub(crate) logger: Option<EbpfLogger<&'static dyn log::Log>>,
-}
-
-impl Instance {
-    /// Attaches to interfaces of the calling thread's namespace.
-    pub(crate) fn attach(&mut self, links: &mut Links, interfaces: &[&str]) -> Result<()> {
-        for (name, direction) in self.programs {
-            let program: &mut SchedClassifier = program_of(&mut self.ebpf, name)?;
-            for interface in interfaces {
-                links.classifier(program, direction, self.cookie, interface)?;
-            }
-        }
-        tracing::info!("attached to {}", interfaces.join(", "));
-        Ok(())
-    }
 }
 
 /// The entry of `NAMESPACES` that has this cookie. Without one, a free entry or one that no namespace of `configured`

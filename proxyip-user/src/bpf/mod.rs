@@ -2,7 +2,8 @@
 
 pub mod attached;
 pub mod buckets;
-pub mod cgroup_link;
+pub mod calls;
+pub mod cgroup;
 pub mod direction;
 pub mod filters;
 pub mod inventory;
@@ -11,8 +12,11 @@ pub(crate) mod loaded;
 pub mod loader;
 pub mod lookups;
 pub mod object;
+pub mod pinned_maps;
 pub mod pins;
 pub mod pod;
 pub mod poll;
 pub mod probe;
 pub mod programs;
+pub mod sockets;
+pub mod strays;

@@ -1,4 +1,9 @@
-//! The names of the programs in the kernel object.
+//! The programs of the kernel object: their names, and those that are loaded.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use anyhow::Result;
+use aya::programs::{ProgramError, ProgramFd, ProgramInfo};
 
 pub(crate) const INGRESS: &str = "proxyip_ingress";
 /// Where the kernel lacks the function that the other calls.
@@ -12,3 +17,27 @@ pub(crate) const SOCK_OPS: &str = "proxyip_sockops";
 pub(crate) const GETPEERNAME: [&str; 2] = ["proxyip_getpeername4", "proxyip_getpeername6"];
 /// Runs for every `getsockopt()` of the host, so that it is loaded only if it is wanted.
 pub(crate) const GETSOCKOPT: &str = "proxyip_getsockopt";
+
+/// A loaded program: as much of it as attaching needs, even when the object is dropped.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    descriptor: ProgramFd,
+    /// As the kernel counts programs.
+    pub(crate) id: u32,
+}
+
+impl Loaded {
+    /// Of a program's descriptor and information, as the library's types of programs give them.
+    pub(crate) fn new(
+        descriptor: Result<&ProgramFd, ProgramError>,
+        info: Result<ProgramInfo, ProgramError>,
+    ) -> Result<Self> {
+        Ok(Self { descriptor: descriptor?.try_clone()?, id: info?.id() })
+    }
+}
+
+impl AsFd for Loaded {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}

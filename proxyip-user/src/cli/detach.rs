@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::output::print;
 use crate::config::DEFAULT_PIN_PATH;
-use crate::lifecycle::detach::detach;
+use crate::lifecycle::detach::{detach, left_over};
 use crate::lifecycle::lock::AgentLock;
 
 /// Remove the kernel programs that an agent has left working.
@@ -28,6 +28,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let path = &arguments.pin_path;
     if !path.try_exists()? {
+        left_over(path)?;
         return print(format!("nothing is pinned in {}\n", path.display()));
     }
     let _lock = AgentLock::take(path)?;

@@ -3,6 +3,7 @@
 pub mod capability;
 pub(crate) mod changes;
 pub mod links;
+pub mod mounts;
 pub mod namespace;
 pub mod netstat;
 pub mod routes;

@@ -1,7 +1,6 @@
 //! What was last seen of a network namespace, for those who are not in it.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// What was last seen of a namespace. One thread writes it, others read.
@@ -11,8 +10,6 @@ pub(crate) struct Seen {
     fin_timeout: AtomicU64,
     overflows: AtomicU64,
     routes_left: AtomicUsize,
-    /// Names of interfaces.
-    gone: Mutex<Vec<String>>,
 }
 
 impl Seen {
@@ -37,11 +34,6 @@ impl Seen {
         self.overflows.load(Ordering::Relaxed)
     }
 
-    /// The interfaces that were attached to and are there no more, though others may have their names.
-    pub(crate) fn gone(&self) -> Vec<String> {
-        self.locked_gone().clone()
-    }
-
     pub(crate) fn set_flags(&self, flags: u8) {
         self.flags.store(flags, Ordering::Relaxed);
     }
@@ -63,17 +55,5 @@ impl Seen {
     /// Returns how many it were before.
     pub(crate) fn set_routes_left(&self, routes: usize) -> usize {
         self.routes_left.swap(routes, Ordering::Relaxed)
-    }
-
-    /// Notes which interfaces are gone now. Returns those that were still there before.
-    pub(crate) fn set_gone(&self, gone: Vec<String>) -> Vec<String> {
-        let mut before = self.locked_gone();
-        let new = gone.iter().filter(|name| !before.contains(name)).cloned().collect();
-        *before = gone;
-        new
-    }
-
-    fn locked_gone(&self) -> MutexGuard<'_, Vec<String>> {
-        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

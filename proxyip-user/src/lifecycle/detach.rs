@@ -7,13 +7,15 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use aya::maps::MapData;
+use nix::net::if_::if_nameindex;
 use proxyip_common::flow::{FlowKey, FlowRecord};
 
 use crate::bpf::attached;
 use crate::bpf::pins::map_directory;
 use crate::bpf::pod::Raw;
+use crate::bpf::strays;
 use crate::host::namespace::Namespace;
 use crate::reap::destroy::Destroyer;
 use crate::reap::partial_headers::end_begun;
@@ -34,13 +36,32 @@ const WORD: Duration = Duration::from_secs(5);
 /// If the directory is not on a BPF file system or holds foreign files; or if a pin cannot be removed.
 pub fn detach(pin_path: &Path, patience: Duration, mut tell: impl FnMut(String)) -> Result<()> {
     if !attached::check(pin_path)? {
-        return Ok(());
+        return left_over(pin_path);
     }
     // Maps of another layout know of no translations.
     if map_directory(pin_path).join("TRANSLATIONS").exists() {
         drain(pin_path, patience, &mut tell)?;
     }
-    attached::remove_all(pin_path)
+    attached::remove_all(pin_path)?;
+    left_over(pin_path)
+}
+
+/// Makes sure that the interfaces of this network namespace have no programs of proxyip that are pinned elsewhere, or
+/// whose pins are hidden.
+///
+/// # Errors
+/// Names the programs, and what to do.
+pub fn left_over(pin_path: &Path) -> Result<()> {
+    // On a thread of its own: it may be called on one of a runtime.
+    thread::scope(|scope| {
+        let look = || {
+            let interfaces = if_nameindex().context("the interfaces cannot be listed")?;
+            let names: Vec<_> =
+                interfaces.iter().map(|one| one.name().to_string_lossy().into_owned()).collect();
+            strays::check(pin_path, &names.iter().map(|name| &**name).collect::<Vec<_>>())
+        };
+        scope.spawn(look).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Comes back when no connection is translated any more.

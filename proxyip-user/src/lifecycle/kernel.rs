@@ -11,16 +11,17 @@ use anyhow::Result;
 use aya::Ebpf;
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 
+use super::attachments::{Attachments, OfNamespace};
 use super::maintenance::{Maintenance, Watchers};
-use super::served::{Served, attach, cookies, entrances, open_namespaces};
+use super::served::{Served, cookies, entrances, follow, open_namespaces, split};
 use crate::api::view::View;
 use crate::bpf::direction::Direction;
-use crate::bpf::links::{Links, root_cgroup};
-use crate::bpf::loader::{Instance, Loader, Options, program_of};
+use crate::bpf::links::Links;
+use crate::bpf::loader::{Instance, Loader, Options};
 use crate::bpf::lookups::Lookups;
+use crate::bpf::pinned_maps::PinnedMaps;
 use crate::bpf::probe::probe;
-use crate::bpf::programs::{GETPEERNAME, GETSOCKOPT, SOCK_OPS};
-use crate::bpf::{attached, pins};
+use crate::bpf::{attached, cgroup, pins, sockets};
 use crate::config::{Agent, Config, KernelLog};
 use crate::desired::active::Current;
 use crate::host::capability::Capability;
@@ -45,6 +46,7 @@ use crate::tables::tally::Tally;
 use crate::tables::translations::TranslationMap;
 use crate::watch::environment::Environment;
 use crate::watch::gap::Gap;
+use crate::watch::guarding::Guarding;
 use crate::watch::mistakes::{Findings, Mistakes};
 use crate::watch::reasons::Reasons;
 
@@ -62,32 +64,53 @@ impl Kernel {
     /// # Errors
     /// If the kernel lacks something, an interface does not exist, or a permission is missing.
     pub fn start(config: &Config, log: KernelLog) -> Result<Self> {
+        let pin_path = &config.agent.pin_path;
+        let first = pins::list(pin_path)?.is_empty();
+        let started = Self::try_start(config, log);
+        // What an agent before this one left goes on, with programs and rules of either.
+        if started.is_err()
+            && first
+            && let Err(error) = attached::remove_all(pin_path)
+        {
+            tracing::error!("what the failed start attached stays: {error:#}");
+        }
+        started
+    }
+
+    fn try_start(config: &Config, log: KernelLog) -> Result<Self> {
         lift_memory_limit();
         let capability = ask_kernel(config)?;
-        let namespaces = open_namespaces(&config.interfaces, &capability)?;
-        let cgroup = root_cgroup()?;
+        let namespaces = open_namespaces(config, &capability)?;
+        let cgroup = cgroup::root()?.directory;
+        sockets::hooks(Some(config)).try_for_each(|hook| hook.check(&cgroup))?;
         let loader = Loader::new(options(&config.agent, log), &capability)?;
         let verified = load(config, &loader, &namespaces)?;
 
         // From here on, what an agent before this one left is changed.
-        let links = Links::new(&config.agent.pin_path, capability.tcx)?;
-        let mut steps = Steps { config, links, ports: Ports::open(&config.agent.pin_path)? };
+        let steps = Steps { config, ports: Ports::open(&config.agent.pin_path)? };
         let Loaded { mut sockets, lookups, instances } = verified;
         let flows = FlowMap::new(&mut sockets, cookies(&namespaces), lookups)?;
         let sets = steps.sets(loader, &namespaces, &instances);
         let control = steps.put_in_force(sets, flows.clone(), entrances(&namespaces)?)?;
         let secrets = Secrets::new(&mut sockets, config.agent.handshake_timeout)?;
+        let (of_namespaces, watchers) = split(&namespaces, instances, &capability)?;
+        let mut attachments = steps.attachments(&mut sockets, cgroup, of_namespaces)?;
         // Sockets first: a connection that is handed over must be seen when it is established.
-        steps.attach_to_sockets(&mut sockets, &cgroup)?;
+        attachments.attach_to_sockets()?;
+        attachments.attach_to_interfaces()?;
+        steps.detach_others(&attachments.links)?;
         let entrances = entrances(&namespaces)?;
         let health = Health::default();
-        let seen = attach(namespaces, instances, &mut steps.links, &health)?;
-        steps.detach_others()?;
+        let seen = follow(namespaces, watchers, &health)?;
+        let guarding = attachments.guarding.clone();
+        let maps = PinnedMaps::read(pins::map_directory(steps.pin_path()))?;
+        attachments.spawn(maps, &health)?;
 
         let watched: Vec<_> = seen.iter().map(|(_, seen)| seen.clone()).collect();
         steps.collect_translations(watched.clone(), &health)?;
         let view = steps.view(&mut sockets, flows, Environment::new(&capability, seen))?;
-        let view = View { stale: control.stale(), drained: control.drained(), health, ..view };
+        let drained = control.drained();
+        let view = View { stale: control.stale(), drained, health, guarding, ..view };
         Sweeper::open(steps.pin_path(), &entrances, view.unnoticed.clone())?.spawn(&view.health)?;
         let current = control.current();
         let active = Arc::clone(&current.borrow());
@@ -116,7 +139,6 @@ impl Kernel {
 /// What a start does with the kernel, in the order in which [`Kernel::start`] calls it.
 struct Steps<'a> {
     config: &'a Config,
-    links: Links,
     ports: Ports,
 }
 
@@ -146,20 +168,25 @@ impl Steps<'_> {
         Control::start(writer, self.config, sets, flows, entrances)
     }
 
-    fn attach_to_sockets(&mut self, sockets: &mut Ebpf, cgroup: &File) -> Result<()> {
-        self.links.sock_ops(program_of(sockets, SOCK_OPS)?, cgroup)?;
-        for name in GETPEERNAME {
-            self.links.getpeername(program_of(sockets, name)?, name, cgroup)?;
-        }
-        if self.config.api.getsockopt {
-            self.links.getsockopt(program_of(sockets, GETSOCKOPT)?, cgroup)?;
-        }
-        Ok(())
+    fn attachments(
+        &self,
+        sockets: &mut Ebpf,
+        cgroup: File,
+        namespaces: Vec<OfNamespace>,
+    ) -> Result<Attachments> {
+        let hooks = sockets::hooks(Some(self.config));
+        Ok(Attachments {
+            links: Links::new(self.pin_path())?,
+            sockets: hooks.map(|hook| Ok((hook, hook.loaded(sockets)?))).collect::<Result<_>>()?,
+            cgroup,
+            namespaces,
+            guarding: Guarding::default(),
+        })
     }
 
     /// Detaches what an agent before this one attached and this one does not want.
-    fn detach_others(&self) -> Result<()> {
-        let others = self.links.others()?;
+    fn detach_others(&self, links: &Links) -> Result<()> {
+        let others = links.others()?;
         let translations = TranslationMap::open(self.pin_path())?;
         let ingress = |pin| attached::direction(&pins::name(pin)) == Some(Direction::Ingress);
         let living = if others.iter().any(|pin| ingress(pin)) { translations.count()? } else { 0 };
@@ -195,6 +222,7 @@ impl Steps<'_> {
             listeners: ListenerMap::open(self.pin_path())?,
             translations: TranslationMap::open(self.pin_path())?,
             environment,
+            guarding: Guarding::default(),
             stale: StaleLists::default(),
             health: Health::default(),
             unnoticed: UnnoticedEnds::default(),

@@ -1,5 +1,6 @@
 //! Starting, reloading and stopping the agent.
 
+pub(crate) mod attachments;
 pub mod detach;
 pub mod kernel;
 pub mod lock;

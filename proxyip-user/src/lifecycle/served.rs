@@ -1,13 +1,14 @@
-//! The namespaces that the agent serves: opened, attached to and followed.
+//! The namespaces that the agent serves: opened and followed.
 
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 
-use crate::bpf::links::Links;
+use super::attachments::OfNamespace;
 use crate::bpf::loader::Instance;
 use crate::bpf::poll::{self, Messages};
-use crate::config::{Interface, Netns};
+use crate::bpf::strays;
+use crate::config::{Config, Netns};
 use crate::desired::targets::by_namespace;
 use crate::host::capability::Capability;
 use crate::host::links::check_interface;
@@ -27,14 +28,15 @@ pub(super) struct Served<'a> {
 
 /// Opens the namespaces and makes sure that their interfaces can be attached to.
 pub(super) fn open_namespaces<'a>(
-    interfaces: &'a [Interface],
+    config: &'a Config,
     capability: &Capability,
 ) -> Result<Vec<Served<'a>>> {
     let mut namespaces: Vec<Served> = Vec::new();
-    for (netns, interfaces) in by_namespace(interfaces) {
+    for (netns, interfaces) in by_namespace(&config.interfaces) {
         let namespace = Namespace::open(netns)?;
         let cookie = namespace.run(|| {
             interfaces.iter().try_for_each(|interface| check_interface(interface))?;
+            strays::check(&config.agent.pin_path, &interfaces)?;
             if capability.netns_cookie { namespace::cookie() } else { Ok(0) }
         })?;
         let twice = namespaces.iter().any(|other| other.cookie == cookie);
@@ -53,28 +55,41 @@ pub(super) fn entrances(namespaces: &[Served]) -> Result<Vec<(u64, Namespace)>> 
     namespaces.iter().map(|one| Ok((one.cookie, Namespace::open(one.netns)?))).collect()
 }
 
-/// Attaches to the interfaces of each namespace, and follows it from then on.
-pub(super) fn attach(
-    namespaces: Vec<Served>,
+/// What belongs to each namespace, and who follows it.
+pub(super) fn split(
+    namespaces: &[Served],
     instances: Vec<(Instance, Watcher)>,
-    links: &mut Links,
-    health: &Health,
-) -> Result<Vec<(Netns, Arc<Seen>)>> {
-    let mut seen = Vec::new();
-    for (Served { namespace, netns, interfaces, .. }, (mut instance, mut watcher)) in
-        namespaces.into_iter().zip(instances)
-    {
-        namespace.run(|| {
-            instance.attach(links, &interfaces)?;
-            watcher.attached(&interfaces)
-        })?;
-        seen.push((netns.clone(), watcher.seen()));
-        watcher.spawn(namespace, netns, health)?;
+    capability: &Capability,
+) -> Result<(Vec<OfNamespace>, Vec<Watcher>)> {
+    let split = |(one, (instance, watcher)): (&Served, (Instance, Watcher))| {
         if let Some(logger) = instance.logger {
             tokio::spawn(relay(logger));
         }
-    }
-    Ok(seen)
+        let of_namespace = OfNamespace {
+            namespace: Namespace::open(one.netns)?,
+            netns: one.netns.clone(),
+            cookie: instance.cookie,
+            programs: instance.programs,
+            interfaces: one.interfaces.iter().copied().map(Into::into).collect(),
+            tcx: capability.tcx,
+        };
+        Ok((of_namespace, watcher))
+    };
+    namespaces.iter().zip(instances).map(split).collect()
+}
+
+/// Follows each namespace from now on.
+pub(super) fn follow(
+    namespaces: Vec<Served>,
+    watchers: Vec<Watcher>,
+    health: &Health,
+) -> Result<Vec<(Netns, Arc<Seen>)>> {
+    let follow = |(Served { namespace, netns, .. }, watcher): (Served, Watcher)| {
+        let seen = (netns.clone(), watcher.seen());
+        watcher.spawn(namespace, netns, health)?;
+        Ok(seen)
+    };
+    namespaces.into_iter().zip(watchers).map(follow).collect()
 }
 
 /// Passes the programs' messages on to the log.

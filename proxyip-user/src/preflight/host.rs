@@ -8,26 +8,27 @@ use caps::{CapSet, Capability as Permission, CapsHashSet};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::check::Check;
-use crate::bpf::links::root_cgroup;
-use crate::config::Netns;
+use crate::bpf::{cgroup, sockets};
+use crate::config::{Config, DEFAULT_PIN_PATH, Netns};
 use crate::host::capability::Capability;
 use crate::host::namespace::Namespace;
 use crate::host::sysctl;
 
-/// `holder` has the lock of the pins.
+/// `agents` are the one that has the lock of the pins, and the one that answers.
 pub(crate) fn checks(
     capability: &Result<Capability>,
-    pin_path: &Path,
-    holder: Option<u32>,
-    agent: Option<u32>,
+    config: Option<&Config>,
+    agents: (Option<u32>, Option<u32>),
 ) -> Vec<Check> {
+    let pin_path = config.map_or(DEFAULT_PIN_PATH.as_ref(), |config| &*config.agent.pin_path);
+    let (holder, agent) = agents;
     let mut checks = kernel(capability);
     checks.extend([
         btf(Path::new("/sys/kernel/btf/vmlinux")),
         jit(jit_enable()),
         permissions(caps::read(None, CapSet::Effective)),
         Check::of("bpffs", bpffs(pin_path)),
-        Check::of("cgroup", root_cgroup().map(|_| "cgroup v2 is mounted".into())),
+        Check::of("cgroup", root_cgroup(config)),
         running(holder, agent, pin_path),
     ]);
     checks
@@ -103,6 +104,12 @@ fn bpffs(pin_path: &Path) -> Result<String> {
         pin_path.display()
     );
     Ok(format!("{} is on a BPF file system", pin_path.display()))
+}
+
+fn root_cgroup(config: Option<&Config>) -> Result<String> {
+    let root = cgroup::root()?;
+    sockets::hooks(config).try_for_each(|hook| hook.check(&root.directory))?;
+    Ok(format!("the root of the hierarchy is reached by {}", root.mount.display()))
 }
 
 /// `holder` has the lock of the pins, and `agent` answers on the socket.

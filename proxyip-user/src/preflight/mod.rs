@@ -19,7 +19,7 @@ pub fn preflight(config: Option<&Config>, agent: Option<u32>) -> Vec<Check> {
     let pin_path = config.map_or(DEFAULT_PIN_PATH.as_ref(), |config| &*config.agent.pin_path);
     let capability = probe();
     let holder = lock::holder_of(pin_path);
-    let mut checks = host::checks(&capability, pin_path, holder, agent);
+    let mut checks = host::checks(&capability, config, (holder, agent));
     if let Some(config) = config {
         if let Ok(capability) = &capability
             && let Err(error) = capability.check(config)

@@ -1,9 +1,12 @@
 //! Each network namespace of the configuration: whether it can be entered, its interfaces, its sysctls.
 
+use std::path::Path;
+
 use anyhow::Result;
 use proxyip_common::settings::NamespaceSettings;
 
 use super::check::Check;
+use crate::bpf::strays;
 use crate::config::{Config, HandOffChoice};
 use crate::desired::targets::by_namespace;
 use crate::host::links::check_interface;
@@ -18,13 +21,14 @@ struct Sysctls {
 }
 
 pub(crate) fn checks(config: &Config, has_kfunc: bool) -> Vec<Check> {
+    let pin_path = &config.agent.pin_path;
     let mut checks = Vec::new();
     let mut seen = Vec::new();
     for (netns, interfaces) in by_namespace(&config.interfaces) {
         let mut found = Vec::new();
         let entered = Namespace::open(netns).and_then(|namespace| {
             namespace.run(|| {
-                found.extend(interfaces.iter().map(|name| interface(name)));
+                found.extend(interfaces.iter().map(|name| interface(name, pin_path)));
                 found.extend(match read() {
                     Ok(sysctls) => of_sysctls(config, has_kfunc, &sysctls),
                     Err(error) => vec![Check::problem("sysctl", format!("{error:#}"))],
@@ -45,8 +49,9 @@ pub(crate) fn checks(config: &Config, has_kfunc: bool) -> Vec<Check> {
     checks
 }
 
-fn interface(name: &str) -> Check {
-    Check::of("interface", check_interface(name).map(|()| name.into()))
+fn interface(name: &str, pin_path: &Path) -> Check {
+    let found = check_interface(name).and_then(|()| strays::check(pin_path, &[name]));
+    Check::of("interface", found.map(|()| name.into()))
 }
 
 fn read() -> Result<Sysctls> {

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use aya::Ebpf;
 use aya::maps::{Array, MapData};
-use nix::net::if_::{if_nameindex, if_nametoindex};
 use proxyip_common::settings::NamespaceSettings;
 
 use super::routes::{self, Pace};
@@ -39,8 +38,6 @@ pub(crate) struct Watcher {
     timestamp_offset: u32,
     written: Option<NamespaceSettings>,
     routes: Routes,
-    /// What is attached to, with its index.
-    interfaces: Vec<(String, u32)>,
     seen: Arc<Seen>,
 }
 
@@ -69,7 +66,6 @@ impl Watcher {
             timestamp_offset,
             written: None,
             routes,
-            interfaces: Vec::new(),
             seen: Arc::default(),
         };
         watcher.write()?;
@@ -81,34 +77,8 @@ impl Watcher {
         Arc::clone(&self.seen)
     }
 
-    /// Notes the attached interfaces. Call it in the namespace.
-    pub(crate) fn attached(&mut self, interfaces: &[&str]) -> Result<()> {
-        let index = |name: &&str| {
-            let index = if_nametoindex(*name).with_context(|| format!("interface {name}"))?;
-            Ok(((*name).to_owned(), index))
-        };
-        self.interfaces = interfaces.iter().map(index).collect::<Result<_>>()?;
-        Ok(())
-    }
-
-    /// By their indexes: a renamed interface stays attached.
-    fn miss_interfaces(&self) {
-        // Without an answer, the last one counts.
-        let Ok(all) = if_nameindex() else { return };
-        let is_there = |wanted: u32| all.iter().any(|interface| interface.index() == wanted);
-        let gone = self.interfaces.iter().filter(|(_, index)| !is_there(*index));
-        let gone: Vec<_> = gone.map(|(name, _)| name.clone()).collect();
-        for name in self.seen.set_gone(gone) {
-            tracing::error!(
-                "interface {name} is gone: connections over another one of its name keep their headers until the \
-                 agent is restarted"
-            );
-        }
-    }
-
     /// Writes what has changed.
     fn write(&mut self) -> Result<()> {
-        self.miss_interfaces();
         self.seen.set_fin_timeout(sysctl::fin_timeout()?);
         self.seen.set_overflows(netstat::listen_overflows());
         let mut settings = NamespaceSettings {

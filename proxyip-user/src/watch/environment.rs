@@ -41,24 +41,6 @@ impl Environment {
         &self.limits
     }
 
-    /// Interfaces that are served no more; a sentence each.
-    #[must_use]
-    pub fn detached(&self) -> Vec<String> {
-        let sentences = self.namespaces.iter().flat_map(|(netns, seen)| {
-            let place = match netns {
-                Netns::Host => String::new(),
-                Netns::Path(path) => format!(" of {}", path.display()),
-            };
-            let sentence = move |name| {
-                format!(
-                    "interface {name}{place} is gone: once there is one again, restart the agent, which attaches to it"
-                )
-            };
-            seen.gone().into_iter().map(sentence)
-        });
-        sentences.collect()
-    }
-
     /// Namespaces whose routes do not find room in the kernel programs' table; a sentence each.
     #[must_use]
     pub fn full_tables(&self) -> Vec<String> {

@@ -2,5 +2,6 @@
 
 pub mod environment;
 pub mod gap;
+pub mod guarding;
 pub mod mistakes;
 pub mod reasons;

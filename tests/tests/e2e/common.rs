@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use aya::programs::{SchedClassifier, TcAttachType};
 use proxyip_tests::servers::PeerNames;
 use proxyip_tests::{Agent, Dial, HandOff, Site, address, eventually, header, read_rest};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -202,4 +203,14 @@ pub(crate) fn listen_with_room_for_one(site: &Site) -> Socket {
         Ok::<_, std::io::Error>(socket)
     });
     listener.expect("cannot listen")
+}
+
+/// The programs at an interface of the server, ingress first, in the order in which they run. Linux 6.6 or later.
+pub(crate) fn programs_at(site: &Site, interface: &str) -> Vec<String> {
+    let directions = [TcAttachType::Ingress, TcAttachType::Egress];
+    site.net.server.enter(|| {
+        let attached = directions.map(|direction| SchedClassifier::query_tcx(interface, direction));
+        let attached = attached.into_iter().flat_map(|attached| attached.expect("programs").1);
+        attached.map(|program| program.name_as_str().expect("a name").to_owned()).collect()
+    })
 }

@@ -24,7 +24,7 @@ pub(crate) async fn is_alive() -> Json<Alive> {
     get, path = "/readyz", tag = "agent",
     responses(
         (status = 200, description = "They can", body = IsReady),
-        (status = 503, description = "An interface is gone, or a thread of the agent fails", body = ErrorJson),
+        (status = 503, description = "An interface is gone, a program is not attached, or a thread of the agent fails", body = ErrorJson),
     )
 )]
 pub(crate) async fn is_ready(State(shared): State<Shared>) -> Result<Json<IsReady>, Failure> {

@@ -59,6 +59,8 @@ pub(crate) fn sample() -> Result<String> {
         translated: 0,
         capacity: (0, 0),
         lost_lines: 0,
+        missing: 0,
+        mended: 0,
         started_s: 0,
         last_reload: Last {
             at: Timestamp::UNIX_EPOCH,
@@ -81,6 +83,9 @@ struct Numbers {
     /// Of flows, then of translated connections.
     capacity: (u64, u64),
     lost_lines: u64,
+    /// How many kernel programs are not where they belong now.
+    missing: u64,
+    mended: u64,
     started_s: u64,
     last_reload: Last,
 }
@@ -116,6 +121,8 @@ impl Numbers {
             translated: source.translated()?,
             capacity: source.capacity(),
             lost_lines: shared.lost_lines.count(),
+            missing: u64::try_from(source.detached().len())?,
+            mended: source.mended(),
             started_s: shared.started_at.as_secs(),
             last_reload: shared.reloads.last(),
         })
@@ -156,6 +163,11 @@ impl Collector for Numbers {
         families.gauge(limit, "connections that can be translated at a time", most_translated)?;
         let lost = "lines of the flow log that could not be written";
         families.counter("flow_log_lost_lines", lost, self.lost_lines)?;
+        let missing =
+            "places where a kernel program belongs and is not attached: those are not guarded";
+        families.gauge("unguarded", missing, self.missing)?;
+        let mended = "kernel programs and pins that were gone and have been put back";
+        families.counter("mended", mended, self.mended)?;
         let started = "start_time_seconds";
         families.gauge(
             started,

@@ -1,0 +1,109 @@
+//! Kernel programs of proxyip that are attached, but not by the pins that this agent knows.
+//!
+//! Another BPF file system may hide the pins, or another agent has them elsewhere. Two programs on one interface would
+//! answer each connection twice.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use aya::programs::ProgramInfo;
+use nix::net::if_::if_nametoindex;
+
+use super::calls::{self, Target};
+use super::direction::Direction;
+use super::filters;
+use super::pins::{link_directory, list};
+use super::programs::{EGRESS, INGRESS};
+use super::sockets::named;
+use crate::host::mounts;
+
+/// The kernel detaches a moment after the last pin of a link was removed.
+const MOMENT: Duration = Duration::from_secs(2);
+
+/// Makes sure that the interfaces of the calling thread's namespace have no strays. Not to be called on a thread of a
+/// runtime.
+///
+/// # Errors
+/// Names the programs, and what to do.
+pub(crate) fn check(pin_path: &Path, interfaces: &[&str]) -> Result<()> {
+    let deadline = Instant::now() + MOMENT;
+    loop {
+        let strays = find(pin_path, interfaces)?;
+        if strays.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            bail!("{}", sentence(pin_path, &strays));
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A program, and the interface that it is attached to.
+type Stray<'a> = (u32, &'a str);
+
+fn find<'a>(pin_path: &Path, interfaces: &[&'a str]) -> Result<Vec<Stray<'a>>> {
+    let known = pinned_programs(pin_path)?;
+    let mut strays = Vec::new();
+    for interface in interfaces {
+        for direction in [Direction::Ingress, Direction::Egress] {
+            let attached = attached(interface, direction)
+                .with_context(|| format!("what is attached to {interface} cannot be read"))?;
+            let unknown = attached.into_iter().filter(|program| !known.contains(program));
+            strays.extend(unknown.filter(|one| is_ours(*one)).map(|one| (one, *interface)));
+        }
+    }
+    Ok(strays)
+}
+
+/// The programs of pinned links, and of filters.
+fn pinned_programs(pin_path: &Path) -> Result<HashSet<u32>> {
+    let program = |pin: &Path| {
+        let pinned = calls::pinned(pin).ok()?;
+        let link = calls::link(pinned.as_fd()).map(|link| link.program);
+        link.ok().or_else(|| ProgramInfo::from_pin(pin).ok().map(|info| info.id()))
+    };
+    let pins = list(&link_directory(pin_path))?;
+    Ok(pins.iter().filter_map(|pin| program(pin)).collect())
+}
+
+fn attached(interface: &str, direction: Direction) -> Result<Vec<u32>> {
+    let Ok(index) = if_nametoindex(interface) else { return Ok(Vec::new()) };
+    match calls::attached(Target::Interface(index), direction.tcx()) {
+        // There are no links for interfaces before Linux 6.6.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            filters::Place::here(direction, interface)?.programs()
+        }
+        attached => Ok(attached?.programs),
+    }
+}
+
+/// By its name, of which the kernel keeps 15 bytes.
+fn is_ours(program: u32) -> bool {
+    calls::program_name(program).is_some_and(|name| [INGRESS, EGRESS].contains(&&*name))
+}
+
+fn sentence(pin_path: &Path, strays: &[Stray]) -> String {
+    let mut sentence = String::new();
+    for (program, interface) in strays {
+        let and = if sentence.is_empty() { "" } else { ", " };
+        write!(sentence, "{and}{} at {interface}", named(*program)).ok();
+    }
+    let pins = pin_path.display();
+    let own = mounts::of(Path::new("/proc/self")).unwrap_or_default();
+    let what_to_do = if mounts::layers(&own, pin_path, "bpf") > 1 {
+        "BPF file systems are mounted over one another there, and the upper one hides the pins: umount it"
+    } else {
+        "if an agent runs with another pin_path, stop it and run `proxyip detach --pin-path` with that; if its pins are \
+         gone, `bpftool link detach id` with each of its links in `bpftool link show` detaches them"
+    };
+    format!(
+        "programs of another proxyip are attached, which are not pinned below {pins}: {sentence}. Two on one interface break \
+         each connection; {what_to_do}"
+    )
+}
