@@ -85,7 +85,7 @@ struct Object {
 struct Info {
     object: RawFd,
     length: u32,
-    info: u64,
+    address: u64,
 }
 
 #[repr(C)]
@@ -203,8 +203,8 @@ pub(crate) fn program_name(id: u32) -> Option<String> {
 
 fn read_info<T>(object: BorrowedFd, info: &mut T) -> io::Result<()> {
     let length = u32::try_from(size_of::<T>()).map_err(io::Error::other)?;
-    let info = (&raw mut *info).addr() as u64;
-    let mut attributes = Info { object: object.as_raw_fd(), length, info };
+    let address = (&raw mut *info).addr() as u64;
+    let mut attributes = Info { object: object.as_raw_fd(), length, address };
     call(BPF_OBJ_GET_INFO_BY_FD, &mut attributes).map(|_| ())
 }
 
