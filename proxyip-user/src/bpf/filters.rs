@@ -21,7 +21,7 @@ use rtnetlink::packet_route::tc::{TcAttribute, TcFilterBpfOption, TcMessage, TcO
 
 use super::calls;
 use super::direction::Direction;
-use super::links::{Change, InPlace};
+use super::in_place::{Change, InPlace};
 use super::pins;
 use super::programs::{EGRESS, INGRESS, INGRESS_BASIC, Loaded};
 use crate::host::namespace::{self, Namespace};

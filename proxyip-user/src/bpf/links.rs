@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use aya_obj::generated::bpf_attach_type;
 
 use super::calls::{self, Target};
+use super::in_place::{Change, InPlace};
 use super::pins::{self, link_directory};
 use super::programs::Loaded;
 
@@ -24,25 +25,6 @@ pub(crate) struct Place<'a> {
     /// The index of the interface or the id of the cgroup.
     pub(crate) id: u64,
     pub(crate) attach_type: bpf_attach_type,
-}
-
-/// What had to be done so that a program is where it belongs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
-    /// Nothing.
-    None,
-    /// It was not attached, or was another agent's.
-    Attached,
-    /// Its pin was gone.
-    Pinned,
-}
-
-/// A program that is where it belongs.
-#[derive(Debug)]
-pub(crate) struct InPlace {
-    pub(crate) change: Change,
-    /// The programs that run before it at an interface. What they let pass themselves it does not see.
-    pub(crate) before: Vec<u32>,
 }
 
 /// The pinned links, and those of them that this agent wants.

@@ -6,6 +6,7 @@ pub mod calls;
 pub mod cgroup;
 pub mod direction;
 pub mod filters;
+pub mod in_place;
 pub mod inventory;
 pub mod links;
 pub(crate) mod loaded;

@@ -16,7 +16,6 @@ use super::calls::{self, Target};
 use super::links::Place;
 use super::loader::program_of;
 use super::programs::{GETPEERNAME, GETSOCKOPT, Loaded, SOCK_OPS};
-use crate::config::Config;
 
 /// A program on sockets.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +29,7 @@ pub(crate) struct SocketHook {
     pub(crate) label: &'static str,
 }
 
-const HOOKS: [SocketHook; 4] = [
+static HOOKS: [SocketHook; 4] = [
     SocketHook {
         program: SOCK_OPS,
         pin: "sockops",
@@ -57,10 +56,14 @@ const HOOKS: [SocketHook; 4] = [
     },
 ];
 
-/// Those that a configuration wants. Without one, those that every configuration wants.
-pub(crate) fn hooks(config: Option<&Config>) -> impl Iterator<Item = SocketHook> + use<> {
-    let getsockopt = config.is_some_and(|config| config.api.getsockopt);
-    HOOKS.into_iter().filter(move |hook| getsockopt || hook.program != GETSOCKOPT)
+/// Those of every agent.
+pub(crate) fn always() -> &'static [SocketHook] {
+    &HOOKS[..3]
+}
+
+/// With that of the socket option, which comes last.
+pub(crate) fn with_getsockopt() -> &'static [SocketHook] {
+    &HOOKS
 }
 
 impl SocketHook {

@@ -21,7 +21,8 @@ use crate::bpf::loader::{Instance, Loader, Options};
 use crate::bpf::lookups::Lookups;
 use crate::bpf::pinned_maps::PinnedMaps;
 use crate::bpf::probe::probe;
-use crate::bpf::{attached, cgroup, pins, sockets};
+use crate::bpf::sockets::{self, SocketHook};
+use crate::bpf::{attached, cgroup, pins};
 use crate::config::{Agent, Config, KernelLog};
 use crate::desired::active::Current;
 use crate::host::capability::Capability;
@@ -82,7 +83,7 @@ impl Kernel {
         let capability = ask_kernel(config)?;
         let namespaces = open_namespaces(config, &capability)?;
         let cgroup = cgroup::root()?.directory;
-        sockets::hooks(Some(config)).try_for_each(|hook| hook.check(&cgroup))?;
+        hooks(config).iter().try_for_each(|hook| hook.check(&cgroup))?;
         let loader = Loader::new(options(&config.agent, log), &capability)?;
         let verified = load(config, &loader, &namespaces)?;
 
@@ -174,7 +175,7 @@ impl Steps<'_> {
         cgroup: File,
         namespaces: Vec<OfNamespace>,
     ) -> Result<Attachments> {
-        let hooks = sockets::hooks(Some(self.config));
+        let hooks = hooks(self.config).iter().copied();
         Ok(Attachments {
             links: Links::new(self.pin_path())?,
             sockets: hooks.map(|hook| Ok((hook, hook.loaded(sockets)?))).collect::<Result<_>>()?,
@@ -257,6 +258,10 @@ fn load(config: &Config, loader: &Loader, namespaces: &[Served]) -> Result<Loade
     };
     let instances = namespaces.iter().map(instance).collect::<Result<_>>()?;
     Ok(Loaded { sockets, lookups, instances })
+}
+
+fn hooks(config: &Config) -> &'static [SocketHook] {
+    if config.api.getsockopt { sockets::with_getsockopt() } else { sockets::always() }
 }
 
 /// What the kernel can do; an error if that is too little.

@@ -108,7 +108,9 @@ fn bpffs(pin_path: &Path) -> Result<String> {
 
 fn root_cgroup(config: Option<&Config>) -> Result<String> {
     let root = cgroup::root()?;
-    sockets::hooks(config).try_for_each(|hook| hook.check(&root.directory))?;
+    let getsockopt = config.is_some_and(|config| config.api.getsockopt);
+    let hooks = if getsockopt { sockets::with_getsockopt() } else { sockets::always() };
+    hooks.iter().try_for_each(|hook| hook.check(&root.directory))?;
     Ok(format!("the root of the hierarchy is reached by {}", root.mount.display()))
 }
 
