@@ -66,7 +66,7 @@ union proxyip_address {
 
 struct proxyip_info {
 	uint16_t abi;           /* PROXYIP_ABI or a later one */
-	uint8_t header_version; /* of the PROXY protocol: 1 or 2 */
+	uint8_t header_version; /* of the PROXY protocol: 1 or 2; 0 without a header (headerless = "local") */
 	uint8_t origin;         /* PROXYIP_PROXIED, PROXYIP_LOCAL or PROXYIP_UNKNOWN */
 	uint8_t hand_off;       /* PROXYIP_ACCEPT, PROXYIP_TRANSLATE or PROXYIP_OBSERVE */
 	uint8_t flags;          /* PROXYIP_DENIED */

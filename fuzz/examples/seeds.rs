@@ -73,6 +73,10 @@ fn headers() -> Vec<(&'static str, Vec<u8>)> {
         ("v2-unix", binary(0x21, 0x31, &[b'/'; 216], &[])),
         ("v2-unspecified", binary(0x21, 0x00, &[], &[])),
         ("v2-datagram", binary(0x21, 0x12, &IPV4, &[])),
+        (
+            "v2-long",
+            binary(0x21, 0x11, &IPV4, &[(0xe4, &[7; 4090]), (0x03, &[0; 4]), (0xe5, &[8; 900])]),
+        ),
         ("v2-datagram-ipv6", binary(0x21, 0x22, &ipv6(), &[(0x01, b"dot")])),
         ("v2-local-haproxy", binary(0x20, 0x00, &[], &[])),
         ("v2-local-aws-health-check", binary(0x20, 0x11, &[], &[(0x04, &[0; 81])])),

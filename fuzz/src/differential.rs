@@ -55,7 +55,7 @@ fn ours(bytes: &[u8]) -> Verdict {
         Ok(header) => {
             let ends = (header.client.0.to_socket_addr(), header.destination.0.to_socket_addr());
             let ends = (header.origin == Origin::Proxied).then_some(ends);
-            Verdict::Accepted { ends, length: header.length.into() }
+            Verdict::Accepted { ends, length: header.length as usize }
         }
         Err(DropReason::HeaderIncomplete) => Verdict::Incomplete,
         Err(_) => Verdict::Refused,

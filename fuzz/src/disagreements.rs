@@ -68,12 +68,6 @@ impl Case<'_> {
 /// All that are known.
 pub const LIST: &[Disagreement] = &[
     Disagreement {
-        name: "too_long",
-        section: "2.2",
-        why: "headers of more than 4096 bytes are refused: the kernel program must hold a header whole",
-        applies: |case| case.refused_for(&[R::HeaderTooLong]),
-    },
-    Disagreement {
         name: "vectors_unread",
         section: "2.2",
         why: "others leave the vectors to their user; here one that is longer than the header is an error",

@@ -7,9 +7,11 @@ use proxyip_common::{
     counter::DropReason,
     flow::Origin,
     header::{
-        Header, MAX_LENGTH, Parser, parse,
+        Header, LONGEST, MAX_LENGTH, Parser, Version,
+        long::{Long, beginning},
+        parse,
         tlv::{SslField, Tlv, Tlvs, Vectors},
-        v2,
+        v2, version,
     },
 };
 
@@ -31,6 +33,9 @@ thread_local! {
 
 /// Parses as the kernel programs do, with a limit.
 fn step_by_step(bytes: &[u8]) -> Result<Header, DropReason> {
+    if version(bytes) == Ok(Version::V2) && v2::length(bytes)? > MAX_LENGTH {
+        return byte_by_byte(bytes);
+    }
     PARSER.with_borrow_mut(|parser| {
         parser.restart();
         for _ in 0..Parser::MAX_STEPS {
@@ -40,6 +45,17 @@ fn step_by_step(bytes: &[u8]) -> Result<Header, DropReason> {
         }
         panic!("more than {} steps", Parser::MAX_STEPS)
     })
+}
+
+/// Reads a long header, of which the kernel programs never have all bytes at once.
+fn byte_by_byte(bytes: &[u8]) -> Result<Header, DropReason> {
+    let mut long = Long::begin(bytes)?;
+    for byte in bytes {
+        if long.push(*byte)? {
+            return beginning(&bytes[..MAX_LENGTH]);
+        }
+    }
+    Err(DropReason::HeaderIncomplete)
 }
 
 /// What is said of a prefix is never taken back: it is incomplete, then it has one verdict for good.
@@ -60,8 +76,8 @@ fn prefixes(bytes: &[u8]) {
 }
 
 fn accepted(bytes: &[u8], header: &Header) {
-    let (length, tlvs) = (usize::from(header.length), usize::from(header.tlvs));
-    assert!(length <= MAX_LENGTH && length <= bytes.len() && tlvs <= length);
+    let (length, tlvs) = (header.length as usize, header.tlvs as usize);
+    assert!(length <= LONGEST && length <= bytes.len() && tlvs <= length);
     assert_eq!(parse(&bytes[..length]), Ok(*header), "what follows the header matters");
     let shorter = parse(&bytes[..length - 1]);
     assert_eq!(shorter, Err(DropReason::HeaderIncomplete), "a byte of the header does not matter");
@@ -98,7 +114,7 @@ fn refused(bytes: &[u8], reason: DropReason) {
         2 => 36,
         _ => 216,
     };
-    let vectors = Vectors::new(&bytes[v2::FIXED_LENGTH + addresses..end]);
+    let vectors = Vectors::new(&bytes[v2::FIXED_LENGTH + addresses..end.min(bytes.len())]);
     assert!(vectors.into_iter().any(|vector| vector.is_err()), "readers of vectors disagree");
 }
 

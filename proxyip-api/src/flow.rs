@@ -23,7 +23,12 @@ pub struct Flow {
     /// What the header said of the client: `proxied`; `local`, the load balancer itself; `unknown`, no client named.
     #[cfg_attr(feature = "openapi", schema(value_type = String, example = "proxied"))]
     pub origin: Cow<'static, str>,
-    /// Version of the header: `v1` or `v2`.
+    /// `datagram`, if the header announces that transport: the load balancer is a proxy of UDP to its client. Absent for
+    /// all others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, example = "datagram"))]
+    pub transport: Option<Cow<'static, str>>,
+    /// Version of the header: `v1` or `v2`; `none`, if `headerless` lets the connection in without one.
     #[cfg_attr(feature = "openapi", schema(value_type = String, example = "v2"))]
     pub version: Cow<'static, str>,
     /// The client; the peer, if the header names none.

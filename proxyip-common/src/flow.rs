@@ -56,7 +56,8 @@ kinds! {
     Origin:
     /// The header names a client.
     Proxied = 1, "proxied"
-    /// v2 LOCAL: the load balancer speaks for itself (a health check); the peer is the client.
+    /// The load balancer speaks for itself (a health check), by v2 LOCAL, or by a header that names its own end of this
+    /// connection as the client; the peer is the client.
     Local = 2, "local"
     /// UNSPEC, UNIX or v1 UNKNOWN: no client is named.
     Unknown = 3, "unknown"
@@ -72,6 +73,9 @@ kinds! {
     /// The header is read and left in place, for an application that reads it too.
     Observe = 3, "observe"
 }
+
+/// The least length that a `u16` does not hold.
+const TOO_LONG: u32 = 1 << 16;
 
 /// What is known of a flow. Times are nanoseconds of `CLOCK_MONOTONIC`; 0 means *not yet*.
 #[repr(C)]
@@ -89,13 +93,13 @@ pub struct FlowRecord {
     pub destination: Destination,
     /// Index of the listener in the configuration, from 0, host order.
     pub listener: u16,
-    /// Length of the header in bytes, host order.
+    /// Length of the header in bytes, host order; with [`FlowRecord::LONG`] it is 65,536 more.
     pub header_length: u16,
-    /// 1 or 2.
+    /// 1 or 2; 0 without a header.
     pub version: u8,
-    /// An [`Origin`] as its value.
+    /// An [`Origin`] as its value; 0 before it is known.
     pub origin: u8,
-    /// [`FlowRecord::TLVS`] and [`FlowRecord::DENIED`].
+    /// [`FlowRecord::TLVS`] and its siblings.
     pub flags: u8,
     /// A [`HandOff`] as its value.
     pub hand_off: u8,
@@ -106,12 +110,30 @@ impl FlowRecord {
     pub const TLVS: u8 = 1;
     /// The listener denies the client; its packets are marked.
     pub const DENIED: u8 = 1 << 1;
+    /// The header announces datagrams: the load balancer is a proxy of UDP to its client.
+    pub const DATAGRAM: u8 = 1 << 2;
+    /// The header is longer than [`FlowRecord::header_length`] can say.
+    pub const LONG: u8 = 1 << 3;
 
     /// Whether all of `flags` are set.
     #[inline(always)]
     #[must_use]
     pub const fn has(&self, flags: u8) -> bool {
         self.flags & flags == flags
+    }
+
+    /// The length of the header in bytes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn length_of_header(&self) -> u32 {
+        self.header_length as u32 + if self.has(Self::LONG) { TOO_LONG } else { 0 }
+    }
+
+    /// Whether it is known who the client is: the header has been read, or the listener lets the connection in without.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_known(&self) -> bool {
+        self.origin != 0
     }
 
     /// All zero: the value before anything is known.
@@ -157,11 +179,12 @@ pub struct Translation {
     pub seen_ns: u64,
     /// Initial sequence number of the peer, host order.
     pub isn: u32,
-    /// By how much the peer's numbers are ahead of the kernel's: the length of the header in bytes, host order.
+    /// By how much the peer's numbers are ahead of the kernel's: the length of the header in bytes, host order; with
+    /// [`Translation::LONG`] it is 65,536 more.
     pub shift: u16,
     /// [`Translation::OPENING`] and its siblings.
     pub state: u8,
-    /// [`Translation::SUPERSEDED`] and [`Translation::DENIED`].
+    /// [`Translation::SUPERSEDED`] and its siblings.
     pub flags: u8,
 }
 
@@ -170,6 +193,15 @@ impl Translation {
     pub const SUPERSEDED: u8 = 1;
     /// The listener denies the client: packets are marked.
     pub const DENIED: u8 = 1 << 1;
+    /// The header is longer than [`Translation::shift`] can say.
+    pub const LONG: u8 = 1 << 2;
+
+    /// By how much the peer's numbers are ahead of the kernel's.
+    #[inline(always)]
+    #[must_use]
+    pub const fn ahead(&self) -> u32 {
+        self.shift as u32 + if self.flags & Self::LONG == 0 { 0 } else { TOO_LONG }
+    }
 
     /// The header has been read; the socket is not established.
     pub const OPENING: u8 = 0;
@@ -185,6 +217,16 @@ impl Translation {
 mod tests {
     use super::*;
     use core::mem::offset_of;
+
+    #[test]
+    fn the_longest_header_has_a_length() {
+        let flags = FlowRecord::LONG | FlowRecord::TLVS;
+        let record = FlowRecord { header_length: 15, flags, ..FlowRecord::EMPTY };
+        assert_eq!(record.length_of_header() as usize, crate::header::LONGEST);
+        let translation =
+            Translation { seen_ns: 0, isn: 0, shift: 15, state: 0, flags: Translation::LONG };
+        assert_eq!(translation.ahead() as usize, crate::header::LONGEST);
+    }
 
     /// The layout is an interface: `bpftool map dump` and other readers of the pinned map rely on it.
     #[test]

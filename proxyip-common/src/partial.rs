@@ -3,7 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::flow::FlowKey;
-use crate::header::MAX_LENGTH;
+use crate::header::{MAX_LENGTH, long::Long};
 
 /// A header that has begun in one segment and goes on in another.
 #[repr(C)]
@@ -45,8 +45,14 @@ pub struct HeaderBytes {
     pub owner: FlowKey,
     /// Initial sequence number of the peer, host order.
     pub isn: u32,
-    /// How many there are, host order.
+    /// How many have come, host order. Those behind the first [`MAX_LENGTH`] are not kept.
     pub length: u32,
+    /// How many of them the peer was told to have arrived, host order.
+    pub acknowledged: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// What has been read of them, if the header is a long one.
+    pub long: Long,
     /// The bytes, as words.
     pub words: [u64; MAX_LENGTH / 8],
 }
@@ -58,6 +64,6 @@ mod tests {
     #[test]
     fn layout_is_as_documented() {
         assert_eq!(size_of::<PartialHeader>(), 24);
-        assert_eq!(size_of::<HeaderBytes>(), 48 + 8 + MAX_LENGTH);
+        assert_eq!(size_of::<HeaderBytes>(), 48 + 16 + 32 + MAX_LENGTH);
     }
 }

@@ -109,6 +109,10 @@ impl ListenerSettings {
     pub const STACK_REFUSES: u8 = 1 << 3;
     /// Packets of denied connections may carry a mark.
     pub const MARKS: u8 = 1 << 4;
+    /// Headers that name no client are those of the load balancer's own connections.
+    pub const UNKNOWN_IS_LOCAL: u8 = 1 << 5;
+    /// Connections without a header are the load balancer's own.
+    pub const HEADERLESS_IS_LOCAL: u8 = 1 << 6;
     /// At least one of its ports is drained: `DRAINED` says which.
     pub const DRAINS: u8 = 1 << 7;
 

@@ -16,7 +16,7 @@ pub const INFO: i32 = 1;
 pub struct SocketInfo {
     /// [`SocketInfo::ABI`], host order.
     pub abi: u16,
-    /// Version of the PROXY header: 1 or 2.
+    /// Version of the PROXY header: 1 or 2; 0, if the listener lets the connection in without one.
     pub header_version: u8,
     /// An [`Origin`] as its value.
     pub origin: u8,
@@ -42,7 +42,7 @@ impl SocketInfo {
     #[inline(always)]
     #[must_use]
     pub const fn of(record: &FlowRecord) -> Option<Self> {
-        if record.version == 0 {
+        if !record.is_known() {
             return None;
         }
         Some(Self {
@@ -147,6 +147,17 @@ mod tests {
         assert_eq!((info.destination.family, info.destination.port.to_ne_bytes()), (10, [1, 187]));
         let [first, last] = [[0x20, 0x01, 0x0d, 0xb8], [0, 0, 0, 1]].map(u32::from_ne_bytes);
         assert_eq!(info.destination.words, [0, first, 0, 0, last, 0]);
+    }
+
+    #[test]
+    fn a_connection_without_a_header_is_told_of_too() {
+        let headerless = FlowRecord {
+            version: 0,
+            origin: Origin::Local as u8,
+            ..record("10.0.0.2:41000", "10.0.1.2:443")
+        };
+        let info = SocketInfo::of(&headerless).unwrap();
+        assert_eq!((info.header_version, info.origin), (0, 2));
     }
 
     #[test]

@@ -51,7 +51,6 @@ impl Verdict {
             | R::HeaderIncomplete
             | R::HeaderTimeout
             | R::HeaderForgotten
-            | R::HeaderTooLong
             | R::VersionRefused
             | R::UnknownRefused
             | R::V1TooLong

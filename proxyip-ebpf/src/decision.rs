@@ -20,7 +20,7 @@ pub enum Decision {
     /// Pass unserved: the application will see the raw header.
     LeaveToKernel(Obstacle),
     /// Pass, the sequence number lowered by so much.
-    Translate(u16),
+    Translate(u32),
     /// Give the kernel a bare ACK with this sequence number to make the socket from, and the segment behind it.
     Introduce(Seq),
     /// Drop silently: the peer retransmits, or needs no reply.

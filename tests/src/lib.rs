@@ -62,7 +62,7 @@ pub use memory::{Memory, resident_kib};
 pub use namespace::Namespace;
 pub use napi::Batches;
 pub use net::{Net, Offloads, Plan, address};
-pub use option::set_option;
+pub use option::{set_option, total_retransmissions};
 pub use pcap::CapturedSegment;
 pub use process::Process;
 pub use raw::{Flooder, Forged, Frame, RawPeer, Segment};

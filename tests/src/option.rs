@@ -24,3 +24,27 @@ pub fn set_option<T: Copy>(
     };
     if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+/// How many segments of the connection the kernel has sent again.
+///
+/// # Panics
+/// When the kernel does not say.
+#[must_use]
+pub fn total_retransmissions(stream: &impl AsRawFd) -> u32 {
+    // SAFETY: numbers, for which zero is a value.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut length = libc::socklen_t::try_from(size_of_val(&info)).expect("a small structure");
+    // SAFETY: `info` has as many bytes as `length` says.
+    let outcome = unsafe {
+        let value = (&raw mut info).cast();
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            value,
+            &raw mut length,
+        )
+    };
+    assert_eq!(outcome, 0, "TCP_INFO: {}", io::Error::last_os_error());
+    info.tcpi_total_retrans
+}

@@ -25,6 +25,14 @@ const fn table() -> [u32; 256] {
     table
 }
 
+/// The checksum with one more byte; it begins as `u32::MAX`, and its complement counts.
+#[inline(always)]
+pub(super) fn update(crc: u32, byte: u8) -> u32 {
+    // Opaque, so that the index is cut to a byte last: old verifiers know nothing of what XOR yields.
+    let index = black_box(crc ^ u32::from(byte)) as u8;
+    TABLE[usize::from(index)] ^ crc >> 8
+}
+
 /// Bytes that are taken at once where there are as many.
 const CHUNK: usize = 16;
 /// Bytes of the field that holds the checksum.
@@ -72,9 +80,7 @@ impl Sum {
 
     #[inline(always)]
     fn add(&mut self, byte: u8) {
-        // Opaque, so that the index is cut to a byte last: old verifiers know nothing of what XOR yields.
-        let index = black_box(self.crc ^ u32::from(byte)) as u8;
-        self.crc = TABLE[usize::from(index)] ^ self.crc >> 8;
+        self.crc = update(self.crc, byte);
         self.at += 1;
     }
 }

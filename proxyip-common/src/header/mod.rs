@@ -13,14 +13,17 @@ use crate::counter::DropReason;
 use crate::flow::Origin;
 
 mod crc32c;
+pub mod long;
 #[cfg(test)]
 mod tests;
 pub mod tlv;
 pub mod v1;
 pub mod v2;
 
-/// The longest header that is read, in bytes, of either version.
+/// The longest header that is read as a whole, in bytes, of either version. Of a [`long`] one as many are kept.
 pub const MAX_LENGTH: usize = 4096;
+/// The longest header that there can be, in bytes.
+pub const LONGEST: usize = v2::FIXED_LENGTH + 0xffff;
 
 /// The bytes that a header is read from: the start of a connection's payload.
 pub trait Source {
@@ -45,7 +48,7 @@ mod phase {
     pub(super) const CHECKSUM: u8 = 3;
 }
 
-/// The state of reading one header.
+/// The state of reading one header of at most [`MAX_LENGTH`] bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Parser {
     /// The header; whole when the last step has been done.
@@ -121,16 +124,16 @@ impl Source for [u8] {
 /// A header that was read in full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// 1 or 2.
+    /// 1 or 2; 0 of [`Header::NONE`].
     pub version: u8,
     /// What the header says of the client.
     pub origin: Origin,
     /// The header announces datagrams. A proxy of UDP writes so when its back end speaks TCP (DNS).
     pub datagram: bool,
     /// Bytes of the whole header; the application's first byte is at this offset.
-    pub length: u16,
+    pub length: u32,
     /// Offset of the first TLV; equal to `length` where there are none.
-    pub tlvs: u16,
+    pub tlvs: u32,
     /// The client, if the origin is [`Origin::Proxied`].
     pub client: Client,
     /// The address the client connected to, if the origin is [`Origin::Proxied`].
@@ -148,6 +151,8 @@ impl Header {
         client: Client(Endpoint::UNSPECIFIED),
         destination: Destination(Endpoint::UNSPECIFIED),
     };
+    /// Of a connection of the load balancer's own that has no header.
+    pub const NONE: Self = Self { origin: Origin::Local, ..Self::EMPTY };
 }
 
 /// Which version the bytes begin with.
@@ -187,6 +192,9 @@ pub fn version<S: Source + ?Sized>(source: &S) -> Result<Version, DropReason> {
 /// # Errors
 /// Those of [`Parser::step`].
 pub fn parse<S: Source + ?Sized>(source: &S) -> Result<Header, DropReason> {
+    if version(source)? == Version::V2 && v2::length(source)? > MAX_LENGTH {
+        return long::parse(source);
+    }
     let mut parser = Parser::START;
     while parser.step(source)? {}
     Ok(parser.header)

@@ -81,7 +81,7 @@ fn the_ends_of_a_version_1_line_may_be_of_two_families() {
 fn exactly_one_header_is_consumed() {
     for header in [v2(0x21, 0x11, &IPV4), b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n".to_vec()] {
         let twice = [&header[..], &header].concat();
-        assert_eq!(usize::from(parse(&twice[..]).unwrap().length), header.len());
+        assert_eq!(parse(&twice[..]).unwrap().length as usize, header.len());
     }
 }
 
@@ -93,6 +93,7 @@ fn headers_without_a_client() {
     for (bytes, origin) in [
         (v2(0x20, 0x11, &health_check), Origin::Local),
         (v2(0x20, 0x00, &[]), Origin::Local),
+        (v2(0x20, 0x11, &[0xff; 65_535]), Origin::Local),
         (v2(0x20, 0xff, &[1, 2, 3]), Origin::Local),
         (v2(0x21, 0x00, &[]), Origin::Unknown),
         (v2(0x21, 0x01, &[9; 5]), Origin::Unknown),
@@ -104,7 +105,7 @@ fn headers_without_a_client() {
     ] {
         let header = parse(&bytes[..]).unwrap();
         assert_eq!(header.origin, origin, "{bytes:?}");
-        assert_eq!(usize::from(header.length), bytes.len());
+        assert_eq!(header.length as usize, bytes.len());
     }
 }
 
@@ -129,8 +130,6 @@ fn malformed_version_2() {
         (v2(0x21, 0x31, &[0; 215]), R::V2Length),
         (v2(0x21, 0x11, &overrun), R::V2Tlv),
         (v2(0x21, 0x11, &stub), R::V2Tlv),
-        (v2(0x21, 0x11, &[0; 4081]), R::HeaderTooLong),
-        (v2(0x20, 0x11, &[0; 4081]), R::HeaderTooLong),
     ] {
         assert_eq!(parse(&bytes[..]), Err(reason), "{bytes:?}");
     }
@@ -178,7 +177,7 @@ fn the_longest_headers() {
     assert_eq!(parse(&v2(0x21, 0x11, &many)[..]).unwrap().length, 4096);
     let address = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
     let line = format!("PROXY TCP6 {address} {address} 65535 65535\r\n");
-    assert_eq!(usize::from(parse(line.as_bytes()).unwrap().length), line.len());
+    assert_eq!(parse(line.as_bytes()).unwrap().length as usize, line.len());
     let unknown = |length: usize| format!("PROXY UNKNOWN {}\r\n", "x".repeat(length - 16));
     assert_eq!(parse(unknown(107).as_bytes()).unwrap().length, 107);
     assert_eq!(parse(unknown(108).as_bytes()), Err(DropReason::V1TooLong));
@@ -296,7 +295,7 @@ proptest! {
         let start: &[u8] = [b"".as_slice(), b"PROXY ", &v2::SIGNATURE][start];
         let bytes = [start, &bytes].concat();
         if let Ok(header) = parse(&bytes[..]) {
-            prop_assert!(usize::from(header.length) <= bytes.len());
+            prop_assert!(header.length as usize <= bytes.len());
             prop_assert!(header.tlvs <= header.length);
         }
     }

@@ -32,7 +32,7 @@ const IPV6_LENGTH: usize = 36;
 const UNIX_LENGTH: usize = 216;
 
 /// `PP2_TYPE_CRC32C`.
-const TYPE_CRC32C: u8 = 0x03;
+pub(super) const TYPE_CRC32C: u8 = 0x03;
 /// As many empty TLVs as a header can hold, and one.
 pub(super) const MAX_TLVS: u32 = ((MAX_LENGTH - FIXED_LENGTH) / 3 + 1) as u32;
 
@@ -40,8 +40,7 @@ pub(super) const MAX_TLVS: u32 = ((MAX_LENGTH - FIXED_LENGTH) / 3 + 1) as u32;
 ///
 /// # Errors
 /// [`DropReason::V2Version`], [`DropReason::V2Command`], [`DropReason::V2Family`] for a fixed part that no
-/// length could make right; [`DropReason::HeaderTooLong`]; [`DropReason::HeaderIncomplete`] if the fixed
-/// part is not all there.
+/// length could make right; [`DropReason::HeaderIncomplete`] if the fixed part is not all there.
 #[inline(always)]
 pub fn length<S: Source + ?Sized>(source: &S) -> Result<usize, DropReason> {
     let [version_command, family, high, low] =
@@ -64,8 +63,20 @@ pub fn length<S: Source + ?Sized>(source: &S) -> Result<usize, DropReason> {
         },
         _ => return Err(DropReason::V2Command),
     }
-    let length = FIXED_LENGTH + usize::from(u16::from_be_bytes([high, low]));
-    if length > MAX_LENGTH { Err(DropReason::HeaderTooLong) } else { Ok(length) }
+    Ok(FIXED_LENGTH + usize::from(u16::from_be_bytes([high, low])))
+}
+
+/// Where the TLVs begin in a header whose fixed part is there and right; `None` if nothing is read behind that part.
+#[inline(always)]
+pub(super) fn tlvs_at<S: Source + ?Sized>(source: &S) -> Option<usize> {
+    let [version_command, family] = source.read::<2>(SIGNATURE.len())?;
+    let addresses = match family {
+        TCP_OVER_IPV4 | UDP_OVER_IPV4 => IPV4_LENGTH,
+        TCP_OVER_IPV6 | UDP_OVER_IPV6 => IPV6_LENGTH,
+        UNIX_STREAM | UNIX_DATAGRAM => UNIX_LENGTH,
+        _ => return None,
+    };
+    (version_command & 0xf != COMMAND_LOCAL).then_some(FIXED_LENGTH + addresses)
 }
 
 /// The walk over the TLVs.
@@ -92,31 +103,26 @@ pub(super) fn begin<S: Source + ?Sized>(
     parser: &mut Parser,
 ) -> Result<bool, DropReason> {
     let length = length(source)?;
-    if length > source.length() {
+    // Nothing behind it is read here, and of a long header no more is kept.
+    if length.min(MAX_LENGTH) > source.length() {
         return Err(DropReason::HeaderIncomplete);
     }
     let [version_command, family] =
         source.read::<2>(SIGNATURE.len()).ok_or(DropReason::HeaderIncomplete)?;
     parser.walk = Walk { at: length, end: length, ..Walk::START };
     let header = &mut parser.header;
-    *header = Header { version: 2, length: length as u16, tlvs: length as u16, ..Header::EMPTY };
+    *header = Header { version: 2, length: length as u32, tlvs: length as u32, ..Header::EMPTY };
     if version_command & 0xf == COMMAND_LOCAL {
         header.origin = Origin::Local;
         return Ok(false);
     }
     header.datagram = family & TRANSPORT == DATAGRAM;
-    let addresses = match family {
-        TCP_OVER_IPV4 | UDP_OVER_IPV4 => IPV4_LENGTH,
-        TCP_OVER_IPV6 | UDP_OVER_IPV6 => IPV6_LENGTH,
-        UNIX_STREAM | UNIX_DATAGRAM => UNIX_LENGTH,
-        _ => return Ok(false),
-    };
-    let tlvs = FIXED_LENGTH + addresses;
+    let Some(tlvs) = tlvs_at(source) else { return Ok(false) };
     if length < tlvs {
         return Err(DropReason::V2Length);
     }
     parser.walk.at = tlvs;
-    header.tlvs = tlvs as u16;
+    header.tlvs = tlvs as u32;
     if let Some((client, destination)) = client_and_destination(source, family) {
         header.origin = Origin::Proxied;
         header.client = client;

@@ -59,8 +59,8 @@ pub fn build(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Result<(), 
     if !queue_payload(ctx) {
         return Err(Decision::Hold(Counter::PayloadRetry));
     }
-    let header = memory.record().header_length;
-    let sequence = memory.handshake.get().stream().plus(header.into());
+    let header = memory.record().length_of_header();
+    let sequence = memory.handshake.get().stream().plus(header);
     if trim(ctx, segment, memory, sequence, flags::ACK) {
         return Ok(());
     }

@@ -18,9 +18,9 @@ use crate::{
 
 /// Lowers the sequence number of a segment that comes in; false if that failed.
 #[inline(never)]
-pub fn lower(ctx: &TcContext, segment: &Segment, shift: u16) -> bool {
+pub fn lower(ctx: &TcContext, segment: &Segment, shift: u32) -> bool {
     const SEQUENCE: usize = 4;
-    let new = segment.sequence.minus(shift.into());
+    let new = segment.sequence.minus(shift);
     let (at, checksum) = (segment.tcp + SEQUENCE, segment.tcp + TCP_CHECKSUM);
     replace(raw(ctx), at, checksum, segment.sequence.to_header(), new.to_header())
 }

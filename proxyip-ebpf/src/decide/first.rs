@@ -5,6 +5,7 @@ use proxyip_common::{
     counter::{Counter, DropReason, per_listener},
     event::EventKind,
     flow::{FlowKey, FlowRecord, Origin},
+    header::Header,
     settings::ListenerSettings,
 };
 
@@ -63,9 +64,14 @@ fn read_and_record(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Resul
     if !is_intact(ctx, segment, &memory.summing) {
         return Err(Decision::Refuse(DropReason::Checksum));
     }
-    header::read(ctx, segment, &memory.header)
-        .and_then(|()| make_record(segment, memory))
-        .map_err(Decision::Refuse)?;
+    let header = match header::read(ctx, segment, &memory.header) {
+        Err(DropReason::HeaderMissing) if split::may_be_headerless(segment, memory) => {
+            memory.header.set_none();
+            Ok(())
+        }
+        read => read,
+    };
+    header.and_then(|()| make_record(segment, memory)).map_err(Decision::Refuse)?;
     let Some(settings) = settings() else {
         return Err(Decision::Refuse(DropReason::FlowTable));
     };
@@ -117,6 +123,9 @@ fn handed_over(segment: &Segment, memory: &Memory) {
         count(Counter::Marked);
         count_listener(segment.listener, per_listener::DENIED);
     }
+    if memory.record().version == 0 {
+        count_listener(segment.listener, per_listener::HEADERLESS);
+    }
     if memory.record().has(FlowRecord::TLVS) {
         events::send_from(memory, EventKind::Header, 0);
     }
@@ -134,17 +143,33 @@ fn handed_over(segment: &Segment, memory: &Memory) {
 fn make_record(segment: &Segment, memory: &Memory) -> Result<(), DropReason> {
     let listener = LISTENERS.get(segment.listener.into()).ok_or(DropReason::VersionRefused)?;
     let header = memory.header.header();
-    let version = if header.version == 1 { ListenerSettings::V1 } else { ListenerSettings::V2 };
+    let version = match header.version {
+        0 => 0,
+        1 => ListenerSettings::V1,
+        _ => ListenerSettings::V2,
+    };
     if !listener.has(version) {
         return Err(DropReason::VersionRefused);
     }
-    let (client, destination) = match header.origin {
-        Origin::Proxied => (header.client, header.destination),
+    let origin = match header.origin {
+        Origin::Proxied if describes(segment, header) => Origin::Local,
         Origin::Unknown if listener.has(ListenerSettings::REFUSE_UNKNOWN) => {
             return Err(DropReason::UnknownRefused);
         }
+        Origin::Unknown if listener.has(ListenerSettings::UNKNOWN_IS_LOCAL) => Origin::Local,
+        origin => origin,
+    };
+    let (client, destination) = match origin {
+        Origin::Proxied => (header.client, header.destination),
         Origin::Unknown | Origin::Local => (Client(segment.peer.0), Destination(segment.local.0)),
     };
+    let mut flags = if header.tlvs < header.length { FlowRecord::TLVS } else { 0 };
+    if header.datagram {
+        flags |= FlowRecord::DATAGRAM;
+    }
+    if header.length > u32::from(u16::MAX) {
+        flags |= FlowRecord::LONG;
+    }
     memory.set_record(FlowRecord {
         handed_over_ns: now(),
         established_ns: 0,
@@ -152,11 +177,21 @@ fn make_record(segment: &Segment, memory: &Memory) -> Result<(), DropReason> {
         client,
         destination,
         listener: segment.listener,
-        header_length: header.length,
+        header_length: header.length as u16,
         version: header.version,
-        origin: header.origin as u8,
-        flags: if header.tlvs < header.length { FlowRecord::TLVS } else { 0 },
+        origin: origin as u8,
+        flags,
         hand_off: memory.handshake.get().hand_off,
     });
     policy::judge_client(segment, memory)
+}
+
+/// Whether the header describes nothing but the connection that it comes on: the load balancer's own, such as a health
+/// check of HAProxy with version 1, which has no LOCAL.
+///
+/// The client must be the peer, and the destination this host's end. A load balancer that keeps the clients' addresses
+/// names the peer too, but another destination: a list must find those clients.
+#[inline(always)]
+fn describes(segment: &Segment, header: &Header) -> bool {
+    header.client.0.words() == segment.peer.0.words() && header.destination.0 == segment.local.0
 }

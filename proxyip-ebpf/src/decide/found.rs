@@ -63,5 +63,5 @@ fn connected(segment: &Segment, socket: &Socket) -> Found {
 /// Whether this is the mark of a connection whose header has not come yet.
 #[inline(always)]
 pub fn awaits_header(record: &FlowRecord) -> bool {
-    record.hand_off == HandOff::Observe as u8 && record.version == 0
+    record.hand_off == HandOff::Observe as u8 && !record.is_known()
 }

@@ -2,7 +2,7 @@
 
 use proxyip_common::{
     flow::{FlowKey, Translation},
-    header::MAX_LENGTH,
+    header::LONGEST,
 };
 
 use crate::{
@@ -28,7 +28,7 @@ pub fn shift_of(segment: &Segment, scratch: &mut Egress) -> u32 {
     if entry.flags & Translation::SUPERSEDED != 0 && answers_handshake(segment, scratch) {
         return 0;
     }
-    let shift = entry.shift.into();
+    let shift = entry.ahead();
     match entry.state {
         Translation::ESTABLISHED => {}
         // The last word of a socket that was closed with it, or the answer to a header that came too late.
@@ -48,7 +48,6 @@ fn answers_handshake(segment: &Segment, scratch: &Egress) -> bool {
     handshake.is_some_and(|handshake| {
         let length = segment.acknowledgment.ahead_of(Seq(handshake.isn).stream());
         // Or a part of its header.
-        length == 0
-            || length < MAX_LENGTH as u32 && parts::has_begun(&scratch.key, Seq(handshake.isn))
+        length == 0 || length < LONGEST as u32 && parts::has_begun(&scratch.key, Seq(handshake.isn))
     })
 }

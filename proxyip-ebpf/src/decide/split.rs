@@ -7,6 +7,7 @@
 use proxyip_common::{
     counter::{Counter, DropReason},
     partial::PartialHeader,
+    settings::ListenerSettings,
 };
 
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
     state::{
         flows::set_flow,
         handshakes::{ACCEPT, Handshake, OBSERVE, TRANSLATE},
+        listeners::LISTENERS,
         memory::Memory,
         parts::{self, Begun},
     },
@@ -67,7 +69,12 @@ pub fn on_part(segment: &Segment, memory: &Memory) -> Option<Decision> {
         }
         // Not even the byte that a keep-alive probe has.
         Position::Old if memory.header.skipped.get() == 0 => Decision::Hold(Counter::AckDeferred),
-        Position::Old => acknowledge(&handshake, memory.header.kept.get() as u32),
+        Position::Old => {
+            if (memory.header.acknowledged.get() as usize) < memory.header.kept.get() {
+                parts::note_acknowledged(memory);
+            }
+            acknowledge(&handshake, memory.header.kept.get() as u32)
+        }
     })
 }
 
@@ -103,14 +110,42 @@ pub fn keep(segment: &Segment, memory: &Memory) -> Decision {
     }
     let loaded = memory.header.loaded.get() as u32;
     let stored = parts::stored(memory);
-    if stored < loaded && parts::keep_bytes() != 0 {
-        return refuse(segment, memory, DropReason::FlowTable);
+    let waits = lets_headerless_in(segment) && memory.header.undecided.get();
+    if stored < loaded {
+        memory.header.acknowledged.set(if waits { parts::acknowledged(memory) } else { loaded });
+        if parts::keep_bytes() != 0 {
+            return refuse(segment, memory, DropReason::FlowTable);
+        }
+    } else if waits {
+        // The peer sends it once more. It may be waiting for an acknowledgment before it goes on.
+        parts::note_acknowledged(memory);
     }
     let handshake = memory.handshake.get();
     if handshake.hand_off == OBSERVE {
         return Decision::PassCounted(Counter::HeaderPart);
     }
+    if waits && stored < loaded {
+        return Decision::Hold(Counter::HeaderPart);
+    }
     acknowledge(&handshake, stored.max(loaded))
+}
+
+/// Whether a connection may begin without a header, as the one that the segment belongs to does. The application gets it
+/// from its first byte. The peer sends bytes again only if they were not acknowledged.
+#[inline(always)]
+pub fn may_be_headerless(segment: &Segment, memory: &Memory) -> bool {
+    let header = &memory.header;
+    lets_headerless_in(segment)
+        && (header.kept.get() == header.skipped.get()
+            || header.acknowledged.get() == 0
+            || memory.handshake.get().hand_off == OBSERVE)
+}
+
+/// Whether the listener takes connections without a header for the load balancer's own.
+#[inline(always)]
+fn lets_headerless_in(segment: &Segment) -> bool {
+    let listener = LISTENERS.get(segment.listener.into());
+    listener.is_some_and(|listener| listener.has(ListenerSettings::HEADERLESS_IS_LOCAL))
 }
 
 /// The peer has given up: forgets its header, if the segment is the RST that follows it.
@@ -124,7 +159,7 @@ pub fn on_reset(segment: &Segment, memory: &Memory) -> Decision {
     parts::remove(memory.key());
     if begun.hand_off() == TRANSLATE {
         // The kernel has seen nothing of the header.
-        return Decision::Translate(memory.header.kept.get() as u16);
+        return Decision::Translate(memory.header.kept.get() as u32);
     }
     Decision::Pass
 }

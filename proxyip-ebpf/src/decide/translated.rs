@@ -28,7 +28,7 @@ use crate::{
 pub enum Known {
     Nothing,
     /// Its connection was in `TIME_WAIT` when a SYN came; its shift.
-    Superseded(u16),
+    Superseded(u32),
     /// Our requeued first segment, of which the peer is to be told that all came; the bare ACK before it did not
     /// establish the connection.
     Queued(Acknowledgment),
@@ -52,26 +52,26 @@ pub fn look_up(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Known {
     }
     if entry.flags & Translation::SUPERSEDED != 0 {
         entry.seen_ns = now();
-        return Known::Superseded(entry.shift);
+        return Known::Superseded(entry.ahead());
     }
     if segment.has(flags::RST) {
         return Known::Living(on_reset(segment, memory, entry));
     }
     if matches!(entry.state, Translation::ESTABLISHED | Translation::RESET) {
-        return Known::Living(Decision::Translate(entry.shift));
+        return Known::Living(Decision::Translate(entry.ahead()));
     }
     entry.seen_ns = now();
     // Holds a part of the header, so that TCP would find nothing new at its beginning.
     let stream = Seq(entry.isn).stream();
-    let first = segment.sequence.ahead_of(stream) < entry.shift.into() && segment.payload != 0;
+    let first = segment.sequence.ahead_of(stream) < entry.ahead() && segment.payload != 0;
     if entry.state != Translation::OPENING || !first || segment.shape != Shape::Plain {
-        return Known::Living(Decision::Translate(entry.shift));
+        return Known::Living(Decision::Translate(entry.ahead()));
     }
     if !segment.queued {
         return Known::Living(Decision::Introduce(stream));
     }
     // Whether windows are scaled is not remembered any more: better too small a window than too large.
-    Known::Queued(Acknowledgment { upto: stream.plus(entry.shift.into()), unscaled: false })
+    Known::Queued(Acknowledgment { upto: stream.plus(entry.ahead()), unscaled: false })
 }
 
 /// A RST for a connection that is translated.
@@ -79,7 +79,7 @@ pub fn look_up(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Known {
 fn on_reset(segment: &Segment, memory: &Memory, entry: &mut Translation) -> Decision {
     /// As large as one is before the socket exists.
     const WINDOW: u32 = 65_536;
-    let shift = entry.shift;
+    let shift = entry.ahead();
     let ahead = segment.sequence.ahead_of(Seq(entry.isn).stream());
     match entry.state {
         // Of one within the window; the kernel looks more closely (RFC 5961 §3.2).
@@ -98,7 +98,7 @@ fn on_reset(segment: &Segment, memory: &Memory, entry: &mut Translation) -> Deci
 
 /// A segment of a connection that may have been replaced since it was in `TIME_WAIT`.
 #[inline(never)]
-pub fn on_superseded(memory: &Memory, state: State, shift: u16) -> Option<Decision> {
+pub fn on_superseded(memory: &Memory, state: State, shift: u32) -> Option<Decision> {
     match state {
         State::TimeWait => Some(Decision::Translate(shift)),
         State::Connected => {
@@ -144,13 +144,21 @@ pub fn clear_for_syn(segment: &Segment, memory: &Memory) {
 #[inline(never)]
 pub fn translate(segment: &Segment, memory: &Memory) -> Decision {
     let handshake = memory.handshake.get();
-    let shift = memory.record().header_length;
+    let record = memory.record();
+    let shift = record.length_of_header();
+    let mut flags = 0;
+    if record.has(FlowRecord::DENIED) {
+        flags |= Translation::DENIED;
+    }
+    if record.has(FlowRecord::LONG) {
+        flags |= Translation::LONG;
+    }
     let entry = Translation {
         seen_ns: now(),
         isn: handshake.isn.0,
-        shift,
+        shift: record.header_length,
         state: Translation::OPENING,
-        flags: if memory.record().has(FlowRecord::DENIED) { Translation::DENIED } else { 0 },
+        flags,
     };
     let stream = handshake.stream();
     if TRANSLATIONS.insert(memory.key(), &entry, BPF_ANY.into()).is_err() {
@@ -158,10 +166,11 @@ pub fn translate(segment: &Segment, memory: &Memory) -> Decision {
     }
     let _ = HANDSHAKES.remove(memory.key());
     count_listener(segment.listener, per_listener::TRANSLATE + u32::from(handshake.obstacle));
-    // A segment with nothing new for TCP would not establish the connection. TCP compares a SYN cookie with the exact
-    // sequence number of the SYN.
+    // A segment with nothing new for TCP would not establish the connection, nor does one that lies ahead, behind bytes
+    // that are no header. TCP compares a SYN cookie with the exact sequence number of the SYN.
     let end = segment.sequence.ahead_of(stream) as usize + segment.payload;
-    if end == usize::from(shift) || memory.found.get().state == State::Listening {
+    let lies_ahead = shift == 0 && memory.header.kept.get() != 0;
+    if end == shift as usize || lies_ahead || memory.found.get().state == State::Listening {
         return Decision::Introduce(stream);
     }
     Decision::Translate(shift)

@@ -7,7 +7,7 @@ use core::{cell::Cell, hint::black_box};
 use proxyip_common::{
     counter::DropReason,
     event::Event,
-    header::{Header, MAX_LENGTH, Parser, Source, Version, v2, version},
+    header::{Header, MAX_LENGTH, Parser, Source, Version, long::Long, v2, version},
 };
 
 use crate::{
@@ -19,6 +19,8 @@ use crate::{
         verified::{Code, bounded},
     },
 };
+
+mod long;
 
 /// What is copied at first: any version 1 header, and nearly every version 2 header, whole.
 const FIRST: usize = 256;
@@ -56,6 +58,14 @@ pub struct Read {
     pub kept: Cell<usize>,
     /// How many bytes of the segment's payload are among those.
     pub skipped: Cell<usize>,
+    /// How many of the bytes that came in earlier segments were acknowledged.
+    pub acknowledged: Cell<u32>,
+    /// The bytes are too few to tell whether they begin a header.
+    pub undecided: Cell<bool>,
+    /// What has been read of a long header.
+    pub long: Place<Long>,
+    /// Of a long header: the segment's payload as a part of the stream.
+    rest: long::Rest,
     parser: Place<Parser>,
 }
 
@@ -65,6 +75,13 @@ unsafe impl Room for Read {
 }
 
 impl Read {
+    /// Takes it that there is no header.
+    #[inline(always)]
+    pub fn set_none(&self) {
+        // SAFETY: nobody else has a reference to the parser.
+        unsafe { self.parser.get_mut() }.header = Header::NONE;
+    }
+
     /// The header; whole when [`read`] has read it.
     #[inline(always)]
     pub fn header(&self) -> &Header {
@@ -120,6 +137,9 @@ impl Source for Loaded<'_> {
 pub fn read(packet: &impl Packet, segment: &Segment, header: &Read) -> Result<(), DropReason> {
     load(packet, segment, header, FIRST)?;
     let length = decode(measure_header())?;
+    if length > MAX_LENGTH {
+        return long::read(packet, segment, header);
+    }
     if length > header.loaded.get() {
         load(packet, segment, header, length.wrapping_sub(header.kept.get()))?;
     }
@@ -145,8 +165,7 @@ fn decode(code: Code) -> Result<usize, DropReason> {
     match usize::try_from(code) {
         Ok(number) => Ok(number),
         Err(_) => {
-            Err(DropReason::from_u8((!code).cast_unsigned() as u8)
-                .unwrap_or(DropReason::HeaderMissing))
+            Err(DropReason::from_u8((!code).cast_unsigned() as u8).unwrap_or(DropReason::Checksum))
         }
     }
 }
@@ -158,9 +177,15 @@ fn decode(code: Code) -> Result<usize, DropReason> {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn measure_header() -> Code {
-    let Some(header) = room::<Read>() else { return encode(Err(DropReason::HeaderMissing)) };
+    let Some(header) = room::<Read>() else { return encode(Err(DropReason::Checksum)) };
+    if header.kept.get() == 0 {
+        // SAFETY: nobody has a reference to it.
+        unsafe { *header.long.as_ptr() = Long::NONE };
+    }
     let loaded = Loaded::new(&header.bytes, header.loaded.get());
-    encode(match version(&loaded) {
+    let version = version(&loaded);
+    header.undecided.set(version.is_err());
+    encode(match version {
         Ok(Version::V1) => Ok(0),
         Ok(Version::V2) => v2::length(&loaded),
         Err(reason) => Err(reason),
@@ -177,14 +202,14 @@ extern "C" fn parse_header() -> Code {
             return code;
         }
     }
-    encode(Err(DropReason::HeaderTooLong))
+    encode(Err(DropReason::V2Tlv))
 }
 
 /// One step of reading it; 0 if it was the last.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn parse_step() -> Code {
-    let Some(header) = room::<Read>() else { return encode(Err(DropReason::HeaderMissing)) };
+    let Some(header) = room::<Read>() else { return encode(Err(DropReason::Checksum)) };
     let loaded = Loaded::new(&header.bytes, header.loaded.get());
     // SAFETY: nobody else has a reference to the parser.
     let parser = unsafe { header.parser.get_mut() };
@@ -200,13 +225,18 @@ fn load(
     most: usize,
 ) -> Result<(), DropReason> {
     let (kept, skipped) = (header.kept.get(), header.skipped.get());
+    if kept >= MAX_LENGTH {
+        // Of a long header no more is kept.
+        header.loaded.set(kept);
+        return Ok(());
+    }
     let fresh = segment.payload.wrapping_sub(skipped);
     let fresh = bounded::<MAX_LENGTH>(if fresh < most { fresh } else { most })
-        .ok_or(DropReason::HeaderMissing)?;
+        .ok_or(DropReason::Checksum)?;
     let to = header.bytes.at(black_box(kept));
     // SAFETY: `fresh` is at most half the length of the array, and `to` is in its first half.
     let loaded = unsafe { packet.load_bytes(segment.tcp + segment.header + skipped, to, fresh) };
     header.loaded.set(kept + fresh);
     // A frame shorter than its IP header says is dropped by the stack as well.
-    if loaded { Ok(()) } else { Err(DropReason::HeaderMissing) }
+    if loaded { Ok(()) } else { Err(DropReason::Checksum) }
 }

@@ -147,6 +147,17 @@ impl Conversation {
         self.machine.guard(port, 0, settings);
     }
 
+    /// Gives the listener more flags of [`ListenerSettings`].
+    pub(super) fn set_rules(&mut self, flags: u8) {
+        let settings = ListenerSettings {
+            flags: ListenerSettings::V1 | ListenerSettings::V2 | flags,
+            hand_off: self.way.choice as u8,
+            header_timeout_ns: HEADER_TIMEOUT,
+            ..ListenerSettings::default()
+        };
+        self.machine.guard(443, 0, settings);
+    }
+
     /// Shakes hands with these options in the SYN; returns the SYN-ACK.
     pub(super) fn open(&mut self, options: &[u8]) -> Segment {
         let answer = self.syn(options);

@@ -38,6 +38,25 @@ pub(super) fn v2_with_checksum() -> Vec<u8> {
     header
 }
 
+/// A version 2 header over IPv4 of this length; a checksum covers all of it, and comes behind `before` bytes of TLVs.
+pub(super) fn v2_long(length: usize, before: usize) -> Vec<u8> {
+    let mut body = vec![203, 0, 113, 9, 192, 0, 2, 1, 0xc8, 0x22, 1, 187];
+    let pad = |body: &mut Vec<u8>, bytes: usize| {
+        body.push(0xe4);
+        body.extend(u16::try_from(bytes - 3).expect("one TLV").to_be_bytes());
+        body.extend((3..bytes).map(|number| (number * 7) as u8));
+    };
+    pad(&mut body, before);
+    let at = 16 + body.len() + 3;
+    body.extend([3, 0, 4, 0, 0, 0, 0]);
+    let left = length - 16 - body.len();
+    pad(&mut body, left);
+    let mut header = v2_raw(0x21, 0x11, &body);
+    let checksum = crc32c(&header);
+    header[at..at + 4].copy_from_slice(&checksum.to_be_bytes());
+    header
+}
+
 /// Of each kind one, with the client that it names.
 pub(super) fn all() -> [(&'static str, Vec<u8>, &'static str); 3] {
     [

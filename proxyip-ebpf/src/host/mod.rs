@@ -20,9 +20,13 @@ mod function_tests;
 #[cfg(test)]
 mod headers;
 pub mod helpers;
+#[cfg(test)]
+mod long_tests;
 pub mod machine;
 pub mod maps;
 mod numbers;
+#[cfg(test)]
+mod own_tests;
 #[cfg(test)]
 mod policy_tests;
 pub mod programs;

@@ -4,7 +4,7 @@ use core::{mem::MaybeUninit, net::SocketAddr};
 
 use proxyip_common::{
     address::{Client, Endpoint},
-    flow::{FlowRecord, HandOff},
+    flow::{FlowRecord, HandOff, Origin},
     socket_option::{INFO, LEVEL, SocketAddress, SocketInfo},
 };
 
@@ -37,6 +37,7 @@ fn record() -> FlowRecord {
     FlowRecord {
         client: Client::from(client),
         version: 1,
+        origin: Origin::Proxied as u8,
         hand_off: HandOff::Accept as u8,
         ..FlowRecord::EMPTY
     }
@@ -83,7 +84,7 @@ fn the_client_is_told() {
 
 #[test]
 fn the_kernels_own_answer_stands_where_there_is_none() {
-    let awaits_header = FlowRecord { version: 0, hand_off: HandOff::Observe as u8, ..record() };
+    let awaits_header = FlowRecord { hand_off: HandOff::Observe as u8, ..FlowRecord::EMPTY };
     for (record, option, room) in [
         (None, (LEVEL, INFO), BYTES),
         (Some(awaits_header), (LEVEL, INFO), BYTES),

@@ -74,7 +74,7 @@ pub fn send(kind: EventKind, key: &FlowKey, record: &FlowRecord, traffic: Traffi
 #[inline(always)]
 pub fn send_from(memory: &Memory, kind: EventKind, reason: u8) {
     let length = match kind {
-        EventKind::Header => memory.record().header_length,
+        EventKind::Header => memory.record().length_of_header().min(MAX_LENGTH as u32) as u16,
         _ => 0,
     };
     if usize::from(length) > MAX_LENGTH {

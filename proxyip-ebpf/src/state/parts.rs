@@ -7,7 +7,7 @@ use core::num::NonZeroU8;
 
 use proxyip_common::{
     flow::FlowKey,
-    header::MAX_LENGTH,
+    header::{LONGEST, MAX_LENGTH},
     partial::{HeaderBytes, PartialHeader},
 };
 
@@ -71,7 +71,7 @@ impl Begun {
     /// Whether this sequence number lies within the header.
     #[inline(always)]
     pub fn holds(&self, sequence: Seq) -> bool {
-        sequence.ahead_of(self.isn.stream()) < MAX_LENGTH as u32
+        sequence.ahead_of(self.isn.stream()) < LONGEST as u32
     }
 
     /// Whether it is of this handshake.
@@ -190,7 +190,28 @@ pub fn note_begun(segment: &Segment, memory: &Memory) -> bool {
     PARTIAL_HEADERS.insert(memory.key(), &header, BPF_ANY.into()).is_ok()
 }
 
-/// How many bytes of this handshake's header are kept.
+/// How many bytes of this handshake's header the peer was told to have arrived.
+#[inline(always)]
+pub fn acknowledged(memory: &Memory) -> u32 {
+    let Some(kept) = HEADER_BYTES.get_ptr(memory.key()) else { return 0 };
+    // SAFETY: an element of the map; at worst it is another flow's by now, whose number does not fit.
+    let (isn, acknowledged) = unsafe { ((*kept).isn, (*kept).acknowledged) };
+    if isn == memory.handshake.get().isn.0 { acknowledged } else { 0 }
+}
+
+/// Notes that the peer is told of all bytes of this handshake's header.
+#[inline(always)]
+pub fn note_acknowledged(memory: &Memory) {
+    let Some(kept) = HEADER_BYTES.get_ptr_mut(memory.key()) else { return };
+    // SAFETY: an element of the map; at worst it is another flow's by now, whose number does not fit.
+    unsafe {
+        if (*kept).isn == memory.handshake.get().isn.0 {
+            (*kept).acknowledged = (*kept).length;
+        }
+    }
+}
+
+/// How many bytes of this handshake's header have come.
 #[inline(always)]
 pub fn stored(memory: &Memory) -> u32 {
     let Some(kept) = HEADER_BYTES.get_ptr(memory.key()) else { return 0 };
@@ -224,9 +245,14 @@ pub extern "C" fn recall_bytes() -> Code {
         }
     }
     // SAFETY: as above.
+    let (acknowledged, long) = unsafe { ((*kept).acknowledged, (*kept).long) };
+    // SAFETY: as above.
     let (owner, still) = unsafe { ((&raw const (*kept).owner).read_volatile(), (*kept).isn) };
     if owner == *memory.key() && still == isn {
-        memory.header.kept.set(length & (MAX_LENGTH - 1));
+        memory.header.kept.set(length);
+        memory.header.acknowledged.set(acknowledged);
+        // SAFETY: nobody has a reference to it.
+        unsafe { *memory.header.long.as_ptr() = long };
     }
     0
 }
@@ -241,6 +267,9 @@ pub extern "C" fn keep_bytes() -> Code {
     bytes.owner = *memory.key();
     bytes.isn = memory.handshake.get().isn.0;
     bytes.length = memory.header.loaded.get() as u32;
+    bytes.acknowledged = memory.header.acknowledged.get();
+    // SAFETY: nobody writes to it.
+    bytes.long = unsafe { *memory.header.long.get() };
     for word in 0..WORDS {
         if word * 8 >= memory.header.loaded.get() {
             break;

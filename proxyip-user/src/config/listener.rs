@@ -28,6 +28,8 @@ pub struct Listener<L = Networks> {
     pub versions: Versions,
     /// What happens to headers that name no client.
     pub unknown: Unknown,
+    /// What happens to connections of trusted sources that have no header.
+    pub headerless: Headerless,
     /// How connections are given to the application.
     pub hand_off: HandOffChoice,
     /// How long after its first byte a header must be complete, 1 to 300 s.
@@ -58,6 +60,17 @@ pub enum Unknown {
     Accept,
     /// The connection is reset.
     Reset,
+    /// The connection is the load balancer's own: no list of clients applies to it.
+    Local,
+}
+
+/// `headerless` of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Headerless {
+    /// The connection is reset.
+    Reset,
+    /// The connection is the load balancer's own: no list of clients applies to it.
+    Local,
 }
 
 impl Listener {
@@ -93,6 +106,7 @@ impl Default for Listener {
             untrusted: Untrusted::Bypass,
             versions: Versions { v1: true, v2: true },
             unknown: Unknown::Accept,
+            headerless: Headerless::Reset,
             hand_off: HandOffChoice::Auto,
             header_timeout: DEFAULT_HEADER_TIMEOUT,
             allow: Networks::default(),

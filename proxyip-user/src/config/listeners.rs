@@ -57,6 +57,7 @@ fn listener(report: &mut Report, table: Table) -> Listener<ListSpec> {
         untrusted: table.choice(report, &keys::UNTRUSTED).unwrap_or(default.untrusted),
         versions: versions(report, table).unwrap_or(default.versions),
         unknown: table.choice(report, &keys::UNKNOWN).unwrap_or(default.unknown),
+        headerless: table.choice(report, &keys::HEADERLESS).unwrap_or(default.headerless),
         hand_off: table.choice(report, &keys::HAND_OFF).unwrap_or(default.hand_off),
         header_timeout: table
             .seconds(report, &keys::HEADER_TIMEOUT)

@@ -23,7 +23,7 @@ mod warnings;
 pub use proxyip_common::settings::{Denied, HandOffChoice, Untrusted};
 
 pub use self::api::{Access, Api, DEFAULT_SOCKET, GroupName};
-pub use self::listener::{Listener, Unknown, Versions};
+pub use self::listener::{Headerless, Listener, Unknown, Versions};
 pub use self::model::{
     Agent, Config, DEFAULT_PIN_PATH, Destination, FlowFormat, Interface, KernelLog, Log, Netns,
     Set, Spec,

@@ -28,6 +28,7 @@ mark = 0xffffffff
 versions = ["v2"]
 hand_off = "accept"
 unknown = "reset"
+headerless = "local"
 header_timeout = 20
 
 [[listener]]
@@ -81,6 +82,7 @@ fn every_key_is_read() {
                 untrusted: Untrusted::Reset,
                 versions: Versions { v1: false, v2: true },
                 unknown: Unknown::Reset,
+                headerless: Headerless::Local,
                 hand_off: HandOffChoice::Accept,
                 header_timeout: Duration::from_secs(20),
                 allow: vec![network("203.0.113.0/24"), network("2001:db8::/32")].into(),

@@ -3,7 +3,7 @@
 use proxyip_common::settings::{Denied, ListenerSettings};
 
 use crate::clock::nanoseconds;
-use crate::config::{Listener, Unknown};
+use crate::config::{Headerless, Listener, Unknown};
 
 /// The settings of a listener for the kernel programs, without its policy.
 pub(crate) fn settings_of(listener: &Listener) -> ListenerSettings {
@@ -12,6 +12,8 @@ pub(crate) fn settings_of(listener: &Listener) -> ListenerSettings {
         (ListenerSettings::V1, listener.versions.v1),
         (ListenerSettings::V2, listener.versions.v2),
         (ListenerSettings::REFUSE_UNKNOWN, listener.unknown == Unknown::Reset),
+        (ListenerSettings::UNKNOWN_IS_LOCAL, listener.unknown == Unknown::Local),
+        (ListenerSettings::HEADERLESS_IS_LOCAL, listener.headerless == Headerless::Local),
         (ListenerSettings::MARKS, listener.denied == Denied::Mark),
     ] {
         if set {

@@ -4,6 +4,14 @@ use proxyip_api::flow::Flow;
 use proxyip_api::tlvs::TlvsJson;
 use proxyip_common::flow::{FlowKey, FlowRecord, HandOff, Origin};
 
+const fn version(version: u8) -> &'static str {
+    match version {
+        0 => "none",
+        1 => "v1",
+        _ => "v2",
+    }
+}
+
 /// From an entry of the flow table and what the agent knows of it.
 pub(crate) fn flow(
     key: &FlowKey,
@@ -15,7 +23,8 @@ pub(crate) fn flow(
         listener,
         hand_off: HandOff::from_u8(record.hand_off).unwrap_or(HandOff::Accept).label().into(),
         origin: Origin::from_u8(record.origin).unwrap_or(Origin::Unknown).label().into(),
-        version: if record.version == 1 { "v1" } else { "v2" }.into(),
+        transport: record.has(FlowRecord::DATAGRAM).then(|| "datagram".into()),
+        version: version(record.version).into(),
         client: record.client.0.to_socket_addr(),
         peer: key.peer.0.to_socket_addr(),
         local: key.local.0.to_socket_addr(),

@@ -38,15 +38,17 @@ impl Flows {
     /// Remembers the TLVs of the header that `record` was made from.
     ///
     /// # Errors
-    /// If the bytes are not one whole header.
+    /// If the bytes are neither one whole header nor the beginning of a long one.
     pub fn remember(
         &self,
         key: FlowKey,
         record: &FlowRecord,
         bytes: &[u8],
     ) -> Result<(), DropReason> {
-        let header = header::parse(bytes)?;
-        let tlvs = bytes.get(usize::from(header.tlvs)..usize::from(header.length));
+        // The kernel programs have read all of it. Of a long header they send the beginning.
+        let header = header::long::beginning(bytes)?;
+        let end = bytes.len().min(header.length as usize);
+        let tlvs = bytes.get(header.tlvs as usize..end);
         let tlvs = tlvs.ok_or(DropReason::V2Length)?.into();
         let handed_over_ns = record.handed_over_ns;
         self.memory().insert(key, Remembered { handed_over_ns, tlvs });
@@ -238,6 +240,19 @@ pub(crate) mod tests {
         assert_eq!(flow.hand_off, "translate");
         flows.forget(&key);
         assert_eq!(flows.describe(&key, &record()).tlvs, None);
+    }
+
+    /// The kernel programs send no more of it.
+    #[test]
+    fn of_a_long_header_the_whole_tlvs_at_its_beginning_are_kept() {
+        let mut bytes = [HEADER, &[0xe4, 0x20, 0], &[0; 0x2000]].concat();
+        let length = u16::try_from(bytes.len() - header::v2::FIXED_LENGTH).unwrap();
+        bytes[14..16].copy_from_slice(&length.to_be_bytes());
+        bytes.truncate(header::MAX_LENGTH);
+        let (flows, key) = (flows(), key("10.0.0.2:41000"));
+        flows.remember(key, &record(), &bytes).unwrap();
+        let tlvs = flows.describe(&key, &record()).tlvs.unwrap();
+        assert_eq!((tlvs.alpn.as_deref(), tlvs.other.len()), (Some("h2"), 0));
     }
 
     #[test]

@@ -103,9 +103,10 @@ impl Recorder {
             tracing::warn!(reason = label, "{} {done}: {sentence}", self.name(event));
         }
         self.write(event, |period| {
-            let connection = match event.record.version {
-                0 => self.attempt(event, HandOff::from_u8(event.record.hand_off)),
-                _ => self.flow(event),
+            let connection = if event.record.is_known() {
+                self.flow(event)
+            } else {
+                self.attempt(event, HandOff::from_u8(event.record.hand_off))
             };
             line::refused(event, period, connection, (verdict, label))
         });
@@ -128,7 +129,7 @@ impl Recorder {
     fn name(&self, event: &Event) -> String {
         let listener = self.flows.listener(event.record.listener).unwrap_or_default();
         let (peer, local) = (event.key.peer, event.key.local);
-        if event.record.version == 0 {
+        if !event.record.is_known() {
             return format!("connection from {peer} to {local} ({listener:?})");
         }
         format!("connection of {} from {peer} to {local} ({listener:?})", event.record.client)

@@ -7,7 +7,7 @@ use proxyip_common::header::tlv::{Ssl, SslField, Tlv, Vector, Vectors};
 #[must_use]
 pub fn from_bytes(bytes: &[u8]) -> Option<TlvsJson> {
     let mut tlvs = TlvsJson::default();
-    // The header was checked as a whole before; an overrun cannot be here, and would end the list.
+    // The header was checked as a whole before. Of a long one the TLV that is cut ends the list.
     for vector in Vectors::new(bytes).map_while(Result::ok) {
         add(&mut tlvs, vector);
     }

@@ -14,7 +14,7 @@ use super::period::Period;
 /// direction, a refused one only for its way in. Other events have none.
 #[must_use]
 pub fn records(event: &Event, period: &Period) -> Vec<String> {
-    let known = event.record.version != 0;
+    let known = event.record.is_known();
     let client = if known { event.record.client.0 } else { event.key.peer.0 }.to_socket_addr();
     let local = event.key.local.0.to_socket_addr();
     let received = (event.packets_received, event.bytes_received);

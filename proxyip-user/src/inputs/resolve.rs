@@ -120,6 +120,7 @@ fn listener(problems: &mut Vec<Problem>, spec: Listener<ListSpec>) -> Listener {
         untrusted: spec.untrusted,
         versions: spec.versions,
         unknown: spec.unknown,
+        headerless: spec.headerless,
         hand_off: spec.hand_off,
         header_timeout: spec.header_timeout,
         allow,

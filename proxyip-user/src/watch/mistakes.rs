@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use proxyip_common::counter::per_listener;
 
+use crate::config::Headerless;
 use crate::desired::active::Active;
 use crate::tables::listeners::ListenerMap;
 
@@ -93,6 +94,7 @@ pub(crate) struct Mistakes {
 struct Watched {
     place: u16,
     name: String,
+    headerless: Headerless,
     before: Counts,
 }
 
@@ -117,8 +119,9 @@ impl Mistakes {
     /// Watches the listeners that are in force now, and starts counting anew: what was wrong may be right.
     pub(crate) fn follow(&mut self, active: &Active) -> Result<()> {
         let watched = active.listeners().map(|(place, listener)| {
-            let before = self.counts(place)?;
-            Ok(Watched { place, name: listener.name.clone(), before })
+            let headerless = listener.headerless;
+            let before = counts(&self.map, place, headerless)?;
+            Ok(Watched { place, name: listener.name.clone(), headerless, before })
         });
         self.listeners = watched.collect::<Result<_>>()?;
         Ok(())
@@ -127,7 +130,7 @@ impl Mistakes {
     /// Logs each mistake when it is seen for the first time.
     pub(crate) fn check(&mut self) -> Result<()> {
         for listener in &mut self.listeners {
-            let now = counts(&self.map, listener.place)?;
+            let now = counts(&self.map, listener.place, listener.headerless)?;
             for (kind, count) in seen(&mut listener.before, now) {
                 let mistake = (listener.name.clone(), kind);
                 if count == 0 {
@@ -139,19 +142,25 @@ impl Mistakes {
         }
         Ok(())
     }
-
-    fn counts(&self, place: u16) -> Result<Counts> {
-        counts(&self.map, place)
-    }
 }
 
-fn counts(map: &ListenerMap, place: u16) -> Result<Counts> {
+fn counts(map: &ListenerMap, place: u16, lets_in: Headerless) -> Result<Counts> {
+    let headerless = map.counter(place, per_listener::HEADERLESS)?;
+    let served = map.headers(place)?;
     Ok(Counts {
-        headers: map.headers(place)?,
-        headerless: map.counter(place, per_listener::HEADERLESS)?,
+        headers: headers(served, headerless, lets_in),
+        headerless,
         untrusted: map.counter(place, per_listener::UNTRUSTED_HEADER)?,
         refused: map.counter(place, per_listener::UNTRUSTED)?,
     })
+}
+
+/// How many of the connections that were served had a header.
+const fn headers(served: u64, headerless: u64, lets_in: Headerless) -> u64 {
+    match lets_in {
+        Headerless::Reset => served,
+        Headerless::Local => served.saturating_sub(headerless),
+    }
 }
 
 /// What is seen in the difference, which is then the new `before`; 0 of what has proved to be no mistake.
@@ -199,6 +208,15 @@ mod tests {
             let now = Counts { headers, headerless, untrusted, refused };
             assert_eq!(seen(&mut before, now), expected, "{now:?}");
         }
+    }
+
+    /// A load balancer whose PROXY protocol is off is found where connections without a header are served too.
+    #[test]
+    fn what_is_served_without_a_header_has_none() {
+        assert_eq!(headers(7, 3, Headerless::Reset), 7);
+        assert_eq!(headers(7, 3, Headerless::Local), 4);
+        let before = headers(7, 7, Headerless::Local);
+        assert_eq!(headers(9, 9, Headerless::Local), before);
     }
 
     #[test]

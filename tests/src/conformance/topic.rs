@@ -65,12 +65,6 @@ topics! {
          CR or LF too. But the header is one line of text, and a single CR or LF must not end it. Where one \
          receiver sees the end of the line and another does not, each reads another request. A load balancer has \
          no reason to send such a line, so proxyip takes none."
-    LongHeaders Against "2.2" "Headers of more than 4,096 bytes"
-        "The length field can announce 65,535 bytes, must be obeyed, and a `LOCAL` header must be accepted; §2 adds \
-         that headers are made to fit into 536 bytes. proxyip reads headers in the kernel and so must have a \
-         bound. 4,096 bytes hold all TLVs that the specification knows, with room to spare; they may not hold a whole \
-         client certificate, which some senders can add. HAProxy's bound is its buffer (16 KB), and nginx's the \
-         buffer for a request's first bytes (`client_header_buffer_size`, 1 KB by default)."
     MixedFamilies Against "2.1" "Version 1 lines with addresses of two families"
         "Both addresses should be of the family that the line announces. nginx in a chain announces the client's \
          family, and writes its own socket's address as the destination, of whatever family that is. Refusing these lines \
@@ -111,6 +105,11 @@ topics! {
          after a timeout of at least 3 seconds; §2.2 has them rejected. HAProxy and nginx decide after their \
          first read. proxyip tells a beginning from a fault; what it does with a beginning is in the column \
          \"on the wire\"."
+    LongHeaders With "2.2" "Headers of more than 4,096 bytes"
+        "The length field can announce 65,535 bytes, must be obeyed, and a `LOCAL` header must be accepted. proxyip keeps \
+         the first 4,096 bytes, which hold the addresses and the TLVs of nearly every sender. It reads the rest and skips \
+         it. HAProxy's bound is its buffer (16 KB), and nginx's the buffer for a request's first bytes \
+         (`client_header_buffer_size`, 1 KB by default)."
     UnknownWithMore With "2.1" "Text behind `UNKNOWN`"
         "Whatever stands between `UNKNOWN` and CRLF must be ignored; the longest such line, with two \
          IPv6 addresses, is the one that gives the limit of 107 bytes. HAProxy takes the short form only; `ppp` \

@@ -59,6 +59,7 @@ mod open_api;
 mod other_programs;
 mod other_stacks;
 mod outcomes;
+mod own;
 mod page;
 mod page_for_all;
 mod policy;

@@ -61,7 +61,6 @@ fn refused() -> Vec<(&'static str, DropReason, Vec<u8>)> {
             DropReason::V2Tlv,
             v2_raw(PROXY, TCP4, &[[0; 12].as_slice(), &[4, 0, 9]].concat()),
         ),
-        ("too much", DropReason::HeaderTooLong, v2_raw(LOCAL, 0, &[0; 4097])[..1400].to_vec()),
     ]
 }
 

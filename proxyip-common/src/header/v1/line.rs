@@ -149,8 +149,8 @@ impl Line {
             version: 1,
             origin: if self.family == 0 { Origin::Unknown } else { Origin::Proxied },
             datagram: false,
-            length: self.at as u16,
-            tlvs: self.at as u16,
+            length: self.at as u32,
+            tlvs: self.at as u32,
             client: Client(Endpoint::from_v6(*source, self.source_port)),
             destination: Destination(Endpoint::from_v6(*destination, self.destination_port)),
         };

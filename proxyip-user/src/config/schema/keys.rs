@@ -8,7 +8,7 @@ use super::entry::{
     Choice, Choices, Effect, Fallback, Flag, Form, Group, Key, Namespace, Need, NetworkList,
     Number, Path, Ports, Seconds, Section, Shape, Text,
 };
-use crate::config::listener::Unknown;
+use crate::config::listener::{Headerless, Unknown};
 use crate::config::model::FlowFormat;
 use crate::config::value;
 
@@ -136,10 +136,17 @@ section! {
     ]), Fallback::Value("\"auto\""), Reload,
     "How the application gets its connections. `\"auto\"` uses `accept`, and `translate` where `accept` is not possible.";
     UNKNOWN "unknown": Choice<Unknown> = Choice(&[
-        ("accept", Unknown::Accept), ("reset", Unknown::Reset),
+        ("accept", Unknown::Accept), ("reset", Unknown::Reset), ("local", Unknown::Local),
     ]), Fallback::Value("\"accept\""), Reload,
     "What happens to headers that name no client (UNSPEC, UNIX, UNKNOWN). Under `\"accept\"` the application sees the \
-     load balancer.";
+     load balancer, and an `allow` list denies the connection. Under `\"local\"` it is the load balancer's own, and no list \
+     denies it. Health checks of Google Cloud load balancers send `PROXY UNKNOWN`.";
+    HEADERLESS "headerless": Choice<Headerless> = Choice(&[
+        ("reset", Headerless::Reset), ("local", Headerless::Local),
+    ]), Fallback::Value("\"reset\""), Reload,
+    "What happens to connections of trusted sources that begin without a PROXY header. Under `\"local\"` they are the load \
+     balancer's own: the application sees the source, and no list denies it. Use it where one address sends both kinds, \
+     such as a load balancer and the health checks of a kubelet.";
     HEADER_TIMEOUT "header_timeout": Seconds = Seconds(300), Fallback::Value("5"), Reload,
     "The seconds that a header may take from its first byte to its last. Below 3, one lost packet may end the connection.";
 }

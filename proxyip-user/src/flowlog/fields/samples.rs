@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use proxyip_api::line::{Connection, Line};
 use proxyip_api::tlvs::{OtherJson, SslJson, TlvsJson};
 use proxyip_common::event::Event;
-use proxyip_common::flow::HandOff;
+use proxyip_common::flow::{FlowRecord, HandOff};
 use proxyip_common::verdict::Verdict;
 use serde_json::{Map, Value};
 use zerocopy::FromZeros;
@@ -30,7 +30,8 @@ pub(super) enum Sample {
 /// A line of each kind, with all that lines of this kind can have.
 pub(super) fn samples() -> Result<Vec<(Sample, Map<String, Value>)>> {
     let late = Event::new_zeroed();
-    let event = Event { packets_received: 1, ..late };
+    let mut event = Event { packets_received: 1, ..late };
+    event.record.flags = FlowRecord::DATAGRAM;
     let period = Period::of(&event, &Clock::default());
     let (tlvs, refusal) = (Some(full_tlvs()), (Verdict::Reset, "REASON"));
     let attempt = |hand_off| attempt(&event, hand_off);
@@ -65,7 +66,8 @@ fn attempt(event: &Event, hand_off: Option<HandOff>) -> Connection {
 
 /// A line with every field that there is, which no event has.
 pub(super) fn full_line() -> Line {
-    let event = Event::new_zeroed();
+    let mut event = Event::new_zeroed();
+    event.record.flags = FlowRecord::DATAGRAM;
     let period = Period::of(&event, &Clock::default());
     // Names in the TLVs are looked for in the TLVs.
     let closed = line::closed(&event, &period, known(&event, Some(TlvsJson::default())));

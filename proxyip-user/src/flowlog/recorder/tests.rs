@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use proxyip_common::flow::FlowRecord;
+use proxyip_common::flow::{FlowRecord, Origin};
 use serde_json::{Value, json};
 
 use super::*;
@@ -99,6 +99,24 @@ fn a_flow_that_is_let_through_with_a_mark() {
 }
 
 #[test]
+fn a_connection_that_is_let_in_without_a_header() {
+    let mut event = event(EventKind::Established, 0);
+    (event.record.version, event.record.origin) = (0, Origin::Local as u8);
+    let line = &lines(&[event])[0];
+    assert_eq!((&line["origin"], &line["version"]), (&"local".into(), &"none".into()));
+    let text = written(FlowFormat::Vpc, &[Event { kind: EventKind::Closed as u8, ..event }]);
+    assert!(text.starts_with("2 - - 203.0.113.9 "), "{text}");
+}
+
+#[test]
+fn a_client_behind_a_proxy_of_datagrams() {
+    let mut event = event(EventKind::Established, 0);
+    assert_eq!(lines(&[event])[0].get("transport"), None);
+    event.record.flags |= FlowRecord::DATAGRAM;
+    assert_eq!(lines(&[event])[0]["transport"], "datagram");
+}
+
+#[test]
 fn a_client_that_is_denied() {
     assert_eq!(
         lines(&[event(EventKind::Refused, DropReason::DeniedDropped as u8)]),
@@ -149,7 +167,11 @@ fn lines_have_the_documented_fields() {
         ("late", late),
         ("left_to_kernel", attempt(EventKind::LeftToKernel, Obstacle::Mptcp as u8)),
     ];
-    let text = written(FlowFormat::Json, &kinds.map(|(_, event)| event));
+    let datagram = |mut event: Event| {
+        event.record.flags |= FlowRecord::DATAGRAM;
+        event
+    };
+    let text = written(FlowFormat::Json, &kinds.map(|(_, event)| datagram(event)));
     let documented = documented();
     assert_eq!((text.lines().count(), documented.len()), (6, 6));
     // A header has no line.

@@ -12,7 +12,7 @@ pub(in crate::conformance) fn parser(vector: &Vector) -> Outcome {
     let (verdict, label) = match parse(&vector.bytes()[..]) {
         Err(DropReason::HeaderIncomplete) => (Verdict::Waits, DropReason::HeaderIncomplete.label()),
         Err(reason) => (Verdict::Refused, reason.label()),
-        Ok(header) if usize::from(header.length) != vector.header.len() => {
+        Ok(header) if header.length as usize != vector.header.len() => {
             (Verdict::Misread, header.origin.label())
         }
         Ok(header) if header.origin == Origin::Proxied => {
