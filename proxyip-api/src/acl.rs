@@ -73,6 +73,9 @@ pub struct Rules {
     pub otherwise: Verdict,
     /// What happens to denied clients: `reset`, `drop` or `mark`.
     pub denied: String,
+    /// The configuration does not have the listener: its rules, all made by command, wait for it. Absent if it has.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub orphaned: bool,
     /// The rules, in the order of their networks; of each network the one that counts.
     pub rules: Vec<Rule>,
     /// `cursor` of the next page; absent on the last.

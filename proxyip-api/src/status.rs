@@ -35,6 +35,9 @@ pub struct Status {
     /// How the last reload ended.
     #[serde(default)]
     pub last_reload: LastReload,
+    /// Rules made by command for listeners that the configuration does not have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub orphaned: Vec<OrphanedRules>,
     /// Flows that are known now.
     pub flows: u64,
     /// Connections that are translated now.
@@ -51,6 +54,16 @@ pub struct Status {
     /// refuses. It may be a mistake that traffic shows, in the configuration here or at the load balancer.
     #[serde(default)]
     pub findings: Vec<String>,
+}
+
+/// Rules made by command for a listener that the configuration does not have. They are in force again when it has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct OrphanedRules {
+    /// The listener's name.
+    pub listener: String,
+    /// How many rules there are.
+    pub rules: usize,
 }
 
 /// An interface.

@@ -53,6 +53,8 @@ pub trait Source: Send + Sync + 'static {
     fn detached(&self) -> Vec<String>;
     /// How often a kernel program or its pin was missing, and was put back.
     fn mended(&self) -> u64;
+    /// A sentence while the maps have parts of two configurations.
+    fn mixed(&self) -> Option<String>;
     /// Mistakes in the configuration, here or at the load balancer, that show in the traffic; a sentence each.
     fn findings(&self) -> Vec<String>;
 }
@@ -124,6 +126,10 @@ impl Source for View {
 
     fn mended(&self) -> u64 {
         self.guarding.mended()
+    }
+
+    fn mixed(&self) -> Option<String> {
+        self.mixed.sentence()
     }
 
     fn findings(&self) -> Vec<String> {

@@ -15,6 +15,8 @@ use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use proxyip_common::flow::{FlowKey, FlowRecord, HandOff};
 use proxyip_common::verdict::Verdict;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 
 use super::*;
 use crate::api::tests::acl::Rulebook;
@@ -31,10 +33,19 @@ use crate::tables::maps::FlowChunk;
 use crate::tables::outcomes::{Latency, Outcome};
 use crate::watch::environment::LocatedObstacle;
 
-/// Maps with `flows` entries; they cannot be read if `broken`.
+/// Maps with `flows` entries.
 struct Maps {
     flows: u32,
-    broken: bool,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Good,
+    /// They cannot be read.
+    Broken,
+    /// They have parts of two configurations.
+    Mixed,
 }
 
 /// The client of the last flow of a large table; all others have another one.
@@ -60,7 +71,7 @@ impl Source for Maps {
     }
 
     fn flows(&self, from: Cursor, about: usize) -> Result<FlowChunk> {
-        if self.broken {
+        if self.state == State::Broken {
             bail!("broken")
         }
         // As if each bucket had two entries.
@@ -86,7 +97,7 @@ impl Source for Maps {
     }
 
     fn counters(&self) -> Result<Vec<(Counter, u64)>> {
-        if self.broken {
+        if self.state == State::Broken {
             bail!("broken")
         }
         Ok(vec![(Counter::Established, 7)])
@@ -147,7 +158,11 @@ impl Source for Maps {
     }
 
     fn detached(&self) -> Vec<String> {
-        if self.broken { vec!["interface eth0 is gone".into()] } else { Vec::new() }
+        if self.state == State::Broken { vec!["interface eth0 is gone".into()] } else { Vec::new() }
+    }
+
+    fn mixed(&self) -> Option<String> {
+        (self.state == State::Mixed).then(|| "two configurations".into())
     }
 
     fn mended(&self) -> u64 {
@@ -209,7 +224,7 @@ async fn refusal(path: &Path, method: Method, request: &str) -> (u16, String) {
 
 #[tokio::test]
 async fn lookup_finds_the_client() {
-    with_api(Maps { flows: 3, broken: false }, async |path| {
+    with_api(Maps { flows: 3, state: State::Good }, async |path| {
         let request = "/v1/flows/lookup?peer=[::ffff:10.0.0.2]:1&local=10.0.1.2:443";
         let (mut flow, _) = client::get::<Value>(path, request).await.unwrap();
         let expected = json!({
@@ -227,7 +242,7 @@ async fn lookup_finds_the_client() {
 
 #[tokio::test]
 async fn other_requests_are_refused_with_a_sentence() {
-    with_api(Maps { flows: 3, broken: true }, async |path| {
+    with_api(Maps { flows: 3, state: State::Broken }, async |path| {
         for (request, status, part) in [
             ("/v1/flows/lookup?peer=10.0.0.2:9&local=10.0.1.2:443", 404, "10.0.0.2:9"),
             ("/v1/flows/lookup?peer=10.0.0.2&local=10.0.1.2:443", 400, "peer must be IP:PORT"),
@@ -259,7 +274,7 @@ async fn other_requests_are_refused_with_a_sentence() {
 
 #[tokio::test]
 async fn readiness_and_status() {
-    with_api(Maps { flows: 3, broken: false }, async |path| {
+    with_api(Maps { flows: 3, state: State::Good }, async |path| {
         client::get::<Value>(path, "/readyz").await.unwrap();
         let (mut status, _) = client::get::<Value>(path, "/v1/status").await.unwrap();
         status["pid"].take();
@@ -294,7 +309,7 @@ async fn readiness_and_status() {
 
 #[tokio::test]
 async fn a_reload_says_how_it_ended_and_so_does_the_status() {
-    with_api(Maps { flows: 0, broken: false }, async |path| {
+    with_api(Maps { flows: 0, state: State::Good }, async |path| {
         let (status, sentence) = refusal(path, Method::POST, "/v1/reload").await;
         assert_eq!((status, &*sentence), (409, "proxyip.toml:3: no\nproxyip.toml:4: no"));
         let (status, _) = client::get::<Status>(path, "/v1/status").await.unwrap();
@@ -308,6 +323,29 @@ async fn a_reload_says_how_it_ended_and_so_does_the_status() {
         assert_eq!((status.last_reload.successful, status.findings.len()), (true, 1));
         let (status, sentence) = refusal(path, Method::GET, "/v1/reload").await;
         assert_eq!((status, &*sentence), (405, "only POST is supported"));
+    })
+    .await;
+}
+
+/// The text of `/metrics`, which is no JSON.
+async fn metrics(path: &Path) -> String {
+    let mut stream = UnixStream::connect(path).await.unwrap();
+    let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
+}
+
+#[tokio::test]
+async fn maps_with_parts_of_two_configurations_are_said_everywhere() {
+    with_api(Maps { flows: 0, state: State::Mixed }, async |path| {
+        let (status, sentence) = refusal(path, Method::GET, "/readyz").await;
+        assert_eq!((status, &*sentence), (503, "two configurations"));
+        let (status, _) = client::get::<Status>(path, "/v1/status").await.unwrap();
+        assert!(status.findings.contains(&sentence), "{:?}", status.findings);
+        let metrics = metrics(path).await;
+        assert!(metrics.lines().any(|line| line == "proxyip_config_mixed 1"), "{metrics}");
     })
     .await;
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use proxyip_common::counter::Obstacle;
 
 use crate::reap::unnoticed::UnnoticedEnds;
-use crate::reconcile::stale::StaleLists;
+use crate::reconcile::remark::Remark;
 use crate::supervise::Health;
 use crate::tables::drained::DrainedPorts;
 use crate::tables::listeners::ListenerMap;
@@ -31,7 +31,9 @@ pub struct View {
     /// Whether the kernel programs are where they belong.
     pub guarding: Guarding,
     /// Whether lists of networks are older than their files.
-    pub stale: StaleLists,
+    pub stale: Remark,
+    /// Whether the maps have parts of two configurations.
+    pub mixed: Remark,
     /// Which threads of the agent fail.
     pub health: Health,
     /// Ends of connections that the kernel programs were not told of.

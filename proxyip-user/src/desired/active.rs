@@ -14,8 +14,10 @@ use crate::config::{Config, Listener};
 pub struct Active {
     /// The configuration.
     pub config: Config,
-    /// Its [`Config::warnings`].
+    /// Its [`Config::warnings`], and a sentence for each of `orphans`.
     pub warnings: Vec<String>,
+    /// Listeners that the configuration does not have, but commands have made rules for. With how many each has.
+    pub orphans: Vec<(String, usize)>,
     /// The place of each listener, in the order of the configuration.
     places: Vec<u16>,
 }
@@ -28,7 +30,27 @@ impl Active {
     #[must_use]
     pub fn new(config: Config, places: Vec<u16>) -> Self {
         assert_eq!(config.listeners.len(), places.len(), "each listener has a place");
-        Self { warnings: config.warnings(), config, places }
+        Self { warnings: config.warnings(), config, places, orphans: Vec::new() }
+    }
+
+    /// The same with rules of commands that wait for their listeners.
+    #[must_use]
+    pub(crate) fn with_orphans(mut self, orphans: Vec<(String, usize)>) -> Self {
+        let sentence = |(name, count): &(String, usize)| {
+            let rules = if *count == 1 { "1 rule" } else { &format!("{count} rules") };
+            format!(
+                "there is no listener {name:?}, but {rules} made by command for it: in force again when the configuration \
+                 has the listener (`proxyip acl list --orphaned`, `proxyip acl remove`)"
+            )
+        };
+        self.warnings.extend(orphans.iter().map(sentence));
+        Self { orphans, ..self }
+    }
+
+    /// The place of each listener, in the order of the configuration.
+    #[must_use]
+    pub fn places(&self) -> &[u16] {
+        &self.places
     }
 
     /// Listeners with their places, in the order of the configuration.

@@ -33,8 +33,8 @@ use crate::reap::translations::Collector;
 use crate::reap::unnoticed::{Sweeper, UnnoticedEnds};
 use crate::reconcile::control::Control;
 use crate::reconcile::namespaces::Watcher;
+use crate::reconcile::remark::Remark;
 use crate::reconcile::sets::Sets;
-use crate::reconcile::stale::StaleLists;
 use crate::reconcile::writer::Writer;
 use crate::supervise::Health;
 use crate::tables::drained::DrainedPorts;
@@ -111,7 +111,14 @@ impl Kernel {
         steps.collect_translations(watched.clone(), &health)?;
         let view = steps.view(&mut sockets, flows, Environment::new(&capability, seen))?;
         let drained = control.drained();
-        let view = View { stale: control.stale(), drained, health, guarding, ..view };
+        let view = View {
+            stale: control.stale(),
+            mixed: control.mixed(),
+            drained,
+            health,
+            guarding,
+            ..view
+        };
         Sweeper::open(steps.pin_path(), &entrances, view.unnoticed.clone())?.spawn(&view.health)?;
         let current = control.current();
         let active = Arc::clone(&current.borrow());
@@ -224,7 +231,8 @@ impl Steps<'_> {
             translations: TranslationMap::open(self.pin_path())?,
             environment,
             guarding: Guarding::default(),
-            stale: StaleLists::default(),
+            stale: Remark::default(),
+            mixed: Remark::default(),
             health: Health::default(),
             unnoticed: UnnoticedEnds::default(),
             drained: DrainedPorts::default(),

@@ -63,8 +63,8 @@ impl<R: Fn() -> Result<Config, ConfigError> + Send + Sync + 'static> Reload<R> {
         let (control, read) = (self.control.clone(), Arc::clone(&self.read));
         let reload = move || {
             let config = read().map_err(sentence)?;
-            let warnings = config.warnings();
             control.reload(&config).map_err(|error| format!("{error:#}"))?;
+            let warnings = control.current().borrow().warnings.clone();
             Ok(warnings)
         };
         let outcome: Outcome = blocking(reload).await?;
@@ -78,7 +78,9 @@ impl<R: Fn() -> Result<Config, ConfigError> + Send + Sync + 'static> Reload<R> {
                 notify::ready();
             }
             Err(sentence) => {
-                tracing::error!("{cause}: the old configuration stays in force: {sentence}");
+                let old = "the old configuration stays in force";
+                let in_force = self.control.mixed().sentence().unwrap_or_else(|| old.into());
+                tracing::error!("{cause}: {in_force}: {sentence}");
                 notify::kept();
             }
         }
@@ -90,6 +92,9 @@ impl<R: Fn() -> Result<Config, ConfigError> + Send + Sync + 'static> Reload<R> {
         let look = move || {
             if let Err(error) = control.sweep() {
                 tracing::error!("lists that were replaced stay, and are tried again: {error:#}");
+            }
+            if let Err(error) = control.mend() {
+                tracing::error!("the maps still have parts of two configurations: {error:#}");
             }
             let active = Arc::clone(&control.current().borrow());
             let changed = watch.changed(&active.config);

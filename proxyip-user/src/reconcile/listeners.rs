@@ -1,22 +1,18 @@
 //! Listeners, their policies and their lists of networks, as the kernel programs look them up.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use aya::maps::{Array, HashMap, MapData};
-use ipnet::IpNet;
-use proxyip_api::acl::Verdict;
 use proxyip_common::settings::{Denied, DrainedPort, ListenerSettings, Policy, access};
 
 use super::places::{Places, by_place};
 use super::scopes::Scopes;
 use crate::bpf::pod::Raw;
 use crate::config::{Config, Listener};
-use crate::desired::networks::{
-    Commands, Entries, clients, covers_ipv4, otherwise, sources, value, value_of, verdict_of,
-};
+use crate::desired::networks::{Commands, Entries, clients, otherwise, sources, value, verdict_of};
 use crate::desired::settings::settings_of;
 use crate::tables::drained::{Change, DrainedMap, DrainedPorts};
 use crate::tables::maps::{open_owned, remove};
@@ -25,23 +21,32 @@ use crate::tables::owners::claim;
 /// Writes them.
 pub(super) struct Listeners {
     settings: Array<MapData, Raw<ListenerSettings>>,
-    policies: HashMap<MapData, u32, Raw<Policy>>,
-    places: Places,
+    pub(super) policies: HashMap<MapData, u32, Raw<Policy>>,
+    pub(super) places: Places,
     drained: DrainedMap,
     /// The lists of each listener in force, by place.
-    in_force: BTreeMap<u16, Lists>,
+    pub(super) in_force: BTreeMap<u16, Arc<Lists>>,
     /// What commands have changed, by place.
-    commands: BTreeMap<u16, Commands>,
+    pub(super) commands: BTreeMap<u16, Commands>,
     /// A configuration of this agent's is in force.
     started: bool,
+}
+
+/// What was at a place before a change.
+pub(super) struct Before {
+    place: u16,
+    name: String,
+    commands: Option<Commands>,
+    settings: ListenerSettings,
+    lists: Option<Arc<Lists>>,
 }
 
 /// The lists of a listener, and the policy that names them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Lists {
     pub(super) policy: Policy,
-    sources: Entries,
-    clients: Entries,
+    pub(super) sources: Entries,
+    pub(super) clients: Entries,
 }
 
 impl Listeners {
@@ -52,7 +57,8 @@ impl Listeners {
             open_owned(pin_path, &claim!("POLICIES"))?;
         let there: Vec<(u16, Raw<Policy>)> = by_place(policies.iter())?;
         let lists = there.into_iter().map(|(place, Raw(policy))| {
-            (place, Lists { policy, sources: Entries::new(), clients: Entries::new() })
+            let lists = Lists { policy, sources: Entries::new(), clients: Entries::new() };
+            (place, Arc::new(lists))
         });
         Ok(Self {
             settings: open_owned(pin_path, &claim!("LISTENERS"))?,
@@ -77,6 +83,7 @@ impl Listeners {
         clients: &mut BTreeMap<u32, Entries>,
     ) {
         for (place, lists) in &mut self.in_force {
+            let lists = Arc::make_mut(lists);
             lists.sources = sources.remove(&lists.policy.scope).unwrap_or_default();
             lists.clients = clients.remove(&lists.policy.scope).unwrap_or_default();
             let by_command =
@@ -89,7 +96,7 @@ impl Listeners {
     /// The places of a configuration's listeners, in their order.
     pub(super) fn find(&self, config: &Config) -> Result<Vec<u16>> {
         let names: Vec<_> = config.listeners.iter().map(|listener| &*listener.name).collect();
-        self.places.find(&names)
+        self.places.find(&names, |place| !self.commands(place).is_empty())
     }
 
     /// Writes a listener's lists where nobody looks, if they are new.
@@ -98,7 +105,7 @@ impl Listeners {
         scopes: &mut Scopes,
         place: u16,
         listener: &Listener,
-    ) -> Result<Lists> {
+    ) -> Result<Arc<Lists>> {
         let none = Commands::new();
         // Not those of a listener that has left.
         let stays = self.places.is_of(place, &listener.name);
@@ -123,7 +130,18 @@ impl Listeners {
             judges: u8::from(!clients.is_empty() || listener.allow.is_given()),
             reserved: [0; 4],
         };
-        Ok(Lists { policy, sources, clients })
+        Ok(Arc::new(Lists { policy, sources, clients }))
+    }
+
+    /// What is at a place now, to put it back there.
+    pub(super) fn at(&self, place: u16) -> Result<Before> {
+        Ok(Before {
+            place,
+            name: self.places.name(place).to_owned(),
+            commands: self.commands.get(&place).cloned(),
+            settings: self.settings(place)?,
+            lists: self.in_force.get(&place).cloned(),
+        })
     }
 
     /// Puts a listener in force, with lists that [`Listeners::prepare`] has written.
@@ -131,10 +149,10 @@ impl Listeners {
         &mut self,
         scopes: &mut Scopes,
         (place, listener): (u16, &Listener),
-        lists: Lists,
+        lists: Arc<Lists>,
     ) -> Result<()> {
         if !self.places.is_of(place, &listener.name) {
-            self.commands.remove(&place);
+            self.forget_commands(place);
             self.drained.remove(place, DrainedPort::ALL)?;
             self.places.take(place, &listener.name)?;
         }
@@ -142,8 +160,44 @@ impl Listeners {
         self.enforce(scopes, place, lists)
     }
 
+    /// Puts back what was at a place.
+    ///
+    /// # Errors
+    /// If the maps cannot be written: then what is there now stays.
+    pub(super) fn put_back(&mut self, scopes: &mut Scopes, before: Before) -> Result<()> {
+        let Before { place, name, commands, settings, lists } = before;
+        match lists {
+            Some(lists) => {
+                scopes.restored(lists.policy.scope);
+                self.enforce(scopes, place, lists)?;
+            }
+            None => self.forget(scopes, place)?,
+        }
+        self.set_settings(place, settings)?;
+        self.places.take(place, &name)?;
+        match commands {
+            Some(commands) => drop(self.commands.insert(place, commands)),
+            None => drop(self.commands.remove(&place)),
+        }
+        Ok(())
+    }
+
+    /// Removes the policy and lists at a place.
+    pub(super) fn forget(&mut self, scopes: &mut Scopes, place: u16) -> Result<()> {
+        remove(&mut self.policies, &place.into()).context("the policies cannot be written")?;
+        if let Some(lists) = self.in_force.remove(&place) {
+            scopes.replaced(lists.policy.scope);
+        }
+        Ok(())
+    }
+
     /// Lets the kernel programs judge by these lists from now on.
-    fn enforce(&mut self, scopes: &mut Scopes, place: u16, lists: Lists) -> Result<()> {
+    pub(super) fn enforce(
+        &mut self,
+        scopes: &mut Scopes,
+        place: u16,
+        lists: Arc<Lists>,
+    ) -> Result<()> {
         let policy = lists.policy;
         let old = self.in_force.get(&place).map(|old| old.policy);
         if old != Some(policy) {
@@ -211,80 +265,19 @@ impl Listeners {
         self.set_settings(place, settings)
     }
 
-    /// Forgets the listeners that are at none of these places; no port is theirs any more.
+    /// Forgets the listeners that are at none of these places; no port is theirs any more. What commands have said of
+    /// them is kept: the listener may come back.
     pub(super) fn leave(&mut self, scopes: &mut Scopes, places: &[u16]) -> Result<()> {
-        let taken = by_place(self.policies.iter())?;
-        for (place, _) in taken.into_iter().filter(|(place, _)| !places.contains(place)) {
-            remove(&mut self.policies, &place.into()).context("the policies cannot be written")?;
-            self.commands.remove(&place);
-            if let Some(lists) = self.in_force.remove(&place) {
-                scopes.replaced(lists.policy.scope);
-            }
-        }
         self.started = true;
-        Ok(())
-    }
-
-    /// Makes, changes or, with `None`, removes a rule of a command.
-    pub(super) fn command(
-        &mut self,
-        scopes: &mut Scopes,
-        (place, listener): (u16, &Listener),
-        (network, verdict): (IpNet, Option<Verdict>),
-    ) -> Result<()> {
-        let before = self.commands.get(&place).cloned();
-        let commands = self.commands.entry(place).or_default();
-        match verdict {
-            Some(verdict) => commands.insert(network, verdict),
-            None => commands.remove(&network),
-        };
-        let done = self.renew(scopes, (place, listener), network);
-        if done.is_err() {
-            self.commands.insert(place, before.unwrap_or_default());
-        }
-        done
-    }
-
-    /// Updates the lists after a command for one network. Mostly this changes one element of a trie, without a search
-    /// through a large list.
-    fn renew(
-        &mut self,
-        scopes: &mut Scopes,
-        (place, listener): (u16, &Listener),
-        network: IpNet,
-    ) -> Result<()> {
-        let judges = self.in_force.get(&place).is_some_and(|there| there.policy.judges != 0);
-        // Other networks depend on these.
-        if !judges || network.prefix_len() == 0 || covers_ipv4(&network) {
-            let lists = self.prepare(scopes, place, listener)?;
-            return self.enforce(scopes, place, lists);
-        }
-        let Some(there) = self.in_force.get_mut(&place) else { return Ok(()) };
-        let scope = there.policy.scope;
-        match value_of(listener, &self.commands[&place], &network) {
-            Some(value) => {
-                scopes.clients.set(scope, &network, value)?;
-                there.clients.insert(network, value);
+        let gone: Vec<_> = self.in_force.keys().copied().collect();
+        for place in gone.into_iter().filter(|place| !places.contains(place)) {
+            if self.commands(place).is_empty() {
+                self.commands.remove(&place);
+                self.forget(scopes, place)?;
+            } else {
+                self.keep_commands(scopes, place)?;
             }
-            None if there.clients.contains_key(&network) => {
-                scopes.clients.unset(scope, &network)?;
-                there.clients.remove(&network);
-            }
-            None => {}
         }
         Ok(())
-    }
-
-    /// What commands say of a listener's clients.
-    pub(super) fn commands(&self, place: u16) -> Commands {
-        self.commands.get(&place).cloned().unwrap_or_default()
-    }
-
-    /// The verdict of the kernel's maps on a client.
-    pub(super) fn judge(&self, scopes: &Scopes, place: u16, client: IpAddr) -> Result<Verdict> {
-        let Raw(policy) =
-            self.policies.get(&place.into(), 0).context("the policies cannot be read")?;
-        let found = scopes.clients.get(policy.scope, client)?;
-        Ok(verdict_of(found.unwrap_or(policy.otherwise)))
     }
 }

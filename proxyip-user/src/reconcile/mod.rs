@@ -1,5 +1,6 @@
 //! Brings the maps in line with what is wanted.
 
+pub mod access;
 pub mod acl;
 pub mod control;
 pub mod drain;
@@ -7,9 +8,11 @@ pub(crate) mod listeners;
 pub mod namespaces;
 pub mod places;
 pub mod reloads;
+pub mod remark;
 mod routes;
+mod rules;
 pub mod scopes;
 pub(crate) mod set_members;
 pub mod sets;
-pub mod stale;
+mod undo;
 pub mod writer;

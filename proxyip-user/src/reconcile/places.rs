@@ -38,20 +38,21 @@ impl Places {
         Ok(Self { map, names })
     }
 
-    /// A place for each name. A name that has a place keeps it. This writes nothing.
+    /// A place for each name. A name that has a place keeps it. Places that are `dear` are given away last. This writes
+    /// nothing.
     ///
     /// # Errors
     /// If there are more names than places.
-    pub(crate) fn find(&self, wanted: &[&str]) -> Result<Vec<u16>> {
-        self.find_among(wanted, true)
+    pub(crate) fn find(&self, wanted: &[&str], dear: impl Fn(u16) -> bool) -> Result<Vec<u16>> {
+        self.find_among(wanted, &Reuse::Yes(&dear))
     }
 
     /// Finds places in the same way, but gives nobody the place of a name that has left.
     pub(crate) fn find_unused(&self, wanted: &[&str]) -> Result<Vec<u16>> {
-        self.find_among(wanted, false)
+        self.find_among(wanted, &Reuse::No)
     }
 
-    fn find_among(&self, wanted: &[&str], reuse: bool) -> Result<Vec<u16>> {
+    fn find_among(&self, wanted: &[&str], reuse: &Reuse) -> Result<Vec<u16>> {
         places(&self.names, wanted, reuse).with_context(|| {
             format!(
                 "there are places for {} names, and each has been taken: `proxyip detach` frees those that \
@@ -59,6 +60,17 @@ impl Places {
                 self.names.len()
             )
         })
+    }
+
+    /// Who has a place; empty if nobody has.
+    pub(crate) fn name(&self, place: u16) -> &str {
+        self.names.get(usize::from(place)).map_or("", String::as_str)
+    }
+
+    /// The place that a name has.
+    pub(crate) fn place_of(&self, name: &str) -> Option<u16> {
+        let place = self.names.iter().position(|there| there == name);
+        place.and_then(|place| u16::try_from(place).ok())
     }
 
     /// Whether a place is this one's already, and not just going to be.
@@ -90,13 +102,27 @@ pub(crate) fn by_place<V>(
     entries.collect()
 }
 
-fn places(names: &[String], wanted: &[&str], reuse: bool) -> Option<Vec<u16>> {
+/// Whether names that have left give up their places.
+enum Reuse<'a> {
+    No,
+    /// Those that this is true of give theirs up last.
+    Yes(&'a dyn Fn(u16) -> bool),
+}
+
+fn places(names: &[String], wanted: &[&str], reuse: &Reuse) -> Option<Vec<u16>> {
     let at = |name: &str| names.iter().position(|there| there == name);
     // The unused places first: records of flows still refer to the last owner of a place.
     let unused = (0..names.len()).filter(|place| names[*place].is_empty());
     let left = (0..names.len())
-        .filter(|place| !names[*place].is_empty() && !wanted.contains(&names[*place].as_str()))
-        .filter(|_| reuse);
+        .filter(|place| !names[*place].is_empty() && !wanted.contains(&names[*place].as_str()));
+    let left: Vec<_> = match reuse {
+        Reuse::No => Vec::new(),
+        Reuse::Yes(dear) => {
+            let is_dear = |place: &usize| u16::try_from(*place).is_ok_and(dear);
+            let (dear, cheap): (Vec<_>, Vec<_>) = left.partition(is_dear);
+            cheap.into_iter().chain(dear).collect()
+        }
+    };
     let mut free = unused.chain(left);
     let places = wanted.iter().map(|name| at(name).or_else(|| free.next()));
     places.map(|place| u16::try_from(place?).ok()).collect()
@@ -129,10 +155,24 @@ mod tests {
             (&["a"], &["a", "b"], None),
         ] {
             let there: Vec<_> = there.iter().map(|&name| name.to_owned()).collect();
-            assert_eq!(places(&there, wanted, true), expected, "{there:?} {wanted:?}");
+            assert_eq!(
+                places(&there, wanted, &Reuse::Yes(&|_| false)),
+                expected,
+                "{there:?} {wanted:?}"
+            );
         }
         let there = ["a".to_owned(), "b".to_owned()];
-        assert_eq!(places(&there, &["b", "c"], false), None, "a rule may still look at place 0");
+        let none = places(&there, &["b", "c"], &Reuse::No);
+        assert_eq!(none, None, "a rule may still look at place 0");
+    }
+
+    #[test]
+    fn a_place_with_rules_of_commands_is_given_away_last() {
+        let there = ["a", "b", "c"].map(str::to_owned);
+        let dear = |place| place == 0;
+        let find = |wanted: &[&str]| places(&there, wanted, &Reuse::Yes(&dear));
+        assert_eq!(find(&["new"]), Some(vec![1]));
+        assert_eq!(find(&["new", "newer", "newest"]), Some(vec![1, 2, 0]));
     }
 
     #[test]

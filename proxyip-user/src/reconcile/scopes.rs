@@ -53,6 +53,11 @@ impl Scopes {
         self.replaced.insert(scope);
     }
 
+    /// Notes that a scope is used again, before anything was swept.
+    pub(crate) fn restored(&mut self, scope: u32) {
+        self.replaced.remove(&scope);
+    }
+
     /// Removes the lists that were replaced before the last call. Call it once a second: each program runs for
     /// microseconds, so no program still reads a list that was replaced so long ago.
     pub(crate) fn sweep(&mut self) -> Result<()> {

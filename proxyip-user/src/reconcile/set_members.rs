@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use aya::maps::{HashMap, MapData};
@@ -19,7 +20,14 @@ pub(super) struct SetMembers {
     sets: HashMap<MapData, u32, u32>,
     places: Places,
     /// The members of each set in force, by place.
-    in_force: BTreeMap<u16, Members>,
+    in_force: BTreeMap<u16, Arc<Members>>,
+}
+
+/// What was at a place before a change.
+pub(super) struct Before {
+    place: u16,
+    name: String,
+    members: Option<Arc<Members>>,
 }
 
 /// The members of a set, and their scope.
@@ -35,7 +43,7 @@ impl SetMembers {
     pub(super) fn open(pin_path: &Path) -> Result<Self> {
         let sets: HashMap<MapData, u32, u32> = open_owned(pin_path, &claim!("SETS"))?;
         let there: Vec<(u16, u32)> = by_place(sets.iter())?;
-        let members = |scope| Members { scope, entries: Entries::new() };
+        let members = |scope| Arc::new(Members { scope, entries: Entries::new() });
         let in_force = there.into_iter().map(|(place, scope)| (place, members(scope))).collect();
         Ok(Self { sets, places: Places::of_sets(pin_path)?, in_force })
     }
@@ -48,7 +56,7 @@ impl SetMembers {
     /// Takes over the members in force, by scope.
     pub(super) fn adopt(&mut self, entries: &mut BTreeMap<u32, Entries>) {
         for members in self.in_force.values_mut() {
-            members.entries = entries.remove(&members.scope).unwrap_or_default();
+            Arc::make_mut(members).entries = entries.remove(&members.scope).unwrap_or_default();
         }
     }
 
@@ -60,14 +68,41 @@ impl SetMembers {
     }
 
     /// Writes a set's members where nobody looks, if they are new.
-    pub(super) fn prepare(&self, scopes: &mut Scopes, place: u16, set: &Set) -> Result<Members> {
+    pub(super) fn prepare(
+        &self,
+        scopes: &mut Scopes,
+        place: u16,
+        set: &Set,
+    ) -> Result<Arc<Members>> {
         let entries = members(set);
         let there = self.in_force.get(&place).filter(|there| there.entries == entries);
         let scope = match there {
             Some(there) => there.scope,
             None => scopes.write(&Entries::new(), &entries)?,
         };
-        Ok(Members { scope, entries })
+        Ok(Arc::new(Members { scope, entries }))
+    }
+
+    /// What is at a place now, to put it back there.
+    pub(super) fn at(&self, place: u16) -> Before {
+        let name = self.places.name(place).to_owned();
+        Before { place, name, members: self.in_force.get(&place).cloned() }
+    }
+
+    /// Puts back what was at a place.
+    ///
+    /// # Errors
+    /// If the maps cannot be written: then what is there now stays.
+    pub(super) fn put_back(&mut self, scopes: &mut Scopes, before: Before) -> Result<()> {
+        let Before { place, name, members } = before;
+        match members {
+            Some(members) => {
+                scopes.restored(members.scope);
+                self.enforce(scopes, place, members)?;
+            }
+            None => self.forget(scopes, place)?,
+        }
+        self.places.take(place, &name)
     }
 
     /// Puts a set in force, with members that [`SetMembers::prepare`] has written.
@@ -75,9 +110,13 @@ impl SetMembers {
         &mut self,
         scopes: &mut Scopes,
         (place, set): (u16, &Set),
-        members: Members,
+        members: Arc<Members>,
     ) -> Result<()> {
         self.places.take(place, &set.name)?;
+        self.enforce(scopes, place, members)
+    }
+
+    fn enforce(&mut self, scopes: &mut Scopes, place: u16, members: Arc<Members>) -> Result<()> {
         let old = self.in_force.get(&place).map(|old| old.scope);
         if old != Some(members.scope) {
             let context = "the sets cannot be written";
@@ -92,12 +131,16 @@ impl SetMembers {
 
     /// Forgets the sets that are at none of these places.
     pub(super) fn leave(&mut self, scopes: &mut Scopes, places: &[u16]) -> Result<()> {
-        let taken = by_place(self.sets.iter())?;
-        for (place, _) in taken.into_iter().filter(|(place, _)| !places.contains(place)) {
-            remove(&mut self.sets, &place.into()).context("the sets cannot be written")?;
-            if let Some(members) = self.in_force.remove(&place) {
-                scopes.replaced(members.scope);
-            }
+        let gone: Vec<_> = self.in_force.keys().copied().collect();
+        gone.into_iter()
+            .filter(|place| !places.contains(place))
+            .try_for_each(|place| self.forget(scopes, place))
+    }
+
+    fn forget(&mut self, scopes: &mut Scopes, place: u16) -> Result<()> {
+        remove(&mut self.sets, &place.into()).context("the sets cannot be written")?;
+        if let Some(members) = self.in_force.remove(&place) {
+            scopes.replaced(members.scope);
         }
         Ok(())
     }

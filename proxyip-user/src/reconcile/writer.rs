@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Result;
 use ipnet::IpNet;
@@ -13,6 +14,7 @@ use proxyip_api::acl::Verdict;
 use super::listeners::{Listeners, Lists};
 use super::scopes::Scopes;
 use super::set_members::{Members, SetMembers};
+use super::undo::Done;
 use crate::config::{Config, Listener};
 use crate::desired::networks::Commands;
 use crate::tables::drained::{Change, DrainedPorts};
@@ -25,13 +27,25 @@ pub(crate) struct Writer {
     listeners: Listeners,
     sets: SetMembers,
     ports: Ports,
+    /// Why the last change could not be undone.
+    mixed: Option<anyhow::Error>,
 }
 
 /// All that a configuration has in the tries.
 #[derive(Default)]
 struct Prepared {
-    listeners: Vec<Lists>,
-    sets: Vec<Members>,
+    listeners: Vec<Arc<Lists>>,
+    sets: Vec<Arc<Members>>,
+}
+
+/// A configuration that is to be in force.
+struct Plan<'a> {
+    config: &'a Config,
+    /// Of its listeners, in their order.
+    places: &'a [u16],
+    /// Of its sets, in their order.
+    set_places: &'a [u16],
+    prepared: Prepared,
 }
 
 impl Writer {
@@ -44,7 +58,7 @@ impl Writer {
         let mut clients = scopes.clients.entries(&in_force);
         listeners.adopt(&mut scopes.trusted.entries(&in_force), &mut clients);
         sets.adopt(&mut clients);
-        Ok(Self { scopes, listeners, sets, ports })
+        Ok(Self { scopes, listeners, sets, ports, mixed: None })
     }
 
     /// The places of a configuration's sets, in their order.
@@ -55,24 +69,58 @@ impl Writer {
     /// Puts a configuration in force; returns the places of its listeners, in their order.
     ///
     /// # Errors
-    /// If the maps do not take it; then what was in force is.
+    /// If the maps do not take it. Then what was in force is, or the maps are mixed: [`Writer::mixed`] says which.
     pub(crate) fn apply(&mut self, config: &Config) -> Result<Vec<u16>> {
         let places = self.listeners.find(config)?;
         let set_places = self.sets.find(config)?;
         let prepared = self.prepare(config, &places, &set_places)?;
+        let new: Vec<_> = prepared.scopes().collect();
+        let plan = Plan { config, places: &places, set_places: &set_places, prepared };
+        let mut done = Done::nothing();
+        if let Err(error) = self.put_in_force(plan, &mut done) {
+            let undone = done.undo(self);
+            self.give_back(new);
+            self.mixed = undone.err();
+            return Err(error);
+        }
+        self.mixed = None;
+        if let Err(error) = self.leave(&places, &set_places) {
+            // No port leads there, so that no connection is judged by it.
+            tracing::error!(
+                "what has left the configuration stays in the maps until the next reload: {error:#}"
+            );
+        }
+        Ok(places)
+    }
+
+    /// Why the last change could be neither made nor undone: the maps have parts of two configurations.
+    pub(crate) const fn mixed(&self) -> Option<&anyhow::Error> {
+        self.mixed.as_ref()
+    }
+
+    fn put_in_force(&mut self, plan: Plan, done: &mut Done<Self>) -> Result<()> {
+        let Plan { config, places, set_places, prepared } = plan;
         let listeners = places.iter().copied().zip(&config.listeners);
         for (listener, lists) in listeners.zip(prepared.listeners) {
+            let before = self.listeners.at(listener.0)?;
+            done.begin(move |one: &mut Self| one.listeners.put_back(&mut one.scopes, before));
             self.listeners.put_in_force(&mut self.scopes, listener, lists)?;
         }
         let sets = set_places.iter().copied().zip(&config.sets);
         for (set, members) in sets.zip(prepared.sets) {
+            let before = self.sets.at(set.0);
+            done.begin(move |one: &mut Self| one.sets.put_back(&mut one.scopes, before));
             self.sets.put_in_force(&mut self.scopes, set, members)?;
         }
         let ports = config.listeners.iter().map(|listener| listener.ports.iter().copied());
-        self.ports.write(&Wanted::new(places.iter().copied().zip(ports)))?;
-        self.listeners.leave(&mut self.scopes, &places)?;
-        self.sets.leave(&mut self.scopes, &set_places)?;
-        Ok(places)
+        let before = self.ports.wanted();
+        done.begin(move |one: &mut Self| one.ports.write(&before));
+        self.ports.write(&Wanted::new(places.iter().copied().zip(ports)))
+    }
+
+    fn leave(&mut self, places: &[u16], set_places: &[u16]) -> Result<()> {
+        self.listeners.leave(&mut self.scopes, places)?;
+        self.sets.leave(&mut self.scopes, set_places)
     }
 
     /// Writes all lists that are new where nobody looks.
@@ -90,11 +138,7 @@ impl Writer {
         };
         let result = prepare();
         if result.is_err() {
-            // The new lists will not be used, so their scopes are given back.
-            let in_force = &self.listeners.scopes() | &self.sets.scopes();
-            for scope in prepared.scopes().filter(|scope| !in_force.contains(scope)) {
-                self.scopes.replaced(scope);
-            }
+            self.give_back(prepared.scopes().collect());
         }
         result.map(|()| prepared)
     }
@@ -107,6 +151,14 @@ impl Writer {
     /// Drains or resumes a port of the listener at this place, or all.
     pub(crate) fn drain(&mut self, place: u16, port: u16, change: Change) -> Result<()> {
         self.listeners.drain(place, port, change)
+    }
+
+    /// Gives those of the scopes back that are not in force.
+    fn give_back(&mut self, scopes: Vec<u32>) {
+        let in_force = &self.listeners.scopes() | &self.sets.scopes();
+        for scope in scopes.into_iter().filter(|scope| !in_force.contains(scope)) {
+            self.scopes.replaced(scope);
+        }
     }
 
     /// Has the new connections of the listener at this place translated.
@@ -126,6 +178,23 @@ impl Writer {
     /// What commands say of a listener's clients.
     pub(crate) fn commands(&self, place: u16) -> Commands {
         self.listeners.commands(place)
+    }
+
+    /// The listeners that have rules of commands and are at none of these places, by name, with how many.
+    pub(crate) fn orphans(&self, places: &[u16]) -> Vec<(String, usize)> {
+        self.listeners.orphans(places)
+    }
+
+    /// The rules of commands for a listener that the configuration does not have; `None` if there are none.
+    pub(crate) fn orphaned(&self, name: &str) -> Option<(u16, Commands)> {
+        let place = self.listeners.place_of(name)?;
+        let commands = self.listeners.commands(place);
+        (!commands.is_empty()).then_some((place, commands))
+    }
+
+    /// Removes one of them.
+    pub(crate) fn remove_orphan(&mut self, place: u16, network: IpNet) -> Result<()> {
+        self.listeners.remove_orphan(&mut self.scopes, place, network)
     }
 
     /// The verdict of the kernel's maps on a client.

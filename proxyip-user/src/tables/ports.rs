@@ -78,6 +78,12 @@ impl Ports {
         Ok(())
     }
 
+    /// What guards the ports now.
+    pub(crate) fn wanted(&self) -> Wanted {
+        let guards = |there: &u16| if *there == RETIRED { 0 } else { *there };
+        Wanted(self.lock().written.iter().map(guards).collect())
+    }
+
     /// Retires every port that is guarded.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ mod header;
 mod layout;
 mod policy;
 mod policy_model;
+mod refused_reload;
 mod sockets;
 mod state;
 mod tables;

@@ -24,13 +24,16 @@ pub(crate) async fn is_alive() -> Json<Alive> {
     get, path = "/readyz", tag = "agent",
     responses(
         (status = 200, description = "They can", body = IsReady),
-        (status = 503, description = "An interface is gone, a program is not attached, or a thread of the agent fails", body = ErrorJson),
+        (status = 503, description = "An interface is gone, a program is not attached, a thread of the agent fails, or the maps have parts of two configurations", body = ErrorJson),
     )
 )]
 pub(crate) async fn is_ready(State(shared): State<Shared>) -> Result<Json<IsReady>, Failure> {
     let detached = shared.source.detached();
     if !detached.is_empty() {
         return Err(fail(StatusCode::SERVICE_UNAVAILABLE, detached.join("; ")));
+    }
+    if let Some(sentence) = shared.source.mixed() {
+        return Err(fail(StatusCode::SERVICE_UNAVAILABLE, sentence));
     }
     shared.source.counters()?;
     let active = shared.active();

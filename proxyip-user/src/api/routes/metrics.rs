@@ -67,6 +67,7 @@ pub(crate) fn sample() -> Result<String> {
             succeeded_at: Timestamp::UNIX_EPOCH,
             error: None,
         },
+        is_mixed: false,
     })
 }
 
@@ -88,6 +89,7 @@ struct Numbers {
     mended: u64,
     started_s: u64,
     last_reload: Last,
+    is_mixed: bool,
 }
 
 #[derive(Debug)]
@@ -125,6 +127,7 @@ impl Numbers {
             mended: source.mended(),
             started_s: shared.started_at.as_secs(),
             last_reload: shared.reloads.last(),
+            is_mixed: source.mixed().is_some(),
         })
     }
 }
@@ -174,7 +177,9 @@ impl Collector for Numbers {
             "when the agent was started, since the Unix epoch",
             self.started_s,
         )?;
-        families.last_reload(&self.last_reload)
+        families.last_reload(&self.last_reload)?;
+        let help = "1 while the maps have parts of two configurations, because a refused change cannot be undone";
+        families.gauge("config_mixed", help, u64::from(self.is_mixed))
     }
 }
 

@@ -4,7 +4,7 @@ use anyhow::Result;
 use axum::extract::State;
 use axum::response::Response;
 use proxyip_api::status::{
-    InterfaceJson, Limits, ListenerJson, ListenersJson, Numbers, Status, Verdicts,
+    InterfaceJson, Limits, ListenerJson, ListenersJson, Numbers, OrphanedRules, Status, Verdicts,
 };
 use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use proxyip_common::verdict::Verdict;
@@ -83,12 +83,22 @@ fn read(shared: &Shared, active: &Active) -> Result<Status> {
             .chain(findings(source, active)?)
             .collect(),
         last_reload: reload::last(last_reload),
+        orphaned: orphaned(active),
     })
+}
+
+fn orphaned(active: &Active) -> Vec<OrphanedRules> {
+    let of = |(listener, rules): &(String, usize)| OrphanedRules {
+        listener: listener.clone(),
+        rules: *rules,
+    };
+    active.orphans.iter().map(of).collect()
 }
 
 /// What somebody should look at.
 fn findings(source: &dyn Source, active: &Active) -> Result<Vec<String>> {
     let mut findings = source.detached();
+    findings.extend(source.mixed());
     for (place, listener) in active.listeners() {
         let reason = source.obstacle(place)?.map(|obstacle| obstacle.obstacle);
         if listener.hand_off == HandOffChoice::Auto && reason == Some(Obstacle::StackRefuses) {

@@ -8,12 +8,12 @@ use ipnet::IpNet;
 use proxyip_api::acl::{Decision, Disconnected, Origin, Rule, Rules, Verdict};
 use serde_json::{Value, json};
 
-use crate::api::tests::{Maps, refusal, with_api};
+use crate::api::tests::{Maps, State, refusal, with_api};
 use crate::client::{self, escaped};
 use crate::desired::rules::Part;
 use crate::reconcile::acl::{Acl, AclError};
 
-const MAPS: Maps = Maps { flows: 3, broken: false };
+const MAPS: Maps = Maps { flows: 3, state: State::Good };
 /// Any text may be a name.
 const ODD: &str = "a/b?listener=web&c#d%2F é/test";
 
@@ -48,6 +48,7 @@ impl Acl for Rulebook {
             listener: listener.into(),
             otherwise: Verdict::Allow,
             denied: "reset".into(),
+            orphaned: false,
             next: rules.last().filter(|_| more).map(|rule| rule.network),
             rules,
         })

@@ -7,7 +7,7 @@ use proxyip_api::drain::Drained;
 use proxyip_api::health::IsReady;
 use proxyip_api::status::Status;
 
-use crate::api::tests::{Maps, refusal, with_api};
+use crate::api::tests::{Maps, State, refusal, with_api};
 use crate::client;
 use crate::reconcile::drain::{Drain, DrainError};
 use crate::tables::drained::Change;
@@ -40,7 +40,7 @@ impl Drain for Taps {
 
 #[tokio::test]
 async fn a_listener_is_drained_and_resumed() {
-    with_api(Maps { flows: 0, broken: false }, async |path| {
+    with_api(Maps { flows: 0, state: State::Good }, async |path| {
         for (request, ports) in [
             ("/v1/listeners/web/drain", vec![443]),
             ("/v1/listeners/web/resume", vec![]),
@@ -67,7 +67,7 @@ async fn a_listener_is_drained_and_resumed() {
 
 #[tokio::test]
 async fn each_answer_about_the_agent_names_what_is_drained() {
-    with_api(Maps { flows: DRAINED, broken: false }, async |path| {
+    with_api(Maps { flows: DRAINED, state: State::Good }, async |path| {
         let (ready, _) = client::get::<IsReady>(path, "/readyz").await.unwrap();
         assert_eq!(ready, IsReady { ready: true, drained: vec!["web".into()] });
         let (status, _) = client::get::<Status>(path, "/v1/status").await.unwrap();

@@ -4,13 +4,13 @@ use proxyip_api::flow::FlowPage;
 use serde_json::{Value, json};
 
 use crate::api::routes::flows::MAX_SCANNED;
-use crate::api::tests::{LAST, Maps, with_api};
+use crate::api::tests::{LAST, Maps, State, with_api};
 use crate::client;
 
 #[tokio::test]
 async fn all_pages_together_have_each_flow_once() {
     for flows in [0, 1, 5000] {
-        with_api(Maps { flows, broken: false }, async |path| {
+        with_api(Maps { flows, state: State::Good }, async |path| {
             let mut peers = Vec::new();
             let mut cursor = Some(String::new());
             while let Some(from) = cursor {
@@ -28,7 +28,7 @@ async fn all_pages_together_have_each_flow_once() {
 
 #[tokio::test]
 async fn pages_are_filtered() {
-    with_api(Maps { flows: 3, broken: false }, async |path| {
+    with_api(Maps { flows: 3, state: State::Good }, async |path| {
         for (filter, expected) in [
             ("client=203.0.113.9", 3),
             ("client=::ffff:203.0.113.9", 3),
@@ -52,7 +52,7 @@ async fn pages_are_filtered() {
 async fn a_search_in_a_large_table_goes_on_with_the_next_page() {
     // The last of them is the client's, and behind what is looked at for one page.
     let flows = u32::try_from(MAX_SCANNED + 100).unwrap();
-    with_api(Maps { flows, broken: false }, async |path| {
+    with_api(Maps { flows, state: State::Good }, async |path| {
         let request = format!("/v1/flows?client={LAST}&limit=1");
         let (page, _) = client::get::<FlowPage>(path, &request).await.unwrap();
         assert_eq!(page.flows.len(), 0);
@@ -66,7 +66,7 @@ async fn a_search_in_a_large_table_goes_on_with_the_next_page() {
 
 #[tokio::test]
 async fn clients_are_counted() {
-    with_api(Maps { flows: 3, broken: false }, async |path| {
+    with_api(Maps { flows: 3, state: State::Good }, async |path| {
         let (clients, _) = client::get::<Value>(path, "/v1/clients?listener=web").await.unwrap();
         let one = json!({"client": "203.0.113.9", "flows": 3});
         assert_eq!(clients, json!({"clients": [one], "flows": 3, "sampled": false}));

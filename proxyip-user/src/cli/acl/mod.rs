@@ -67,6 +67,11 @@ struct List {
     /// Name of the listener; all, if absent.
     #[arg(value_name = "LISTENER")]
     listener: Option<String>,
+    /// Only rules made by command for listeners that the configuration does not have.
+    ///
+    /// They are in force again when it has the listener.
+    #[arg(long, conflicts_with = "listener")]
+    orphaned: bool,
     #[command(flatten)]
     reading: Reading,
 }
@@ -159,10 +164,10 @@ async fn remove(Change { listener, networks, reading }: &Change) -> Result<()> {
     Ok(())
 }
 
-async fn list(List { listener, reading }: &List) -> Result<()> {
+async fn list(List { listener, orphaned, reading }: &List) -> Result<()> {
     let listeners = match listener {
         Some(name) => vec![name.clone()],
-        None => names(&reading.socket).await?,
+        None => names(&reading.socket, *orphaned).await?,
     };
     for (index, name) in listeners.iter().enumerate() {
         let rules = all_rules(&reading.socket, name).await?;
@@ -186,9 +191,12 @@ async fn all_rules(socket: &Path, listener: &str) -> Result<Rules> {
     Ok(rules)
 }
 
-async fn names(socket: &Path) -> Result<Vec<String>> {
+/// The names of listeners that have rules: of all, or of those that the configuration does not have.
+async fn names(socket: &Path, orphaned: bool) -> Result<Vec<String>> {
     let (status, _) = client::get::<Status>(socket, "/v1/status").await?;
-    Ok(status.listeners.into_iter().map(|listener| listener.name).collect())
+    let away = status.orphaned.into_iter().map(|rules| rules.listener);
+    let here = status.listeners.into_iter().map(|listener| listener.name);
+    Ok(if orphaned { away.collect() } else { here.chain(away).collect() })
 }
 
 /// Prints the verdict; whether the client is allowed.
@@ -256,6 +264,8 @@ mod tests {
             ("acl remove web 203.0.113.0/24 --socket /x", true),
             ("acl list", true),
             ("acl list web", true),
+            ("acl list --orphaned", true),
+            ("acl list web --orphaned", false),
             ("acl test web ::1", true),
             ("acl disconnect", true),
             ("acl disconnect web", true),

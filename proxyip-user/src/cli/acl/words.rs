@@ -31,6 +31,21 @@ pub(super) fn made(listener: &str, Rule { network, verdict, .. }: &Rule) -> Stri
 }
 
 pub(super) fn rules(rules: &Rules) -> String {
+    let head = head(rules);
+    let mut rows = vec![["NETWORK", "VERDICT", "FROM"].map(String::from)];
+    rows.extend(
+        rules.rules.iter().map(|rule| {
+            [rule.network.to_string(), rule.verdict.label().into(), origin(&rule.origin)]
+        }),
+    );
+    format!("{}: {head}\n{}", rules.listener, align(&rows))
+}
+
+/// What holds for the listener as a whole.
+fn head(rules: &Rules) -> String {
+    if rules.orphaned {
+        return "not in the configuration; these rules are in force again when it is".into();
+    }
     let denied = match rules.denied.as_str() {
         "reset" => "are reset",
         "drop" => "have their packets dropped",
@@ -38,17 +53,7 @@ pub(super) fn rules(rules: &Rules) -> String {
         other => other,
     };
     let otherwise = participle(rules.otherwise);
-    let mut rows = vec![["NETWORK", "VERDICT", "FROM"].map(String::from)];
-    rows.extend(
-        rules.rules.iter().map(|rule| {
-            [rule.network.to_string(), rule.verdict.label().into(), origin(&rule.origin)]
-        }),
-    );
-    format!(
-        "{}: clients that no network has are {otherwise}; denied clients {denied}\n{}",
-        rules.listener,
-        align(&rows)
-    )
+    format!("clients that no network has are {otherwise}; denied clients {denied}")
 }
 
 pub(super) fn decision(decision: &Decision) -> String {
@@ -90,6 +95,7 @@ mod tests {
         let file = Origin::File { file: "/etc/bad.txt".into() };
         let mut list = Rules {
             next: None,
+            orphaned: false,
             listener: "web".into(),
             otherwise: Verdict::Allow,
             denied: "reset".into(),
@@ -107,6 +113,9 @@ mod tests {
              203.0.113.0/24   deny     configuration\n\
              2001:db8::/32    deny     /etc/bad.txt\n"
         );
+        list.orphaned = true;
+        assert!(rules(&list).starts_with("web: not in the configuration; these rules"));
+        list.orphaned = false;
         list.rules.clear();
         list.otherwise = Verdict::Deny;
         for (denied, part) in [

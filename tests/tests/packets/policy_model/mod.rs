@@ -11,7 +11,7 @@ use std::path::Path;
 
 use ipnet::IpNet;
 use proptest::test_runner::{Config as Runs, TestRunner};
-use proxyip_api::acl::{Origin, Rule, Verdict};
+use proxyip_api::acl::{Origin, Rule, Rules, Verdict};
 use proxyip_tests::Scratch;
 use proxyip_user::config::Config;
 use proxyip_user::desired::rules::Part;
@@ -107,6 +107,12 @@ impl Trial<'_> {
     fn remove(&mut self, listener: usize, network: IpNet) {
         let done = self.control.remove(LISTENERS[listener], network);
         let rules = self.model.lists(listener).map(|lists| self.model.rules(listener, lists));
+        let kept = self.model.commands_of(listener);
+        if rules.is_none() && !kept.is_empty() {
+            assert_eq!(done.is_ok(), kept.contains_key(&network), "{done:?}");
+            self.model.commands.remove(&(listener, network));
+            return;
+        }
         let rule = rules.as_ref().map(|rules| rules.get(&network));
         match rule {
             None => assert!(matches!(done, Err(AclError::NoListener { .. })), "{done:?}"),
@@ -127,10 +133,11 @@ impl Trial<'_> {
             let part = Part { after: None, limit: NETWORKS.len() };
             let rules = self.control.rules(name, part);
             let Some(lists) = self.model.lists(listener) else {
-                assert!(matches!(rules, Err(AclError::NoListener { .. })), "{rules:?}");
+                self.compare_kept(listener, rules);
                 continue;
             };
             let rules = rules.expect("rules");
+            assert!(!rules.orphaned, "{name}");
             assert_eq!(rules.otherwise, Model::otherwise(lists), "{name}");
             let expected: Vec<_> = self.model.rules(listener, lists).into_iter().collect();
             let listed = rules.rules.into_iter();
@@ -149,6 +156,21 @@ impl Trial<'_> {
         self.compare_trust();
     }
 
+    /// Asserts that a listener that is away has its rules of commands, and nothing else.
+    fn compare_kept(&self, listener: usize, rules: Result<Rules, AclError>) {
+        let kept = self.model.commands_of(listener);
+        if kept.is_empty() {
+            assert!(matches!(rules, Err(AclError::NoListener { .. })), "{rules:?}");
+            return;
+        }
+        let rules = rules.expect("rules that are kept");
+        assert!(rules.orphaned);
+        let listed: BTreeMap<_, _> =
+            rules.rules.iter().map(|rule| (rule.network, rule.verdict)).collect();
+        assert_eq!(listed, kept);
+        assert!(rules.rules.iter().all(|rule| rule.origin == Origin::Command));
+    }
+
     /// Who is trusted only the maps say.
     fn compare_trust(&self) {
         let places = self.control.current();
@@ -161,6 +183,17 @@ impl Trial<'_> {
                 let expected = smallest(trusted, client).unwrap_or(false);
                 assert_eq!(maps.is_trusted(place, client), expected, "{client} at {listener}");
             }
+        }
+    }
+}
+
+/// Removes the rules of commands, also of listeners that are away.
+fn forget_commands(control: &Control) {
+    for name in LISTENERS {
+        let part = Part { after: None, limit: NETWORKS.len() };
+        let rules = control.rules(name, part).map_or_else(|_| Vec::new(), |rules| rules.rules);
+        for rule in rules.into_iter().filter(|rule| rule.origin == Origin::Command) {
+            control.remove(name, rule.network).expect("a rule of a command can be removed");
         }
     }
 }
@@ -186,6 +219,7 @@ fn policy_is_that_of_the_model() {
         for listeners in [&others, &nobody] {
             control.reload(&file(&pin_path, listeners, "")).expect("the maps take it");
         }
+        forget_commands(&control);
         let model = Model { listeners: nobody.clone(), commands: BTreeMap::new() };
         let mut trial = Trial { pin_path: &pin_path, control, model };
         for step in steps {

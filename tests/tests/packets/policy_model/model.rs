@@ -15,11 +15,15 @@ pub(super) struct Model {
 }
 
 impl Model {
+    /// What commands have said of a listener waits for it while it is away.
     pub(super) fn reload(&mut self, listeners: Listeners) {
-        // What commands have said of a listener leaves with it.
-        self.commands
-            .retain(|(listener, _), _| listeners.iter().any(|(there, _)| there == listener));
         self.listeners = listeners;
+    }
+
+    /// The rules of commands for a listener.
+    pub(super) fn commands_of(&self, listener: usize) -> BTreeMap<IpNet, Verdict> {
+        let of_listener = self.commands.iter().filter(|((of, _), _)| *of == listener);
+        of_listener.map(|((_, network), verdict)| (*network, *verdict)).collect()
     }
 
     pub(super) fn lists(&self, listener: usize) -> Option<Lists> {
