@@ -93,6 +93,10 @@ impl Packet for TcContext {
 
 /// The value at an offset of an skb; `None` if it ends before. For numbers, and what consists of them.
 #[inline(always)]
+#[expect(
+    clippy::not_unsafe_ptr_arg_deref,
+    reason = "the helper, which the verifier checks, dereferences it"
+)]
 pub fn load_at<T>(skb: *mut __sk_buff, at: usize) -> Option<T> {
     let mut value = MaybeUninit::<T>::uninit();
     // SAFETY: as many bytes as the value has.

@@ -52,31 +52,31 @@ pub struct Begun {
 impl Begun {
     /// The [`HandOff`](proxyip_common::flow::HandOff) of its connection, as its value.
     #[inline(always)]
-    pub fn hand_off(&self) -> u8 {
+    pub fn hand_off(self) -> u8 {
         self.hand_off.get()
     }
 
     /// Its connection has been reset.
     #[inline(always)]
-    pub fn is_reset(&self) -> bool {
+    pub fn is_reset(self) -> bool {
         self.state == PartialHeader::REFUSED
     }
 
     /// Its connection is dropped.
     #[inline(always)]
-    pub fn is_dropped(&self) -> bool {
+    pub fn is_dropped(self) -> bool {
         self.state == PartialHeader::DROPPED
     }
 
     /// Whether this sequence number lies within the header.
     #[inline(always)]
-    pub fn holds(&self, sequence: Seq) -> bool {
+    pub fn holds(self, sequence: Seq) -> bool {
         sequence.ahead_of(self.isn.stream()) < LONGEST as u32
     }
 
     /// Whether it is of this handshake.
     #[inline(always)]
-    pub fn is_of(&self, handshake: &Handshake) -> bool {
+    pub fn is_of(self, handshake: &Handshake) -> bool {
         self.isn == handshake.isn && self.hand_off() == handshake.hand_off
     }
 }
