@@ -62,7 +62,7 @@ impl<R: Fn() -> Result<Config, ConfigError> + Send + Sync + 'static> Reload<R> {
         notify::reloading();
         let (control, read) = (self.control.clone(), Arc::clone(&self.read));
         let reload = move || {
-            let config = read().map_err(sentence)?;
+            let config = read().map_err(|error| sentence(&error))?;
             control.reload(&config).map_err(|error| format!("{error:#}"))?;
             let warnings = control.current().borrow().warnings.clone();
             Ok(warnings)
@@ -117,7 +117,7 @@ impl<R: Fn() -> Result<Config, ConfigError> + Send + Sync + 'static> Reload<R> {
 }
 
 /// Why a file cannot be read; several mistakes have a line each, below the first.
-fn sentence(error: ConfigError) -> String {
+fn sentence(error: &ConfigError) -> String {
     match error {
         ConfigError::Host { .. } => {
             format!("the file is right, but not what it names on this host:\n{error}")

@@ -29,7 +29,7 @@ impl<W> Done<W> {
 
 #[cfg(test)]
 mod tests {
-    use anyhow::bail;
+    use anyhow::ensure;
 
     use super::*;
 
@@ -39,7 +39,8 @@ mod tests {
         for step in 1..=4 {
             done.begin(move |left: &mut Vec<i32>| {
                 left.push(step);
-                if step == 3 { bail!("no room for {step}") } else { Ok(()) }
+                ensure!(step != 3, "no room for {step}");
+                Ok(())
             });
         }
         let mut left = Vec::new();

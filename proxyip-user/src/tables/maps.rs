@@ -20,10 +20,12 @@ use crate::bpf::lookups::{Lookups, WORTH};
 use crate::bpf::pins::map_directory;
 use crate::bpf::pod::Raw;
 
+type Table = HashMap<MapData, Raw<FlowKey>, Raw<FlowRecord>>;
+
 /// The flow table.
 #[derive(Clone, Debug)]
 pub struct FlowMap {
-    map: Arc<Readable<HashMap<MapData, Raw<FlowKey>, Raw<FlowRecord>>>>,
+    map: Arc<Readable<Table>>,
     buckets: Arc<Buckets<Raw<FlowKey>, Raw<FlowRecord>>>,
     capacity: u32,
     /// Cookies of the namespaces that the agent serves.

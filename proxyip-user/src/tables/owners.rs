@@ -28,7 +28,7 @@ pub(crate) const OWNERS: &[(&str, &str)] = &[
 ];
 
 /// The right to write a map.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Claim(&'static str);
 
 impl Claim {
@@ -39,8 +39,8 @@ impl Claim {
     pub(crate) const fn new(map: &'static str, module: &str) -> Self {
         let mut at = 0;
         while at < OWNERS.len() {
-            let (owned, owner) = OWNERS[at];
-            if same(owned, map) && same(owner, module) {
+            let (known, owner) = OWNERS[at];
+            if same(known, map) && same(owner, module) {
                 return Self(map);
             }
             at += 1;
