@@ -208,6 +208,16 @@ impl DrainedPort {
     pub const ALL: u16 = 0;
 }
 
+/// The last source of a listener that perhaps should be trusted, as one CPU has seen it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
+pub struct LastSource {
+    /// When it was seen, nanoseconds of `CLOCK_MONOTONIC`; 0 if there was none.
+    pub seen_ns: u64,
+    /// Its address, IPv4 as IPv4-mapped; in network byte order in memory.
+    pub address: [u32; 4],
+}
+
 /// In `PORTS`: the port is no longer guarded, but some of its connections are still translated.
 pub const RETIRED: u16 = u16::MAX;
 

@@ -26,14 +26,18 @@ use crate::{
         networks::CLIENTS,
         parts,
         policies::{self, trusted},
+        sources::note_untrusted,
     },
 };
 
 /// What happens to the SYN of a source that is not trusted.
 #[inline(always)]
-pub fn on_untrusted(policy: &Policy) -> Decision {
+pub fn on_untrusted(policy: &Policy, segment: &Segment) -> Decision {
     const RESET: u8 = Untrusted::Reset as u8;
     const DROP: u8 = Untrusted::Drop as u8;
+    if let RESET | DROP = policy.untrusted {
+        note_untrusted(segment);
+    }
     match policy.untrusted {
         RESET => Decision::Refuse(DropReason::UntrustedReset),
         DROP => Decision::Refuse(DropReason::UntrustedDropped),
@@ -133,6 +137,7 @@ pub fn notice_header(ctx: &TcContext, segment: &Segment) {
     let Some(start) = ctx.load_at::<[u32; 2]>(segment.tcp + segment.header) else { return };
     let begins = matches!(start, [V1, V1_NEXT | V1_UNKNOWN] | [V2, V2_NEXT]);
     if begins && !trusted(segment) {
+        note_untrusted(segment);
         count(Counter::UntrustedHeader);
         count_listener(segment.listener, per_listener::UNTRUSTED_HEADER);
     }

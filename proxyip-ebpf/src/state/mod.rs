@@ -16,4 +16,5 @@ pub mod policies;
 pub mod route;
 pub mod secrets;
 pub mod sockets;
+pub mod sources;
 pub mod translations;

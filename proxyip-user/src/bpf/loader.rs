@@ -50,6 +50,7 @@ const PINNED: &[&str] = &[
     "LEFT_TO_KERNEL",
     "LISTENER_COUNTERS",
     "REFUSED_BY_AGENT",
+    "UNTRUSTED_SOURCES",
 ];
 
 /// What can be chosen when the programs are loaded.

@@ -43,6 +43,7 @@ use crate::tables::listeners::ListenerMap;
 use crate::tables::maps::{CounterMap, FlowMap};
 use crate::tables::ports::Ports;
 use crate::tables::secrets::Secrets;
+use crate::tables::sources::Sources;
 use crate::tables::tally::Tally;
 use crate::tables::translations::TranslationMap;
 use crate::watch::environment::Environment;
@@ -129,7 +130,12 @@ impl Kernel {
             watchers: Watchers {
                 gap: Gap::new(&active, listeners.clone(), watched)?,
                 reasons: Reasons::new(&active, listeners.clone())?,
-                mistakes: Mistakes::new(&active, listeners.clone(), view.findings.clone())?,
+                mistakes: Mistakes::new(
+                    &active,
+                    listeners.clone(),
+                    Sources::open(steps.pin_path())?,
+                    view.findings.clone(),
+                )?,
                 control: control.clone(),
                 current,
             },

@@ -9,6 +9,7 @@ pub mod owners;
 pub mod ports;
 pub(crate) mod routes;
 pub mod secrets;
+pub mod sources;
 pub mod tally;
 pub mod translations;
 pub mod trie;

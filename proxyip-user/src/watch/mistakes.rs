@@ -1,6 +1,7 @@
 //! Mistakes in the configuration, here or at the load balancer, that show in the traffic.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,10 +11,11 @@ use proxyip_common::counter::per_listener;
 use crate::config::Headerless;
 use crate::desired::active::Active;
 use crate::tables::listeners::ListenerMap;
+use crate::tables::sources::{Seen, Sources};
 
 /// How long the agent reports a mistake after it was last seen.
 const MEMORY: Duration = Duration::from_mins(15);
-/// This many connections without a header, and none with one, are no accident: a port scan makes one or two.
+/// This many connections without a header are no accident: a port scan makes one or two.
 const ACCIDENTS: u64 = 3;
 
 /// What was seen lately; a sentence each.
@@ -26,6 +28,7 @@ type Mistake = (String, Kind);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Headerless,
+    SomeHeaderless,
     UntrustedHeader,
     OnlyUntrusted,
 }
@@ -34,6 +37,8 @@ enum Kind {
 struct Found {
     count: u64,
     last: Instant,
+    /// The sources that it came from; the last one is the newest.
+    sources: Vec<IpAddr>,
 }
 
 impl Findings {
@@ -42,16 +47,22 @@ impl Findings {
     pub fn sentences(&self) -> Vec<String> {
         let found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = found.iter().filter(|(_, found)| found.last.elapsed() < MEMORY);
-        fresh.map(|((listener, kind), found)| kind.sentence(listener, found.count)).collect()
+        let certain = fresh.filter(|((_, kind), found)| found.count >= kind.least());
+        certain.map(|((listener, kind), found)| kind.sentence(listener, found)).collect()
     }
 
-    /// Notes that a mistake was seen this many times. Returns whether it is new.
-    fn add(&self, mistake: Mistake, count: u64) -> bool {
-        let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = found.get(&mistake).is_some_and(|found| found.last.elapsed() < MEMORY);
-        let before = if known { found[&mistake].count } else { 0 };
-        found.insert(mistake, Found { count: before + count, last: Instant::now() });
-        !known
+    /// Notes that a mistake was seen this many times, from these sources. Returns its sentence if it is new.
+    fn add(&self, mistake: Mistake, count: u64, sources: &[IpAddr]) -> Option<String> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = all.get(&mistake).filter(|found| found.last.elapsed() < MEMORY);
+        let before = before.map_or(0, |found| found.count);
+        let found =
+            Found { count: before + count, last: Instant::now(), sources: sources.to_vec() };
+        let least = mistake.1.least();
+        let is_new = before < least && found.count >= least;
+        let sentence = is_new.then(|| mistake.1.sentence(&mistake.0, &found));
+        all.insert(mistake, found);
+        sentence
     }
 
     /// Forgets the findings that have proved to be no mistakes.
@@ -61,32 +72,53 @@ impl Findings {
 }
 
 impl Kind {
-    fn sentence(self, listener: &str, count: u64) -> String {
+    /// How often it must be seen before it is said.
+    const fn least(self) -> u64 {
+        match self {
+            Self::SomeHeaderless => ACCIDENTS,
+            Self::Headerless | Self::UntrustedHeader | Self::OnlyUntrusted => 1,
+        }
+    }
+
+    fn sentence(self, listener: &str, Found { count, sources, .. }: &Found) -> String {
+        let such_as = such_as(sources);
         match self {
             Self::Headerless => format!(
                 "listener {listener:?}: {count} connections of trusted sources, none of which sent a PROXY \
                  header: switch it on at the load balancer (AWS target group attribute \
                  proxy_protocol_v2.enabled = true), or trust less"
             ),
+            Self::SomeHeaderless => format!(
+                "listener {listener:?}: {count} connections of trusted sources were reset because they sent no PROXY \
+                 header, while others sent one: probably health checks or probes from an address that also sends \
+                 traffic. Let them send a header (HAProxy: check-send-proxy), or write `headerless = \"local\"`"
+            ),
             Self::OnlyUntrusted => format!(
-                "listener {listener:?}: {count} connections refused since their sources are not trusted, and \
-                 none that began with a PROXY header: either the load balancer passes the clients' addresses on \
-                 (AWS target group attribute preserve_client_ip.enabled: set it to false), or `trusted` lacks the \
-                 load balancer's addresses"
+                "listener {listener:?}: {count} connections refused since their sources are not \
+                 trusted{such_as}, and none that began with a PROXY header: {ADD_OR_SHOW}"
             ),
             Self::UntrustedHeader => format!(
-                "listener {listener:?}: {count} PROXY headers from sources that are not trusted; the \
-                 application gets them: either the load balancer passes the clients' addresses on (AWS target \
-                 group attribute preserve_client_ip.enabled: set it to false), or `trusted` lacks the load \
-                 balancer's addresses"
+                "listener {listener:?}: {count} PROXY headers from sources that are not trusted{such_as}; the \
+                 application gets them: {ADD_OR_SHOW}"
             ),
         }
     }
 }
 
+/// What to do with a source that is not trusted.
+const ADD_OR_SHOW: &str = "if it is the load balancer's address, add it to `trusted`; if it is a client's, the load \
+     balancer passes the clients' addresses on (AWS target group attribute preserve_client_ip.enabled: set it to false)";
+
+/// Names the sources, the newest first, in the middle of a sentence.
+fn such_as(sources: &[IpAddr]) -> String {
+    let names: Vec<_> = sources.iter().rev().map(ToString::to_string).collect();
+    if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) }
+}
+
 /// Watches the counters of the listeners.
 pub(crate) struct Mistakes {
     map: ListenerMap,
+    sources: Sources,
     listeners: Vec<Watched>,
     findings: Findings,
 }
@@ -96,6 +128,31 @@ struct Watched {
     name: String,
     headerless: Headerless,
     before: Counts,
+    strangers: Strangers,
+}
+
+/// The sources of a listener that are not trusted, as far as the agent has looked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Strangers {
+    /// When the newest was seen, in nanoseconds of `CLOCK_MONOTONIC`.
+    newest_ns: u64,
+    /// Different ones; the last one is the newest.
+    sources: Vec<IpAddr>,
+}
+
+impl Strangers {
+    /// Sources to remember.
+    const MOST: usize = 4;
+
+    /// Takes what was seen since, in the order of time.
+    fn take(&mut self, seen: &[Seen]) {
+        for Seen { at_ns, address } in seen {
+            self.newest_ns = *at_ns;
+            self.sources.retain(|known| known != address);
+            self.sources.push(*address);
+        }
+        self.sources.drain(..self.sources.len().saturating_sub(Self::MOST));
+    }
 }
 
 /// What a listener has counted.
@@ -110,8 +167,13 @@ struct Counts {
 }
 
 impl Mistakes {
-    pub(crate) fn new(active: &Active, map: ListenerMap, findings: Findings) -> Result<Self> {
-        let mut mistakes = Self { map, listeners: Vec::new(), findings };
+    pub(crate) fn new(
+        active: &Active,
+        map: ListenerMap,
+        sources: Sources,
+        findings: Findings,
+    ) -> Result<Self> {
+        let mut mistakes = Self { map, sources, listeners: Vec::new(), findings };
         mistakes.follow(active)?;
         Ok(mistakes)
     }
@@ -121,7 +183,10 @@ impl Mistakes {
         let watched = active.listeners().map(|(place, listener)| {
             let headerless = listener.headerless;
             let before = counts(&self.map, place, headerless)?;
-            Ok(Watched { place, name: listener.name.clone(), headerless, before })
+            let mut strangers = Strangers::default();
+            strangers.take(&self.sources.since(place, 0)?);
+            strangers.sources.clear();
+            Ok(Watched { place, name: listener.name.clone(), headerless, before, strangers })
         });
         self.listeners = watched.collect::<Result<_>>()?;
         Ok(())
@@ -131,12 +196,18 @@ impl Mistakes {
     pub(crate) fn check(&mut self) -> Result<()> {
         for listener in &mut self.listeners {
             let now = counts(&self.map, listener.place, listener.headerless)?;
+            let strangers = &mut listener.strangers;
+            strangers.take(&self.sources.since(listener.place, strangers.newest_ns)?);
             for (kind, count) in seen(&mut listener.before, now) {
                 let mistake = (listener.name.clone(), kind);
+                if kind == Kind::SomeHeaderless && listener.headerless == Headerless::Local {
+                    continue;
+                }
                 if count == 0 {
                     self.findings.remove(&mistake);
-                } else if self.findings.add(mistake, count) {
-                    tracing::warn!("{}", kind.sentence(&listener.name, count));
+                } else if let Some(sentence) = self.findings.add(mistake, count, &strangers.sources)
+                {
+                    tracing::warn!("{sentence}");
                 }
             }
         }
@@ -167,8 +238,12 @@ const fn headers(served: u64, headerless: u64, lets_in: Headerless) -> u64 {
 fn seen(before: &mut Counts, now: Counts) -> Vec<(Kind, u64)> {
     let mut seen = Vec::new();
     if now.headers > before.headers {
+        let between = now.headerless - before.headerless;
         *before = Counts { untrusted: before.untrusted, ..now };
         seen.extend([(Kind::Headerless, 0), (Kind::OnlyUntrusted, 0)]);
+        if between > 0 {
+            seen.push((Kind::SomeHeaderless, between));
+        }
     }
     let refused = now.refused - before.refused;
     if refused >= ACCIDENTS {
@@ -193,14 +268,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_few_without_header_are_no_mistake_if_others_have_one() {
+    fn those_without_header_are_counted_apart_if_others_have_one() {
         let mut before = Counts::default();
         let none = [(Kind::Headerless, 0), (Kind::OnlyUntrusted, 0)];
+        let some = [&none[..], &[(Kind::SomeHeaderless, 6)]].concat();
         for (headers, headerless, untrusted, refused, expected) in [
             (0, 2, 0, 2, vec![]),
             (0, 3, 0, 3, vec![(Kind::OnlyUntrusted, 3), (Kind::Headerless, 3)]),
             (0, 4, 1, 5, vec![(Kind::UntrustedHeader, 1)]),
-            (1, 9, 1, 9, none.to_vec()),
+            (1, 9, 1, 9, some),
             (1, 11, 4, 11, vec![(Kind::UntrustedHeader, 3)]),
             (1, 12, 4, 11, vec![(Kind::Headerless, 3)]),
             (1, 12, 4, 12, vec![(Kind::OnlyUntrusted, 3)]),
@@ -223,12 +299,37 @@ mod tests {
     fn a_mistake_is_new_once_and_counts_on() {
         let findings = Findings::default();
         let mistake = || ("web".to_owned(), Kind::UntrustedHeader);
-        assert!(findings.add(mistake(), 2));
-        assert!(!findings.add(mistake(), 3));
+        let [old, new] = ["198.51.100.7", "2001:db8::7"].map(|address| address.parse().unwrap());
+        let sentence = findings.add(mistake(), 2, &[old]).unwrap();
+        assert!(sentence.contains("trusted (198.51.100.7);"), "{sentence}");
+        assert_eq!(findings.add(mistake(), 3, &[old, new]), None);
         let sentences = findings.sentences();
         assert!(sentences[0].starts_with("listener \"web\": 5 PROXY headers"), "{sentences:?}");
+        assert!(sentences[0].contains(" (2001:db8::7, 198.51.100.7);"), "{sentences:?}");
         assert!(sentences[0].contains("preserve_client_ip.enabled"));
         findings.remove(&mistake());
         assert!(findings.sentences().is_empty());
+    }
+
+    #[test]
+    fn one_or_two_without_header_among_others_are_an_accident() {
+        let findings = Findings::default();
+        let mistake = || ("web".to_owned(), Kind::SomeHeaderless);
+        assert_eq!(findings.add(mistake(), 2, &[]), None);
+        assert!(findings.sentences().is_empty());
+        let sentence = findings.add(mistake(), 1, &[]).unwrap();
+        assert!(sentence.starts_with("listener \"web\": 3 connections"), "{sentence}");
+        assert_eq!((findings.sentences(), findings.add(mistake(), 1, &[])), (vec![sentence], None));
+    }
+
+    #[test]
+    fn a_few_strangers_are_remembered_the_newest_last() {
+        let mut strangers = Strangers::default();
+        let seen = |at_ns, last: u8| Seen { at_ns, address: [192, 0, 2, last].into() };
+        strangers.take(&[seen(1, 1), seen(2, 2), seen(3, 3)]);
+        strangers.take(&[seen(4, 1), seen(5, 5), seen(6, 6)]);
+        let last: Vec<_> = strangers.sources.iter().map(ToString::to_string).collect();
+        assert_eq!(last, ["192.0.2.3", "192.0.2.1", "192.0.2.5", "192.0.2.6"]);
+        assert_eq!(strangers.newest_ns, 6);
     }
 }

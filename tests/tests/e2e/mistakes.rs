@@ -56,7 +56,8 @@ fn a_load_balancer_whose_addresses_are_refused_is_found() {
     for _ in 0..3 {
         assert!(trusted_dial(80).attempt(&site.net.balancer).is_err());
     }
-    wait_finding(&agent, &["listener \"web\"", "preserve_client_ip.enabled", "`trusted`"]);
+    let source = format!("({})", address::BALANCER);
+    wait_finding(&agent, &["listener \"web\"", "preserve_client_ip.enabled", "`trusted`", &source]);
     site.finish(&mut agent, &[("untrusted_reset", 3)]);
 }
 
@@ -73,7 +74,14 @@ fn trusted_sources_without_headers_are_found_until_headers_come() {
     assert_both(ask_names(&stream), socket_address(CLIENT));
     eventually("no finding", || (agent.ask(&["check"]).code == 0).then_some(()));
     assert!(agent.status().findings.is_empty());
-    site.finish(&mut agent, &[("header_missing", 3)]);
+
+    // Between others that have one, those are found too.
+    for _ in 0..3 {
+        assert!(is_reset(&open_and_send(&site, &trusted_dial(80), b"GET / HTTP/1.1\r\n\r\n")));
+        ask_names(&open_and_send(&site, &trusted_dial(80), &header_of_client()));
+    }
+    wait_finding(&agent, &["while others sent one"]);
+    site.finish(&mut agent, &[("header_missing", 6)]);
 }
 
 /// Traffic from untrusted sources without headers is nobody's mistake.
@@ -92,7 +100,8 @@ fn headers_of_untrusted_sources_are_found_and_other_traffic_is_not() {
     with_header.push(b'\n');
     let stream = open_and_send(&site, &stranger(80), &with_header);
     assert!(!is_reset(&stream));
-    wait_finding(&agent, &["listener \"web\"", "preserve_client_ip.enabled", "`trusted`"]);
+    let source = format!("({})", address::STRANGER);
+    wait_finding(&agent, &["listener \"web\"", "preserve_client_ip.enabled", "`trusted`", &source]);
     // The counters of both listeners are looked at in one go, and the ordinary ones came first.
     let findings = agent.status().findings.concat();
     assert!(!findings.contains("ordinary"), "{findings}");
