@@ -7,6 +7,7 @@ use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use proxyip_common::flow::{FlowKey, FlowRecord};
 
 use super::view::View;
+use crate::tables::fill::Fill;
 use crate::tables::listeners::ListenerCounts;
 use crate::tables::maps::Cursor;
 use crate::tables::maps::FlowChunk;
@@ -29,6 +30,8 @@ pub trait Source: Send + Sync + 'static {
     fn flow_count(&self) -> Result<u64>;
     /// How many flows and how many translated connections there can be.
     fn capacity(&self) -> (u64, u64);
+    /// How full the tables are, beside that of flows.
+    fn fills(&self) -> Result<Vec<Fill>>;
     /// What happened, other than drops.
     fn counters(&self) -> Result<Vec<(Counter, u64)>>;
     /// Refusals by reason.
@@ -78,6 +81,10 @@ impl Source for View {
 
     fn capacity(&self) -> (u64, u64) {
         (self.flows.capacity(), self.translations.capacity())
+    }
+
+    fn fills(&self) -> Result<Vec<Fill>> {
+        self.fills.read()
     }
 
     fn counters(&self) -> Result<Vec<(Counter, u64)>> {

@@ -27,6 +27,7 @@ use crate::desired::active::Active;
 use crate::flowlog::flows::tests::{HEADER, flows, key, record};
 use crate::flowlog::losses::LostLines;
 use crate::reconcile::reloads::{Requests, reloads};
+use crate::tables::fill::Fill;
 use crate::tables::listeners::ListenerCounts;
 use crate::tables::maps::Cursor;
 use crate::tables::maps::FlowChunk;
@@ -94,6 +95,10 @@ impl Source for Maps {
 
     fn flow_count(&self) -> Result<u64> {
         Ok(self.flows.into())
+    }
+
+    fn fills(&self) -> Result<Vec<Fill>> {
+        Ok(vec![Fill { map: "TRUSTED", entries: 5, most: 9 }])
     }
 
     fn counters(&self) -> Result<Vec<(Counter, u64)>> {
@@ -346,6 +351,22 @@ async fn maps_with_parts_of_two_configurations_are_said_everywhere() {
         assert!(status.findings.contains(&sentence), "{:?}", status.findings);
         let metrics = metrics(path).await;
         assert!(metrics.lines().any(|line| line == "proxyip_config_mixed 1"), "{metrics}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn metrics_say_how_full_tables_are() {
+    with_api(Maps { flows: 3, state: State::Good }, async |path| {
+        let metrics = client::text(path, "/metrics").await.unwrap();
+        for line in [
+            "proxyip_map_entries{map=\"FLOWS\"} 3\n",
+            "proxyip_map_max_entries{map=\"FLOWS\"} 1024\n",
+            "proxyip_map_entries{map=\"TRUSTED\"} 5\n",
+            "proxyip_map_max_entries{map=\"TRUSTED\"} 9\n",
+        ] {
+            assert!(metrics.contains(line), "{line}: {metrics}");
+        }
     })
     .await;
 }

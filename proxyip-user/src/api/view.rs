@@ -7,6 +7,7 @@ use crate::reap::unnoticed::UnnoticedEnds;
 use crate::reconcile::remark::Remark;
 use crate::supervise::Health;
 use crate::tables::drained::DrainedPorts;
+use crate::tables::fill::Fills;
 use crate::tables::listeners::ListenerMap;
 use crate::tables::maps::{CounterMap, FlowMap};
 use crate::tables::tally::Tally;
@@ -40,6 +41,8 @@ pub struct View {
     pub unnoticed: UnnoticedEnds,
     /// The ports that are drained.
     pub drained: DrainedPorts,
+    /// How full the tables are.
+    pub fills: Fills,
     /// What traffic shows of mistakes.
     pub findings: Findings,
     /// Of `flows`.

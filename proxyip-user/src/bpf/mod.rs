@@ -5,6 +5,7 @@ pub mod buckets;
 pub mod calls;
 pub mod cgroup;
 pub mod direction;
+pub(crate) mod entries;
 pub mod filters;
 pub mod in_place;
 pub mod inventory;

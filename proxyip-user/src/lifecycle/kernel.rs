@@ -39,6 +39,7 @@ use crate::reconcile::writer::Writer;
 use crate::supervise::Health;
 use crate::tables::drained::DrainedPorts;
 use crate::tables::events::Events;
+use crate::tables::fill::Fills;
 use crate::tables::listeners::ListenerMap;
 use crate::tables::maps::{CounterMap, FlowMap};
 use crate::tables::ports::Ports;
@@ -111,11 +112,13 @@ impl Kernel {
         let watched: Vec<_> = seen.iter().map(|(_, seen)| seen.clone()).collect();
         steps.collect_translations(watched.clone(), &health)?;
         let view = steps.view(&mut sockets, flows, Environment::new(&capability, seen))?;
+        let fills = Fills::open(steps.pin_path(), control.fill_levels())?;
         let drained = control.drained();
         let view = View {
             stale: control.stale(),
             mixed: control.mixed(),
             drained,
+            fills,
             health,
             guarding,
             ..view
@@ -242,6 +245,7 @@ impl Steps<'_> {
             health: Health::default(),
             unnoticed: UnnoticedEnds::default(),
             drained: DrainedPorts::default(),
+            fills: Fills::default(),
             findings: Findings::default(),
             flow_count: Tally::default(),
             translated: Tally::default(),

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::desired::active::{Active, Current};
 use crate::host::namespace::Namespace;
 use crate::tables::drained::DrainedPorts;
+use crate::tables::fill::Networks;
 use crate::tables::maps::FlowMap;
 
 /// What can be changed while the agent runs.
@@ -59,6 +60,11 @@ impl Control {
     /// Whether lists of networks are older than their files.
     pub(crate) fn stale(&self) -> Remark {
         self.0.stale.clone()
+    }
+
+    /// How many networks the tries have, now and later.
+    pub(crate) fn fill_levels(&self) -> [(&'static str, Networks); 2] {
+        self.writer().fill_levels()
     }
 
     /// The ports that are drained, now and later.

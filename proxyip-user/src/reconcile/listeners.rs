@@ -96,7 +96,9 @@ impl Listeners {
     /// The places of a configuration's listeners, in their order.
     pub(super) fn find(&self, config: &Config) -> Result<Vec<u16>> {
         let names: Vec<_> = config.listeners.iter().map(|listener| &*listener.name).collect();
-        self.places.find(&names, |place| !self.commands(place).is_empty())
+        let drained = self.drained.ports();
+        // What commands have done to a listener outlasts its absence.
+        self.places.find(&names, |place| !self.commands(place).is_empty() || drained.any(place))
     }
 
     /// Writes a listener's lists where nobody looks, if they are new.

@@ -53,7 +53,11 @@ impl Listeners {
         let scope = there.policy.scope;
         match value_of(listener, &self.commands[&place], &network) {
             Some(value) => {
-                scopes.clients.set(scope, &network, value)?;
+                if there.clients.contains_key(&network) {
+                    scopes.clients.set(scope, &network, value)?;
+                } else {
+                    scopes.clients.add(scope, &network, value)?;
+                }
                 there.clients.insert(network, value);
             }
             None if there.clients.contains_key(&network) => {

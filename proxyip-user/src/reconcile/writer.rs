@@ -18,6 +18,7 @@ use super::undo::Done;
 use crate::config::{Config, Listener};
 use crate::desired::networks::Commands;
 use crate::tables::drained::{Change, DrainedPorts};
+use crate::tables::fill::Networks;
 use crate::tables::ports::{Ports, Wanted};
 
 /// Only this writes listeners, policies, lists, sets and their names, and says which ports are guarded.
@@ -141,6 +142,11 @@ impl Writer {
             self.give_back(prepared.scopes().collect());
         }
         result.map(|()| prepared)
+    }
+
+    /// How many networks the tries have, now and later.
+    pub(crate) fn fill_levels(&self) -> [(&'static str, Networks); 2] {
+        [self.scopes.trusted.fill_level(), self.scopes.clients.fill_level()]
     }
 
     /// What is drained, now and later.

@@ -2,6 +2,7 @@
 
 pub mod drained;
 pub mod events;
+pub mod fill;
 pub mod listeners;
 pub mod maps;
 pub mod outcomes;

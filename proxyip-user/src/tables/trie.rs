@@ -14,6 +14,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proxyip_common::address::Endpoint;
 use proxyip_common::settings::ScopedAddress;
 
+use super::fill::Networks;
 use super::maps::open_owned;
 use super::owners::{Claim, claim};
 use crate::bpf::pod::Raw;
@@ -28,6 +29,7 @@ type TrieKey = Key<Raw<ScopedAddress>>;
 pub(crate) struct Trie {
     map: LpmTrie<MapData, Raw<ScopedAddress>, u8>,
     name: &'static str,
+    networks: Networks,
 }
 
 impl Trie {
@@ -42,15 +44,28 @@ impl Trie {
     }
 
     fn open(pin_path: &Path, claim: Claim) -> Result<Self> {
-        Ok(Self { map: open_owned(pin_path, &claim)?, name: claim.map() })
+        let networks = Networks::default();
+        Ok(Self { map: open_owned(pin_path, &claim)?, name: claim.map(), networks })
+    }
+
+    /// The trie's name, and how many networks all of its lists have: right once [`Trie::scopes`] was called.
+    pub(crate) fn fill_level(&self) -> (&'static str, Networks) {
+        (self.name, self.networks.clone())
     }
 
     /// Writes a list into a scope that nobody reads.
     pub(crate) fn fill(&mut self, scope: u32, entries: &Entries) -> Result<()> {
-        entries.iter().try_for_each(|(network, value)| self.set(scope, network, *value))
+        entries.iter().try_for_each(|(network, value)| self.add(scope, network, *value))
     }
 
-    /// Sets the value of one network, which all programs see from then on.
+    /// Adds a network that the list does not have, which all programs see from then on.
+    pub(crate) fn add(&mut self, scope: u32, network: &IpNet, value: u8) -> Result<()> {
+        self.set(scope, network, value)?;
+        self.networks.add_one();
+        Ok(())
+    }
+
+    /// Changes the value of a network that the list has.
     pub(crate) fn set(&mut self, scope: u32, network: &IpNet, value: u8) -> Result<()> {
         self.map
             .insert(&key(scope, network), value, 0)
@@ -59,7 +74,9 @@ impl Trie {
 
     /// Removes one network.
     pub(crate) fn unset(&mut self, scope: u32, network: &IpNet) -> Result<()> {
-        self.map.remove(&key(scope, network)).with_context(|| self.unwritable())
+        self.map.remove(&key(scope, network)).with_context(|| self.unwritable())?;
+        self.networks.remove_one();
+        Ok(())
     }
 
     /// The value of the smallest network that has an address.
@@ -84,10 +101,15 @@ impl Trie {
         entries
     }
 
-    /// The scopes that have a network.
+    /// The scopes that have a network. Counts the networks anew.
     pub(crate) fn scopes(&self) -> BTreeSet<u32> {
-        let keys = self.map.keys().filter_map(Result::ok);
-        keys.filter_map(|key| Some(network(&key)?.0)).collect()
+        let (mut scopes, mut number) = (BTreeSet::new(), 0);
+        for key in self.map.keys().filter_map(Result::ok) {
+            number += 1;
+            scopes.extend(network(&key).map(|(scope, _)| scope));
+        }
+        self.networks.set(number);
+        scopes
     }
 
     /// Removes the lists of these scopes.
@@ -97,7 +119,8 @@ impl Trie {
         let stale: Vec<_> = keys.filter(|key| scopes.contains(&scope(&key.data().0))).collect();
         for key in stale {
             match self.map.remove(&key) {
-                Ok(()) | Err(MapError::KeyNotFound) => {}
+                Ok(()) => self.networks.remove_one(),
+                Err(MapError::KeyNotFound) => {}
                 Err(error) => return Err(error).with_context(|| self.unwritable()),
             }
         }

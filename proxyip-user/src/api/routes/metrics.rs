@@ -19,6 +19,7 @@ use proxyip_common::verdict::Verdict;
 use crate::api::failure::Failure;
 use crate::api::state::Shared;
 use crate::reconcile::reloads::Last;
+use crate::tables::fill::Fill;
 use crate::tables::listeners::ListenerCounts;
 use crate::tables::outcomes::{Latency, Outcome};
 
@@ -57,6 +58,7 @@ pub(crate) fn sample() -> Result<String> {
         listeners: vec![("web".into(), listener)],
         flows: 0,
         translated: 0,
+        fills: vec![Fill { map: "FLOWS", entries: 0, most: 0 }],
         capacity: (0, 0),
         lost_lines: 0,
         missing: 0,
@@ -81,6 +83,7 @@ struct Numbers {
     listeners: Vec<(String, OfListener)>,
     flows: u64,
     translated: u64,
+    fills: Vec<Fill>,
     /// Of flows, then of translated connections.
     capacity: (u64, u64),
     lost_lines: u64,
@@ -114,14 +117,18 @@ impl Numbers {
             };
             Ok((listener.name.clone(), of_listener))
         });
+        let (flows, capacity) = (source.flow_count()?, source.capacity());
+        let mut fills = vec![Fill { map: "FLOWS", entries: flows, most: capacity.0 }];
+        fills.extend(source.fills()?);
         Ok(Self {
             counters: source.counters()?,
             drops: source.drops()?,
             left_to_kernel: source.left_to_kernel()?,
             listeners: listeners.collect::<Result<_>>()?,
-            flows: source.flow_count()?,
+            flows,
             translated: source.translated()?,
-            capacity: source.capacity(),
+            fills,
+            capacity,
             lost_lines: shared.lost_lines.count(),
             missing: u64::try_from(source.detached().len())?,
             mended: source.mended(),
@@ -164,6 +171,7 @@ impl Collector for Numbers {
         families.gauge(translated, "connections that are translated now", self.translated)?;
         let limit = "translated_connections_limit";
         families.gauge(limit, "connections that can be translated at a time", most_translated)?;
+        families.fills(&self.fills)?;
         let lost = "lines of the flow log that could not be written";
         families.counter("flow_log_lost_lines", lost, self.lost_lines)?;
         let missing =
@@ -234,15 +242,35 @@ impl Families<'_> {
         self.counters(name, help, listeners.iter().map(row))
     }
 
+    fn fills(&mut self, fills: &[Fill]) -> fmt::Result {
+        let entries = "entries of a table of the kernel programs that can fill up; of FLOWS, those that are established";
+        let most = "entries that the table can have";
+        let of = |fill: &Fill| [("map", fill.map)];
+        let rows = fills.iter().map(|fill| (of(fill), fill.entries));
+        self.gauges("map_entries", entries, rows)?;
+        self.gauges("map_max_entries", most, fills.iter().map(|fill| (of(fill), fill.most)))
+    }
+
+    fn gauges<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        rows: impl Iterator<Item = (L, u64)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, value) in rows {
+            family.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
     fn drained(&mut self, listeners: &[(String, OfListener)]) -> fmt::Result {
         let help = "ports whose new connections are refused, because a command drained them";
         let name = "listener_drained_ports";
-        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (name, OfListener { drained, .. }) in listeners {
-            let labels = [("listener", name.as_str())];
-            family.encode_family(&labels)?.encode_gauge(&(*drained as u64))?;
-        }
-        Ok(())
+        let row = |(name, listener): &(String, OfListener)| {
+            ([("listener", name.clone())], listener.drained as u64)
+        };
+        self.gauges(name, help, listeners.iter().map(row))
     }
 
     fn latency(&mut self, listeners: &[(String, OfListener)]) -> fmt::Result {
