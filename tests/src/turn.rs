@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
 
 /// Who has the machine.
 #[derive(Debug, Default)]
@@ -52,7 +53,7 @@ pub struct Asleep(#[expect(dead_code, reason = "kept for its drop")] Arc<Turn>);
 /// Waits until no other test runs, and lets none begin. Call it first.
 ///
 /// # Panics
-/// When the test has made a scene already.
+/// When the test has made a scene already, or on a thread without a name: a test's own thread has one.
 pub fn alone() -> Alone {
     Alone(begin(Kind::Alone))
 }
@@ -61,12 +62,15 @@ pub fn alone() -> Alone {
 /// first.
 ///
 /// # Panics
-/// When the test has made a scene already.
+/// When the test has made a scene already, or on a thread without a name: a test's own thread has one.
 pub fn asleep() -> Asleep {
     Asleep(begin(Kind::Asleep))
 }
 
 /// The turn of this thread's test, which shares the machine unless it has said otherwise.
+///
+/// # Panics
+/// On a thread that a test has started to help it.
 pub(crate) fn of_this_test() -> Arc<Turn> {
     OWN.with_borrow(Weak::upgrade).unwrap_or_else(|| begin(Kind::Shared))
 }
@@ -81,6 +85,13 @@ thread_local! {
 }
 
 fn begin(kind: Kind) -> Arc<Turn> {
+    // The test's own thread has a name, that of the test. A helper of a test that runs alone would wait for its own
+    // test, for ever.
+    let is_own = thread::current().name().is_some();
+    assert!(
+        is_own,
+        "a test makes its scenes on its own thread, and gives them to those that help it"
+    );
     let has_one = OWN.with_borrow(|own| own.strong_count() > 0);
     assert!(!has_one, "a test says how it runs before it makes anything");
     let turn = Arc::new(MACHINE.take(kind));
@@ -139,7 +150,6 @@ impl Drop for Turn {
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::thread;
     use std::time::Duration;
 
     fn machine() -> &'static Machine {
@@ -196,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_test_has_one_turn_however_many_scenes_it_makes() {
-        thread::spawn(|| {
+        on_a_thread_of_a_test(|| {
             let first = of_this_test();
             assert!(Arc::ptr_eq(&first, &of_this_test()));
             assert!(std::panic::catch_unwind(alone).is_err());
@@ -205,8 +215,21 @@ mod tests {
             assert_eq!(of_this_test().kind, Kind::Alone);
             drop(alone);
             assert_eq!(of_this_test().kind, Kind::Shared);
-        })
-        .join()
-        .expect("no panic");
+        });
+    }
+
+    #[test]
+    fn a_helper_of_a_test_that_runs_alone_panics_rather_than_wait_for_it() {
+        on_a_thread_of_a_test(|| {
+            let _alone = alone();
+            assert!(thread::spawn(of_this_test).join().is_err(), "a scene");
+            assert!(thread::spawn(asleep).join().is_err(), "a turn");
+        });
+    }
+
+    /// The tests of this file run beside each other, and one at a time on the main thread.
+    fn on_a_thread_of_a_test(test: impl FnOnce() + Send + 'static) {
+        let thread = thread::Builder::new().name("a test".into()).spawn(test);
+        thread.expect("a thread").join().expect("no panic");
     }
 }

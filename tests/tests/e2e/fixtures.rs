@@ -56,12 +56,14 @@ fn fixtures_remove_what_they_made_when_a_test_panics() {
         let directory = std::env::temp_dir().join(name).exists();
         namespaces.contains(&format!("{name}-")) || directory
     };
-    let name = std::thread::spawn(|| {
+    let thread = std::thread::Builder::new().name("a test that panics".into());
+    let thread = thread.spawn(|| {
         let site = Site::new();
         let name = site.scratch.name().to_owned();
         std::panic::panic_any(name);
     });
-    let name = name.join().expect_err("it panics").downcast::<String>().expect("the name");
+    let panic = thread.expect("a thread").join().expect_err("it panics");
+    let name = panic.downcast::<String>().expect("the name");
     assert!(!remains(&name), "{name} remains");
     let living = Scratch::new();
     assert!(remains(living.name()));
