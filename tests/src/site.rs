@@ -22,7 +22,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// An ordinary network: MTU 1500, no offloads.
+    /// An ordinary network: MTU 1500, no offloads. Its packets are captured, for tests that look at them.
     #[must_use]
     pub fn new() -> Self {
         Self::with(&Plan::default())

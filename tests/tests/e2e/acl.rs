@@ -43,7 +43,7 @@ fn assert_done(answer: &Answer) {
 fn commands_count_from_the_next_connection_on() {
     const CLIENT: &str = "198.51.100.7";
     const OTHER: &str = "198.51.100.8";
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let guard = Guard::ports(&[80]);
     let mut agent = Agent::start(&site, &guard.setting("deny = [\"203.0.113.0/24\"]"));
@@ -79,7 +79,7 @@ fn commands_count_from_the_next_connection_on() {
 
 #[test]
 fn the_test_of_a_client_is_what_its_connections_experience() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let file = site.scratch.write("deny", "198.51.100.128/25\n2001:db8:6::/48\n");
     let lists = format!(
@@ -122,7 +122,7 @@ fn the_test_of_a_client_is_what_its_connections_experience() {
 fn rules_of_commands_survive_the_agent_but_not_the_kernel_programs() {
     const DENIED: &str = "198.51.100.7";
     const OTHERS: [&str; 2] = ["203.0.113.5", "2001:db8:5::7"];
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let guard = Guard::ports(&[80]);
     let mut agent = Agent::start(&site, &guard);
@@ -163,7 +163,7 @@ fn rules_of_commands_survive_the_agent_but_not_the_kernel_programs() {
 #[test]
 fn disconnect_ends_the_connections_of_denied_clients_and_no_other() {
     const DENIED: [&str; 2] = ["198.51.100.7", "2001:db8:5::7"];
-    let site = Site::new();
+    let site = Site::without_captures();
     let hand_offs = [(80, HandOff::Auto), (81, HandOff::Translate)];
     let _echoes =
         hand_offs.map(|(port, _)| EchoServer::start(&site.net.server, address::SERVER, port));

@@ -5,21 +5,17 @@ use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use proxyip_tests::servers::EchoServer;
-use proxyip_tests::{
-    Agent, CapturedSegment, Guard, HandOff, Site, address, read_rest, reset, turn,
-};
+use proxyip_tests::{Agent, CapturedSegment, Guard, HandOff, Site, read_rest, reset, turn};
 use socket2::SockRef;
 
 use crate::common::{
     CLIENT, ask_names, assert_both, auto_and_translate, expect_names, header_of_client,
-    header_of_client6, socket_address, trusted_dial, trusted_dial6,
+    header_of_client6, on_ipv6_socket, trusted_dial, trusted_dial6,
 };
 
-auto_and_translate!(
-    header_payload_and_fin_in_one_segment,
-    header_and_fin_in_one_segment,
-    an_established_connection_that_is_reset_is_closed
-);
+auto_and_translate!(ends_are_counted_from_behind_the_header);
+
+const QUESTION: &[u8] = b"who am I?\n";
 
 /// Sends these bytes and the end of the stream in one segment.
 fn send_with_fin(stream: &TcpStream, bytes: &[u8]) {
@@ -30,27 +26,41 @@ fn send_with_fin(stream: &TcpStream, bytes: &[u8]) {
     stream.shutdown(Shutdown::Write).expect("the end of the stream");
 }
 
-fn header_payload_and_fin_in_one_segment(hand_off: HandOff) {
-    let site = Site::new();
-    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
-    let stream = trusted_dial(80).open(&site.net.balancer);
-    send_with_fin(&stream, &[header_of_client(), b"who am I?\n".to_vec()].concat());
-    assert_both(expect_names(&stream), socket_address(CLIENT));
-    assert_eq!(read_rest(&stream), b"");
-    let peer = stream.local_addr().unwrap().to_string();
-    assert_eq!(agent.wait_event("close", &peer)["bytes_received"], 10);
-
-    site.stop_captures();
-    let with_fin = site.balancer_capture().count(|sent| sent.length == 38 && sent.fin());
-    assert_eq!(with_fin, 1, "one segment of 28 + 10 bytes with FIN");
-    site.finish(&mut agent, &[]);
-}
-
-fn header_and_fin_in_one_segment(hand_off: HandOff) {
+/// With the header and payload, with the header alone, and by a RST: one agent sees them all.
+fn ends_are_counted_from_behind_the_header(hand_off: HandOff) {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, "::", 80);
     let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
+    header_payload_and_fin_in_one_segment(&site, &agent);
+    header_and_fin_in_one_segment(&site, &agent);
+    an_established_connection_that_is_reset_is_closed(&site, &agent);
+    site.stop_captures();
+    let with_fin = |length: usize| {
+        let is_one = |sent: &CapturedSegment| {
+            let length_is_right = usize::try_from(sent.length).is_ok_and(|sent| sent == length);
+            sent.destination.port() == 80 && length_is_right && sent.fin()
+        };
+        site.balancer_capture().count(is_one)
+    };
+    let (header, header6) = (header_of_client().len(), header_of_client6().len());
+    let counts = [header + QUESTION.len(), header, header6].map(with_fin);
+    assert_eq!(
+        counts, [1; 3],
+        "segments with FIN: header and question, header over IPv4, over IPv6"
+    );
+    site.finish(&mut agent, &[]);
+}
+
+fn header_payload_and_fin_in_one_segment(site: &Site, agent: &Agent) {
+    let stream = trusted_dial(80).open(&site.net.balancer);
+    send_with_fin(&stream, &[&header_of_client(), QUESTION].concat());
+    assert_both(expect_names(&stream), on_ipv6_socket(CLIENT));
+    assert_eq!(read_rest(&stream), b"");
+    let peer = stream.local_addr().unwrap().to_string();
+    assert_eq!(agent.wait_event("close", &peer)["bytes_received"], QUESTION.len());
+}
+
+fn header_and_fin_in_one_segment(site: &Site, agent: &Agent) {
     for (dial, header) in
         [(trusted_dial(80), header_of_client()), (trusted_dial6(80), header_of_client6())]
     {
@@ -61,28 +71,18 @@ fn header_and_fin_in_one_segment(hand_off: HandOff) {
         let peer = stream.local_addr().unwrap().to_string();
         assert_eq!(agent.wait_event("close", &peer)["bytes_received"], 0);
     }
-    site.stop_captures();
-    let is_counted =
-        |sent: &CapturedSegment| sent.destination.port() == 80 && sent.length > 0 && sent.fin();
-    let with_fin = site.balancer_capture().count(is_counted);
-    assert_eq!(with_fin, 2, "segments with header and FIN");
-    site.finish(&mut agent, &[]);
 }
 
-fn an_established_connection_that_is_reset_is_closed(hand_off: HandOff) {
-    let site = Site::new();
-    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
+fn an_established_connection_that_is_reset_is_closed(site: &Site, agent: &Agent) {
     let mut stream = trusted_dial(80).open(&site.net.balancer);
     stream.write_all(&header_of_client()).expect("cannot send");
-    assert_both(ask_names(&stream), socket_address(CLIENT));
+    assert_both(ask_names(&stream), on_ipv6_socket(CLIENT));
     let peer = stream.local_addr().unwrap().to_string();
     reset(stream);
     let close = agent.wait_event("close", &peer);
     assert_eq!(close["client"], CLIENT);
-    assert_eq!(close["bytes_received"], "who am I?\n".len());
+    assert_eq!(close["bytes_received"], QUESTION.len());
     assert_eq!(agent.flows(), []);
-    site.finish(&mut agent, &[]);
 }
 
 #[test]

@@ -112,7 +112,7 @@ fn a_wrong_configuration_names_file_line_and_key() {
 
 #[test]
 fn a_missing_interface_is_named() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let mut command = site.net.server.command(&agent_binary().display().to_string());
     command.args(["run", "--interface", "eth7", "--port", "80", "--trust", "10.0.0.0/8"]);
     command.arg("--pin-path").arg(site.scratch.pin_path());

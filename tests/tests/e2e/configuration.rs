@@ -11,7 +11,7 @@ use crate::common::{
 /// The namespace is named in the file; the agent runs in another one.
 #[test]
 fn an_agent_serves_another_namespace() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let netns = format!("netns = \"/run/netns/{}\"", site.net.server.name());
     let guard = Guard::ports(&[80]).interface_setting(&netns);
@@ -56,7 +56,7 @@ fn a_restart_takes_a_changed_configuration() {
 fn more_connections_than_the_flow_table_holds() {
     /// The least that may be configured.
     const FLOWS: u32 = 1024;
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let guard = Guard::ports(&[80])
         .hand_off(HandOff::Translate)

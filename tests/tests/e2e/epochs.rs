@@ -25,7 +25,7 @@ fn guard() -> Guard {
 #[test]
 fn rotation_breaks_no_handshake() {
     const CONNECTIONS: u32 = 200;
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let mut agent = Agent::start(&site, &guard());
     let start = Instant::now();
@@ -52,7 +52,7 @@ fn rotation_breaks_no_handshake() {
 
 #[test]
 fn after_two_epochs_a_handshake_is_over() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let mut agent = Agent::start(&site, &guard());
     let stream = trusted_dial(80).open(&site.net.balancer);

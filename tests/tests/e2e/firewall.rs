@@ -115,7 +115,7 @@ fn members(networks: &str) -> String {
 }
 
 fn a_block_list_refuses_its_members(hand_off: HandOff) {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, "::", PORT);
     let guard = Guard::ports(&[PORT]).hand_off(hand_off).set("blocked", &members(MEMBERS));
     let mut agent = Agent::start(&site, &guard);
@@ -137,7 +137,7 @@ fn office() -> String {
 
 #[test]
 fn an_allow_list_refuses_all_others() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, "::", PORT);
     let guard = Guard::ports(&[PORT]).set("office", &office());
     let mut agent = Agent::start(&site, &guard);
@@ -153,7 +153,7 @@ fn an_allow_list_refuses_all_others() {
 }
 
 fn a_block_list_before_nginx(hand_off: HandOff) {
-    let site = Site::new();
+    let site = Site::without_captures();
     let nginx = Nginx::plain(&site, PORT);
     let _haproxy = HaProxy::start(&site, 80, "10.77.1.1:443", "send-proxy-v2");
     let guard = Guard::ports(&[PORT]).hand_off(hand_off);
@@ -172,7 +172,7 @@ fn a_block_list_before_nginx(hand_off: HandOff) {
 /// A rule keeps the program that it was made with.
 #[test]
 fn rules_follow_their_set() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, "::", PORT);
     let file = site.scratch.write("blocked", "# nobody yet\n");
     let without = || Guard::ports(&[PORT]).hand_off(HandOff::Translate);
@@ -210,7 +210,7 @@ fn rules_follow_their_set() {
 
 #[test]
 fn a_set_of_another_namespace_has_a_pin_of_its_own() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, "::", PORT);
     let name = site.net.server.name();
     let guard = Guard::ports(&[PORT]).set("blocked", &members(MEMBERS));
@@ -227,7 +227,7 @@ fn a_set_of_another_namespace_has_a_pin_of_its_own() {
 /// judge translated connections, too.
 #[test]
 fn clients_are_refused_when_auto_has_turned_to_translate() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, "::", PORT);
     let guard = Guard::ports(&[PORT]).set("office", &office());
     let mut agent = Agent::start(&site, &guard);
@@ -243,7 +243,7 @@ fn clients_are_refused_when_auto_has_turned_to_translate() {
 /// As iptables was before nftables: each change of a table looks all pins of its rules up again.
 #[test]
 fn the_old_iptables_takes_sets_too() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, "::", PORT);
     let guard = Guard::ports(&[PORT]).set("blocked", &members(MEMBERS));
     let mut agent = Agent::start(&site, &guard);

@@ -16,8 +16,7 @@ use crate::firewall::{
 
 auto_translate_and_observe!(
     all_packets_of_a_denied_connection_are_marked,
-    stateful_rules_of_iptables,
-    stateful_rules_of_nftables
+    stateful_rules_let_connections_through
 );
 
 const OTHER: &str = "198.51.100.8:51234";
@@ -30,7 +29,7 @@ fn marking(hand_off: HandOff) -> Guard {
 
 #[test]
 fn nftables_refuse_what_is_marked() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, "::", PORT);
     let mut agent = Agent::start(&site, &marking(HandOff::Auto));
     assert_refused_and_served(&site, &[], &[CLIENT, OTHER]);
@@ -41,7 +40,7 @@ fn nftables_refuse_what_is_marked() {
 
 #[test]
 fn iptables_refuse_what_is_marked() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, "::", PORT);
     let mut agent = Agent::start(&site, &marking(HandOff::Translate));
     let rule = commands(&site, "Marks, for nftables and iptables", 1);
@@ -57,7 +56,7 @@ fn iptables_refuse_what_is_marked() {
 
 /// All packets that netfilter sees are marked. Packets of the handshake are not, if they come before the header.
 fn all_packets_of_a_denied_connection_are_marked(hand_off: HandOff) {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, "::", PORT);
     let mut agent = Agent::start(&site, &marking(hand_off));
     let packets = count_marked(&site, 0x50);
@@ -141,39 +140,34 @@ fn other_bits_of_a_mark_stay() {
     finish(&site, &mut agent);
 }
 
-fn stateful_rules_of_iptables(hand_off: HandOff) {
-    let rules = |site: &Site| {
-        let rules = commands(site, "Rules on connection states", 0);
-        let icmp = "ip6tables -A INPUT -p ipv6-icmp -j ACCEPT\n";
-        [&*rules, icmp, &rules.replace("iptables", "ip6tables")].concat()
-    };
-    let invalid = |site: &Site| {
-        let count = |command: &str| {
-            let list = site.net.server.run(&format!("{command} -nvxL INPUT"));
-            let rule = list.lines().find(|line| line.contains("INVALID")).expect("the rule");
-            rule.split_whitespace().next().expect("a count").parse::<u64>().expect("a count")
-        };
-        count("iptables") + count("ip6tables")
-    };
-    stateful(hand_off, rules, invalid);
+/// The rules of both programs at once: a packet must pass those of both.
+fn stateful_rules(site: &Site) -> String {
+    let iptables = commands(site, "Rules on connection states", 0);
+    let icmp = "ip6tables -A INPUT -p ipv6-icmp -j ACCEPT\n";
+    let ip6tables = iptables.replace("iptables", "ip6tables");
+    let nftables = commands(site, "Rules on connection states", 1);
+    [&*iptables, icmp, &ip6tables, "\n", &nftables].concat()
 }
 
-fn stateful_rules_of_nftables(hand_off: HandOff) {
-    let rules = |site: &Site| commands(site, "Rules on connection states", 1);
-    let invalid = |site: &Site| {
-        let list = site.net.server.run("nft list chain inet filter input");
-        let rule = list.lines().find(|line| line.contains("invalid")).expect("the rule");
-        let count = rule.split("packets ").nth(1).and_then(|rest| rest.split(' ').next());
-        count.expect("a count").parse().expect("a count")
+/// How many packets these rules have called invalid.
+fn invalid(site: &Site) -> u64 {
+    let by_iptables = |command: &str| {
+        let list = site.net.server.run(&format!("{command} -nvxL INPUT"));
+        let rule = list.lines().find(|line| line.contains("INVALID")).expect("the rule");
+        rule.split_whitespace().next().expect("a count").parse::<u64>().expect("a count")
     };
-    stateful(hand_off, rules, invalid);
+    let list = site.net.server.run("nft list chain inet filter input");
+    let rule = list.lines().find(|line| line.contains("invalid")).expect("the rule");
+    let count = rule.split("packets ").nth(1).and_then(|rest| rest.split(' ').next());
+    let by_nftables: u64 = count.expect("a count").parse().expect("a count");
+    by_iptables("iptables") + by_iptables("ip6tables") + by_nftables
 }
 
 /// Connections as they come work as without rules, and none of their packets is invalid.
-fn stateful(hand_off: HandOff, rules: impl Fn(&Site) -> String, invalid: impl Fn(&Site) -> u64) {
-    let site = Site::new();
+fn stateful_rules_let_connections_through(hand_off: HandOff) {
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, "::", PORT);
-    apply(&site.net.server, &rules(&site));
+    apply(&site.net.server, &stateful_rules(&site));
     let mut agent = Agent::start(&site, &Guard::ports(&[PORT]).hand_off(hand_off));
     let header = header::v1(socket_address(CLIENT), socket_address(DESTINATION));
     let question = b"who am I?\n".as_slice();

@@ -42,12 +42,18 @@ fn first_word(line: &str) -> Option<&str> {
 }
 
 #[test]
-fn filters_and_columns() {
+fn flows_are_chosen_and_watched() {
     let site = Site::without_captures();
     let _echoes = [80, 22].map(|port| EchoServer::start(&site.net.server, "::", port));
     let guard = Guard::ports(&[80]).with(&Guard::ports(&[22]).named("ssh"));
     let mut agent = Agent::start(&site, &guard);
-    let streams = connect(&site);
+    assert_a_watched_list_is_printed_again_and_again(&site);
+    assert_filters_and_columns(&site, &agent);
+    site.finish(&mut agent, &[]);
+}
+
+fn assert_filters_and_columns(site: &Site, agent: &Agent) {
+    let streams = connect(site);
     let ask = |arguments: &[&str]| agent.ask(&[&["flows"], arguments].concat());
 
     assert_clients(&ask(&[]), &[CLIENT, CLIENT6, CLIENT_OF_SSH]);
@@ -84,20 +90,16 @@ fn filters_and_columns() {
         assert!(answer.stdout.is_empty() && !answer.stderr.is_empty(), "{answer:?}");
     }
     drop(streams);
-    site.finish(&mut agent, &[]);
 }
 
-#[test]
-fn a_watched_list_is_printed_again_and_again() {
-    let site = Site::without_captures();
-    let _echoes = [80, 22].map(|port| EchoServer::start(&site.net.server, "::", port));
-    let mut agent = Agent::start(&site, &Guard::ports(&[80, 22]));
+/// Begins and ends without a flow.
+fn assert_a_watched_list_is_printed_again_and_again(site: &Site) {
     let socket = site.scratch.path("api.sock");
     let mut command = std::process::Command::new(agent_binary());
     command.args(["flows", "--watch=1", "--socket"]).arg(&socket);
     let mut watch = Process::start("flows", site.scratch.directory(), &mut command);
     watch.ready("an empty table", |watch| watch.stdout().contains("CLIENT").then_some(()));
-    let streams = connect(&site);
+    let streams = connect(site);
     watch.ready("a table with flows", |watch| watch.stdout().contains(CLIENT).then_some(()));
     let text = watch.stdout();
     // Of each table the line before its head is a time.
@@ -124,5 +126,4 @@ fn a_watched_list_is_printed_again_and_again() {
     eventually("a table without flows", || (!terminal.text().contains('…')).then_some(()));
     terminal.press(Terminal::CONTROL_C);
     terminal.wait("shell>");
-    site.finish(&mut agent, &[]);
 }

@@ -14,7 +14,7 @@ auto_and_translate!(connections_that_are_only_forwarded_are_left_alone);
 /// protocol itself, so the connection is left alone. It makes no difference that a socket of the server listens on
 /// the same port on all addresses.
 fn connections_that_are_only_forwarded_are_left_alone(hand_off: HandOff) {
-    let site = Site::new();
+    let site = Site::without_captures();
     let server = &site.net.server;
     let pod = pod_behind(&site);
     let _echo = EchoServer::start(server, "0.0.0.0", 80);
@@ -42,7 +42,7 @@ fn connections_that_are_only_forwarded_are_left_alone(hand_off: HandOff) {
 #[test]
 fn strangers_that_are_only_forwarded_are_left_alone() {
     for untrusted in ["reset", "drop"] {
-        let site = Site::new();
+        let site = Site::without_captures();
         let pod = pod_behind(&site);
         let _pod_echo = EchoServer::start(&pod, "0.0.0.0", 80);
         let guard = Guard::ports(&[80]).setting(&format!("untrusted = \"{untrusted}\""));

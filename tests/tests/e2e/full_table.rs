@@ -48,7 +48,7 @@ fn send_header(site: &Site, number: u16) -> TcpStream {
 #[test]
 fn connections_beyond_the_table_are_refused_until_there_is_room() {
     let _alone = turn::alone();
-    let site = Site::new();
+    let site = Site::without_captures();
     let listener = site.net.server.enter(|| TcpListener::bind("10.77.1.1:80")).expect("a listener");
     let guard = Guard::ports(&[80]).hand_off(HandOff::Translate);
     let mut agent = Agent::start(&site, &guard.agent_setting(&format!("max_translated = {ROOM}")));

@@ -54,7 +54,7 @@ fn assert_measured(site: &Site, parts: &[&[u8]]) {
 
 #[test]
 fn a_late_header_is_found_in_the_histogram() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, "::", 80);
     let mut agent = Agent::start(&site, &Guard::ports(&[80]));
     assert_measured(&site, &[&header_of_client()]);

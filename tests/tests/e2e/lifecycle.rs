@@ -71,7 +71,7 @@ fn kill_9_under_load_loses_no_connection(hand_off: HandOff) {
 }
 
 fn a_restarted_agent_knows_connections_opened_before_and_meanwhile(hand_off: HandOff) {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     let before = open_for(&site, 1);
@@ -100,7 +100,7 @@ fn a_restarted_agent_knows_connections_opened_before_and_meanwhile(hand_off: Han
 /// Connections that were there first go on, whether the load balancer's or not.
 #[test]
 fn connections_opened_before_the_agent_go_on() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let stream = trusted_dial(80).open(&site.net.balancer);
     let own = stream.local_addr().unwrap();
@@ -145,7 +145,7 @@ fn detach_removes_everything_but_the_connections() {
 
 #[test]
 fn a_second_agent_refuses_and_names_the_first() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let mut agent = Agent::start(&site, &Guard::ports(&[80]));
     let mut command = site.net.server.command(&agent_binary().display().to_string());

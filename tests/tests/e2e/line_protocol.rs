@@ -20,7 +20,7 @@ type Flows<'a> = [(&'a str, &'a str); 2];
 /// One agent answers all of it: each part uses new sockets.
 #[test]
 fn lines_are_answered() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, "::", 80);
     let mut agent = Agent::start(&site, &Guard::ports(&[80]));
     let open = |dial: &Dial, header: &[u8]| {

@@ -61,7 +61,7 @@ pub(crate) fn cases() -> Vec<(&'static str, &'static str, Vec<u8>)> {
 }
 
 fn malformed_headers_are_reset_counted_and_logged(hand_off: HandOff) {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, "::", 80);
     let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     let mut expected = std::collections::BTreeMap::new();
@@ -94,7 +94,7 @@ fn malformed_headers_are_reset_counted_and_logged(hand_off: HandOff) {
 
 #[test]
 fn headers_without_a_client_keep_the_peer() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let mut agent = Agent::start(&site, &Guard::ports(&[80]));
     for ((origin, header), port) in headers_without_a_client().into_iter().zip(20_000..) {
@@ -122,7 +122,7 @@ fn headers_without_a_client() -> Vec<(&'static str, Vec<u8>)> {
 
 #[test]
 fn a_listener_may_refuse_unknown_clients_and_a_version() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let guard = Guard::ports(&[80])
         .hand_off(HandOff::Translate)
@@ -141,7 +141,7 @@ fn a_listener_may_refuse_unknown_clients_and_a_version() {
 #[test]
 fn untrusted_sources_may_be_reset_or_dropped() {
     for (setting, reason) in [("reset", "untrusted_reset"), ("drop", "untrusted_dropped")] {
-        let site = Site::new();
+        let site = Site::without_captures();
         let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
         let guard = Guard::ports(&[80]).setting(&format!("untrusted = \"{setting}\""));
         let mut agent = Agent::start(&site, &guard);

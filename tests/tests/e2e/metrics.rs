@@ -66,7 +66,7 @@ fn numbers_follow_traffic_and_survive_the_agent() {
     const ESTABLISHED: &str = "proxyip_established_total";
     const CLOSED: &str = "proxyip_closed_total";
     const FLOWS: &str = "proxyip_flows";
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let guard = Guard::ports(&[80]);
     let mut agent = Agent::start(&site, &guard);

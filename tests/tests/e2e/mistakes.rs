@@ -49,7 +49,7 @@ fn trust_in_everybody_is_warned_of() {
 
 #[test]
 fn a_load_balancer_whose_addresses_are_refused_is_found() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let guard = Guard::ports(&[80]).trusting("192.0.2.0/24").setting("untrusted = \"reset\"");
     let mut agent = Agent::start(&site, &guard);
@@ -63,7 +63,7 @@ fn a_load_balancer_whose_addresses_are_refused_is_found() {
 
 #[test]
 fn trusted_sources_without_headers_are_found_until_headers_come() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let mut agent = Agent::start(&site, &Guard::ports(&[80]));
     for _ in 0..3 {
@@ -87,7 +87,7 @@ fn trusted_sources_without_headers_are_found_until_headers_come() {
 /// Traffic from untrusted sources without headers is nobody's mistake.
 #[test]
 fn headers_of_untrusted_sources_are_found_and_other_traffic_is_not() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echoes = [80, 81].map(|port| EchoServer::start(&site.net.server, address::SERVER, port));
     let other = Guard::ports(&[81]).named("ordinary");
     let mut agent = Agent::start(&site, &Guard::ports(&[80]).with(&other));
@@ -111,7 +111,7 @@ fn headers_of_untrusted_sources_are_found_and_other_traffic_is_not() {
 #[test]
 fn a_file_is_checked_without_an_agent() {
     const RIGHT: &str = "[[listener]]\nports = [80]\ntrusted = [\"10.0.0.0/8\"]\n";
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let socket = site.scratch.path("nobody.sock").display().to_string();
     for (text, code, parts) in [

@@ -21,7 +21,7 @@ fn observe() -> Guard {
 }
 
 #[test]
-fn nginx_reads_the_header_itself() {
+fn nginx_reads_the_header_itself_and_those_of_health_checks() {
     let site = Site::new();
     let nginx = Nginx::proxy_protocol(&site, 80);
     let _haproxy = HaProxy::start(&site, 80, "10.77.1.1:80", "send-proxy-v2");
@@ -40,7 +40,18 @@ fn nginx_reads_the_header_itself() {
         assert_eq!((&line["client"], &line["origin"]), (&client.clone().into(), &"proxied".into()));
     }
     assert_handed_off(&agent, HandOff::Observe);
+    health_checks_get_through(&site, &agent, &nginx);
     site.finish(&mut agent, &[]);
+}
+
+fn health_checks_get_through(site: &Site, agent: &Agent, nginx: &Nginx) {
+    let request = [header::aws_health_check(), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()];
+    let stream = open_and_send(site, &trusted_dial(80), &request.concat());
+    assert_eq!(read_line(&stream), "HTTP/1.1 200 OK\r");
+    assert!(nginx.access_log_line(2).starts_with("10.77.1.2 "));
+    let own = stream.local_addr().expect("a bound socket").to_string();
+    let event = agent.wait_event("accept", &own);
+    assert_eq!((&event["origin"], &event["client"]), (&"local".into(), &own.into()));
 }
 
 #[test]
@@ -121,25 +132,17 @@ fn segments(capture: &Capture, to_server: bool) -> Vec<CapturedSegment> {
 }
 
 #[test]
-fn health_checks_get_through() {
-    let site = Site::new();
-    let nginx = Nginx::proxy_protocol(&site, 80);
-    let mut agent = Agent::start(&site, &observe());
-    let request = [header::aws_health_check(), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()];
-    let stream = open_and_send(&site, &trusted_dial(80), &request.concat());
-    assert_eq!(read_line(&stream), "HTTP/1.1 200 OK\r");
-    assert!(nginx.access_log_line(1).starts_with("10.77.1.2 "));
-    let own = stream.local_addr().expect("a bound socket").to_string();
-    let event = agent.wait_event("accept", &own);
-    assert_eq!((&event["origin"], &event["client"]), (&"local".into(), &own.into()));
-    site.finish(&mut agent, &[]);
-}
-
-#[test]
-fn a_connection_without_any_payload_is_no_flow() {
+fn strangers_and_connections_without_any_payload_are_no_flows() {
     let site = Site::new();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let mut agent = Agent::start(&site, &observe());
+    let dial = Dial::to(address::SERVER, 80).from(address::STRANGER, 0);
+    let stranger = dial.open(&site.net.balancer);
+    assert_both(ask_names(&stranger), stranger.local_addr().expect("a bound socket"));
+    assert_echoed(&stranger, &pattern(100_000));
+    assert_eq!(agent.counter("bypassed"), 1);
+    assert_eq!(agent.flows(), []);
+
     drop(trusted_dial(80).open(&site.net.balancer));
     let after = open_and_send(&site, &trusted_dial(80), &header_of_client());
     let own = after.local_addr().expect("a bound socket").to_string();
@@ -165,19 +168,5 @@ fn a_header_that_comes_after_a_restart_is_read() {
     let peer = stream.local_addr().expect("a bound socket").to_string();
     assert_eq!(agent.wait_event("accept", &peer)["client"], CLIENT);
     assert_echoed(&stream, &pattern(100_000));
-    site.finish(&mut agent, &[]);
-}
-
-#[test]
-fn strangers_need_no_header() {
-    let site = Site::new();
-    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let mut agent = Agent::start(&site, &observe());
-    let dial = Dial::to(address::SERVER, 80).from(address::STRANGER, 0);
-    let stream = dial.open(&site.net.balancer);
-    assert_both(ask_names(&stream), stream.local_addr().expect("a bound socket"));
-    assert_echoed(&stream, &pattern(100_000));
-    assert_eq!(agent.counter("bypassed"), 1);
-    assert_eq!(agent.flows(), []);
     site.finish(&mut agent, &[]);
 }

@@ -17,9 +17,7 @@ use crate::common::{
 auto_and_translate!(
     no_offloads,
     merged_on_receipt,
-    partial_checksums,
-    partial_checksums_and_segmentation,
-    partial_checksums_segmentation_and_merging,
+    partial_checksums_with_and_without_segmentation_and_merging,
     segments_in_one_batch
 );
 
@@ -30,23 +28,17 @@ const LARGE: usize = 60_000;
 const FIRST_SEGMENT: u32 = 30_000;
 
 fn no_offloads(hand_off: HandOff) {
-    all_shapes(hand_off, Offloads::NONE);
+    all_shapes(hand_off, &[Offloads::NONE]);
 }
 
 fn merged_on_receipt(hand_off: HandOff) {
-    all_shapes(hand_off, Offloads { merging: true, ..Offloads::NONE });
+    all_shapes(hand_off, &[Offloads { merging: true, ..Offloads::NONE }]);
 }
 
-fn partial_checksums(hand_off: HandOff) {
-    all_shapes(hand_off, Offloads { checksums: true, segmentation: false, merging: false });
-}
-
-fn partial_checksums_and_segmentation(hand_off: HandOff) {
-    all_shapes(hand_off, Offloads { checksums: true, segmentation: true, merging: false });
-}
-
-fn partial_checksums_segmentation_and_merging(hand_off: HandOff) {
-    all_shapes(hand_off, Offloads { checksums: true, segmentation: true, merging: true });
+/// One agent sees the offloads change.
+fn partial_checksums_with_and_without_segmentation_and_merging(hand_off: HandOff) {
+    let some = |segmentation, merging| Offloads { checksums: true, segmentation, merging };
+    all_shapes(hand_off, &[some(false, false), some(true, false), some(true, true)]);
 }
 
 /// A network card hands up several segments at once. All of them pass the kernel programs before TCP sees the first.
@@ -74,14 +66,22 @@ fn segments_in_one_batch(hand_off: HandOff) {
 }
 
 /// Header alone, header and a line in one segment, header and 60 KB in one `send()`; IPv4 and IPv6;
-/// payload compared in both directions.
-fn all_shapes(hand_off: HandOff, offloads: Offloads) {
-    let site = Site::with(&Plan { offloads, ..Plan::default() });
+/// payload compared in both directions. The same with each of these offloads.
+fn all_shapes(hand_off: HandOff, plans: &[Offloads]) {
+    let site = Site::with(&Plan { offloads: plans[0], ..Plan::default() });
     let _echo = EchoServer::start(&site.net.server, "::", 80);
     let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
     // The load balancer may send 60 KB at once, before the first acknowledgment.
     site.net.balancer.ip("route replace 10.77.1.0/24 dev eth1 src 10.77.1.2 initcwnd 60");
     site.net.balancer.ip("-6 route replace fd00:77:1::/64 dev eth1 metric 256 initcwnd 60");
+    for offloads in plans {
+        site.net.set_offloads(*offloads);
+        all_shapes_with(&site, *offloads);
+    }
+    site.finish(&mut agent, &[]);
+}
+
+fn all_shapes_with(site: &Site, offloads: Offloads) {
     let server = &site.net.server;
     let whole = Capture::start(&site.scratch, server, "eth0", Directions::Both);
 
@@ -91,9 +91,9 @@ fn all_shapes(hand_off: HandOff, offloads: Offloads) {
     ] {
         let client = on_ipv6_socket(client);
         let (alone, with_line) = ([header.clone()], [header.clone(), QUESTION.to_vec()]);
-        header_then_payload(&site, &dial, &alone.concat(), client);
-        header_with_payload(&site, &dial, &with_line.concat(), client);
-        header_with_large_payload(&site, &dial, &with_line.concat(), client);
+        header_then_payload(site, &dial, &alone.concat(), client);
+        header_with_payload(site, &dial, &with_line.concat(), client);
+        header_with_large_payload(site, &dial, &with_line.concat(), client);
     }
 
     whole.stop();
@@ -109,7 +109,6 @@ fn all_shapes(hand_off: HandOff, offloads: Offloads) {
     if offloads.segmentation {
         assert!(longest >= Some(FIRST_SEGMENT), "the first segment had at most {longest:?} bytes");
     }
-    site.finish(&mut agent, &[]);
 }
 
 fn header_then_payload(site: &Site, dial: &Dial, header: &[u8], client: std::net::SocketAddr) {

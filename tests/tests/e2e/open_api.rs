@@ -57,7 +57,7 @@ const REQUESTS: &[(&str, &str, &str, u16)] = &[
 const UNDESCRIBED: [&str; 1] = ["/openapi.json"];
 
 fn with_agent(test: impl FnOnce(&mut Api, [String; 2])) {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let guard = Guard::ports(&[80]).deny("203.0.113.0/24");
     let mut agent = Agent::start(&site, &guard);
@@ -135,113 +135,104 @@ fn faults(document: &Value, schema: &Value, answer: &Value) -> Vec<String> {
         .collect()
 }
 
+/// One agent answers all of this.
 #[test]
-fn the_document_is_open_api_3_1() {
-    with_agent(|api, _| {
-        let document = api.get("/openapi.json");
-        assert_eq!(document["openapi"].as_str().map(|version| &version[..4]), Some("3.1."));
-        for field in ["title", "version"] {
-            assert!(document["info"][field].is_string(), "{field}");
-        }
-        let mut operations = BTreeSet::new();
-        for (method, path) in described(&document) {
-            let operation = &document["paths"][&path][method.to_lowercase()];
-            assert!(operation["summary"].is_string(), "{method} {path} has no summary");
-            let id = operation["operationId"].as_str().expect("an id").to_owned();
-            assert!(operations.insert(id.clone()), "{id} is there twice");
-            let in_path = operation["parameters"].as_array().into_iter().flatten();
-            let in_path = in_path.filter(|parameter| parameter["in"] == "path").count();
-            assert_eq!(in_path, path.matches('{').count(), "{method} {path}");
-        }
-        for (name, schema) in document["components"]["schemas"].as_object().expect("schemas") {
-            assert!(jsonschema::draft202012::meta::is_valid(schema), "{name}: {schema}");
-        }
-    });
-}
-
-#[test]
-fn every_answer_is_as_described() {
+fn answers_are_as_the_document_describes_them() {
     with_agent(|api, [peer, local]| {
-        let document = api.get("/openapi.json");
-        for (method, path, request, status) in REQUESTS {
-            let request = request.replace("{peer}", &peer).replace("{local}", &local);
-            let reply = api.reply(method, &request);
-            let told = || String::from_utf8_lossy(&reply.body);
-            assert_eq!(reply.status, *status, "{method} {request}: {}", told());
-            let operation = &document["paths"][*path][method.to_lowercase()];
-            let response = &operation["responses"][status.to_string()];
-            assert!(
-                response["description"].is_string(),
-                "{method} {path} does not tell of {status}"
-            );
-            let content = response["content"].as_object().expect("a body");
-            let (kind, content) = content.iter().next().expect("a kind of body");
-            assert!(reply.content_type.starts_with(kind.as_str()), "{}", reply.content_type);
-            if kind == "application/json" {
-                let faults = faults(&document, &content["schema"], &reply.json());
-                assert!(faults.is_empty(), "{method} {request}: {faults:?} in {}", told());
-            }
-        }
-        let requested = |ok: bool| {
-            let requests = REQUESTS.iter().filter(|(.., status)| (*status == 200) == ok);
-            requests.map(|(method, path, ..)| ((*method).into(), (*path).into())).collect()
-        };
-        assert_eq!(described(&document), requested(true), "each is requested");
-        // These cannot go wrong as long as the maps can be read, and the file is right.
-        let sure = ["/healthz", "/readyz", "/metrics", "/v1/status", "/v1/listeners", "/v1/reload"];
-        let failing = described(&document).into_iter().filter(|(_, path)| !sure.contains(&&**path));
-        assert_eq!(failing.collect::<BTreeSet<_>>(), requested(false), "each goes wrong");
+        assert_is_open_api_3_1(api);
+        assert_properties_that_are_not_described_are_found(api);
+        assert_every_answer_is_as_described(api, &peer, &local);
+        assert_nothing_is_answered_that_is_not_described(api);
     });
 }
 
-#[test]
-fn nothing_is_answered_that_is_not_described() {
-    with_agent(|api, _| {
-        let document = api.get("/openapi.json");
-        let described = described(&document);
-        let paths: BTreeSet<_> = described.iter().map(|(_, path)| path.as_str()).collect();
-        for path in paths.into_iter().chain(UNDESCRIBED) {
-            for method in METHODS.map(str::to_uppercase) {
-                let reply = api.reply(&method, &path.replace("{listener}", "nobody"));
-                let known = described.contains(&(method.clone(), path.into()))
-                    || (UNDESCRIBED.contains(&path) && method == "GET");
-                assert_eq!(reply.status != 405, known, "{method} {path}");
-                if !known {
-                    let faults = faults(
-                        &document,
-                        &json!({ "$ref": "#/components/schemas/ErrorJson" }),
-                        &reply.json(),
-                    );
-                    assert!(faults.is_empty(), "{method} {path}: {faults:?}");
-                }
+fn assert_is_open_api_3_1(api: &mut Api) {
+    let document = api.get("/openapi.json");
+    assert_eq!(document["openapi"].as_str().map(|version| &version[..4]), Some("3.1."));
+    for field in ["title", "version"] {
+        assert!(document["info"][field].is_string(), "{field}");
+    }
+    let mut operations = BTreeSet::new();
+    for (method, path) in described(&document) {
+        let operation = &document["paths"][&path][method.to_lowercase()];
+        assert!(operation["summary"].is_string(), "{method} {path} has no summary");
+        let id = operation["operationId"].as_str().expect("an id").to_owned();
+        assert!(operations.insert(id.clone()), "{id} is there twice");
+        let in_path = operation["parameters"].as_array().into_iter().flatten();
+        let in_path = in_path.filter(|parameter| parameter["in"] == "path").count();
+        assert_eq!(in_path, path.matches('{').count(), "{method} {path}");
+    }
+    for (name, schema) in document["components"]["schemas"].as_object().expect("schemas") {
+        assert!(jsonschema::draft202012::meta::is_valid(schema), "{name}: {schema}");
+    }
+}
+
+fn assert_every_answer_is_as_described(api: &mut Api, peer: &str, local: &str) {
+    let document = api.get("/openapi.json");
+    for (method, path, request, status) in REQUESTS {
+        let request = request.replace("{peer}", peer).replace("{local}", local);
+        let reply = api.reply(method, &request);
+        let told = || String::from_utf8_lossy(&reply.body);
+        assert_eq!(reply.status, *status, "{method} {request}: {}", told());
+        let operation = &document["paths"][*path][method.to_lowercase()];
+        let response = &operation["responses"][status.to_string()];
+        assert!(response["description"].is_string(), "{method} {path} does not tell of {status}");
+        let content = response["content"].as_object().expect("a body");
+        let (kind, content) = content.iter().next().expect("a kind of body");
+        assert!(reply.content_type.starts_with(kind.as_str()), "{}", reply.content_type);
+        if kind == "application/json" {
+            let faults = faults(&document, &content["schema"], &reply.json());
+            assert!(faults.is_empty(), "{method} {request}: {faults:?} in {}", told());
+        }
+    }
+    let requested = |ok: bool| {
+        let requests = REQUESTS.iter().filter(|(.., status)| (*status == 200) == ok);
+        requests.map(|(method, path, ..)| ((*method).into(), (*path).into())).collect()
+    };
+    assert_eq!(described(&document), requested(true), "each is requested");
+    // These cannot go wrong as long as the maps can be read, and the file is right.
+    let sure = ["/healthz", "/readyz", "/metrics", "/v1/status", "/v1/listeners", "/v1/reload"];
+    let failing = described(&document).into_iter().filter(|(_, path)| !sure.contains(&&**path));
+    assert_eq!(failing.collect::<BTreeSet<_>>(), requested(false), "each goes wrong");
+}
+
+fn assert_nothing_is_answered_that_is_not_described(api: &mut Api) {
+    let document = api.get("/openapi.json");
+    let described = described(&document);
+    let paths: BTreeSet<_> = described.iter().map(|(_, path)| path.as_str()).collect();
+    for path in paths.into_iter().chain(UNDESCRIBED) {
+        for method in METHODS.map(str::to_uppercase) {
+            let reply = api.reply(&method, &path.replace("{listener}", "nobody"));
+            let known = described.contains(&(method.clone(), path.into()))
+                || (UNDESCRIBED.contains(&path) && method == "GET");
+            assert_eq!(reply.status != 405, known, "{method} {path}");
+            if !known {
+                let faults = faults(
+                    &document,
+                    &json!({ "$ref": "#/components/schemas/ErrorJson" }),
+                    &reply.json(),
+                );
+                assert!(faults.is_empty(), "{method} {path}: {faults:?}");
             }
         }
-        for path in
-            ["/v1", "/v1/", "/v1/flows/", "/v2/flows", "/v1/acl", "/v1/flows/lookup/x", "//"]
-        {
-            assert_eq!(api.reply("GET", path).status, 404, "{path}");
-        }
-    });
+    }
+    for path in ["/v1", "/v1/", "/v1/flows/", "/v2/flows", "/v1/acl", "/v1/flows/lookup/x", "//"] {
+        assert_eq!(api.reply("GET", path).status, 404, "{path}");
+    }
 }
 
 /// The check itself: it must find what is wrong.
-#[test]
-fn properties_that_are_not_described_are_found() {
-    with_agent(|api, _| {
-        let document = api.get("/openapi.json");
-        let schema = json!({ "$ref": "#/components/schemas/FlowPage" });
-        let page = api.get("/v1/flows");
-        assert_eq!(faults(&document, &schema, &page), Vec::<String>::new());
-        for pointer in ["", "/flows/0", "/flows/0/tlvs"] {
-            let mut more = page.clone();
-            more.pointer_mut(pointer).expect("a place")["unknown"] = 1.into();
-            assert!(!faults(&document, &schema, &more).is_empty(), "{pointer}");
-        }
-        let mut less = page;
-        less.pointer_mut("/flows/0")
-            .and_then(Value::as_object_mut)
-            .expect("a flow")
-            .remove("client");
-        assert!(!faults(&document, &schema, &less).is_empty());
-    });
+fn assert_properties_that_are_not_described_are_found(api: &mut Api) {
+    let document = api.get("/openapi.json");
+    let schema = json!({ "$ref": "#/components/schemas/FlowPage" });
+    let page = api.get("/v1/flows");
+    assert_eq!(faults(&document, &schema, &page), Vec::<String>::new());
+    for pointer in ["", "/flows/0", "/flows/0/tlvs"] {
+        let mut more = page.clone();
+        more.pointer_mut(pointer).expect("a place")["unknown"] = 1.into();
+        assert!(!faults(&document, &schema, &more).is_empty(), "{pointer}");
+    }
+    let mut less = page;
+    less.pointer_mut("/flows/0").and_then(Value::as_object_mut).expect("a flow").remove("client");
+    assert!(!faults(&document, &schema, &less).is_empty());
 }

@@ -45,7 +45,7 @@ fn assert_counted(site: &Site, expected: &[Outcome]) {
 
 #[test]
 fn accepted_and_denied_connections_are_counted() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, "::", 80);
     let mut agent = Agent::start(&site, &denying(HandOff::Auto));
     let ask = |dial: &Dial, header: &[u8]| {
@@ -80,7 +80,7 @@ fn accepted_and_denied_connections_are_counted() {
 /// The agent refuses these, as nothing comes that a kernel program could refuse.
 #[test]
 fn headers_that_are_never_completed_are_counted() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _queue = AcceptQueue::listen(&site.net.server, 80);
     let guard = Guard::ports(&[80]).hand_off(HandOff::Translate).setting("header_timeout = 1");
     let mut agent = Agent::start(&site, &guard);
@@ -96,7 +96,7 @@ fn headers_that_are_never_completed_are_counted() {
 /// Their hand-off is not decided; each SYN counts.
 #[test]
 fn refused_strangers_are_counted() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let mut agent = Agent::start(&site, &Guard::ports(&[80]).setting("untrusted = \"reset\""));
     // The decision for this connection does not affect those that follow.

@@ -90,11 +90,19 @@ impl<'a> Full<'a> {
     }
 }
 
-fn nobody_is_shut_out(scheme: Scheme) {
+#[test]
+fn nobody_is_shut_out_on_any_screen() {
     let axe = axe();
     let site = Site::without_captures();
     let page = Full::open(&site);
-    let browser = &page.browser;
+    it_fits_a_telephone(&page.browser);
+    for scheme in [Scheme::Light, Scheme::Dark] {
+        nobody_is_shut_out(&page.browser, &axe, scheme);
+    }
+    page.finish();
+}
+
+fn nobody_is_shut_out(browser: &Browser, axe: &str, scheme: Scheme) {
     browser.prefer(scheme);
     let is_dark = "return matchMedia('(prefers-color-scheme: dark)').matches";
     assert_eq!(browser.run(is_dark), scheme == Scheme::Dark);
@@ -105,7 +113,7 @@ fn nobody_is_shut_out(scheme: Scheme) {
     assert_eq!(found["weak"], json!([]), "contrasts");
     assert!(found["count"].as_u64() > Some(50), "{found}");
     let violations = browser.run_async(
-        &axe,
+        axe,
         "const done = arguments[arguments.length - 1];
          axe.run().then(({ violations, passes }) => done({
              passes: passes.length,
@@ -114,17 +122,6 @@ fn nobody_is_shut_out(scheme: Scheme) {
     );
     assert_eq!(violations["violations"], json!([]), "axe");
     assert!(violations["passes"].as_u64() > Some(20), "axe: {violations}");
-    page.finish();
-}
-
-#[test]
-fn nobody_is_shut_out_in_light() {
-    nobody_is_shut_out(Scheme::Light);
-}
-
-#[test]
-fn nobody_is_shut_out_in_dark() {
-    nobody_is_shut_out(Scheme::Dark);
 }
 
 /// A choice counts more than the system's, and lasts.
@@ -218,16 +215,12 @@ fn wait_refreshes(browser: &Browser, count: u32) {
 }
 
 /// Longer parts scroll separately. A window of 1280 with text twice as large has a width of 640.
-#[test]
-fn it_fits_a_telephone() {
-    let site = Site::without_captures();
-    let page = Full::open(&site);
+fn it_fits_a_telephone(browser: &Browser) {
     for width in [360, 640, 1280] {
-        page.browser.resize(width, 740);
-        page.browser.wait(&format!("innerWidth === {width}"));
-        let needed = page.browser.run("return document.documentElement.scrollWidth");
+        browser.resize(width, 740);
+        browser.wait(&format!("innerWidth === {width}"));
+        let needed = browser.run("return document.documentElement.scrollWidth");
         assert_eq!(needed, Value::from(width), "pixels that the page takes");
     }
-    assert_silent(&page.browser);
-    page.finish();
+    assert_silent(browser);
 }

@@ -39,7 +39,7 @@ fn serves(site: &Site, header: Vec<u8>) -> bool {
 
 /// S4: nginx behind `HAProxy` and a list of clients, as one string.
 fn clients_on_a_list_get_to_nginx_and_others_leave_no_trace(hand_off: HandOff) {
-    let site = Site::new();
+    let site = Site::without_captures();
     let observe = hand_off == HandOff::Observe;
     let start = if observe { Nginx::proxy_protocol } else { Nginx::plain };
     let nginx = start(&site, 80);
@@ -108,7 +108,7 @@ fn a_program_never_gets_a_denied_connection() {
 
 fn never_gets_a_denied_connection(hand_off: HandOff) {
     const EACH: u64 = 5;
-    let site = Site::new();
+    let site = Site::without_captures();
     let queue = AcceptQueue::listen(&site.net.server, 80);
     let mut agent = Agent::start(&site, &denying(hand_off));
     for _ in 0..EACH {

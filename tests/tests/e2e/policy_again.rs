@@ -88,7 +88,7 @@ fn the_same_port_after(
     reason: &str,
     give_up: impl Fn(&Agent, TcpStream),
 ) {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let mut agent = Agent::start(&site, &denying(hand_off).denied(denied));
     let dial = trusted_dial(80).from(address::BALANCER, 5000);

@@ -22,7 +22,7 @@ const DENIED: &str = "198.51.100.7/32";
 #[test]
 fn a_handshake_whose_source_has_lost_its_trust_comes_to_nothing() {
     let hand_off = HandOff::Translate;
-    let site = Site::new();
+    let site = Site::without_captures();
     let queue = AcceptQueue::listen(&site.net.server, 80);
     let guard =
         Guard::ports(&[80]).hand_off(hand_off).deny(DENIED).setting("untrusted = \"reset\"");
@@ -38,7 +38,7 @@ fn a_handshake_whose_source_has_lost_its_trust_comes_to_nothing() {
 
 /// Denied clients are reset from now on, but connected ones keep their mark for rules.
 fn a_marked_connection_stays_marked(hand_off: HandOff) {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, PORT);
     let guard = Guard::ports(&[PORT]).hand_off(hand_off).deny(DENIED);
     let marking = guard.clone().denied("mark").setting("mark = 0x2000");
@@ -66,7 +66,7 @@ fn a_marked_connection_stays_marked(hand_off: HandOff) {
 /// instead, because the application would get it unjudged.
 #[test]
 fn what_accept_cannot_serve_is_refused_if_there_is_a_list() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let queue = AcceptQueue::listen(&site.net.server, 80);
     site.net.server.run("sysctl -qw net.ipv4.tcp_syncookies=0");
     let guard = Guard::ports(&[80]).setting("hand_off = \"accept\"").deny(DENIED);
@@ -101,7 +101,7 @@ fn sets_with_names_alike_are_all_pinned_after_a_restart() {
 /// An agent takes over what is in force, and what others have left half written is removed.
 #[test]
 fn a_restart_writes_no_list_anew() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let guard = Guard::ports(&[80]).allow("198.51.100.0/24, 2001:db8::/32");
     let mut scopes = Vec::new();

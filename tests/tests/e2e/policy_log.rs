@@ -21,7 +21,7 @@ auto_translate_and_observe!(
 );
 
 fn a_refused_client_in_the_flow_log_and_the_status(hand_off: HandOff) {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _queue = AcceptQueue::listen(&site.net.server, 80);
     let mut agent = Agent::start(&site, &denying(hand_off));
     let payload = b"GET / HTTP/1.0\r\n\r\n";
@@ -55,7 +55,7 @@ fn a_refused_client_in_the_flow_log_and_the_status(hand_off: HandOff) {
 
 #[test]
 fn a_marked_connection_is_served() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     site.net.server.run("iptables -A INPUT -p tcp --dport 80 -m mark --mark 0x50/0x50 -j ACCEPT");
     let mut agent =

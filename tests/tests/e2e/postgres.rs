@@ -9,7 +9,7 @@ use crate::common::auto_and_translate;
 auto_and_translate!(postgresql_admits_and_refuses_by_the_clients_own_address);
 
 fn postgresql_admits_and_refuses_by_the_clients_own_address(hand_off: HandOff) {
-    let site = Site::new();
+    let site = Site::without_captures();
     let rules = format!("host all all {}/32 trust\n", address::CLIENT);
     let postgres = Postgres::start(&site, &rules);
     let _haproxy = HaProxy::start(&site, 5432, "10.77.1.1:5432", "send-proxy-v2");

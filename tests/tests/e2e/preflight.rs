@@ -38,12 +38,19 @@ fn assert_found(site: &Site, toml: &str, code: i32, expected: Option<(&str, &str
 }
 
 #[test]
-fn a_host_that_is_ready_is_said_to_be() {
+fn a_host_is_ready_unless_something_is_missing() {
     let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let toml = toml(&site, "", "");
-    assert_found(&site, &toml, 0, None);
-    let text = check(&site, &toml, &[]).stdout;
+    assert_is_ready(&site);
+    assert_missing_interfaces_and_namespaces_are_problems(&site);
+    assert_pins_must_be_on_a_bpf_file_system(&site);
+    assert_sysctls_of_each_namespace_are_looked_at(&site);
+}
+
+fn assert_is_ready(site: &Site) {
+    let toml = toml(site, "", "");
+    assert_found(site, &toml, 0, None);
+    let text = check(site, &toml, &[]).stdout;
     for line in [
         "this host",
         "  ok       kernel: Linux ",
@@ -58,41 +65,35 @@ fn a_host_that_is_ready_is_said_to_be() {
     }
 }
 
-#[test]
-fn interfaces_and_namespaces_that_are_missing_are_problems() {
-    let site = Site::without_captures();
-    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+fn assert_missing_interfaces_and_namespaces_are_problems(site: &Site) {
     let own = "[[interface]]\n";
     let missing = "[[interface]]\nname = \"eth7\"\n";
-    assert_found(&site, &toml(&site, "", missing), 2, Some(("interface", "eth7")));
+    assert_found(site, &toml(site, "", missing), 2, Some(("interface", "eth7")));
     let nowhere = format!("{own}[[interface]]\nnetns = \"/run/netns/nowhere\"\n");
-    assert_found(&site, &toml(&site, "", &nowhere), 2, Some(("netns", "/run/netns/nowhere")));
+    assert_found(site, &toml(site, "", &nowhere), 2, Some(("netns", "/run/netns/nowhere")));
     let same = format!("{own}[[interface]]\nnetns = \"/run/netns/{}\"\n", site.net.server.name());
-    assert_found(&site, &toml(&site, "", &same), 2, Some(("netns", "twice")));
+    assert_found(site, &toml(site, "", &same), 2, Some(("netns", "twice")));
     site.net.server.ip("tuntap add dev tun7 mode tun");
     let no_header = "[[interface]]\nname = \"tun7\"\n";
-    assert_found(&site, &toml(&site, "", no_header), 2, Some(("interface", "no Ethernet header")));
+    assert_found(site, &toml(site, "", no_header), 2, Some(("interface", "no Ethernet header")));
 }
 
-#[test]
-fn sysctls_of_each_namespace_are_looked_at() {
-    let site = Site::without_captures();
-    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+fn assert_sysctls_of_each_namespace_are_looked_at(site: &Site) {
     let balancer = format!("[[interface]]\nnetns = \"/run/netns/{}\"\n", site.net.balancer.name());
     let both = format!("[[interface]]\n{balancer}");
-    let auto = toml(&site, "", &both);
-    assert_found(&site, &auto, 0, None);
+    let auto = toml(site, "", &both);
+    assert_found(site, &auto, 0, None);
     for (namespace, key) in
         [(&site.net.server, "tcp_syncookies"), (&site.net.balancer, "tcp_window_scaling")]
     {
         namespace.sysctl(&format!("ipv4.{key}"), "0");
-        assert_found(&site, &auto, 1, Some((key, &format!("sysctl -w net.ipv4.{key}=1"))));
+        assert_found(site, &auto, 1, Some((key, &format!("sysctl -w net.ipv4.{key}=1"))));
         namespace.sysctl(&format!("ipv4.{key}"), "1");
     }
     site.net.server.sysctl("ipv4.tcp_synack_retries", "2");
-    assert_found(&site, &auto, 0, None);
-    let translate = toml(&site, "hand_off = \"translate\"", &both);
-    assert_found(&site, &translate, 1, Some(("tcp_synack_retries", "later than 7 s")));
+    assert_found(site, &auto, 0, None);
+    let translate = toml(site, "hand_off = \"translate\"", &both);
+    assert_found(site, &translate, 1, Some(("tcp_synack_retries", "later than 7 s")));
 }
 
 #[test]
@@ -123,14 +124,11 @@ fn an_application_on_mptcp_is_told_of() {
     assert_found(&site, &accept, 1, Some(("listener", "GODEBUG=multipathtcp=0")));
 }
 
-#[test]
-fn pins_must_be_on_a_bpf_file_system() {
-    let site = Site::without_captures();
-    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+fn assert_pins_must_be_on_a_bpf_file_system(site: &Site) {
     let elsewhere = site.scratch.path("pins").display().to_string();
     let toml =
-        toml(&site, "", "").replace(&site.scratch.pin_path().display().to_string(), &elsewhere);
-    assert_found(&site, &toml, 2, Some(("bpffs", "mount -t bpf")));
+        toml(site, "", "").replace(&site.scratch.pin_path().display().to_string(), &elsewhere);
+    assert_found(site, &toml, 2, Some(("bpffs", "mount -t bpf")));
     assert!(!site.scratch.path("pins").exists());
 }
 

@@ -35,7 +35,7 @@ fn assert_not_taken(said: &str) {
 
 #[test]
 fn a_changed_allow_list_counts_from_the_next_connection_on() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let guard = Guard::ports(&[80]);
     let mut agent = Agent::start(&site, &guard);
@@ -63,7 +63,7 @@ fn connections(agent: &Agent, name: &str) -> u64 {
 
 #[test]
 fn listeners_come_and_go_and_keep_their_names_and_counters() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echoes =
         [80, 81, 82].map(|port| EchoServer::start(&site.net.server, address::SERVER, port));
     let guard = |name, ports: &[u16]| Guard::ports(ports).named(name).hand_off(HandOff::Translate);
@@ -107,7 +107,7 @@ fn listeners_come_and_go_and_keep_their_names_and_counters() {
 
 #[test]
 fn another_hand_off_and_another_header_timeout_count_from_the_next_connection_on() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let guard = |hand_off| Guard::ports(&[80]).hand_off(hand_off);
     let mut agent = Agent::start(&site, &guard(HandOff::Auto));
@@ -129,7 +129,7 @@ fn another_hand_off_and_another_header_timeout_count_from_the_next_connection_on
 
 #[test]
 fn a_wrong_file_changes_nothing_and_is_named_with_line_and_key() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let guard = Guard::ports(&[80]).setting("deny = [\"203.0.113.0/24\"]");
     let mut agent = Agent::start(&site, &guard);
@@ -154,7 +154,7 @@ fn a_wrong_file_changes_nothing_and_is_named_with_line_and_key() {
 
 #[test]
 fn what_only_a_restart_can_change_is_refused_with_a_sentence() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let guard = Guard::ports(&[80]);
     let mut agent = Agent::start(&site, &guard);
@@ -245,7 +245,7 @@ fn agent_log(site: &Site) -> String {
 
 #[test]
 fn the_flow_log_is_reopened_for_whoever_has_renamed_it() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let (log, renamed) = (site.scratch.path("flows.log"), site.scratch.path("flows.log.1"));
     let guard = Guard::ports(&[80]).log_setting(&format!("path = {log:?}"));

@@ -10,7 +10,7 @@ use crate::common::{
 
 #[test]
 fn connections_of_a_port_that_is_guarded_no_longer_live_on() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echoes = [80, 81].map(|port| EchoServer::start(&site.net.server, address::SERVER, port));
     let guard = Guard::ports(&[80]).hand_off(HandOff::Translate);
     let mut agent = Agent::start(&site, &guard);
@@ -40,7 +40,7 @@ fn connections_of_a_port_that_is_guarded_no_longer_live_on() {
 /// Each connection keeps the hand-off that it began with.
 #[test]
 fn a_restart_with_another_hand_off_leaves_connections_as_they_are() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let with = |hand_off| Guard::ports(&[80]).hand_off(hand_off);
     let mut agent = Agent::start(&site, &with(HandOff::Translate));

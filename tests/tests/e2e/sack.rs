@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use proxyip_tests::{HandOff, RawPeer, Segment};
+use proxyip_tests::{HandOff, RawPeer, Segment, Site};
 
-use crate::common::{auto_and_translate, header_of_client};
+use crate::common::header_of_client;
 use crate::other_stacks::{TIMESTAMPS, parse};
 use crate::raw::{DATA, QUESTION, close, expect_answer, with_echo};
-
-auto_and_translate!(segments_beyond_a_gap_with_timestamps);
 
 const SACK: u8 = 5;
 
@@ -70,66 +68,60 @@ fn blocks(segment: &Segment) -> Vec<(u32, u32)> {
     value.unwrap_or_default().chunks(8).map(block).collect()
 }
 
+/// The numbers are the kernel's own.
 #[test]
-fn segments_beyond_a_gap() {
-    gaps(HandOff::Translate, false);
+fn auto() {
+    with_echo(HandOff::Auto, &[], |site, _| gaps(site, 4000, true));
 }
 
-fn segments_beyond_a_gap_with_timestamps(hand_off: HandOff) {
-    gaps(hand_off, true);
+/// With timestamps there is less room for blocks.
+#[test]
+fn translate() {
+    with_echo(HandOff::Translate, &[], |site, _| {
+        for (port, timestamps) in [(4000, false), (4010, true)] {
+            gaps(site, port, timestamps);
+            duplicates(site, port + 5, timestamps);
+        }
+    });
 }
 
 /// As many gaps as the option has room for, and more. Then the first gap is closed.
-fn gaps(hand_off: HandOff, timestamps: bool) {
-    with_echo(hand_off, &[], |site, _| {
-        for (port, wrap) in [(4000, None), (4001, Some(60))] {
-            let mut raw = RawPeer::new(site, port, 80);
-            // Blocks on either side of the wrap.
-            raw.sequence = wrap.map_or(raw.sequence, |before| 0_u32.wrapping_sub(before));
-            let mut peer = Peer::established(raw, timestamps);
-            let room = if timestamps { 3 } else { 4 };
-            let mut reported = Vec::new();
-            for gap in [10, 30, 50, 70, 90] {
-                reported.insert(0, peer.send_ahead(gap, 10));
-                peer.expect_blocks(&reported[..reported.len().min(room)]);
-            }
-            let answer = peer.raw.acknowledgment;
-            peer.send(&[b'x'; 10]);
-            peer.raw.sequence = peer.raw.sequence.wrapping_add(10);
-            let echoed = peer.raw.receive_payload();
-            assert_eq!((echoed.len(), peer.raw.acknowledgment), (20, answer.wrapping_add(20)));
-            peer.raw.send(RawPeer::RST, &[], &[]);
+fn gaps(site: &Site, port: u16, timestamps: bool) {
+    for (port, wrap) in [(port, None), (port + 1, Some(60))] {
+        let mut raw = RawPeer::new(site, port, 80);
+        // Blocks on either side of the wrap.
+        raw.sequence = wrap.map_or(raw.sequence, |before| 0_u32.wrapping_sub(before));
+        let mut peer = Peer::established(raw, timestamps);
+        let room = if timestamps { 3 } else { 4 };
+        let mut reported = Vec::new();
+        for gap in [10, 30, 50, 70, 90] {
+            reported.insert(0, peer.send_ahead(gap, 10));
+            peer.expect_blocks(&reported[..reported.len().min(room)]);
         }
-    });
-}
-
-#[test]
-fn segments_received_twice() {
-    duplicates(HandOff::Translate, false);
-}
-
-#[test]
-fn segments_received_twice_with_timestamps() {
-    duplicates(HandOff::Translate, true);
+        let answer = peer.raw.acknowledgment;
+        peer.send(&[b'x'; 10]);
+        peer.raw.sequence = peer.raw.sequence.wrapping_add(10);
+        let echoed = peer.raw.receive_payload();
+        assert_eq!((echoed.len(), peer.raw.acknowledgment), (20, answer.wrapping_add(20)));
+        peer.raw.send(RawPeer::RST, &[], &[]);
+    }
 }
 
 /// The header, header and question, a part of the question.
-fn duplicates(hand_off: HandOff, timestamps: bool) {
-    with_echo(hand_off, &[], |site, _| {
-        let mut peer = Peer::established(RawPeer::new(site, 4000, 80), timestamps);
-        let header = header_of_client();
-        let first = [&header, QUESTION].concat();
-        for (begin, end) in [(0, header.len()), (0, first.len()), (header.len() + 3, first.len())] {
-            let number = |offset: usize| {
-                peer.start.wrapping_add(u32::try_from(offset).expect("a short segment"))
-            };
-            let (again, block) = (number(begin), (number(begin), number(end)));
-            let next = peer.raw.sequence;
-            peer.raw.sequence = again;
-            peer.send(&first[begin..end]);
-            peer.raw.sequence = next;
-            peer.expect_blocks(&[block]);
-        }
-        close(&mut peer.raw);
-    });
+fn duplicates(site: &Site, port: u16, timestamps: bool) {
+    let mut peer = Peer::established(RawPeer::new(site, port, 80), timestamps);
+    let header = header_of_client();
+    let first = [&header, QUESTION].concat();
+    for (begin, end) in [(0, header.len()), (0, first.len()), (header.len() + 3, first.len())] {
+        let number = |offset: usize| {
+            peer.start.wrapping_add(u32::try_from(offset).expect("a short segment"))
+        };
+        let (again, block) = (number(begin), (number(begin), number(end)));
+        let next = peer.raw.sequence;
+        peer.raw.sequence = again;
+        peer.send(&first[begin..end]);
+        peer.raw.sequence = next;
+        peer.expect_blocks(&[block]);
+    }
+    close(&mut peer.raw);
 }

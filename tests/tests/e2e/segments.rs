@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use proxyip_tests::{HandOff, RawPeer, Segment, Site, eventually};
+use proxyip_tests::{Agent, HandOff, RawPeer, Segment, Site, eventually};
 
 use crate::common::{auto_and_translate, header_of_client};
 use crate::raw::{DATA, QUESTION, close, expect_answer, with_echo};
 
-auto_and_translate!(
-    what_is_sent_again_or_beside_is_acknowledged,
-    a_reset_in_order_ends_the_connection
-);
+auto_and_translate!(what_is_sent_again_or_beside_is_acknowledged_until_a_reset_in_order);
 
 /// Earlier than a peer would send anything again.
 const AT_ONCE: Duration = Duration::from_millis(150);
@@ -48,21 +45,19 @@ pub(crate) fn open_and_ask(peer: &mut RawPeer) {
     peer.send(RawPeer::ACK, &[], &[]);
 }
 
-fn a_reset_in_order_ends_the_connection(hand_off: HandOff) {
-    with_echo(hand_off, &[], |site, agent| {
-        let mut peer = RawPeer::new(site, 4000, 80);
-        open_and_ask(&mut peer);
-        peer.send(RawPeer::RST, &[], &[]);
-        let close = agent.wait_event("close", "10.77.1.2:4000");
-        assert_eq!(close["bytes_received"], QUESTION.len());
-        let sockets = || site.net.server.run("ss -Htn sport = :80");
-        eventually("no socket remains", || sockets().is_empty().then_some(()));
-    });
+fn a_reset_in_order_ends_the_connection(site: &Site, agent: &Agent) {
+    let mut peer = RawPeer::new(site, 4001, 80);
+    open_and_ask(&mut peer);
+    peer.send(RawPeer::RST, &[], &[]);
+    let close = agent.wait_event("close", "10.77.1.2:4001");
+    assert_eq!(close["bytes_received"], QUESTION.len());
+    let sockets = || site.net.server.run("ss -Htn sport = :80");
+    eventually("no socket remains", || sockets().is_empty().then_some(()));
 }
 
 /// Of a connection from its header to its end, all that a real TCP answers: with delayed acknowledgments, challenges and
 /// limits of their rate.
-fn what_is_sent_again_or_beside_is_acknowledged(hand_off: HandOff) {
+fn what_is_sent_again_or_beside_is_acknowledged_until_a_reset_in_order(hand_off: HandOff) {
     with_echo(hand_off, &[], |site, agent| {
         answer_all(site);
         let mut peer = RawPeer::new(site, 4000, 80);
@@ -98,6 +93,7 @@ fn what_is_sent_again_or_beside_is_acknowledged(hand_off: HandOff) {
         let close = agent.wait_event("close", "10.77.1.2:4000");
         let received = QUESTION.len() + b"and more".len() + b"still here".len();
         assert_eq!(close["bytes_received"], received);
+        a_reset_in_order_ends_the_connection(site, agent);
     });
 }
 

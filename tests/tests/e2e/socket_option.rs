@@ -102,7 +102,7 @@ fn connect(
 }
 
 fn clients_of_both_families_on_sockets_of_both_families(hand_off: HandOff) {
-    let site = Site::new();
+    let site = Site::without_captures();
     let (over4, over6) = (listen(&site, address::SERVER), listen(&site, address::SERVER6));
     let mut agent = Agent::start(&site, &guard(hand_off));
     for (listener, dial) in [(&over4, trusted_dial(80)), (&over6, trusted_dial6(80))] {
@@ -121,7 +121,7 @@ fn clients_of_both_families_on_sockets_of_both_families(hand_off: HandOff) {
 
 #[test]
 fn who_comes_without_a_client_is_told_so() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let listener = listen(&site, address::SERVER);
     let mut agent = Agent::start(&site, &guard(HandOff::Auto));
     for (header, origin, version) in [
@@ -150,7 +150,7 @@ fn who_comes_without_a_client_is_told_so() {
 
 #[test]
 fn a_marked_client_is_said_to_be_denied() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let listener = listen(&site, address::SERVER);
     let guard = guard(HandOff::Translate).deny("198.51.100.7/32").denied("mark");
     let mut agent = Agent::start(&site, &guard);
@@ -163,7 +163,7 @@ fn a_marked_client_is_said_to_be_denied() {
 
 #[test]
 fn a_buffer_may_be_longer_but_not_shorter() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let listener = listen(&site, address::SERVER);
     let mut agent = Agent::start(&site, &guard(HandOff::Auto));
     let (_peer, socket) = connect(&site, &listener, &trusted_dial(80), &header_of_client());
@@ -185,7 +185,7 @@ fn a_buffer_may_be_longer_but_not_shorter() {
 
 #[test]
 fn an_application_that_reads_the_header_itself_is_told_once_it_has_come() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let listener = listen(&site, address::SERVER);
     let mut agent = Agent::start(&site, &guard(HandOff::Observe));
     let mut peer = trusted_dial(80).open(&site.net.balancer);
@@ -202,7 +202,7 @@ fn an_application_that_reads_the_header_itself_is_told_once_it_has_come() {
 /// The kernel makes ordinary sockets of connections that are not MPTCP.
 #[test]
 fn a_server_that_listens_with_mptcp_is_told() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let listener = site.net.server.enter(|| {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP))?;
         socket.bind(&socket_address("10.77.1.1:80").into())?;
@@ -221,7 +221,7 @@ fn a_server_that_listens_with_mptcp_is_told() {
 /// Unless it is wanted, no program is attached.
 #[test]
 fn nobody_answers_by_default() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let listener = listen(&site, address::SERVER);
     let mut agent = Agent::start(&site, &Guard::ports(&[80]));
     let (_peer, socket) = connect(&site, &listener, &trusted_dial(80), &header_of_client());

@@ -22,7 +22,7 @@ auto_translate_and_observe!(all_surfaces_give_the_same_answer);
 const HTTP: &str = "127.0.0.1:9811";
 
 fn all_surfaces_give_the_same_answer(hand_off: HandOff) {
-    let site = Site::new();
+    let site = Site::without_captures();
     let (over4, over6) = (listen(&site, address::SERVER), listen(&site, address::SERVER6));
     let guard = socket_option::guard(hand_off).api_setting(&format!("http = {HTTP:?}"));
     let mut agent = Agent::start(&site, &guard);
@@ -101,7 +101,7 @@ fn flow_of(logged: &Value) -> Value {
 
 #[test]
 fn filters_take_clients_by_network_and_flows_by_listener() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echoes = [80, 81].map(|port| EchoServer::start(&site.net.server, "::", port));
     let guard = Guard::ports(&[80]).with(&Guard::ports(&[81]).named("other"));
     let mut agent = Agent::start(&site, &guard);
@@ -163,7 +163,7 @@ fn filters_take_clients_by_network_and_flows_by_listener() {
 #[test]
 fn flows_that_stay_are_on_exactly_one_page() {
     const STAYING: u32 = 300;
-    let site = Site::new();
+    let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, "10.77.1.1", 80);
     let mut agent = Agent::start(&site, &Guard::ports(&[80]));
     let staying: Vec<_> = (0..STAYING).map(|number| open_for(&site, number)).collect();

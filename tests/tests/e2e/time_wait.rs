@@ -10,11 +10,7 @@ use crate::common::{auto_and_translate, header_of_client};
 use crate::raw::{DATA, close};
 use crate::segments::answer_all;
 
-auto_and_translate!(
-    the_last_segment_again_is_acknowledged,
-    a_syn_that_time_wait_refuses,
-    a_reset_of_the_servers
-);
+auto_and_translate!(time_wait_answers_in_the_peers_numbers, a_reset_of_the_servers);
 
 const SOON: Duration = Duration::from_secs(2);
 
@@ -53,19 +49,15 @@ fn expect_last_acknowledgment(peer: &RawPeer) -> Segment {
     answer
 }
 
-fn the_last_segment_again_is_acknowledged(hand_off: HandOff) {
-    with_closed(hand_off, |_, peer| {
+/// The last segment again is acknowledged. A repeated SYN of the old connection begins no new one (RFC 9293 §3.6.1). A
+/// SYN with a later number does.
+fn time_wait_answers_in_the_peers_numbers(hand_off: HandOff) {
+    with_closed(hand_off, |site, peer| {
         for _ in 0..3 {
             peer.sequence = peer.sequence.wrapping_sub(1);
             close(peer);
             expect_last_acknowledgment(peer);
         }
-    });
-}
-
-/// A repeated SYN of the old connection begins no new one (RFC 9293 §3.6.1). A SYN with a later number does.
-fn a_syn_that_time_wait_refuses(hand_off: HandOff) {
-    with_closed(hand_off, |site, peer| {
         let next = peer.sequence;
         for _ in 0..2 {
             peer.sequence = RawPeer::INITIAL;

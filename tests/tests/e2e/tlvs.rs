@@ -10,7 +10,7 @@ use crate::common::{
     open_and_send, pattern, socket_address, trusted_dial,
 };
 
-auto_and_translate!(tlvs_are_logged_and_kept, a_header_of_any_length);
+auto_and_translate!(tlvs_are_logged_and_kept_and_a_header_has_any_length);
 
 /// Offset of the first TLV behind IPv4 addresses.
 const TLVS: usize = 28;
@@ -19,10 +19,16 @@ fn header_with(tlvs: &[u8]) -> Vec<u8> {
     v2_with(socket_address(CLIENT), socket_address(DESTINATION), tlvs)
 }
 
-fn tlvs_are_logged_and_kept(hand_off: HandOff) {
-    let site = Site::new();
+fn tlvs_are_logged_and_kept_and_a_header_has_any_length(hand_off: HandOff) {
+    let site = Site::with(&Plan { mtu: 9001, ..Plan::default() });
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
+    tlvs_are_logged_and_kept(&site, &agent);
+    a_header_of_any_length(&site);
+    site.finish(&mut agent, &[]);
+}
+
+fn tlvs_are_logged_and_kept(site: &Site, agent: &Agent) {
     // SSL: client certificate shown on this connection and verified; then its own TLVs.
     let ssl = [vec![0x07, 0, 0, 0, 0], tlv(0x21, b"TLSv1.3"), tlv(0x22, b"alice")].concat();
     let tlvs = [
@@ -38,7 +44,7 @@ fn tlvs_are_logged_and_kept(hand_off: HandOff) {
     ];
     let header = header::with_checksum(header_with(&tlvs.concat()), TLVS);
     let stream =
-        open_and_send(&site, &trusted_dial(80), &[header, b"who am I?\n".to_vec()].concat());
+        open_and_send(site, &trusted_dial(80), &[header, b"who am I?\n".to_vec()].concat());
     assert_both(expect_names(&stream), socket_address(CLIENT));
 
     let peer = stream.local_addr().unwrap().to_string();
@@ -54,15 +60,11 @@ fn tlvs_are_logged_and_kept(hand_off: HandOff) {
         assert_eq!(found["gcp_psc_connection_id"], u64::MAX.to_string());
         assert_eq!(found["other"], json!([{"type": "0xe4", "value": "42"}]));
     }
-    site.finish(&mut agent, &[]);
 }
 
 /// As much as is kept of a header, in one jumbo segment, and more, in several: up to what the protocol can announce. The
 /// checksum is among the bytes.
-fn a_header_of_any_length(hand_off: HandOff) {
-    let site = Site::with(&Plan { mtu: 9001, ..Plan::default() });
-    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
+fn a_header_of_any_length(site: &Site) {
     let of_length = |length: usize| {
         let padding = vec![0x5a; length - TLVS - 7 - 3];
         let tlvs = [tlv(CRC32C, &[0; 4]), tlv(NOOP, &padding)].concat();
@@ -73,11 +75,10 @@ fn a_header_of_any_length(hand_off: HandOff) {
     // Odd lengths too: they shift the bytes' parity in checksums.
     for length in [4096, 4095, 1501, 1337, 4097, 20_001, 65_551] {
         let first = [of_length(length), b"who am I?\n".to_vec()].concat();
-        let stream = open_and_send(&site, &trusted_dial(80), &first);
+        let stream = open_and_send(site, &trusted_dial(80), &first);
         assert_both(expect_names(&stream), socket_address(CLIENT));
         // Nothing of the header had to wait for a timeout.
         assert_eq!(total_retransmissions(&stream), 0, "{length} bytes");
         assert_echoed(&stream, &pattern(100_000));
     }
-    site.finish(&mut agent, &[]);
 }

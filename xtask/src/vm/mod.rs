@@ -64,15 +64,16 @@ const CORE: [&str; 14] = [
 /// The tests that show whether the kernel programs work on a kernel. The verifier accepts the programs. Each hand-off
 /// gives real servers their clients, in both families and with split headers. Decisions that depend on the kernel's
 /// version are right.
-const SMOKE: [&str; 14] = [
+const SMOKE: [&str; 15] = [
     "a_block_list_refuses_its_members",
     "clients_on_a_list_get_to_nginx",
-    "closing::translate::header_payload_and_fin_in_one_segment",
+    "closing::translate",
     "families::auto",
     "headers_in_parts_that_find_the_accept_queue_full",
     "observe::haproxy",
     "observe::nginx",
     "ruby::auto",
+    "ruby::translate",
     "socket_option::auto::clients_of_both_families",
     "socket_option::other_options",
     "ssh::",

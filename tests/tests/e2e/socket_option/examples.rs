@@ -20,7 +20,7 @@ mod rust_example;
 
 #[test]
 fn in_c() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let include = include_str!("../../../../include/proxyip.h");
     site.scratch.write("proxyip.h", include);
     let source = site.scratch.write("client.c", include_str!("../../../../examples/c/client.c"));
@@ -35,7 +35,7 @@ fn in_c() {
 
 #[test]
 fn in_python() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let text = include_str!("../../../../examples/python/client.py");
     let program = site.scratch.write("client.py", text);
     is_told(&site, HandOff::Translate, &["python3", &program]);
@@ -43,7 +43,7 @@ fn in_python() {
 
 #[test]
 fn in_ruby() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let text = include_str!("../../../../examples/ruby/client.rb");
     let program = site.scratch.write("client.rb", text);
     is_told(&site, HandOff::Auto, &["ruby", &program]);
@@ -51,7 +51,7 @@ fn in_ruby() {
 
 #[test]
 fn in_rust() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let listener = listen(&site, address::SERVER);
     // Ends with the test program.
     let serve = move || rust_example::serve(&listener);

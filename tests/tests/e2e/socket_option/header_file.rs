@@ -116,7 +116,7 @@ fn it_has_no_other_constants() {
 
 #[test]
 fn a_negative_length_is_invalid() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let listener = listen(&site, address::SERVER);
     let mut agent = Agent::start(&site, &guard(HandOff::Auto));
     let (_peer, socket) = connect(&site, &listener, &trusted_dial(80), &header_of_client());

@@ -57,7 +57,7 @@ fn tcp_info(socket: &impl AsRawFd) -> (usize, libc::tcp_info) {
 
 #[test]
 fn are_what_they_were() {
-    let site = Site::new();
+    let site = Site::without_captures();
     let listener = listen(&site, address::SERVER);
     let mut agent = Agent::start(&site, &guard(HandOff::Auto));
     let (_peer, socket) = connect(&site, &listener, &trusted_dial(80), &header_of_client());
@@ -89,7 +89,7 @@ fn are_what_they_were() {
 fn may_be_longer_than_the_buffer() {
     /// `RTNLGRP_LINK`.
     const LINKS: i32 = 1;
-    let site = Site::new();
+    let site = Site::without_captures();
     let listener = listen(&site, address::SERVER);
     let _agent = Agent::start(&site, &guard(HandOff::Auto));
     let (_peer, socket) = connect(&site, &listener, &trusted_dial(80), &header_of_client());
@@ -117,7 +117,7 @@ fn may_be_longer_than_the_buffer() {
 #[test]
 fn may_be_longer_than_a_page() {
     const GROUPS: u32 = 3000;
-    let site = Site::new();
+    let site = Site::without_captures();
     let _agent = Agent::start(&site, &guard(HandOff::Auto));
     let value = thread::spawn(|| {
         let groups: Vec<libc::gid_t> = (0..GROUPS).collect();
