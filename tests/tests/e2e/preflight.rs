@@ -157,7 +157,12 @@ fn a_running_agent_is_known() {
 fn whoever_is_not_root_is_told() {
     let site = Site::without_captures();
     let binary = site.scratch.path("proxyip");
-    std::fs::copy(agent_binary(), &binary).expect("a copy that everybody can run");
+    // By another process: a program that this one has open for writing cannot be run, and whatever another test
+    // starts meanwhile has it open too for a moment.
+    proxyip_tests::run(
+        "cp",
+        &[&agent_binary().display().to_string(), &binary.display().to_string()],
+    );
     let mut command = site.net.server.command("setpriv");
     command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
     command.arg(&binary).args(["check", "--socket", "/nonexistent"]);
