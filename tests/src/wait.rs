@@ -1,16 +1,26 @@
 //! Waiting for something that happens soon, with a deadline instead of a fixed pause.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-/// Generous, because a test machine may be busy; nothing waits this long unless it fails.
-const DEADLINE: Duration = Duration::from_secs(20);
+/// How many seconds [`eventually`] waits, if not the usual 20. An emulated machine on a busy host needs longer to start
+/// a program.
+const PATIENCE: &str = "PROXYIP_TEST_PATIENCE";
 
-/// The first value that `probe` finds within 20 seconds.
+/// Generous, because a test machine may be busy; nothing waits this long unless it fails.
+static DEADLINE: LazyLock<Duration> = LazyLock::new(|| {
+    let seconds = std::env::var(PATIENCE)
+        .map(|text| text.parse().unwrap_or_else(|error| panic!("{PATIENCE}={text}: {error}")));
+    Duration::from_secs(seconds.unwrap_or(20))
+});
+
+/// The first value that `probe` finds within 20 seconds, or as many as the environment says.
 ///
 /// # Panics
 /// When there is none; the message names `what`.
 pub fn eventually<T>(what: &str, probe: impl FnMut() -> Option<T>) -> T {
-    until(DEADLINE, probe).unwrap_or_else(|| panic!("waited {DEADLINE:?} in vain for {what}"))
+    let deadline = *DEADLINE;
+    until(deadline, probe).unwrap_or_else(|| panic!("waited {deadline:?} in vain for {what}"))
 }
 
 /// The first value that `probe` finds before `limit` has passed.
