@@ -12,24 +12,30 @@ type Version = (u32, u32);
 /// The first kernel that reports the number (`verified_insns` of `struct bpf_prog_info`).
 const FIRST: Version = (5, 16);
 
-/// The kernel that [`CEILINGS`] was measured on. Each kernel's verifier prunes in another way.
-const MEASURED: Version = (6, 18);
+/// The kernels that [`CEILINGS`] were measured on: those of `cargo xtask vm`, and the one that the gate runs on. Each
+/// kernel's verifier prunes in another way.
+const MEASURED: [Version; 4] = [(6, 1), (6, 12), (6, 18), (7, 2)];
 
-/// On other kernels: a quarter of the verifier's limit.
-const ELSEWHERE: u32 = 250_000;
-
-/// The most instructions that may be walked for a program: what was measured, and 3 percent.
-const CEILINGS: [(&str, u32); 9] = [
-    ("proxyip_ingress", 126_700),
-    ("proxyip_ingress_basic", 95_300),
-    ("proxyip_egress", 8_310),
-    ("proxyip_sockops", 2_265),
-    ("proxyip_lookup", 5_470),
-    ("proxyip_getsockopt", 246),
-    ("proxyip_getpeername4", 56),
-    ("proxyip_getpeername6", 26),
-    ("proxyip_set", 497),
+/// The most instructions that may be walked for a program on each of these kernels: what was measured, and 3 percent.
+/// A kernel that lacks what a program needs has none.
+const CEILINGS: [(&str, [u32; MEASURED.len()]); 9] = [
+    ("proxyip_ingress", [0, 97_600, 126_800, 116_700]),
+    ("proxyip_ingress_basic", [93_400, 82_600, 95_500, 90_700]),
+    ("proxyip_egress", [10_010, 8_290, 8_350, 8_350]),
+    ("proxyip_sockops", [3_110, 1_814, 2_260, 2_260]),
+    ("proxyip_lookup", [4_250, 5_460, 5_460, 5_460]),
+    ("proxyip_getsockopt", [457, 246, 246, 246]),
+    ("proxyip_getpeername4", [56, 56, 56, 56]),
+    ("proxyip_getpeername6", [26, 26, 26, 26]),
+    ("proxyip_set", [575, 553, 497, 497]),
 ];
+
+/// The ceiling on this kernel. On a kernel that nobody has measured it is the highest one and a quarter more.
+fn ceiling(version: Version, ceilings: [u32; MEASURED.len()]) -> u32 {
+    let measured = MEASURED.iter().zip(ceilings).find(|(measured, _)| **measured == version);
+    let highest = ceilings.into_iter().max().expect("kernels were measured");
+    measured.map_or(highest / 4 * 5, |(_, ceiling)| ceiling)
+}
 
 #[test]
 fn the_verifier_walks_no_more_than_before() {
@@ -50,8 +56,8 @@ fn the_verifier_walks_no_more_than_before() {
     let above: Vec<String> = CEILINGS
         .into_iter()
         .filter(|(name, _)| possible(name))
-        .filter_map(|(name, ceiling)| {
-            let ceiling = if version == MEASURED { ceiling } else { ELSEWHERE };
+        .filter_map(|(name, ceilings)| {
+            let ceiling = ceiling(version, ceilings);
             let walked = walked(&mut ebpf, name);
             println!("{name}: {walked} instructions");
             (walked > ceiling).then(|| format!("{name}: {walked}, and {ceiling} at most"))
