@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+/// Connections that one request ends, at most.
+pub const MAX_DISCONNECTED: usize = 10_000;
+
 /// Rules on a page of `GET /v1/acl/LISTENER`, at most.
 pub const MAX_RULES: u16 = 10_000;
 

@@ -105,11 +105,29 @@ pub struct ListenerJson {
     pub drained: Vec<u16>,
     /// The hand-off of new connections.
     pub new_connections: NewConnections,
+    /// Ports whose new connections get a lesser hand-off for a while.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub degraded: Vec<DegradedPort>,
     /// Connections by hand-off.
     pub connections: Vec<Connections>,
     /// Connections by verdict, since the pins were made.
     #[serde(default)]
     pub verdicts: Verdicts,
+}
+
+/// A port whose new connections are translated for a while, though accept is possible by the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DegradedPort {
+    /// The port.
+    pub port: u16,
+    /// `host`, or the path of a namespace file.
+    pub netns: String,
+    /// The label of the reason.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "stack_refuses"))]
+    pub reason: Cow<'static, str>,
+    /// In how many seconds accept is tried again.
+    pub retry_s: u64,
 }
 
 /// How many entries tables can have.

@@ -194,7 +194,7 @@ reasons! {
     ConntrackStrict "conntrack_strict" "net.netfilter.nf_conntrack_tcp_loose is 0"
         "Run `sysctl -w net.netfilter.nf_conntrack_tcp_loose=1` in the network namespace of the listener."
     StackRefuses "stack_refuses" "connections that were handed over were not established: a firewall rule drops first ACKs"
-        "Let the firewall accept an ACK without a SYN for the guarded ports, then restart the agent: until then the listener translates."
+        "Let the firewall accept an ACK without a SYN for the guarded ports, and wait: accept is tried again by itself, and `proxyip status` says when."
     MssTooSmall "mss_too_small" "the peer's MSS is below the kernel's minimum for SYN cookies"
         "Correct the MTU or the MSS clamping of the path: the load balancer offers an MSS below 536 (IPv4) or 1220 (IPv6)."
     Signed "signed" "the SYN carries a TCP MD5 or TCP-AO signature"

@@ -105,7 +105,8 @@ impl ListenerSettings {
     pub const V2: u8 = 1 << 1;
     /// Headers that name no client are refused.
     pub const REFUSE_UNKNOWN: u8 = 1 << 2;
-    /// The stack refuses what the accept hand-off gives it: [`HandOffChoice::Auto`] translates.
+    /// The stack refuses what the accept hand-off gives it, for one port at least: [`Fallback`] says for which, and for
+    /// how long.
     pub const STACK_REFUSES: u8 = 1 << 3;
     /// Packets of denied connections may carry a mark.
     pub const MARKS: u8 = 1 << 4;
@@ -218,6 +219,38 @@ pub struct LastSource {
     pub address: [u32; 4],
 }
 
+/// A local port of one network namespace.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable,
+)]
+pub struct PlacedPort {
+    /// The namespace's cookie (`SO_NETNS_COOKIE`), host order.
+    pub namespace: u64,
+    /// The port, host order.
+    pub port: u16,
+    /// Zero.
+    pub reserved: [u8; 6],
+}
+
+impl PlacedPort {
+    /// A port in the namespace with this cookie.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(namespace: u64, port: u16) -> Self {
+        Self { namespace, port, reserved: [0; 6] }
+    }
+}
+
+/// In `FALLBACKS`: how long [`HandOffChoice::Auto`] translates the connections to a port. Then accept is tried again,
+/// whether or not the agent runs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
+pub struct Fallback {
+    /// Its end, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub until_ns: u64,
+}
+
 /// In `PORTS`: the port is no longer guarded, but some of its connections are still translated.
 pub const RETIRED: u16 = u16::MAX;
 
@@ -229,6 +262,8 @@ pub const MAX_SETS: u32 = 256;
 pub const MAX_NETWORKS: u32 = 2_097_152;
 /// Ports that may be drained, and listeners that may be drained whole; of listeners that have left too.
 pub const MAX_DRAINED: u32 = 131_072;
+/// How many ports of namespaces can have a [`Fallback`] at a time.
+pub const MAX_FALLBACKS: u32 = 4096;
 /// How many network namespaces an agent can serve.
 pub const MAX_NAMESPACES: u32 = 256;
 

@@ -108,6 +108,15 @@ impl Health {
     }
 }
 
+/// Does something whose panic must not end its thread. Returns whether it was done.
+pub(crate) fn shield(work: impl FnOnce()) -> bool {
+    let done = catch_unwind(AssertUnwindSafe(work));
+    if let Err(panic) = &done {
+        tracing::error!("{:#}", said(&**panic));
+    }
+    done.is_ok()
+}
+
 fn longer(wait: Duration) -> Duration {
     (wait * 2).min(LONGEST_WAIT)
 }

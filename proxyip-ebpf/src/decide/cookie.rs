@@ -8,7 +8,7 @@
 use proxyip_common::{
     cookie::{Agreed, Check, FlowHash},
     counter::{Counter, DropReason},
-    settings::{HandOffChoice, ListenerSettings},
+    settings::HandOffChoice,
 };
 
 use crate::{
@@ -20,9 +20,10 @@ use crate::{
     },
     kernel::{clock::now, programs::TcContext},
     state::{
+        fallbacks::stack_refuses,
         flows::{FLOWS, set_flow},
         handshakes::{ACCEPT, Handshake},
-        listeners::{LISTENERS, choice},
+        listeners::choice,
         memory::Memory,
         namespace::settings,
         parts::{self, Begun},
@@ -200,15 +201,6 @@ fn issues_cookies(segment: &Segment) -> bool {
     const AUTO: u8 = HandOffChoice::Auto as u8;
     const ACCEPT: u8 = HandOffChoice::Accept as u8;
     matches!(choice(segment), AUTO | ACCEPT)
-}
-
-/// Whether nothing would come of the connection; its next attempt is translated.
-#[inline(always)]
-fn stack_refuses(segment: &Segment) -> bool {
-    LISTENERS.get(segment.listener.into()).is_some_and(|listener| {
-        listener.has(ListenerSettings::STACK_REFUSES)
-            && listener.hand_off == HandOffChoice::Auto as u8
-    })
 }
 
 /// A trusted source's segment for a listening socket that belongs to no known handshake. The kernel may have sent a

@@ -2,7 +2,7 @@
 
 use proxyip_common::{
     counter::{DropReason, Obstacle},
-    settings::{HandOffChoice, ListenerSettings},
+    settings::HandOffChoice,
 };
 
 use crate::{
@@ -11,9 +11,10 @@ use crate::{
     frame::segment::{RETIRED_LISTENER, Segment, Shape},
     kernel::{platform::Platform, programs::TcContext},
     state::{
+        fallbacks::stack_refuses,
         flows::remove_flow,
         handshakes::{Handshake, OBSERVE, TRANSLATE},
-        listeners::{LISTENERS, choice, is_drained},
+        listeners::{choice, is_drained},
         memory::Memory,
         policies,
         route::is_local,
@@ -21,7 +22,6 @@ use crate::{
     },
 };
 
-const CHOICE_AUTO: u8 = HandOffChoice::Auto as u8;
 const CHOICE_ACCEPT: u8 = HandOffChoice::Accept as u8;
 const CHOICE_TRANSLATE: u8 = HandOffChoice::Translate as u8;
 const CHOICE_OBSERVE: u8 = HandOffChoice::Observe as u8;
@@ -97,9 +97,7 @@ fn is_group(segment: &Segment) -> bool {
 /// Why the accept hand-off cannot serve a connection whose SYN it has not read yet.
 #[inline(always)]
 fn unserved<P: Platform>(segment: &Segment, memory: &Memory) -> Option<Obstacle> {
-    let listener = LISTENERS.get(segment.listener.into());
-    let (choice, flags) = listener.map_or((0, 0), |listener| (listener.hand_off, listener.flags));
-    if matches!(choice, CHOICE_TRANSLATE | CHOICE_OBSERVE) {
+    if matches!(choice(segment), CHOICE_TRANSLATE | CHOICE_OBSERVE) {
         return Some(Obstacle::Configured);
     }
     if !P::ACCEPT {
@@ -111,6 +109,5 @@ fn unserved<P: Platform>(segment: &Segment, memory: &Memory) -> Option<Obstacle>
     if memory.found.get().state == State::TimeWait {
         return Some(Obstacle::TimeWait);
     }
-    let refuses = flags & ListenerSettings::STACK_REFUSES != 0;
-    if refuses && choice == CHOICE_AUTO { Some(Obstacle::StackRefuses) } else { None }
+    if stack_refuses(segment) { Some(Obstacle::StackRefuses) } else { None }
 }

@@ -7,7 +7,10 @@ use proxyip_common::{
     cookie::Secret,
     counter::{Counter, DropReason, Obstacle, per_listener},
     flow::{FlowKey, FlowRecord},
-    settings::{DrainedPort, ListenerSettings, NamespaceSettings, Policy, RETIRED, ScopedAddress},
+    settings::{
+        DrainedPort, Fallback, ListenerSettings, NamespaceSettings, PlacedPort, Policy, RETIRED,
+        ScopedAddress,
+    },
 };
 
 use super::{
@@ -29,6 +32,7 @@ use crate::{
     kernel::platform::Platform,
     state::{
         counters::{COUNTERS, DROPS, LEFT_TO_KERNEL, LISTENER_COUNTERS},
+        fallbacks::FALLBACKS,
         flows::FLOWS,
         listeners::{DRAINED, LISTENERS},
         namespace::NAMESPACES,
@@ -109,6 +113,11 @@ impl Machine {
         unsafe { (*element).flags |= ListenerSettings::DRAINS };
         let port = DrainedPort { listener, port };
         self.undisturbed(|| DRAINED.insert(port, 1, BPF_ANY.into()));
+    }
+
+    /// Has the connections to a port translated until then.
+    pub fn fall_back(&mut self, at: PlacedPort, until_ns: u64) {
+        self.undisturbed(|| FALLBACKS.insert(at, Fallback { until_ns }, BPF_ANY.into()));
     }
 
     /// Takes a port out of the configuration; what is translated goes on.

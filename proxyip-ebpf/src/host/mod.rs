@@ -14,6 +14,8 @@ mod counting_tests;
 mod denial_tests;
 #[cfg(test)]
 mod drain_tests;
+#[cfg(test)]
+mod fallback_tests;
 pub mod frame;
 #[cfg(test)]
 mod function_tests;

@@ -4,6 +4,7 @@
 pub mod counters;
 pub mod denied;
 pub mod events;
+pub mod fallbacks;
 pub mod flows;
 pub mod handshakes;
 pub mod in_use;

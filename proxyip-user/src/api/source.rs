@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::Result;
+use proxyip_api::status::DegradedPort;
 use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use proxyip_common::flow::{FlowKey, FlowRecord};
 
@@ -46,8 +47,10 @@ pub trait Source: Send + Sync + 'static {
     fn outcomes(&self, listener: u16) -> Result<Vec<Outcome>>;
     /// How long a listener's headers took.
     fn header_latency(&self, listener: u16) -> Result<Latency>;
-    /// What keeps a listener's new connections from the accept hand-off.
-    fn obstacle(&self, listener: u16) -> Result<Option<LocatedObstacle>>;
+    /// What keeps new connections from the accept hand-off, whatever their port.
+    fn obstacle(&self) -> Option<LocatedObstacle>;
+    /// The ports of a listener whose connections get a lesser hand-off for a while.
+    fn degraded(&self, listener: u16) -> Result<Vec<DegradedPort>>;
     /// Which of a listener's ports are drained by command.
     fn drained(&self, listener: u16, ports: &[u16]) -> Vec<u16>;
     /// What the kernel cannot do; a line each.
@@ -115,8 +118,12 @@ impl Source for View {
         self.listeners.header_latency(listener)
     }
 
-    fn obstacle(&self, listener: u16) -> Result<Option<LocatedObstacle>> {
-        self.obstacle(listener)
+    fn obstacle(&self) -> Option<LocatedObstacle> {
+        self.environment.obstacle()
+    }
+
+    fn degraded(&self, listener: u16) -> Result<Vec<DegradedPort>> {
+        self.degraded(listener)
     }
 
     fn drained(&self, listener: u16, ports: &[u16]) -> Vec<u16> {

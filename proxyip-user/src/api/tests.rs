@@ -10,6 +10,7 @@ use std::path::Path;
 use anyhow::bail;
 use hyper::Method;
 use proxyip_api::reload::Reloaded;
+use proxyip_api::status::DegradedPort;
 use proxyip_api::status::Status;
 use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use proxyip_common::flow::{FlowKey, FlowRecord, HandOff};
@@ -149,8 +150,13 @@ impl Source for Maps {
         Ok(Latency { buckets, sum: std::time::Duration::from_millis(11), count: 10 })
     }
 
-    fn obstacle(&self, _: u16) -> Result<Option<LocatedObstacle>> {
-        Ok(Some(LocatedObstacle { obstacle: Obstacle::NoKfunc, netns: None }))
+    fn obstacle(&self) -> Option<LocatedObstacle> {
+        Some(LocatedObstacle { obstacle: Obstacle::NoKfunc, netns: None })
+    }
+
+    fn degraded(&self, listener: u16) -> Result<Vec<DegradedPort>> {
+        assert_eq!(listener, 0);
+        Ok(Vec::new())
     }
 
     fn drained(&self, listener: u16, ports: &[u16]) -> Vec<u16> {

@@ -1,8 +1,13 @@
 //! What the API sees of the kernel side.
 
+use std::time::Duration;
+
 use anyhow::Result;
+use proxyip_api::status::DegradedPort;
 use proxyip_common::counter::Obstacle;
 
+use crate::clock::now_ns;
+use crate::config::Netns;
 use crate::reap::unnoticed::UnnoticedEnds;
 use crate::reconcile::remark::Remark;
 use crate::supervise::Health;
@@ -12,7 +17,8 @@ use crate::tables::listeners::ListenerMap;
 use crate::tables::maps::{CounterMap, FlowMap};
 use crate::tables::tally::Tally;
 use crate::tables::translations::TranslationMap;
-use crate::watch::environment::{Environment, LocatedObstacle};
+use crate::watch::environment::Environment;
+use crate::watch::fallbacks::{Degraded, Fallbacks};
 use crate::watch::guarding::Guarding;
 use crate::watch::mistakes::Findings;
 
@@ -43,6 +49,8 @@ pub struct View {
     pub drained: DrainedPorts,
     /// How full the tables are.
     pub fills: Fills,
+    /// Ports that have fallen back to translate.
+    pub fallbacks: Fallbacks,
     /// What traffic shows of mistakes.
     pub findings: Findings,
     /// Of `flows`.
@@ -52,17 +60,22 @@ pub struct View {
 }
 
 impl View {
-    /// Why the new connections of this listener, on an ordinary listening socket, cannot get the accept
-    /// hand-off;
-    /// `None` if they can.
+    /// The ports of a listener whose connections get a lesser hand-off for a while.
     ///
     /// # Errors
-    /// If a map cannot be read.
-    pub fn obstacle(&self, listener: u16) -> Result<Option<LocatedObstacle>> {
-        if let Some(obstacle) = self.environment.obstacle() {
-            return Ok(Some(obstacle));
-        }
-        let refuses = self.listeners.stack_refuses(listener)?;
-        Ok(refuses.then_some(LocatedObstacle { obstacle: Obstacle::StackRefuses, netns: None }))
+    /// If the clock cannot be read.
+    pub fn degraded(&self, listener: u16) -> Result<Vec<DegradedPort>> {
+        let now_ns = now_ns()?;
+        let degraded =
+            self.fallbacks.of(listener, now_ns).into_iter().map(|Degraded { at, until_ns }| {
+                let netns = match self.environment.netns(at.namespace) {
+                    Some(Netns::Path(path)) => path.display().to_string(),
+                    Some(Netns::Host) | None => "host".into(),
+                };
+                let retry = Duration::from_nanos(until_ns.saturating_sub(now_ns));
+                let reason = Obstacle::StackRefuses.label().into();
+                DegradedPort { port: at.port, netns, reason, retry_s: retry.as_secs() }
+            });
+        Ok(degraded.collect())
     }
 }

@@ -28,6 +28,7 @@ const PINNED: &[&str] = &[
     "LISTENERS",
     "LISTENER_NAMES",
     "POLICIES",
+    "FALLBACKS",
     "TRUSTED",
     "CLIENTS",
     "SETS",

@@ -158,6 +158,7 @@ mod tests {
             denied: "drop".into(),
             hand_off: "auto".into(),
             drained: vec![443],
+            degraded: Vec::new(),
             new_connections: NewConnections { hand_off: "accept".into(), why: "it may".into() },
             connections: vec![
                 connections("accept", None, 10),

@@ -186,6 +186,34 @@ mod tests {
     }
 
     #[test]
+    fn a_panic_of_the_writer_loses_its_lines_only() {
+        struct Panics(File, bool);
+        impl Write for Panics {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                assert!(std::mem::replace(&mut self.1, true), "the first write");
+                self.0.write(bytes)
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("flows.log");
+        let output = Panics(append_to(&path).unwrap(), false);
+        let log = FlowLog::start(&Log::default(), Box::new(output)).unwrap();
+        log.write("one".into());
+        let lost = log.lost();
+        while lost.count() == 0 {
+            std::thread::yield_now();
+        }
+        log.write("two".into());
+        log.close();
+        assert_eq!(lost.count(), 1);
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "\ntwo\n");
+    }
+
+    #[test]
     fn lines_are_appended_to_the_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("flows.log");

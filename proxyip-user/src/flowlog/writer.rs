@@ -7,6 +7,7 @@ use memchr::memchr_iter;
 
 use super::losses::LostLines;
 use super::waiting::Waiting;
+use crate::supervise;
 
 /// How much is written at once while lines are waiting.
 pub(crate) const BUFFER: usize = 64 * 1024;
@@ -44,15 +45,23 @@ impl Writer {
         Self { output, buffer, buffered: 0, waiting, lost, failing: false, torn: false, by_line }
     }
 
-    /// Runs until every sender is gone.
+    /// Runs until every sender is gone. A panic loses the lines that are in the buffer.
     pub(crate) fn run(mut self, items: &Receiver<Item>) {
         while let Ok(item) = items.recv() {
-            self.take(item);
-            while let Ok(item) = items.try_recv() {
-                self.take(item);
+            if !supervise::shield(|| self.round(item, items)) {
+                self.lost.add(std::mem::take(&mut self.buffered));
+                self.buffer.clear();
+                self.torn = true;
             }
-            self.flush();
         }
+    }
+
+    fn round(&mut self, item: Item, items: &Receiver<Item>) {
+        self.take(item);
+        while let Ok(item) = items.try_recv() {
+            self.take(item);
+        }
+        self.flush();
     }
 
     fn take(&mut self, item: Item) {

@@ -6,6 +6,8 @@ use std::time::Duration;
 /// What was last seen of a namespace. One thread writes it, others read.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
+    /// The namespace's.
+    cookie: AtomicU64,
     flags: AtomicU8,
     fin_timeout: AtomicU64,
     overflows: AtomicU64,
@@ -17,6 +19,16 @@ impl Seen {
     #[cfg(test)]
     pub(crate) fn of(flags: u8) -> std::sync::Arc<Self> {
         std::sync::Arc::new(Self { flags: flags.into(), ..Self::default() })
+    }
+
+    /// The namespace with this cookie.
+    pub(crate) fn with_cookie(cookie: u64) -> Self {
+        Self { cookie: cookie.into(), ..Self::default() }
+    }
+
+    /// The namespace's cookie.
+    pub(crate) fn cookie(&self) -> u64 {
+        self.cookie.load(Ordering::Relaxed)
     }
 
     /// Flags of [`NamespaceSettings`](proxyip_common::settings::NamespaceSettings).

@@ -48,10 +48,12 @@ use crate::tables::sources::Sources;
 use crate::tables::tally::Tally;
 use crate::tables::translations::TranslationMap;
 use crate::watch::environment::Environment;
-use crate::watch::gap::Gap;
+use crate::watch::fallbacks::Fallbacks;
+use crate::watch::gap::{self, Gap};
 use crate::watch::guarding::Guarding;
 use crate::watch::mistakes::{Findings, Mistakes};
 use crate::watch::reasons::Reasons;
+use crate::watch::refused::LastEstablished;
 
 /// Everything loaded, attached and pinned.
 pub struct Kernel {
@@ -127,11 +129,22 @@ impl Kernel {
         let current = control.current();
         let active = Arc::clone(&current.borrow());
         let listeners = &view.listeners;
+        let established = LastEstablished::default();
         let maintenance = Maintenance {
             secrets,
+            established: established.clone(),
             partial_headers: steps.partial_headers(current.clone(), entrances)?,
             watchers: Watchers {
-                gap: Gap::new(&active, listeners.clone(), watched)?,
+                gap: Gap::new(
+                    &active,
+                    listeners.clone(),
+                    watched,
+                    gap::Ports::new(
+                        view.flows.clone(),
+                        established.clone(),
+                        view.fallbacks.clone(),
+                    ),
+                )?,
                 reasons: Reasons::new(&active, listeners.clone())?,
                 mistakes: Mistakes::new(
                     &active,
@@ -246,6 +259,7 @@ impl Steps<'_> {
             unnoticed: UnnoticedEnds::default(),
             drained: DrainedPorts::default(),
             fills: Fills::default(),
+            fallbacks: Fallbacks::default(),
             findings: Findings::default(),
             flow_count: Tally::default(),
             translated: Tally::default(),

@@ -2,11 +2,13 @@
 //!
 //! Nothing of this runs on the thread that reads events: it asks the kernel many times a second, and may have to wait.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use proxyip_common::event::Event;
+use proxyip_common::settings::PlacedPort;
 use tokio::sync::mpsc::{Receiver, channel};
 
 use crate::desired::active::Current;
@@ -14,9 +16,10 @@ use crate::reap::partial_headers::PartialHeaders;
 use crate::reconcile::control::Control;
 use crate::supervise::{Health, Work};
 use crate::tables::secrets::Secrets;
-use crate::watch::gap::Gap;
+use crate::watch::gap::{Gap, Policy};
 use crate::watch::mistakes::Mistakes;
 use crate::watch::reasons::Reasons;
+use crate::watch::refused::LastEstablished;
 
 /// How often each part has its turn.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -26,6 +29,8 @@ const REFUSALS: usize = 1024;
 /// Secrets, headers that are late, and what must be noticed.
 pub struct Maintenance {
     pub(crate) secrets: Secrets,
+    /// To be told of each event.
+    pub(crate) established: LastEstablished,
     pub(crate) partial_headers: PartialHeaders,
     pub(crate) watchers: Watchers,
 }
@@ -46,7 +51,7 @@ impl Maintenance {
     /// # Errors
     /// If there is no thread.
     pub fn spawn(self, health: &Health) -> Result<Receiver<Event>> {
-        let Self { mut secrets, mut partial_headers, mut watchers } = self;
+        let Self { mut secrets, mut partial_headers, mut watchers, .. } = self;
         let (tell, refusals) = channel(REFUSALS);
         health.spawn(work("secrets", "renewing the secrets of SYN cookies"), move || {
             secrets.rotate()
@@ -69,9 +74,23 @@ impl Watchers {
             self.reasons.follow(&active)?;
             self.mistakes.follow(&active)?;
         }
-        self.gap.check(|listener| self.control.translate(listener))?;
+        self.gap.check(&self.control)?;
         self.reasons.check()?;
         self.mistakes.check()
+    }
+}
+
+impl Policy for Control {
+    fn fall_back(&self, listener: &str, at: PlacedPort, until_ns: u64) -> Result<()> {
+        self.begin_fallback(listener, at, until_ns)
+    }
+
+    fn end_fallbacks(&self, ended: &[PlacedPort]) -> Result<()> {
+        self.end_fallbacks(ended)
+    }
+
+    fn is_in_a_set(&self, client: IpAddr) -> Result<bool> {
+        self.is_in_a_set(client)
     }
 }
 

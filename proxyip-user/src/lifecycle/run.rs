@@ -22,6 +22,7 @@ use crate::flowlog::flows::Flows;
 use crate::flowlog::queue::FlowLog;
 use crate::flowlog::recorder::Recorder;
 use crate::reconcile::reloads::reloads;
+use crate::supervise::shield;
 
 /// Runs the agent until SIGINT or SIGTERM. `read` reads the configuration anew.
 ///
@@ -43,6 +44,7 @@ pub async fn agent(
     let log = FlowLog::open(&config.log)?;
     let lost_lines = log.lost();
     let (events, maintenance, view, control) = Kernel::start(&config, kernel_log)?.split();
+    let established = maintenance.established.clone();
     let refusals = maintenance.spawn(&view.health)?;
     let flows = Arc::new(Flows::new(control.current()));
     let recorder = RefCell::new(Recorder::new(Arc::clone(&flows), log));
@@ -69,7 +71,10 @@ pub async fn agent(
     let result = tokio::select! {
         _ = interrupt.recv() => Ok("SIGINT"),
         _ = terminate.recv() => Ok("SIGTERM"),
-        result = events.run(|event, header| recorder.borrow_mut().handle(event, header)) => {
+        result = events.run(|event, header| {
+            established.note(event);
+            shield(|| recorder.borrow_mut().handle(event, header));
+        }) => {
             result.context("the kernel's events cannot be read").map(never)
         }
         ended = record(&recorder, refusals) => never(ended),

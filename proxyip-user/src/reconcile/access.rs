@@ -1,21 +1,19 @@
 //! Questions about rules, and changes of them by command.
 
-use std::collections::BTreeMap;
-use std::io;
 use std::net::IpAddr;
 
 use anyhow::Result;
 use ipnet::IpNet;
-use proxyip_api::acl::{Decision, Disconnected, Origin, Rules, Verdict};
-use proxyip_common::flow::{FlowKey, FlowRecord, Origin as ClientOrigin};
+use proxyip_api::acl::{Decision, Disconnected, MAX_DISCONNECTED, Origin, Rules, Verdict};
+use proxyip_common::flow::{FlowRecord, Origin as ClientOrigin};
 
 use super::acl::{Acl, AclError};
 use super::control::Control;
+use super::disconnect::Disconnecter;
 use super::writer::Writer;
 use crate::config::{Denied, Listener};
 use crate::desired::networks::{Commands, otherwise};
 use crate::desired::rules::{Part, part, rule_for, rules};
-use crate::reap::destroy::Destroyer;
 
 impl Acl for Control {
     fn rules(&self, listener: &str, which: Part) -> Result<Rules, AclError> {
@@ -89,25 +87,19 @@ impl Acl for Control {
         if let Some(name) = listener {
             self.with(name, |_, _, _| Ok(()))?;
         }
-        let mut denied: BTreeMap<u64, Vec<(FlowKey, Disconnected)>> = BTreeMap::new();
+        let mut disconnecter = Disconnecter::new(&self.0.namespaces);
+        let mut ended = Vec::new();
         for flow in self.0.flows.all() {
             let (key, record) = flow?;
             let Some(name) = self.denies(&record)? else { continue };
             if listener.is_none_or(|listener| listener == name) {
-                let ended = Disconnected {
-                    listener: name,
-                    client: record.client.0.to_socket_addr(),
-                    peer: key.peer.0.to_socket_addr(),
-                    local: key.local.0.to_socket_addr(),
-                    error: None,
-                };
-                denied.entry(key.namespace).or_default().push((key, ended));
+                ended.extend(disconnecter.end(name, (&key, &record))?);
+            }
+            if ended.len() >= MAX_DISCONNECTED {
+                break;
             }
         }
-        let mut ended = Vec::new();
-        for (cookie, connections) in denied {
-            ended.extend(self.end(cookie, connections)?);
-        }
+        tracing::info!("by command: {} connections of denied clients were ended", ended.len());
         Ok(ended)
     }
 }
@@ -167,34 +159,5 @@ impl Control {
             Some(ClientOrigin::Local) | None => Verdict::Allow,
         };
         Ok((verdict == Verdict::Deny).then(|| listener.name.clone()))
-    }
-
-    /// Ends connections of one namespace.
-    fn end(
-        &self,
-        cookie: u64,
-        connections: Vec<(FlowKey, Disconnected)>,
-    ) -> Result<Vec<Disconnected>> {
-        let namespace = self.0.namespaces.iter().find(|(there, _)| *there == cookie);
-        let Some((_, namespace)) = namespace else { return Ok(Vec::new()) };
-        namespace.run(|| {
-            let mut destroyer = Destroyer::open()?;
-            let end = |(key, mut connection): (FlowKey, Disconnected)| match destroyer.destroy(&key)
-            {
-                // The connection has already ended.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-                Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-                    connection.error =
-                        Some("the kernel was built without CONFIG_INET_DIAG_DESTROY".into());
-                    Some(connection)
-                }
-                Err(error) => {
-                    connection.error = Some(error.to_string());
-                    Some(connection)
-                }
-                Ok(()) => Some(connection),
-            };
-            Ok(connections.into_iter().filter_map(end).collect())
-        })
     }
 }

@@ -1,8 +1,10 @@
 //! Changes while the agent runs: another configuration, and files of networks.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Result, ensure};
+use proxyip_common::settings::PlacedPort;
 use tokio::sync::watch;
 
 use super::remark::Remark;
@@ -163,24 +165,39 @@ impl Control {
         self.writer().sweep()
     }
 
-    /// Has the listener's new connections translated, because the stack refuses handed-over ones. This holds until
-    /// the agent is started again. A listener that has left since stays unchanged.
-    ///
-    /// False if somebody else writes just now: this runs on the thread that reads events, which must not wait for a
-    /// reload.
+    /// Has connections to a port of a listener translated until then, because the stack refuses handed-over ones. A
+    /// listener that has left since stays unchanged.
     ///
     /// # Errors
     /// If the maps cannot be written.
-    pub(crate) fn translate(&self, listener: &str) -> Result<bool> {
-        let mut writer = match self.0.writer.try_lock() {
-            Ok(writer) => writer,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return Ok(false),
-        };
-        if let Some((place, _)) = self.active().named(listener) {
-            writer.set_stack_refuses(place)?;
+    pub(crate) fn begin_fallback(
+        &self,
+        listener: &str,
+        at: PlacedPort,
+        until_ns: u64,
+    ) -> Result<()> {
+        let mut writer = self.writer();
+        match self.active().named(listener) {
+            Some((place, _)) => writer.begin_fallback(place, at, until_ns),
+            None => Ok(()),
         }
-        Ok(true)
+    }
+
+    /// Forgets fallbacks that are over.
+    ///
+    /// # Errors
+    /// If the maps cannot be written.
+    pub(crate) fn end_fallbacks(&self, ended: &[PlacedPort]) -> Result<()> {
+        let mut writer = self.writer();
+        ended.iter().try_for_each(|at| writer.end_fallback(*at))
+    }
+
+    /// Whether a named set has the client.
+    ///
+    /// # Errors
+    /// If the maps cannot be read.
+    pub(crate) fn is_in_a_set(&self, client: IpAddr) -> Result<bool> {
+        self.writer().is_in_a_set(client)
     }
 
     pub(super) fn writer(&self) -> MutexGuard<'_, Writer> {

@@ -260,7 +260,7 @@ impl Listeners {
         self.set_settings(place, settings)
     }
 
-    /// Has the new connections of the listener at this place translated.
+    /// Has the kernel programs look for fallbacks of the listener's ports.
     pub(super) fn set_stack_refuses(&mut self, place: u16) -> Result<()> {
         let mut settings = self.settings(place)?;
         settings.flags |= ListenerSettings::STACK_REFUSES;

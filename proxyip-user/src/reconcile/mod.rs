@@ -3,7 +3,9 @@
 pub mod access;
 pub mod acl;
 pub mod control;
+mod disconnect;
 pub mod drain;
+mod fallbacks;
 pub(crate) mod listeners;
 pub mod namespaces;
 pub mod places;

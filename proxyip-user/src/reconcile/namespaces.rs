@@ -66,7 +66,7 @@ impl Watcher {
             timestamp_offset,
             written: None,
             routes,
-            seen: Arc::default(),
+            seen: Arc::new(Seen::with_cookie(cookie)),
         };
         watcher.write()?;
         Ok(watcher)

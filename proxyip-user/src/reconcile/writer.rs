@@ -10,13 +10,15 @@ use std::sync::Arc;
 use anyhow::Result;
 use ipnet::IpNet;
 use proxyip_api::acl::Verdict;
+use proxyip_common::settings::PlacedPort;
 
+use super::fallbacks::FallbackTable;
 use super::listeners::{Listeners, Lists};
 use super::scopes::Scopes;
 use super::set_members::{Members, SetMembers};
 use super::undo::Done;
 use crate::config::{Config, Listener};
-use crate::desired::networks::Commands;
+use crate::desired::networks::{Commands, verdict_of};
 use crate::tables::drained::{Change, DrainedPorts};
 use crate::tables::fill::Networks;
 use crate::tables::ports::{Ports, Wanted};
@@ -30,6 +32,7 @@ pub(crate) struct Writer {
     ports: Ports,
     /// Why the last change could not be undone.
     mixed: Option<anyhow::Error>,
+    fallbacks: FallbackTable,
 }
 
 /// All that a configuration has in the tries.
@@ -59,7 +62,8 @@ impl Writer {
         let mut clients = scopes.clients.entries(&in_force);
         listeners.adopt(&mut scopes.trusted.entries(&in_force), &mut clients);
         sets.adopt(&mut clients);
-        Ok(Self { scopes, listeners, sets, ports, mixed: None })
+        let fallbacks = FallbackTable::open_empty(pin_path)?;
+        Ok(Self { scopes, listeners, sets, ports, mixed: None, fallbacks })
     }
 
     /// The places of a configuration's sets, in their order.
@@ -167,9 +171,31 @@ impl Writer {
         }
     }
 
-    /// Has the new connections of the listener at this place translated.
-    pub(crate) fn set_stack_refuses(&mut self, place: u16) -> Result<()> {
+    /// Has connections to a port of the listener at this place translated until then.
+    pub(crate) fn begin_fallback(
+        &mut self,
+        place: u16,
+        at: PlacedPort,
+        until_ns: u64,
+    ) -> Result<()> {
+        // In this order: the kernel programs look for the port when the listener says so.
+        self.fallbacks.begin(at, until_ns)?;
         self.listeners.set_stack_refuses(place)
+    }
+
+    /// Forgets a fallback that is over. The kernel programs have seen by themselves that it is.
+    pub(crate) fn end_fallback(&mut self, at: PlacedPort) -> Result<()> {
+        self.fallbacks.end(at)
+    }
+
+    /// Whether a named set has the client.
+    pub(crate) fn is_in_a_set(&self, client: IpAddr) -> Result<bool> {
+        for scope in self.sets.scopes() {
+            if self.scopes.clients.get(scope, client)?.map(verdict_of) == Some(Verdict::Allow) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Makes, changes or, with `None`, removes a rule of a command.

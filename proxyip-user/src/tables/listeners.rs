@@ -6,18 +6,13 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use aya::maps::{Array, MapData};
 use proxyip_common::counter::{Obstacle, per_listener};
-use proxyip_common::settings::ListenerSettings;
 
 use super::maps::{PerCpu, open, sum};
 use super::owners::Readable;
-use crate::bpf::pod::Raw;
 
-type Settings = Readable<Array<MapData, Raw<ListenerSettings>>>;
-
-/// Settings and counters of the listeners.
+/// The counters of the listeners.
 #[derive(Clone)]
 pub struct ListenerMap {
-    settings: Arc<Settings>,
     counters: Arc<PerCpu>,
     /// By listener and hand-off.
     refused_by_agent: Arc<Readable<Array<MapData, u64>>>,
@@ -45,7 +40,6 @@ impl ListenerMap {
     /// If there are none.
     pub fn open(pin_path: &Path) -> Result<Self> {
         Ok(Self {
-            settings: Arc::new(open(pin_path, "LISTENERS")?),
             counters: Arc::new(open(pin_path, "LISTENER_COUNTERS")?),
             refused_by_agent: Arc::new(open(pin_path, "REFUSED_BY_AGENT")?),
         })
@@ -84,19 +78,6 @@ impl ListenerMap {
     /// Connections translated for this reason.
     pub(crate) fn translated(&self, listener: u16, reason: Obstacle) -> Result<u64> {
         self.counter(listener, per_listener::TRANSLATE + reason as u32)
-    }
-
-    /// Whether the listener's connections are translated because the stack refuses others.
-    ///
-    /// # Errors
-    /// If the map cannot be read.
-    pub fn stack_refuses(&self, listener: u16) -> Result<bool> {
-        Ok(self.settings(listener)?.has(ListenerSettings::STACK_REFUSES))
-    }
-
-    fn settings(&self, listener: u16) -> Result<ListenerSettings> {
-        let settings = self.settings.get(&listener.into(), 0);
-        Ok(settings.context("the listeners cannot be read")?.0)
     }
 
     /// Connections with a good header.

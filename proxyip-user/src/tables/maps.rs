@@ -129,6 +129,14 @@ impl FlowMap {
         })
     }
 
+    /// Flows that were handed over to TCP, established or not.
+    pub(crate) fn handed_over(&self) -> impl Iterator<Item = Result<(FlowKey, FlowRecord)>> {
+        self.buckets.entries().map(|entry| match entry {
+            Ok((Raw(key), Raw(record))) => Ok((key, record)),
+            Err(error) => Err(error).context("the flow table cannot be read"),
+        })
+    }
+
     /// How many established flows there are.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ pub(crate) const OWNERS: &[(&str, &str)] = &[
     ("ROUTES", "proxyip_user::tables::routes"),
     ("LISTENERS", "proxyip_user::reconcile::listeners"),
     ("POLICIES", "proxyip_user::reconcile::listeners"),
+    ("FALLBACKS", "proxyip_user::reconcile::fallbacks"),
     ("SETS", "proxyip_user::reconcile::set_members"),
     ("LISTENER_NAMES", "proxyip_user::reconcile::places"),
     ("SET_NAMES", "proxyip_user::reconcile::places"),

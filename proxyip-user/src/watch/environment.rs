@@ -58,6 +58,13 @@ impl Environment {
         left.filter(|(_, left)| *left > 0).map(sentence).collect()
     }
 
+    /// The namespace with this cookie, if it is served.
+    #[must_use]
+    pub fn netns(&self, cookie: u64) -> Option<&Netns> {
+        let with_cookie = |(_, seen): &&(Netns, Arc<Seen>)| seen.cookie() == cookie;
+        self.namespaces.iter().find(with_cookie).map(|(netns, _)| netns)
+    }
+
     /// What is in the way of the accept hand-off for all listeners.
     #[must_use]
     pub fn obstacle(&self) -> Option<LocatedObstacle> {

@@ -1,13 +1,20 @@
 //! The gap between connections handed over and connections established, by listener: what the stack refused.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use proxyip_common::settings::PlacedPort;
 
+use super::fallbacks::Fallbacks;
+use super::refused::{LastEstablished, Missing};
+use crate::clock::now_ns;
 use crate::config::{HandOffChoice, Listener};
 use crate::desired::active::Active;
 use crate::host::seen::Seen;
 use crate::tables::listeners::ListenerMap;
+use crate::tables::maps::FlowMap;
 
 /// How many looks in a row a gap must last. Call [`Gap::check`] once a second: a handed-over connection is
 /// established within microseconds. It is in the gap this often only if it was refused.
@@ -20,6 +27,19 @@ const QUIET: u32 = 10;
 /// established.
 const EXCUSED: usize = 10;
 
+/// The flow table is looked through for a twentieth of the time at most.
+const SHARE: u32 = 20;
+
+/// Carries out what the gaps ask for.
+pub(crate) trait Policy {
+    /// Has connections to a port of a listener translated until then. A listener that has left since stays unchanged.
+    fn fall_back(&self, listener: &str, at: PlacedPort, until_ns: u64) -> Result<()>;
+    /// Ends those of these ports.
+    fn end_fallbacks(&self, ended: &[PlacedPort]) -> Result<()>;
+    /// Whether a named set has the client.
+    fn is_in_a_set(&self, client: IpAddr) -> Result<bool>;
+}
+
 /// Watches the gaps.
 pub(crate) struct Gap {
     map: ListenerMap,
@@ -28,6 +48,18 @@ pub(crate) struct Gap {
     /// Overflows of accept queues at the last looks, the oldest first. There is one look more than a gap must last,
     /// because an overflow may be seen a second earlier or later.
     overflows: [u64; LOOKS + 1],
+    ports: Ports,
+}
+
+/// Finds the ports that a gap is about.
+pub(crate) struct Ports {
+    pub(crate) flows: FlowMap,
+    pub(crate) last: LastEstablished,
+    pub(crate) fallbacks: Fallbacks,
+    /// Before this the flow table is not looked through again.
+    rest: Instant,
+    /// The time of the last look.
+    looked_ns: u64,
 }
 
 /// One listener.
@@ -41,10 +73,62 @@ struct Watched {
     fruitless: usize,
     /// By how much the gap has grown since that was said.
     unsaid: u64,
+    /// It has grown, and the ports have not been looked for since.
+    grown: bool,
     /// Looks before it may be said.
     quiet: u32,
-    /// New connections are translated now. Connections of the gap will never be established.
-    translated: bool,
+}
+
+impl Ports {
+    pub(crate) fn new(flows: FlowMap, last: LastEstablished, fallbacks: Fallbacks) -> Self {
+        Self { flows, last, fallbacks, rest: Instant::now(), looked_ns: 0 }
+    }
+
+    /// The ports of a listener that the stack refuses; `None` if it is too early to look.
+    fn refused(
+        &mut self,
+        listener: u16,
+        now_ns: u64,
+        policy: &impl Policy,
+    ) -> Result<Option<Vec<PlacedPort>>> {
+        let begin = Instant::now();
+        if begin < self.rest {
+            return Ok(None);
+        }
+        let missing = Missing::find(self.flows.handed_over(), listener, now_ns)?;
+        let refused = missing.refused(&self.last, |client| policy.is_in_a_set(client))?;
+        self.rest = begin + begin.elapsed() * SHARE;
+        Ok(Some(refused))
+    }
+
+    /// Has the connections to a port translated, and returns for how long.
+    fn fall_back(
+        &self,
+        listener: &Watched,
+        (at, now_ns): (PlacedPort, u64),
+        policy: &impl Policy,
+    ) -> Result<Duration> {
+        let until_ns = self.fallbacks.next(at, now_ns);
+        policy.fall_back(&listener.name, at, until_ns)?;
+        self.fallbacks.begin(listener.place, at, (now_ns, until_ns));
+        Ok(Duration::from_nanos(until_ns - now_ns))
+    }
+
+    /// Ends fallbacks whose time has passed.
+    fn end(&mut self, now_ns: u64, policy: &impl Policy) -> Result<()> {
+        let ended = self.fallbacks.ended(self.looked_ns, now_ns);
+        if !ended.is_empty() {
+            policy.end_fallbacks(&ended)?;
+        }
+        for at in ended {
+            tracing::info!(
+                "connections to port {} get the accept hand-off again, on trial",
+                at.port
+            );
+        }
+        self.looked_ns = now_ns;
+        Ok(())
+    }
 }
 
 impl Gap {
@@ -52,9 +136,10 @@ impl Gap {
         active: &Active,
         map: ListenerMap,
         namespaces: Vec<Arc<Seen>>,
+        ports: Ports,
     ) -> Result<Self> {
         let overflows = [overflows(&namespaces); _];
-        let mut gap = Self { map, listeners: Vec::new(), namespaces, overflows };
+        let mut gap = Self { map, listeners: Vec::new(), namespaces, overflows, ports };
         gap.follow(active)?;
         Ok(gap)
     }
@@ -74,28 +159,32 @@ impl Gap {
         Ok(())
     }
 
-    /// Logs connections that were handed over and have still not been established. Where translating helps,
-    /// `translate` gets the listener's name. If it answers false, the next connection of this kind asks again.
-    pub(crate) fn check(&mut self, translate: impl Fn(&str) -> Result<bool>) -> Result<()> {
+    /// Logs connections that were handed over and have still not been established. Where translating helps, `policy`
+    /// gets the ports.
+    pub(crate) fn check(&mut self, policy: &impl Policy) -> Result<()> {
+        let now_ns = now_ns()?;
+        self.ports.end(now_ns, policy)?;
         let now = overflows(&self.namespaces);
         let overflowed = now > self.overflows[0];
         self.overflows.rotate_left(1);
         self.overflows[LOOKS] = now;
         for listener in &mut self.listeners {
-            let index = listener.place;
-            listener.quiet = listener.quiet.saturating_sub(1);
-            listener.see_established(self.map.established(index)?);
-            let more = listener.looks.see(self.map.gap(index)?);
-            let Some(more) = more.filter(|_| !listener.translated) else { continue };
-            listener.unsaid += more;
-            let cause = cause(listener.hand_off, overflowed, listener.fruitless);
-            if cause == Cause::Refusal {
-                if !translate(&listener.name)? {
-                    continue;
-                }
-                listener.translated = true;
-                listener.quiet = 0;
+            listener.look(&self.map)?;
+            if !listener.grown {
+                continue;
             }
+            let mut cause = cause(listener.hand_off, overflowed, listener.fruitless);
+            if cause == Cause::Refusal {
+                let refused = self.ports.refused(listener.place, now_ns, policy)?;
+                let Some(refused) = refused else { continue };
+                for at in &refused {
+                    let hold = self.ports.fall_back(listener, (*at, now_ns), policy)?;
+                    listener.say_refused(*at, hold);
+                }
+                cause = Cause::Some;
+                listener.quiet = if refused.is_empty() { listener.quiet } else { QUIET };
+            }
+            listener.grown = false;
             listener.say(cause);
         }
         Ok(())
@@ -112,9 +201,19 @@ impl Watched {
             established: map.established(place)?,
             fruitless: 0,
             unsaid: 0,
+            grown: false,
             quiet: 0,
-            translated: false,
         })
+    }
+
+    fn look(&mut self, map: &ListenerMap) -> Result<()> {
+        self.quiet = self.quiet.saturating_sub(1);
+        self.see_established(map.established(self.place)?);
+        if let Some(more) = self.looks.see(map.gap(self.place)?) {
+            self.unsaid += more;
+            self.grown = true;
+        }
+        Ok(())
     }
 
     fn see_established(&mut self, established: u64) {
@@ -134,6 +233,17 @@ impl Watched {
             self.unsaid = 0;
             self.quiet = QUIET;
         }
+    }
+
+    fn say_refused(&mut self, at: PlacedPort, hold: Duration) {
+        let Self { name, unsaid: missing, .. } = &self;
+        let (port, seconds, sentence) = (at.port, hold.as_secs(), Cause::Refusal.sentence());
+        tracing::warn!(
+            missing,
+            "listener {name:?}: connections to port {port} were handed over but not established: {sentence}. New \
+             connections to this port are translated; accept is tried again in {seconds} s"
+        );
+        self.unsaid = 0;
     }
 }
 
@@ -172,19 +282,19 @@ enum Cause {
     Overflow,
     /// Others are established.
     Some,
-    /// Something else; the listener's new connections are translated from now on.
+    /// Something else, of a listener that may translate. There may be ports to which nothing is established.
     Refusal,
     /// Something else, and the listener's `hand_off` leaves no choice.
     RefusalForGood,
 }
 
 /// A connection that finds the accept queue full would find it full with any hand-off. A rule refuses all handed-over
-/// connections, so for a while none has been established.
+/// connections to a port, so for a while none has been established.
 const fn cause(hand_off: HandOffChoice, overflowed: bool, fruitless: usize) -> Cause {
     match hand_off {
         _ if overflowed && fruitless < EXCUSED => Cause::Overflow,
-        _ if fruitless < LOOKS => Cause::Some,
         HandOffChoice::Auto => Cause::Refusal,
+        _ if fruitless < LOOKS => Cause::Some,
         _ => Cause::RefusalForGood,
     }
 }
@@ -201,8 +311,7 @@ impl Cause {
             }
             Self::Refusal => {
                 "a firewall rule probably drops them: look for rules that drop new connections without SYN \
-                 or in conntrack state INVALID, or that queue them to user space (NFQUEUE). New connections \
-                 are translated until the agent is restarted"
+                 or in conntrack state INVALID, or that queue them to user space (NFQUEUE)"
             }
             Self::RefusalForGood => {
                 "a firewall rule probably drops them: look for rules that drop new connections without SYN \
@@ -250,9 +359,10 @@ mod tests {
     fn only_auto_translates_and_only_if_that_helps() {
         for (hand_off, overflowed, fruitless, expected) in [
             (HandOffChoice::Auto, false, 3, Cause::Refusal),
-            (HandOffChoice::Auto, false, 2, Cause::Some),
+            (HandOffChoice::Auto, false, 0, Cause::Refusal),
             (HandOffChoice::Auto, true, 9, Cause::Overflow),
             (HandOffChoice::Auto, true, 10, Cause::Refusal),
+            (HandOffChoice::Accept, false, 2, Cause::Some),
             (HandOffChoice::Accept, false, 3, Cause::RefusalForGood),
             (HandOffChoice::Accept, true, 3, Cause::Overflow),
         ] {

@@ -4,7 +4,8 @@ use proxyip_tests::servers::EchoServer;
 use proxyip_tests::{Agent, FlagTaker, Guard, HandOff, Site, address, eventually};
 
 use crate::common::{
-    CLIENT, ask_names, assert_both, header_of_client, open_and_send, socket_address, trusted_dial,
+    CLIENT, ask_names, assert_both, assert_echoed, header_of_client, open_and_send, pattern,
+    socket_address, trusted_dial,
 };
 
 /// The kernel programs do not hear of the ends of connections. Without the agent's own look the tables would fill, and
@@ -36,7 +37,7 @@ fn ends_that_another_program_hides_are_found() {
     let findings = agent.status().findings.concat();
     assert!(findings.contains("taker_of_flags"), "{findings}");
     for stream in &living {
-        assert_both(ask_names(stream), socket_address(CLIENT));
+        assert_echoed(stream, &pattern(1000));
     }
     site.finish(&mut agent, &[]);
 }

@@ -56,10 +56,39 @@ fn a_firewall_that_wants_to_see_the_handshake_gets_to_see_it() {
     assert_eq!(new_connections.hand_off, "translate");
     assert!(!new_connections.why.is_empty());
     let found = agent.status().findings.concat();
-    assert!(found.contains("until the agent is restarted"), "{found}");
+    assert!(found.contains("accept is tried again in"), "{found}");
+    let degraded = agent.listener().degraded;
+    assert_eq!(
+        degraded.iter().map(|one| (one.port, &*one.reason)).collect::<Vec<_>>(),
+        [(80, "stack_refuses")]
+    );
+    assert!((1..60).contains(&degraded[0].retry_s), "{degraded:?}");
 
     // The handshake of this one was done before.
     assert_is_reset_when_used(&unused);
+    finish(&site, &mut agent, &["payload_without_socket", "stack_refuses"]);
+}
+
+/// Another port of the same listener keeps the better hand-off.
+#[test]
+fn only_the_port_that_is_refused_falls_back() {
+    let site = Site::new();
+    let _servers = [80, 81].map(|port| EchoServer::start(&site.net.server, address::SERVER, port));
+    site.net
+        .server
+        .run(&format!("iptables -A INPUT -p tcp --dport 80 {}", RULE.replace("-p tcp ", "")));
+    let mut agent = Agent::start(&site, &Guard::ports(&[80, 81]));
+    let open = |port| open_and_send(&site, &trusted_dial(port), &header_of_client());
+    let refused = open(80);
+    agent.wait_diagnostic("connections to port 80 were handed over");
+    assert!(is_reset(&refused));
+    for (port, hand_off) in [(80, "translate"), (81, "accept")] {
+        let stream = open(port);
+        assert_both(ask_names(&stream), socket_address(CLIENT));
+        let peer = stream.local_addr().unwrap().to_string();
+        assert_eq!(agent.wait_event("accept", &peer)["hand_off"], hand_off);
+    }
+    assert_eq!(agent.new_hand_off(), "accept", "not all ports have fallen back");
     finish(&site, &mut agent, &["payload_without_socket", "stack_refuses"]);
 }
 

@@ -192,7 +192,8 @@ async fn test(
     ask(&shared, move |acl| acl.test(&listener, client)).await
 }
 
-/// Ends established connections whose clients are denied by now.
+/// Ends established connections whose clients are denied by now: 10000 at most. If there are as many in the answer,
+/// there may be more.
 #[utoipa::path(
     post, path = "/v1/disconnect", params(DisconnectQuery), tag = "acl",
     responses(
@@ -208,7 +209,12 @@ async fn disconnect(
     query: Asked<DisconnectQuery>,
 ) -> Result<Response, Failure> {
     let Query(DisconnectQuery { listener }) = query?;
-    ask(&shared, move |acl| acl.disconnect(listener.as_deref())).await
+    // It has its place among the answers before anything is ended.
+    let end = move |shared: &Shared| {
+        let ended = shared.acl.disconnect(listener.as_deref())?;
+        json::to_vec(&ended).map_err(Failure::from_json)
+    };
+    shared.page(end).await
 }
 
 /// Asks or changes, where it may take its time.

@@ -50,7 +50,7 @@ pub(crate) fn sample() -> Result<String> {
     let counts =
         ListenerCounts { accept: 0, observe: 0, translate: Vec::new(), denied: 0, headerless: 0 };
     let latency = Latency { buckets: vec![(None, 0)], ..Latency::default() };
-    let listener = OfListener { counts, outcomes: vec![outcome], latency, drained: 0 };
+    let listener = OfListener { counts, outcomes: vec![outcome], latency, drained: 0, degraded: 0 };
     write(Numbers {
         counters: Counter::ALL.iter().map(|counter| (*counter, 0)).collect(),
         drops: DropReason::ALL.iter().map(|reason| (*reason, 0)).collect(),
@@ -97,6 +97,8 @@ struct Numbers {
 
 #[derive(Debug)]
 struct OfListener {
+    /// Ports that get a lesser hand-off for a while.
+    degraded: u64,
     counts: ListenerCounts,
     outcomes: Vec<Outcome>,
     latency: Latency,
@@ -110,6 +112,7 @@ impl Numbers {
         let active = shared.active();
         let listeners = active.listeners().map(|(place, listener)| {
             let of_listener = OfListener {
+                degraded: source.degraded(place)?.len() as u64,
                 counts: source.listener_counts(place)?,
                 outcomes: source.outcomes(place)?,
                 latency: source.header_latency(place)?,
@@ -172,6 +175,7 @@ impl Collector for Numbers {
         let limit = "translated_connections_limit";
         families.gauge(limit, "connections that can be translated at a time", most_translated)?;
         families.fills(&self.fills)?;
+        families.degraded(&self.listeners)?;
         let lost = "lines of the flow log that could not be written";
         families.counter("flow_log_lost_lines", lost, self.lost_lines)?;
         let missing =
@@ -271,6 +275,14 @@ impl Families<'_> {
             ([("listener", name.clone())], listener.drained as u64)
         };
         self.gauges(name, help, listeners.iter().map(row))
+    }
+
+    fn degraded(&mut self, listeners: &[(String, OfListener)]) -> fmt::Result {
+        let help = "ports whose new connections are translated for a while, because the stack refused others";
+        let row = |(name, listener): &(String, OfListener)| {
+            ([("listener", name.clone())], listener.degraded)
+        };
+        self.gauges("degraded_ports", help, listeners.iter().map(row))
     }
 
     fn latency(&mut self, listeners: &[(String, OfListener)]) -> fmt::Result {

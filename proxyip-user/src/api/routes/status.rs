@@ -4,7 +4,8 @@ use anyhow::Result;
 use axum::extract::State;
 use axum::response::Response;
 use proxyip_api::status::{
-    InterfaceJson, Limits, ListenerJson, ListenersJson, Numbers, OrphanedRules, Status, Verdicts,
+    DegradedPort, InterfaceJson, Limits, ListenerJson, ListenersJson, Numbers, OrphanedRules,
+    Status, Verdicts,
 };
 use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use proxyip_common::verdict::Verdict;
@@ -17,6 +18,7 @@ use crate::api::state::Shared;
 use crate::config::{HandOffChoice, Listener, Netns, Networks, port_ranges};
 use crate::desired::active::Active;
 use crate::tables::outcomes::Outcome;
+use crate::watch::environment::LocatedObstacle;
 
 fn verdicts(outcomes: &[Outcome]) -> Verdicts {
     let count = |verdict| {
@@ -100,15 +102,8 @@ fn findings(source: &dyn Source, active: &Active) -> Result<Vec<String>> {
     let mut findings = source.detached();
     findings.extend(source.mixed());
     for (place, listener) in active.listeners() {
-        let reason = source.obstacle(place)?.map(|obstacle| obstacle.obstacle);
-        if listener.hand_off == HandOffChoice::Auto && reason == Some(Obstacle::StackRefuses) {
-            findings.push(format!(
-                "new connections of listener {:?} are translated until the agent is restarted, because none that was \
-                 handed over was established for a while: look for firewall rules that drop ACKs without a SYN, or that \
-                 refuse every client by a set",
-                listener.name
-            ));
-        }
+        let sentence = |port: DegradedPort| degraded(&listener.name, &port);
+        findings.extend(degraded_ports(source, place, listener)?.into_iter().map(sentence));
     }
     findings.extend(active.listeners().filter_map(|(place, one)| drained(source, place, one)));
     findings.extend(source.findings());
@@ -129,12 +124,38 @@ fn drained(
     ))
 }
 
+/// Of the ports that have fallen back, those that the listener still has.
+fn degraded_ports(
+    source: &dyn Source,
+    place: u16,
+    listener: &Listener,
+) -> Result<Vec<DegradedPort>> {
+    let mut degraded = source.degraded(place)?;
+    degraded.retain(|one| {
+        listener.hand_off == HandOffChoice::Auto && listener.ports.contains(&one.port)
+    });
+    Ok(degraded)
+}
+
+fn degraded(listener: &str, DegradedPort { port, netns, retry_s, .. }: &DegradedPort) -> String {
+    let place = if netns == "host" { String::new() } else { format!(" in {netns}") };
+    format!(
+        "new connections to port {port}{place} of listener {listener:?} are translated, because none that was handed \
+         over was established for a while; accept is tried again in {retry_s} s: look for firewall rules that drop ACKs \
+         without a SYN"
+    )
+}
+
 fn listeners_of(source: &dyn Source, active: &Active) -> Result<Vec<ListenerJson>> {
     active.listeners().map(|(place, one)| listener(source, place, one)).collect()
 }
 
 fn listener(source: &dyn Source, place: u16, listener: &Listener) -> Result<ListenerJson> {
-    let obstacle = source.obstacle(place)?;
+    let degraded = degraded_ports(source, place, listener)?;
+    let all = !degraded.is_empty()
+        && listener.ports.iter().all(|port| degraded.iter().any(|one| one.port == *port));
+    let refusal = LocatedObstacle { obstacle: Obstacle::StackRefuses, netns: None };
+    let obstacle = source.obstacle().or_else(|| all.then_some(refusal));
     Ok(ListenerJson {
         name: listener.name.clone(),
         ports: listener.ports.clone(),
@@ -146,6 +167,7 @@ fn listener(source: &dyn Source, place: u16, listener: &Listener) -> Result<List
         hand_off: listener.hand_off_label().into(),
         drained: source.drained(place, &listener.ports),
         new_connections: new_connections(listener.hand_off, obstacle.as_ref()),
+        degraded,
         connections: connections(&source.listener_counts(place)?),
         verdicts: verdicts(&source.outcomes(place)?),
     })

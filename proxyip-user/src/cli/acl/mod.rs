@@ -11,8 +11,8 @@ use clap::{Args, Subcommand};
 use hyper::Method;
 use hyper::body::Bytes;
 use ipnet::IpNet;
-use proxyip_api::acl::MAX_RULES;
 use proxyip_api::acl::{Decision, Disconnected, Rule, Rules, Verdict};
+use proxyip_api::acl::{MAX_DISCONNECTED, MAX_RULES};
 use proxyip_api::status::Status;
 use serde::de::IgnoredAny;
 
@@ -213,10 +213,15 @@ async fn disconnect(Disconnect { listener, reading }: &Disconnect) -> Result<boo
         Some(name) => format!("/v1/disconnect?listener={}", escaped(name)),
         None => "/v1/disconnect".into(),
     };
-    let (all, json) =
-        client::request::<Vec<Disconnected>>(&reading.socket, Method::POST, &path).await?;
-    show(reading, &json, words::disconnected(&all))?;
-    Ok(all.iter().all(|connection| connection.error.is_none()))
+    loop {
+        let (all, json) =
+            client::request::<Vec<Disconnected>>(&reading.socket, Method::POST, &path).await?;
+        show(reading, &json, words::disconnected(&all))?;
+        let ended = all.iter().all(|connection| connection.error.is_none());
+        if !ended || all.len() < MAX_DISCONNECTED {
+            return Ok(ended);
+        }
+    }
 }
 
 #[cfg(test)]

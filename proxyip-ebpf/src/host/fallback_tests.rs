@@ -1,0 +1,96 @@
+//! Ports whose connections are translated for a while.
+
+use proxyip_common::{
+    counter::{DropReason, Obstacle, per_listener},
+    settings::{HandOffChoice, ListenerSettings, PlacedPort},
+};
+
+use super::{
+    machine::{Fate, NAMESPACE_COOKIE, endpoint},
+    tests::{LINE, Peer},
+    wire::flags,
+};
+use crate::kernel::platform::Modern;
+
+const SECOND: u64 = 1_000_000_000;
+const UNTIL: u64 = 160 * SECOND;
+const HERE: PlacedPort = PlacedPort::new(NAMESPACE_COOKIE, 443);
+
+/// A listener of two ports, some of whose connections the stack refuses.
+fn refused(choice: HandOffChoice, at: PlacedPort) -> Peer {
+    let mut peer = Peer::new(choice);
+    let settings = ListenerSettings {
+        flags: ListenerSettings::V1 | ListenerSettings::V2 | ListenerSettings::STACK_REFUSES,
+        hand_off: choice as u8,
+        header_timeout_ns: 5 * SECOND,
+        ..ListenerSettings::default()
+    };
+    peer.machine.guard(443, 0, settings);
+    peer.machine.guard(80, 0, settings);
+    peer.machine.listen(80, false);
+    peer.machine.fall_back(at, UNTIL);
+    peer.machine.adjust(|state| state.now_ns = 100 * SECOND);
+    peer
+}
+
+/// Whether a SYN passes to the kernel, which answers it: the connection will be translated.
+fn is_translated(peer: &mut Peer) -> bool {
+    let runs = peer.send::<Modern>(flags::SYN, b"");
+    peer.machine.sent();
+    runs[0].fate == Fate::Passed
+}
+
+#[test]
+fn one_port_of_one_namespace_is_translated_until_then() {
+    for (at, local, seconds, expected) in [
+        (HERE, "10.0.1.2:443", 100, true),
+        (HERE, "10.0.1.2:443", 159, true),
+        (HERE, "10.0.1.2:443", 160, false),
+        (HERE, "10.0.1.2:80", 100, false),
+        (PlacedPort::new(NAMESPACE_COOKIE + 1, 443), "10.0.1.2:443", 100, false),
+        (PlacedPort::new(NAMESPACE_COOKIE, 80), "10.0.1.2:80", 100, true),
+    ] {
+        let mut peer = refused(HandOffChoice::Auto, at);
+        peer.ends.1 = endpoint(local);
+        peer.machine.adjust(|state| state.now_ns = seconds * SECOND);
+        assert_eq!(is_translated(&mut peer), expected, "{at:?}: {local} after {seconds} s");
+    }
+}
+
+#[test]
+fn only_auto_falls_back() {
+    for (choice, expected) in [
+        (HandOffChoice::Auto, true),
+        (HandOffChoice::Accept, false),
+        (HandOffChoice::Translate, true),
+        (HandOffChoice::Observe, true),
+    ] {
+        assert_eq!(is_translated(&mut refused(choice, HERE)), expected, "{choice:?}");
+    }
+}
+
+#[test]
+fn a_connection_that_falls_back_is_served_and_counted() {
+    let mut peer = refused(HandOffChoice::Auto, HERE);
+    peer.send::<Modern>(flags::SYN, b"");
+    peer.take_up();
+    peer.send::<Modern>(flags::ACK, b"");
+    peer.send::<Modern>(flags::ACK, &[LINE, b"GET /"].concat());
+    assert_eq!(peer.received().as_deref(), Some(&b"GET /"[..]));
+    let translated = per_listener::TRANSLATE + Obstacle::StackRefuses as u32;
+    assert_eq!(peer.machine.listener_counted(0, translated), 1);
+}
+
+/// Its peer has a cookie of ours. Without a RST it would wait for the stack, which refuses.
+#[test]
+fn a_handshake_from_before_is_reset_while_the_port_falls_back() {
+    for (seconds, dropped, received) in [(100, 1, None), (160, 0, Some(&b""[..]))] {
+        let mut peer = refused(HandOffChoice::Auto, HERE);
+        peer.machine.adjust(|state| state.now_ns = UNTIL);
+        peer.shake_hands::<Modern>();
+        peer.machine.adjust(|state| state.now_ns = seconds * SECOND);
+        peer.send::<Modern>(flags::ACK, LINE);
+        assert_eq!(peer.machine.dropped(DropReason::StackRefuses), dropped);
+        assert_eq!(peer.received().as_deref(), received);
+    }
+}

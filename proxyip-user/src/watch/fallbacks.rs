@@ -1,0 +1,143 @@
+//! How long connections to a port are translated because the stack refused others: each time longer, and never for
+//! good.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use proxyip_common::settings::PlacedPort;
+
+/// How long the first time.
+const FIRST: Duration = Duration::from_mins(1);
+/// How long at most.
+const LONGEST: Duration = Duration::from_hours(1);
+/// If the stack refuses again within this after accept was tried again, the next time is longer.
+const PROBATION: Duration = Duration::from_mins(15);
+
+/// The ports that have fallen back, or have lately.
+#[derive(Clone, Debug, Default)]
+pub struct Fallbacks(Arc<Mutex<BTreeMap<PlacedPort, Held>>>);
+
+/// A port that has fallen back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Held {
+    /// The listener's place.
+    listener: u16,
+    hold: Duration,
+    /// On the kernel programs' clock.
+    until_ns: u64,
+}
+
+/// A port whose connections are translated now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Degraded {
+    /// The port, and its namespace.
+    pub at: PlacedPort,
+    /// When accept is tried again, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub until_ns: u64,
+}
+
+impl Held {
+    fn is_over(&self, now_ns: u64) -> bool {
+        self.until_ns <= now_ns
+    }
+
+    /// Whether it no longer counts how long it was.
+    fn is_forgotten(&self, now_ns: u64) -> bool {
+        let over = Duration::from_nanos(now_ns.saturating_sub(self.until_ns));
+        self.is_over(now_ns) && over > PROBATION
+    }
+}
+
+impl Fallbacks {
+    /// The ports of the listener at this place that have fallen back.
+    #[must_use]
+    pub fn of(&self, listener: u16, now_ns: u64) -> Vec<Degraded> {
+        let ports = self.ports();
+        let held = ports.iter().filter(|(_, held)| held.listener == listener);
+        let held = held.filter(|(_, held)| !held.is_over(now_ns));
+        held.map(|(at, held)| Degraded { at: *at, until_ns: held.until_ns }).collect()
+    }
+
+    /// The next fallback of a port: its end.
+    pub(crate) fn next(&self, at: PlacedPort, now_ns: u64) -> u64 {
+        let before = self.ports().get(&at).copied().filter(|held| !held.is_forgotten(now_ns));
+        let hold = before.map_or(FIRST, |held| (held.hold * 2).min(LONGEST));
+        now_ns.saturating_add(u64::try_from(hold.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// Notes that a port of the listener at this place falls back from now on.
+    pub(crate) fn begin(&self, listener: u16, at: PlacedPort, (now_ns, until_ns): (u64, u64)) {
+        let hold = Duration::from_nanos(until_ns.saturating_sub(now_ns));
+        self.ports().insert(at, Held { listener, hold, until_ns });
+    }
+
+    /// The ports of which accept is tried again since `before_ns`.
+    pub(crate) fn ended(&self, before_ns: u64, now_ns: u64) -> Vec<PlacedPort> {
+        let mut ports = self.ports();
+        ports.retain(|_, held| !held.is_forgotten(now_ns));
+        let ended = ports.iter().filter(|(_, held)| held.is_over(now_ns));
+        let ended = ended.filter(|(_, held)| !held.is_over(before_ns));
+        ended.map(|(at, _)| *at).collect()
+    }
+
+    fn ports(&self) -> MutexGuard<'_, BTreeMap<PlacedPort, Held>> {
+        // Nothing can panic between the changes of an entry.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+    const WEB: u16 = 3;
+
+    fn fall_back(fallbacks: &Fallbacks, at: PlacedPort, now_s: u64) -> u64 {
+        let now_ns = now_s * SECOND;
+        let until_ns = fallbacks.next(at, now_ns);
+        fallbacks.begin(WEB, at, (now_ns, until_ns));
+        (until_ns - now_ns) / SECOND
+    }
+
+    #[test]
+    fn a_port_that_is_refused_again_waits_longer_up_to_an_hour() {
+        let (fallbacks, at) = (Fallbacks::default(), PlacedPort::new(1, 443));
+        let mut now_s = 100;
+        for expected in [60, 120, 240, 480, 960, 1920, 3600, 3600] {
+            assert_eq!(fall_back(&fallbacks, at, now_s), expected);
+            now_s += expected + 10;
+        }
+        // It went well for long enough.
+        now_s += 3600;
+        assert_eq!(fall_back(&fallbacks, at, now_s), 60);
+    }
+
+    #[test]
+    fn other_ports_and_namespaces_are_not_concerned() {
+        let fallbacks = Fallbacks::default();
+        let (at, port, namespace) =
+            (PlacedPort::new(1, 443), PlacedPort::new(1, 80), PlacedPort::new(2, 443));
+        fall_back(&fallbacks, at, 100);
+        let of = |listener, now_s| fallbacks.of(listener, now_s * SECOND);
+        assert_eq!(of(WEB, 159), [Degraded { at, until_ns: 160 * SECOND }]);
+        assert_eq!(of(WEB + 1, 159), []);
+        assert_eq!(of(WEB, 160), [], "accept is tried again");
+        for other in [port, namespace] {
+            assert_eq!(fall_back(&fallbacks, other, 161), 60);
+        }
+        assert_eq!(fall_back(&fallbacks, at, 162), 120);
+        assert_eq!(of(WEB, 163).len(), 3);
+    }
+
+    #[test]
+    fn each_end_is_told_once() {
+        let (fallbacks, at) = (Fallbacks::default(), PlacedPort::new(1, 443));
+        fall_back(&fallbacks, at, 100);
+        let ended = |before_s, now_s| fallbacks.ended(before_s * SECOND, now_s * SECOND);
+        assert_eq!(ended(150, 159), []);
+        assert_eq!(ended(159, 160), [at]);
+        assert_eq!(ended(160, 161), []);
+    }
+}
