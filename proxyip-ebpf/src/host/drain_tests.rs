@@ -27,7 +27,7 @@ fn peer(choice: HandOffChoice, (peer, local): (&str, &str)) -> Peer {
     of_family
 }
 
-/// What became of the peer's SYN.
+/// What happened to the peer's SYN.
 fn fate_of_syn<P: Platform>(peer: &mut Peer) -> Fate {
     let runs = peer.send::<P>(flags::SYN, b"");
     let [run] = &runs[..] else { panic!("{runs:?}") };

@@ -131,7 +131,7 @@ struct Watched {
     strangers: Strangers,
 }
 
-/// The sources of a listener that are not trusted, as far as the agent has looked.
+/// The sources of a listener that are not trusted and that the agent has seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Strangers {
     /// When the newest was seen, in nanoseconds of `CLOCK_MONOTONIC`.

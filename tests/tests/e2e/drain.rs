@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use proxyip_tests::servers::EchoServer;
 use proxyip_tests::{Agent, Guard, HandOff, Site, address};
 
-use crate::common::{exchange, header_of_client, open_and_send, trusted_dial};
+use crate::common::{ask_names, exchange, header_of_client, open_and_send, trusted_dial};
 
 fn assert_refused(site: &Site, port: u16) {
     let error = trusted_dial(port).attempt(&site.net.balancer).expect_err("a RST");
@@ -27,7 +27,11 @@ fn a_drained_listener_keeps_its_connections_and_refuses_new_ones() {
     let translated = Guard::ports(&[81]).named("other").hand_off(HandOff::Translate);
     let guard = Guard::ports(&[80, 82]).named("web").with(&translated);
     let mut agent = Agent::start(&site, &guard);
-    let open = |port| open_and_send(&site, &trusted_dial(port), &header_of_client());
+    let open = |port| {
+        let stream = open_and_send(&site, &trusted_dial(port), &header_of_client());
+        ask_names(&stream);
+        stream
+    };
     let living = [80, 81].map(open);
     living.iter().for_each(exchange);
 
