@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 use super::exit::Exit;
 use super::output::finish;
 use crate::config::{Config, ConfigError, KernelLog, PortRange, interface_name, network};
-use crate::lifecycle::run::agent;
+use crate::lifecycle::run::{Signals, agent};
 
 /// Attach the kernel programs, and serve their events and the API until SIGINT or SIGTERM.
 ///
@@ -86,6 +86,19 @@ impl Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> ExitCode {
+    // The kernel's events stay on this thread; one more serves the API.
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.context("the runtime cannot be started");
+    let started = runtime.and_then(|runtime| {
+        let _inside = runtime.enter();
+        let signals = Signals::listen()?;
+        Ok((runtime, signals))
+    });
+    let (runtime, signals) = match started {
+        Ok(started) => started,
+        Err(error) => return finish(Err(error)),
+    };
     let kernel_log = arguments.kernel_log;
     let config = match arguments.config() {
         Ok(config) => config,
@@ -96,16 +109,10 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
         }
     };
     start_log();
-    // The kernel's events stay on this thread; one more serves the API.
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let result = runtime.context("the runtime cannot be started").and_then(|runtime| {
-        let read = move || arguments.config();
-        let result = runtime.block_on(agent(config, kernel_log, read));
-        // Whoever is in the middle of a long list of flows does not keep the agent from ending.
-        runtime.shutdown_timeout(Duration::from_secs(1));
-        result
-    });
+    let read = move || arguments.config();
+    let result = runtime.block_on(agent(config, kernel_log, signals, read));
+    // Whoever is in the middle of a long list of flows does not keep the agent from ending.
+    runtime.shutdown_timeout(Duration::from_secs(1));
     finish(result)
 }
 

@@ -33,6 +33,25 @@ pub(crate) fn stopping() {
     send(&[NotifyState::Stopping]);
 }
 
+/// Tells systemd that the agent goes on, if the unit has `WatchdogSec`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Watchdog {
+    is_wanted: bool,
+}
+
+impl Watchdog {
+    pub(crate) fn new() -> Self {
+        Self { is_wanted: sd_notify::watchdog_enabled().is_some() }
+    }
+
+    /// To be called each second by the thread that reads the kernel's events.
+    pub(crate) fn goes_on(self) {
+        if self.is_wanted {
+            send(&[NotifyState::Watchdog]);
+        }
+    }
+}
+
 fn send(states: &[NotifyState]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!("systemd cannot be told how far the agent is: {error}");

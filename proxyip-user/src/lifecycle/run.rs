@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use proxyip_common::counter::Counter;
 use proxyip_common::event::Event;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -24,6 +24,30 @@ use crate::flowlog::recorder::Recorder;
 use crate::reconcile::reloads::reloads;
 use crate::supervise::shield;
 
+/// The signals that the agent obeys.
+#[derive(Debug)]
+pub struct Signals {
+    hangup: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// Takes notice of signals from now on. Without this, SIGHUP ends a process that still reads long lists. To be
+    /// called in a runtime.
+    ///
+    /// # Errors
+    /// If the kernel does not let it.
+    pub fn listen() -> Result<Self> {
+        let listen = |kind| signal(kind).context("signals cannot be awaited");
+        Ok(Self {
+            hangup: listen(SignalKind::hangup())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+}
+
 /// Runs the agent until SIGINT or SIGTERM. `read` reads the configuration anew.
 ///
 /// # Errors
@@ -31,11 +55,10 @@ use crate::supervise::shield;
 pub async fn agent(
     config: Config,
     kernel_log: KernelLog,
+    signals: Signals,
     read: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
 ) -> Result<()> {
-    let hangup = signal(SignalKind::hangup())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    let Signals { hangup, mut interrupt, mut terminate } = signals;
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
@@ -94,8 +117,10 @@ pub async fn agent(
 async fn tick(recorder: &RefCell<Recorder>, counters: &impl Source) -> Infallible {
     let mut seconds = interval(Duration::from_secs(1));
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let watchdog = notify::Watchdog::new();
     loop {
         seconds.tick().await;
+        watchdog.goes_on();
         recorder.borrow_mut().tick(events_lost(counters));
     }
 }

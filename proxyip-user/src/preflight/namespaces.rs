@@ -1,8 +1,11 @@
 //! Each network namespace of the configuration: whether it can be entered, its interfaces, its sysctls.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::Result;
+use ipnet::IpNet;
+use nix::ifaddrs::getifaddrs;
 use proxyip_common::settings::NamespaceSettings;
 
 use super::check::Check;
@@ -29,6 +32,7 @@ pub(crate) fn checks(config: &Config, has_kfunc: bool) -> Vec<Check> {
         let entered = Namespace::open(netns).and_then(|namespace| {
             namespace.run(|| {
                 found.extend(interfaces.iter().map(|name| interface(name, pin_path)));
+                found.extend(own_balancer(config, &interfaces));
                 found.extend(match read() {
                     Ok(sysctls) => of_sysctls(config, has_kfunc, &sysctls),
                     Err(error) => vec![Check::problem("sysctl", format!("{error:#}"))],
@@ -52,6 +56,39 @@ pub(crate) fn checks(config: &Config, has_kfunc: bool) -> Vec<Check> {
 fn interface(name: &str, pin_path: &Path) -> Check {
     let found = check_interface(name).and_then(|()| strays::check(pin_path, &[name]));
     Check::of("interface", found.map(|()| name.into()))
+}
+
+/// A load balancer on this host connects to the host's own address over `lo`, whatever interface has the address.
+fn own_balancer(config: &Config, interfaces: &[&str]) -> Option<Check> {
+    if interfaces.contains(&"lo") {
+        return None;
+    }
+    let own = getifaddrs().ok()?.filter_map(|one| {
+        let storage = one.address?;
+        let v4 = storage.as_sockaddr_in().map(|address| IpAddr::from(address.ip()));
+        v4.or_else(|| storage.as_sockaddr_in6().map(|address| address.ip().into()))
+    });
+    let own: Vec<_> = own.filter(|address| !address.is_loopback()).collect();
+    trusted_address(config, &own).map(|(listener, address)| {
+        Check::warning(
+            "interface",
+            format!(
+                "{listener:?} trusts {address}, an address of this host: a load balancer here connects over lo, which \
+                 no [[interface]] names, so applications would read its headers: add [[interface]] name = \"lo\""
+            ),
+        )
+    })
+}
+
+/// The first listener that trusts one of these addresses by itself, and not only as a part of a network.
+fn trusted_address<'a>(config: &'a Config, own: &[IpAddr]) -> Option<(&'a str, IpAddr)> {
+    config.listeners.iter().find_map(|listener| {
+        let alone = |address: &&IpAddr| {
+            let itself = IpNet::from(**address);
+            listener.trusted.written.contains(&itself)
+        };
+        own.iter().find(alone).map(|address| (&*listener.name, *address))
+    })
 }
 
 fn read() -> Result<Sysctls> {
@@ -167,6 +204,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_trusted_address_of_the_host_itself_is_found() {
+        let mut config = config("auto");
+        let own = ["10.0.0.7", "2001:db8::7"].map(|address| address.parse().unwrap());
+        assert_eq!(trusted_address(&config, &own), None);
+        config.listeners[0].trusted.written.push("2001:db8::7/128".parse().unwrap());
+        assert_eq!(trusted_address(&config, &own), Some(("default", own[1])));
     }
 
     #[test]
