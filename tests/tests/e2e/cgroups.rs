@@ -150,9 +150,9 @@ fn a_program_that_lets_no_other_in_is_named() {
 fn a_start_that_fails_leaves_nothing_behind() {
     let site = Site::without_captures();
     let config = site.scratch.write("proxyip.toml", &Guard::ports(&[80]).toml(&site.scratch));
-    for limit in (12..=60).step_by(8) {
-        let mut command = site.net.server.command("prlimit");
-        command.arg(format!("--nofile={limit}:{limit}")).arg(agent_binary());
+    for limit in (16..=48).step_by(8) {
+        let mut command = site.net.server.command("timeout");
+        command.args(["20", "prlimit", &format!("--nofile={limit}:{limit}")]).arg(agent_binary());
         let answer = Answer::from(attempt(command.args(["run", "--config", &config])));
         assert_eq!(answer.code, 1, "{limit} descriptors: {answer:?}");
         assert!(!site.scratch.pin_path().exists(), "{limit} descriptors: {answer:?}");
