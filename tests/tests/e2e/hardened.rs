@@ -7,7 +7,7 @@ use proxyip_tests::{Agent, Guard, HandOff, Site, address, turn};
 
 use crate::common::{assert_handed_off, open_for};
 
-/// A sysctl of the whole host, as it was again on drop.
+/// A sysctl of the whole host, set back on drop.
 struct Sysctl {
     path: &'static str,
     before: String,
@@ -31,14 +31,14 @@ impl Drop for Sysctl {
 #[test]
 fn programs_are_loaded_and_work_where_bpf_is_hardened() {
     let _alone = turn::alone();
-    let site = Site::without_captures();
-    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let _sysctls = [
         Sysctl::set("/proc/sys/net/core/bpf_jit_harden", "2"),
         Sysctl::set("/proc/sys/kernel/kptr_restrict", "2"),
         Sysctl::set("/proc/sys/kernel/unprivileged_bpf_disabled", "2"),
     ];
     for hand_off in [HandOff::Auto, HandOff::Translate] {
+        let site = Site::without_captures();
+        let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
         let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
         open_for(&site, 1);
         assert_handed_off(&agent, hand_off);
