@@ -2,15 +2,17 @@
 //! the first segment with payload rides in the SYN-ACK's sequence number.
 //!
 //! ```text
-//!  31   30        23 22              8 7       5  4   3          0
-//! +---+-------------+-----------------+---------+----+------------+
-//! | E |  flow tag   |  handshake tag  |   MSS   | SP |   wscale   |
-//! +---+-------------+-----------------+---------+----+------------+
+//!  31   30             16 15     13  12  11         8 7             0
+//! +---+-----------------+---------+----+------------+---------------+
+//! | E |  handshake tag  |   MSS   | SP |   wscale   |   flow tag    |
+//! +---+-----------------+---------+----+------------+---------------+
 //! ```
 //!
 //! - `E`: parity of the epoch in which the cookie was made; the current epoch and the one before count.
 //! - *flow tag*: keyed hash of the 4-tuple and the epoch. It recognises any segment of a handshake in
-//!   flight, so that one which overtook the first is dropped instead of reset.
+//!   flight, so that one which overtook the first is dropped instead of reset. It is in the lowest byte, because a
+//!   server counts up from its cookie. A segment of a connection that has ended acknowledges the cookie and what the
+//!   server has sent, and only one number in 256 has the same tag.
 //! - *handshake tag*: keyed hash of all that and of the peer's initial sequence number and the options.
 //! - *MSS*: index into a table of classes; *SP*: SACK permitted; *wscale*: the peer's, 15 for none.
 //!
@@ -89,21 +91,28 @@ impl Agreed {
         classes[usize::from(self.mss_class & 7)]
     }
 
+    /// The bits of a cookie that hold them.
+    const MASK: u32 = 0xff00;
+
+    /// As a cookie holds them.
     #[inline(always)]
-    fn pack(self) -> u32 {
+    #[must_use]
+    pub fn pack(self) -> u32 {
         let scale = match self.window_scale {
             Some(scale) => u32::from(scale),
             None => Self::NO_SCALE,
         };
-        u32::from(self.mss_class & 7) << 5 | u32::from(self.sack) << 4 | (scale & 15)
+        u32::from(self.mss_class & 7) << 13 | u32::from(self.sack) << 12 | (scale & 15) << 8
     }
 
+    /// Those that a cookie holds.
     #[inline(always)]
-    fn unpack(cookie: u32) -> Self {
-        let scale = cookie & 15;
+    #[must_use]
+    pub fn unpack(cookie: u32) -> Self {
+        let scale = cookie >> 8 & 15;
         Self {
-            mss_class: (cookie >> 5 & 7) as u8,
-            sack: cookie & 1 << 4 != 0,
+            mss_class: (cookie >> 13 & 7) as u8,
+            sack: cookie & 1 << 12 != 0,
             window_scale: if scale == Self::NO_SCALE { None } else { Some(scale as u8) },
         }
     }
@@ -129,6 +138,9 @@ pub struct FlowHash {
 }
 
 impl FlowHash {
+    /// The bits of a cookie that are the same for each handshake of the flow.
+    const FLOW_MASK: u32 = 1 << 31 | 0xff;
+
     /// Hashes the 4-tuple in `epoch` with that epoch's secret.
     #[inline(always)]
     #[must_use]
@@ -145,7 +157,7 @@ impl FlowHash {
     #[must_use]
     pub fn cookie(&self, isn: u32, agreed: Agreed) -> u32 {
         let options = agreed.pack();
-        self.flow_part() | self.handshake_tag(isn, options) << 8 | options
+        self.flow_part() | self.handshake_tag(isn, options) << 16 | options
     }
 
     /// Checks `cookie` (acknowledgment number − 1) of a segment that would follow a SYN with
@@ -153,10 +165,10 @@ impl FlowHash {
     #[inline(always)]
     #[must_use]
     pub fn check(&self, cookie: u32, isn: u32) -> Check {
-        if (cookie ^ self.flow_part()) >> 23 != 0 {
+        if (cookie ^ self.flow_part()) & Self::FLOW_MASK != 0 {
             return Check::Foreign;
         }
-        if cookie >> 8 & 0x7fff == self.handshake_tag(isn, cookie & 0xff) {
+        if cookie >> 16 & 0x7fff == self.handshake_tag(isn, cookie & Agreed::MASK) {
             Check::Valid(Agreed::unpack(cookie))
         } else {
             Check::SameFlow
@@ -166,7 +178,7 @@ impl FlowHash {
     /// Epoch parity and flow tag, in their places.
     #[inline(always)]
     fn flow_part(&self) -> u32 {
-        ((self.epoch & 1) as u32) << 31 | (self.hash as u32 & 0xff) << 23
+        ((self.epoch & 1) as u32) << 31 | self.hash as u32 & 0xff
     }
 
     /// 15 bits.
@@ -267,10 +279,23 @@ mod tests {
         assert_eq!(flow(8).check(cookie, 1000 + 1460), Check::SameFlow);
     }
 
+    /// The server counts up from its cookie: what it has sent is acknowledged.
+    #[test]
+    fn segments_of_a_connection_that_has_ended_are_foreign() {
+        let cookie = flow(8).cookie(1000, OPTIONS);
+        let taken = (1..100_000_u32).filter(|sent| {
+            let acknowledged = cookie.wrapping_add(*sent);
+            flow(epoch_of(acknowledged, 8)).check(acknowledged, 1000 + 300) != Check::Foreign
+        });
+        let taken: Vec<_> = taken.collect();
+        assert!(taken.iter().all(|sent| sent % 256 == 0), "{taken:?}");
+        assert!(taken.len() <= 100_000 / 256);
+    }
+
     #[test]
     fn changed_options_are_not_valid() {
         let cookie = flow(8).cookie(1000, OPTIONS);
-        assert_eq!(flow(8).check(cookie ^ 1 << 5, 1000), Check::SameFlow);
+        assert_eq!(flow(8).check(cookie ^ 1 << 13, 1000), Check::SameFlow);
     }
 
     #[test]

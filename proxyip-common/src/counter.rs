@@ -153,7 +153,7 @@ reasons! {
         "Check that the host has free memory. If it has, report a fault."
     ReplyFailed "reply_failed" "the RST or ACK could not be built"
         "Check that the host has free memory. If it has, report a fault."
-    Checksum "checksum" "the TCP checksum of the first segment with payload is wrong; the peer sends it again"
+    Checksum "checksum" "the TCP checksum of a segment is wrong before its connection exists; the peer sends it again"
         "Nothing if it is rare: the peer sends the segment again. If it is frequent, look for a network card or cable that damages packets."
     FlowTable "flow_table" "the flow could not be recorded"
         "Check that the host has free memory. If it has, report a fault."
@@ -173,6 +173,8 @@ reasons! {
         "Check that the host has free memory. If it has, report a fault."
     Drained "drained" "SYN to a port that a command has drained"
         "Run `proxyip listener resume` with the listener's name when it shall take new connections again."
+    AcceptQueueFull "accept_queue_full" "SYN for an application whose accept queue is full; the peer sends it again"
+        "Find out why the application does not accept connections. If it is only busy at times, raise its backlog and `net.core.somaxconn`."
 }
 
 reasons! {
@@ -199,6 +201,10 @@ reasons! {
         "Correct the MTU or the MSS clamping of the path: the load balancer offers an MSS below 536 (IPv4) or 1220 (IPv6)."
     Signed "signed" "the SYN carries a TCP MD5 or TCP-AO signature"
         "Switch TCP MD5 and TCP-AO off at the load balancer: they are not supported."
+    Redirected "redirected" "NAT gives the port's connections to another port or address: left alone, their headers in place"
+        "Guard the port that the connections are redirected to, in its namespace, or remove the rule of NAT (REDIRECT, DNAT)."
+    Nat "nat" "the namespace has rules of NAT, with which the kernel refuses connections that are handed over"
+        "Nothing under `auto`. Connections are accepted again when the namespace has no chain of NAT (`nft list ruleset`, `iptables -t nat -S`)."
 }
 
 /// Indexes of the counters that each listener has: those of listener *n* begin at `n * COUNT`.

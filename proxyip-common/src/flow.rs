@@ -160,7 +160,7 @@ pub struct Handshake {
     pub since_ns: u64,
     /// Initial sequence number of the peer, host order.
     pub isn: u32,
-    /// A [`HandOff`] as its value.
+    /// A [`HandOff`] as its value, or [`Handshake::LEFT`].
     pub hand_off: u8,
     /// The [`Obstacle`](crate::counter::Obstacle) as its index.
     pub reason: u8,
@@ -168,6 +168,11 @@ pub struct Handshake {
     pub unscaled: u8,
     /// Zero.
     pub reserved: u8,
+}
+
+impl Handshake {
+    /// NAT gives the connection to another port or address: it is left alone.
+    pub const LEFT: u8 = 4;
 }
 
 /// A connection whose sequence numbers are translated. Times are nanoseconds of `CLOCK_MONOTONIC`.
@@ -213,6 +218,46 @@ impl Translation {
     pub const RESET: u8 = 3;
 }
 
+/// The numbers of a connection that has ended, host order.
+///
+/// The server's initial sequence number is the cookie, which counts for as long as it has not expired. So the kernel
+/// programs must know that its connection is over.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
+pub struct Ended {
+    /// Initial sequence number of the peer.
+    pub isn: u32,
+    /// Initial sequence number of this host.
+    pub cookie: u32,
+    /// The number behind the last that the peer has sent.
+    pub received: u32,
+    /// The number behind the last that this host has sent.
+    pub sent: u32,
+}
+
+impl Ended {
+    /// How far behind or ahead of the last byte a segment of the connection may be: more than most windows.
+    const NEAR: u32 = 1 << 24;
+
+    /// Whether the first segment of a handshake with these initial sequence numbers is the connection's own, come again.
+    #[inline(always)]
+    #[must_use]
+    pub const fn began_with(&self, isn: u32, cookie: u32) -> bool {
+        self.isn == isn && self.cookie == cookie
+    }
+
+    /// Whether a segment with these numbers is one of the connection: it acknowledges something that this host has
+    /// sent, or only its SYN, and lies near the last that the peer has sent.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(&self, sequence: u32, acknowledgment: u32) -> bool {
+        let acknowledged = acknowledgment.wrapping_sub(self.cookie.wrapping_add(1));
+        let all = self.sent.wrapping_sub(self.cookie.wrapping_add(1));
+        let ahead = sequence.wrapping_sub(self.received.wrapping_sub(Self::NEAR));
+        acknowledged <= all && ahead < 2 * Self::NEAR
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,6 +273,24 @@ mod tests {
         assert_eq!(translation.ahead() as usize, crate::header::LONGEST);
     }
 
+    #[test]
+    fn a_segment_of_a_connection_that_has_ended_is_known_by_its_numbers() {
+        let (isn, cookie) = (u32::MAX - 3, u32::MAX - 99);
+        let ended = Ended { isn, cookie, received: 1000, sent: cookie.wrapping_add(5001) };
+        assert!(ended.began_with(isn, cookie));
+        assert!(!ended.began_with(isn.wrapping_add(1), cookie));
+        assert!(!ended.began_with(isn, cookie.wrapping_add(1)));
+        for acknowledged in [0, 1, 100, 5000] {
+            for sequence in [isn, 999, 1000, 70_000, 10_000_000] {
+                assert!(ended.has(sequence, cookie.wrapping_add(1 + acknowledged)));
+            }
+        }
+        assert!(!ended.has(1000, cookie), "nothing of its is acknowledged");
+        assert!(!ended.has(1000, cookie.wrapping_add(5002)), "it has not sent so much");
+        assert!(!ended.has(1000 + (1 << 24), cookie.wrapping_add(1)), "far ahead");
+        assert!(!ended.has(999_u32.wrapping_sub(1 << 24), cookie.wrapping_add(1)), "far behind");
+    }
+
     /// The layout is an interface: `bpftool map dump` and other readers of the pinned map rely on it.
     #[test]
     fn layout_is_as_documented() {
@@ -240,5 +303,6 @@ mod tests {
         assert_eq!(offset_of!(FlowRecord, listener), 64);
         assert_eq!(offset_of!(FlowRecord, version), 68);
         assert_eq!((size_of::<Handshake>(), size_of::<Translation>()), (16, 16));
+        assert_eq!(size_of::<Ended>(), 16);
     }
 }

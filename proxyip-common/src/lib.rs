@@ -31,6 +31,7 @@ pub mod flow;
 pub mod header;
 pub mod latency;
 pub mod lookup;
+pub mod nat;
 pub mod partial;
 pub mod settings;
 pub mod socket_option;

@@ -12,6 +12,9 @@ pub struct NamespaceSettings {
     pub cookie: u64,
     /// Length of the cookie's epochs in nanoseconds, not zero; the same in all namespaces.
     pub epoch_ns: u64,
+    /// When the rules changed that may give connections to another port or address (NAT), in nanoseconds of
+    /// `CLOCK_MONOTONIC`; 0 if there are none.
+    pub nat_since_ns: u64,
     /// Added to the millisecond clock in TCP timestamps, so that they do not tell the uptime.
     pub timestamp_offset: u32,
     /// Receive window of SYN-ACKs in bytes, unscaled, host order.

@@ -85,7 +85,8 @@ impl Verdict {
             | R::ReplyFailed
             | R::TrimFailed
             | R::PayloadWithoutSocket
-            | R::TranslateFailed => Self::Drop,
+            | R::TranslateFailed
+            | R::AcceptQueueFull => Self::Drop,
         }
     }
 }
@@ -106,6 +107,7 @@ pub const fn is_final(reason: DropReason) -> bool {
             | R::TrimFailed
             | R::PayloadWithoutSocket
             | R::TranslateFailed
+            | R::AcceptQueueFull
     )
 }
 

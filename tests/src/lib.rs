@@ -65,7 +65,7 @@ pub use net::{Net, Offloads, Plan, address};
 pub use option::{set_option, total_retransmissions};
 pub use pcap::CapturedSegment;
 pub use process::Process;
-pub use raw::{Flooder, Forged, Frame, RawPeer, Segment};
+pub use raw::{Flooder, Forged, Frame, RawPeer, Segment, claimed_syn_is_answered_to_the_owner};
 pub use scratch::{Scratch, remove_everything};
 pub use site::Site;
 pub use stranger::Stranger;

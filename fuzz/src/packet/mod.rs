@@ -57,6 +57,7 @@ impl Site {
         let mut machine = Machine::new(NamespaceSettings {
             cookie: 0,
             epoch_ns: EPOCH_NS,
+            nat_since_ns: 0,
             timestamp_offset: 77,
             window: 65_535,
             window_scale: 7,

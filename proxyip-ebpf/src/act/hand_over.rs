@@ -14,6 +14,7 @@ use crate::{
         segment::{Segment, classes},
         tcp::{Seq, flags},
     },
+    header::intact::is_intact,
     kernel::{
         bindings::BPF_F_INGRESS,
         helpers::{bpf_clone_redirect, bpf_redirect},
@@ -117,6 +118,10 @@ pub fn introduce(
     memory: &Memory,
     stream: Seq,
 ) -> Result<(), Failure> {
+    // The bare ACK gets a new checksum, which TCP would believe.
+    if !is_intact(ctx) {
+        return Err(Failure::Refused(DropReason::Checksum));
+    }
     if !options::read(ctx, segment, &memory.options) {
         return Err(Failure::Refused(DropReason::TrimFailed));
     }

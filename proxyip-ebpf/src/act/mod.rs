@@ -27,7 +27,7 @@ use crate::{
     },
     kernel::{
         bindings::tcx_action_base::{TCX_DROP, TCX_NEXT},
-        helpers::{bpf_clone_redirect, bpf_redirect},
+        helpers::{bpf_clone_redirect, bpf_redirect_neigh},
         packet::raw,
         programs::TcContext,
     },
@@ -139,11 +139,14 @@ fn introduce(ctx: &TcContext, segment: &Segment, memory: &Memory, stream: Seq) -
 #[inline(never)]
 fn reset_both(ctx: &TcContext, segment: &mut Segment, memory: &Memory, expected: Seq) -> i32 {
     let skb = raw(ctx);
-    let written = write(&Reply::reset(segment), ctx, segment, &memory.reply).is_ok();
-    // SAFETY: the interface exists: the frame came from it.
-    if !written || unsafe { bpf_clone_redirect(skb, (*skb).ifindex, 0) } != 0 {
+    if write(&Reply::reset(segment), ctx, segment, &memory.reply).is_err() {
         count_drop(DropReason::ReplyFailed);
         return TCX_DROP;
+    }
+    // SAFETY: the interface exists: the frame came from it.
+    if unsafe { bpf_clone_redirect(skb, (*skb).ifindex, 0) } != 0 {
+        // The peer hears of it when it sends again; what the kernel has of the connection goes now.
+        count_drop(DropReason::ReplyFailed);
     }
     let reset = Reply::bare(expected, Seq(0), flags::RST);
     segment.turn_round();
@@ -168,7 +171,8 @@ fn acknowledge(
     }
 }
 
-/// Sends the answer out of the interface that the segment came from.
+/// Sends the answer out of the interface that the segment came from, to the neighbour that the routing table names. The
+/// sender of the frame may be another, who only says that the address is his.
 #[inline(never)]
 fn answer(ctx: &TcContext, segment: &Segment, memory: &Memory, reply: &Reply) -> i32 {
     if write(reply, ctx, segment, &memory.reply).is_err() {
@@ -176,7 +180,7 @@ fn answer(ctx: &TcContext, segment: &Segment, memory: &Memory, reply: &Reply) ->
         return TCX_DROP;
     }
     // SAFETY: the interface exists: the frame came from it.
-    unsafe { bpf_redirect((*raw(ctx)).ifindex, 0) as i32 }
+    unsafe { bpf_redirect_neigh((*raw(ctx)).ifindex, core::ptr::null_mut(), 0, 0) as i32 }
 }
 
 #[inline(always)]

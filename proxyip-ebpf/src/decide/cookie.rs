@@ -18,8 +18,10 @@ use crate::{
         segment::Segment,
         tcp::{Seq, flags},
     },
+    header::intact::is_intact,
     kernel::{clock::now, programs::TcContext},
     state::{
+        ended,
         fallbacks::stack_refuses,
         flows::{FLOWS, set_flow},
         handshakes::{ACCEPT, Handshake},
@@ -39,6 +41,9 @@ pub fn on_ack(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Step {
     // Tags are short and can be guessed: a cookie counts only from where one can have been sent to.
     if !trusted(segment) {
         return Step::Done(Decision::Pass);
+    }
+    if !is_intact(ctx) {
+        return Step::Done(Decision::Refuse(DropReason::Checksum));
     }
     let cookie = segment.acknowledgment.minus(1);
     let Some(hash) = flow_hash(segment, Some(cookie.0)) else {
@@ -73,6 +78,7 @@ pub fn on_ack(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Step {
     match handed_over(segment, memory) {
         // The same segment twice in one batch.
         HandedOver::JustNow => Step::Done(Decision::Requeue),
+        _ if ended::began_with(memory.key(), segment) => Step::Done(on_foreign(ctx, segment)),
         before => Step::First(Handshake {
             handed_over_before: before == HandedOver::Before,
             ..handshake(isn, agreed)
@@ -147,6 +153,9 @@ fn on_same_flow(ctx: &TcContext, segment: &Segment, memory: &Memory, hash: &Flow
     }
     if handed_over(segment, memory) == HandedOver::JustNow {
         return Decision::Requeue;
+    }
+    if ended::has(memory.key(), segment) {
+        return on_foreign(ctx, segment);
     }
     // RFC 9293 §3.8.4: a probe's sequence number is one below the next, with or without a byte.
     let cookie = segment.acknowledgment.minus(1);

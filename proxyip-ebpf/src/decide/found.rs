@@ -21,17 +21,22 @@ use crate::{
 /// Not inlined: the lookup's argument needs no room on the stack of what follows.
 #[inline(never)]
 pub fn find<P: Platform>(ctx: &TcContext, segment: &Segment, memory: &Memory) -> State {
-    let found = look_up::<P>(ctx, segment);
+    let found = look_up::<P>(ctx, segment, memory);
     memory.found.set(found);
     found.state
 }
 
 #[inline(always)]
-fn look_up<P: Platform>(ctx: &TcContext, segment: &Segment) -> Found {
+fn look_up<P: Platform>(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Found {
     let Some(socket) = Socket::find(ctx, segment) else { return Found::NOTHING };
     let found = Found::new(socket.state());
     match found.state {
-        State::Listening if P::ACCEPT => Found { mptcp: socket.is_mptcp(), ..found },
+        State::Listening if P::ACCEPT => {
+            if segment.has(flags::SYN) {
+                memory.limits.set(socket.limits());
+            }
+            Found { mptcp: socket.is_mptcp(), ..found }
+        }
         State::Connected => connected(segment, &socket),
         _ => found,
     }

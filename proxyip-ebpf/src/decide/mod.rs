@@ -23,8 +23,9 @@ use crate::{
         segment::{RETIRED_LISTENER, Segment, Shape},
         tcp::flags,
     },
+    header::intact::is_intact,
     kernel::{platform::Platform, programs::TcContext},
-    state::{handshakes::Handshake, memory::Memory, policies::trusted, sockets::State},
+    state::{handshakes::Handshake, memory::Memory, nat, policies::trusted, sockets::State},
 };
 
 /// Decides on one segment.
@@ -109,6 +110,7 @@ fn after_opening<P: Platform>(
         State::Request | State::Listening if segment.queued => {
             Step::Done(Decision::Refuse(DropReason::PayloadWithoutSocket))
         }
+        State::Request if !is_intact(ctx) => Step::Done(Decision::Refuse(DropReason::Checksum)),
         State::Request => waiting::on_request(segment, memory),
         State::Listening => on_listening::<P>(ctx, segment, memory),
         State::TimeWait | State::Nothing => Step::Done(Decision::Pass),
@@ -119,7 +121,14 @@ fn after_opening<P: Platform>(
 #[inline(always)]
 fn on_listening<P: Platform>(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Step {
     if let Some(remembered) = waiting::forgotten(segment, memory) {
-        return waiting::on_remembered(segment, memory, remembered);
+        return match is_intact(ctx) {
+            true => waiting::on_remembered(segment, memory, remembered),
+            false => Step::Done(Decision::Refuse(DropReason::Checksum)),
+        };
+    }
+    // It is another socket's, which is not found before NAT.
+    if nat::is_redirected(segment) {
+        return Step::Done(Decision::Pass);
     }
     if P::ACCEPT && !memory.found.get().mptcp {
         return cookie::on_ack(ctx, segment, memory);

@@ -9,6 +9,7 @@ use crate::{
     decide::{policy, syn::answer_syn, translated, waiting},
     decision::{Act, Decision},
     frame::segment::{RETIRED_LISTENER, Segment, Shape},
+    header::intact::is_intact,
     kernel::{platform::Platform, programs::TcContext},
     state::{
         fallbacks::stack_refuses,
@@ -16,7 +17,7 @@ use crate::{
         handshakes::{Handshake, OBSERVE, TRANSLATE},
         listeners::{choice, is_drained},
         memory::Memory,
-        policies,
+        nat, policies,
         route::is_local,
         sockets::State,
     },
@@ -53,6 +54,7 @@ pub fn on_opening<P: Platform, A: Act>(
         Some(policy) => return policy::on_untrusted(policy, segment),
     }
     match segment.shape {
+        Shape::Plain if !is_intact(ctx) => return Decision::Refuse(DropReason::Checksum),
         Shape::Plain => {}
         Shape::Fragment => return Decision::Refuse(DropReason::Fragment),
         Shape::Extended => return Decision::Refuse(DropReason::ExtensionHeader),
@@ -65,6 +67,9 @@ pub fn on_opening<P: Platform, A: Act>(
     // A connection that has begun may go on: only its SYN is refused.
     if is_drained(segment) {
         return Decision::Refuse(DropReason::Drained);
+    }
+    if nat::redirects(segment) {
+        return Decision::LeaveToKernel(Obstacle::Redirected);
     }
     let obstacle = match unserved::<P>(segment, memory) {
         None => match answer_syn(ctx, segment, memory) {
@@ -105,6 +110,9 @@ fn unserved<P: Platform>(segment: &Segment, memory: &Memory) -> Option<Obstacle>
     }
     if memory.found.get().mptcp {
         return Some(Obstacle::Mptcp);
+    }
+    if nat::is_there() {
+        return Some(Obstacle::Nat);
     }
     if memory.found.get().state == State::TimeWait {
         return Some(Obstacle::TimeWait);

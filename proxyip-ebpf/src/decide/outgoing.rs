@@ -10,9 +10,9 @@ use crate::{
         segment::Segment,
         tcp::{Seq, flags},
     },
-    kernel::clock::now,
+    kernel::{clock::now, programs::TcContext},
     state::{
-        handshakes::HANDSHAKES, memory::Egress, namespace::settings, parts,
+        handshakes::HANDSHAKES, memory::Egress, namespace::settings, nat, parts,
         translations::TRANSLATIONS,
     },
 };
@@ -38,6 +38,17 @@ pub fn shift_of(segment: &Segment, scratch: &mut Egress) -> u32 {
         _ => entry.seen_ns = now(),
     }
     shift
+}
+
+/// Whether this SYN-ACK is the answer of another port or host than the SYN was for, which NAT has given it to.
+#[inline(never)]
+pub fn goes_elsewhere(ctx: &TcContext, segment: &Segment, scratch: &mut Egress) -> bool {
+    let Some(settings) = settings() else { return false };
+    if settings.nat_since_ns == 0 {
+        return false;
+    }
+    scratch.key = FlowKey::new(settings.cookie, segment.peer, segment.local);
+    nat::note(ctx, segment, scratch)
 }
 
 /// Whether the segment acknowledges the SYN of the connection that replaces the one in `TIME_WAIT`.

@@ -10,16 +10,14 @@ use crate::{
     decision::Decision,
     frame::{
         ip::{IPV4, IPV6},
-        options::{
-            self, MAXIMUM_SEGMENT_SIZE, NO_OPERATION as NOP, Received, SACK_PERMITTED, WINDOW_SCALE,
-        },
-        reply::{Reply, ReplyBuffer, put_option, put_timestamps},
-        segment::{Segment, classes},
+        options::{self, MAXIMUM_SEGMENT_SIZE, NO_OPERATION as NOP, SACK_PERMITTED, WINDOW_SCALE},
+        reply::{Reply, put_option, put_timestamps},
+        segment::{Segment, classes, incoming},
         tcp::{Seq, TCP, flags},
     },
     kernel::{
-        btf_maps::lpm_trie::Key, helpers::bpf_check_mtu, memory::Place, packet::raw,
-        programs::TcContext,
+        btf_maps::lpm_trie::Key, helpers::bpf_check_mtu, packet::raw, programs::TcContext,
+        verified::Code,
     },
     state::{
         memory::Memory,
@@ -51,6 +49,9 @@ pub fn answer_syn(
     if !options::read(ctx, segment, &memory.options) {
         return Ok(Decision::Refuse(DropReason::SynAckFailed));
     }
+    if memory.limits.get().is_full {
+        return Ok(Decision::Refuse(DropReason::AcceptQueueFull));
+    }
     let offered = &memory.options.received;
     if offered.signed.get() {
         return Err(Obstacle::Signed);
@@ -61,7 +62,7 @@ pub fn answer_syn(
     else {
         return Err(Obstacle::MssTooSmall);
     };
-    match syn_ack(ctx, segment, &memory.reply, settings, offered, mss_class) {
+    match syn_ack(ctx, segment, memory, settings, mss_class) {
         Some(reply) => Ok(Decision::Answer(Counter::SynAnswered, reply)),
         None => Ok(Decision::Refuse(DropReason::SynAckFailed)),
     }
@@ -72,11 +73,11 @@ pub fn answer_syn(
 fn syn_ack(
     ctx: &TcContext,
     segment: &Segment,
-    buffer: &Place<ReplyBuffer>,
+    memory: &Memory,
     settings: &NamespaceSettings,
-    offered: &Received,
     mss_class: u8,
 ) -> Option<Reply> {
+    let (offered, buffer) = (&memory.options.received, &memory.reply);
     let scaling = settings.has(NamespaceSettings::WINDOW_SCALING);
     let agreed = Agreed {
         mss_class,
@@ -86,11 +87,12 @@ fn syn_ack(
     let timestamps =
         if settings.has(NamespaceSettings::TIMESTAMPS) { offered.timestamps.get() } else { None };
 
-    let cookie = flow_hash(segment, None)?.cookie(segment.sequence.0, agreed);
+    let cookie = u32::try_from(make_cookie(agreed.pack())).ok()?;
     let acknowledgment = segment.sequence.plus(1);
     let mut reply = Reply::bare(Seq(cookie), acknowledgment, flags::SYN | flags::ACK);
     reply.window = settings.window;
-    let [high, low] = advertised_mss(ctx, segment, settings)?.to_be_bytes();
+    let mss = memory.limits.get().limit(advertised_mss(ctx, segment, settings)?);
+    let [high, low] = mss.to_be_bytes();
     // Four no-operations where an option is missing in the middle; none behind the last.
     put_option(buffer, 0, [MAXIMUM_SEGMENT_SIZE, 4, high, low, NOP, NOP, NOP, NOP]);
     reply.options_length = 4;
@@ -108,6 +110,18 @@ fn syn_ack(
         reply.options_length = 20;
     }
     Some(reply)
+}
+
+/// The cookie for the SYN being read and what was agreed on, packed; not a cookie if the namespace's settings are not there.
+/// Exported: the verifier walks it once, and its numbers need no room on the stack of what follows.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn make_cookie(agreed: u32) -> Code {
+    let Some(segment) = incoming() else { return -1 };
+    match flow_hash(segment, None) {
+        Some(hash) => hash.cookie(segment.sequence.0, Agreed::unpack(agreed)).into(),
+        None => -1,
+    }
 }
 
 /// The MSS of the route to the peer if it has one, else that of the interface's MTU.

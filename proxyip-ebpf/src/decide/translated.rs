@@ -18,7 +18,6 @@ use crate::{
         flows::set_flow,
         handshakes::HANDSHAKES,
         memory::Memory,
-        parts,
         sockets::State,
         translations::{TRANSLATIONS, is_in_use},
     },
@@ -125,7 +124,6 @@ pub fn on_queued(state: State, acknowledgment: Acknowledgment) -> Decision {
 /// translated until the kernel has taken the SYN.
 #[inline(always)]
 pub fn clear_for_syn(segment: &Segment, memory: &Memory) {
-    parts::remove_older(segment, memory);
     let state = memory.found.get().state;
     if !is_in_use() || !matches!(state, State::Listening | State::TimeWait) {
         return;

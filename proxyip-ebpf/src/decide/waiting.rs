@@ -60,6 +60,8 @@ impl Remembered {
 #[inline(never)]
 pub fn remember_syn<A: Act>(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
     let Handshake { hand_off, obstacle, .. } = memory.handshake.get();
+    // The kernel has nothing left of a connection that the header would belong to. Under accept, the SYN may be forged.
+    parts::remove_older(segment, memory);
     remove_flow(segment, memory);
     if !options::read(ctx, segment, &memory.options) {
         return Decision::Refuse(DropReason::TranslateFailed);
@@ -126,6 +128,9 @@ pub fn forgotten(segment: &Segment, memory: &Memory) -> Option<Remembered> {
 /// Passed on, the segment of a source that is trusted no longer would bring its header to the application, unjudged.
 #[inline(never)]
 pub fn on_remembered(segment: &Segment, memory: &Memory, remembered: Remembered) -> Step {
+    if remembered.hand_off.get() == flow::Handshake::LEFT {
+        return Step::Done(Decision::Pass);
+    }
     if trusted(segment) {
         return on_waiting(segment, memory, remembered);
     }

@@ -1,7 +1,7 @@
-//! Whether a first segment arrived as it was sent.
+//! Whether a segment arrived as it was sent.
 //!
-//! The header is read before TCP sees the segment, and the bare ACK made from it gets a new checksum. So this code
-//! checks the segment's checksum, unless somebody has done so before.
+//! A segment is answered, its header is read and a bare ACK is made from it before TCP sees it, and what is written gets a
+//! new checksum. So this code checks the segment's checksum, unless somebody has done so before.
 
 use core::cell::Cell;
 
@@ -9,14 +9,14 @@ use crate::{
     frame::{
         checksum::{fold, pseudo_header},
         options::Found,
-        segment::Segment,
+        segment::incoming,
         tcp::TCP_CHECKSUM,
     },
     kernel::{
         bindings::__sk_buff,
         helpers::bpf_csum_diff,
         memory::{Place, Room, room},
-        packet::{Packet, load_bytes},
+        packet::{Packet, load_at, load_bytes},
         verified::{Code, bounded},
     },
 };
@@ -42,29 +42,32 @@ unsafe impl Room for Summing {
     const AT: usize = Found::END;
 }
 
-/// Whether the segment's checksum is right, or need not be looked at: the device or GRO has verified it, or
-/// the segment was never on a wire and has none (`CHECKSUM_PARTIAL`).
+/// Whether the checksum of the segment being read is right, or need not be looked at: the device or GRO has verified it,
+/// or the segment was never on a wire and has none (`CHECKSUM_PARTIAL`).
+#[inline(always)]
+pub fn is_intact(packet: &impl Packet) -> bool {
+    packet.is_verified() || has_right_sum(packet.context()) != 0
+}
+
+// Exported: the verifier walks these once, and not at each call or in each round.
+
+/// 1 if the checksum of the segment being read is right, else 0.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub fn is_intact(packet: &impl Packet, segment: &Segment, summing: &Summing) -> bool {
-    if packet.is_verified() {
-        return true;
-    }
+extern "C" fn has_right_sum(skb: *mut __sk_buff) -> Code {
+    let (Some(segment), Some(summing)) = (incoming(), room::<Summing>()) else { return 0 };
     let length = segment.header + segment.payload;
     let pseudo = pseudo_header(segment, length);
-    let Some(checksum) = packet.load_at::<u16>(segment.tcp + TCP_CHECKSUM) else {
-        return false;
-    };
+    let Some(checksum) = load_at::<u16>(skb, segment.tcp + TCP_CHECKSUM) else { return 0 };
     if checksum == fold(pseudo) {
-        return true;
+        return 1;
     }
     summing.sum.set(pseudo);
     summing.at.set(segment.tcp);
     summing.left.set(length);
-    add_up(packet.context());
-    summing.left.get() == 0 && fold(summing.sum.get()) == u16::MAX
+    add_up(skb);
+    Code::from(summing.left.get() == 0 && fold(summing.sum.get()) == u16::MAX)
 }
-
-// Exported: the verifier walks these once, and not at each call or in each round.
 
 /// Adds up what is to be summed, or as much of it as the frame has.
 #[unsafe(no_mangle)]

@@ -1,10 +1,10 @@
 //! The way out of translated connections: what the kernel acknowledges is raised by the header's length.
 
-use proxyip_common::counter::DropReason;
+use proxyip_common::counter::{DropReason, Obstacle};
 
 use crate::{
     act::shift::raise,
-    decide::outgoing::shift_of,
+    decide::outgoing::{goes_elsewhere, shift_of},
     frame::{
         parse::{self, Parsed},
         segment::outgoing,
@@ -14,7 +14,11 @@ use crate::{
         bindings::tcx_action_base::{TCX_DROP, TCX_NEXT},
         programs::TcContext,
     },
-    state::{counters::count_drop, memory::egress, translations::is_in_use},
+    state::{
+        counters::{count_drop, count_left},
+        memory::egress,
+        translations::is_in_use,
+    },
 };
 
 /// Sends one frame.
@@ -35,9 +39,14 @@ fn translate(ctx: &TcContext) -> bool {
     }
     let (Some(segment), Some(scratch)) = (outgoing(), egress()) else { return false };
     if parse::outgoing(ctx, segment) != Parsed::Segment
-        || segment.has(flags::SYN)
         || segment.flags & (flags::ACK | flags::RST) == 0
     {
+        return true;
+    }
+    if segment.has(flags::SYN) {
+        if goes_elsewhere(ctx, segment, scratch) {
+            count_left(Obstacle::Redirected);
+        }
         return true;
     }
     let shift = shift_of(segment, scratch);

@@ -6,7 +6,7 @@ use proxyip_common::{
     address::{Endpoint, Local, Peer},
     counter::{Counter, per_listener},
     event::EventKind,
-    flow::{FlowKey, FlowRecord, HandOff, Translation},
+    flow::{Ended, FlowKey, FlowRecord, HandOff, Translation},
     settings::HandOffChoice,
 };
 
@@ -25,6 +25,7 @@ use crate::{
     },
     state::{
         counters::{count, count_established, count_listener},
+        ended,
         events::{self, Traffic},
         flows::FLOWS,
         listeners::LISTENERS,
@@ -184,7 +185,34 @@ fn closed(ctx: &SockOpsContext) {
     // SAFETY: fields of the context.
     let packets = unsafe { [(*ctx.ops).segs_in.saturating_sub(twice), (*ctx.ops).segs_out] };
     events::send(EventKind::Closed, &key, record, Traffic { bytes, packets });
+    remember_end(ctx, &key, record);
     let _ = FLOWS.remove(&key);
+}
+
+/// Remembers the connection's numbers, which the kernel programs would take for a handshake's as long as its cookie counts.
+#[inline(always)]
+fn remember_end(ctx: &SockOpsContext, key: &FlowKey, record: &FlowRecord) {
+    if record.hand_off != HandOff::Accept as u8 {
+        return;
+    }
+    // SAFETY: fields of the context.
+    let (received, sent, bytes) = unsafe {
+        let ops = &*ctx.ops;
+        (ops.rcv_nxt, ops.snd_nxt, [ops.bytes_received as u32, ops.bytes_acked as u32])
+    };
+    // SAFETY: a field of the context.
+    let acknowledged = unsafe { (*ctx.ops).snd_una };
+    // TCP has begun to count behind the header.
+    let first = received.wrapping_sub(bytes[0]).wrapping_sub(record.length_of_header());
+    ended::remember(
+        key,
+        &Ended {
+            isn: first.wrapping_sub(1),
+            cookie: acknowledged.wrapping_sub(bytes[1]).wrapping_sub(1),
+            received,
+            sent,
+        },
+    );
 }
 
 /// Ends the translation now if the peer sent the final segment (`LAST_ACK`, or a RST). Otherwise the socket may leave a

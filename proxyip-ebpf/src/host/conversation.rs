@@ -73,6 +73,7 @@ pub(super) const CONSUMING: [Way; 3] = [ACCEPT, TRANSLATE, BASIC];
 const NAMESPACE: NamespaceSettings = NamespaceSettings {
     cookie: 0,
     epoch_ns: EPOCH_NS,
+    nat_since_ns: 0,
     timestamp_offset: 0,
     window: 64_000,
     window_scale: 7,

@@ -3,7 +3,7 @@
 use core::mem::MaybeUninit;
 
 use super::{
-    bindings::__sk_buff,
+    bindings::{__sk_buff, bpf_sock},
     numbers::{add, fold, same, sum},
     sockets::Request,
     wire::Segment,
@@ -78,6 +78,13 @@ impl Frame {
             sum,
             request: None,
         })
+    }
+
+    /// The frame as a socket of this host sends it, and not as it comes in.
+    pub(super) fn from_socket(mut self: Box<Self>, socket: *mut bpf_sock) -> Box<Self> {
+        self.context.ingress_ifindex = 0;
+        self.context.__bindgen_anon_2.sk = socket;
+        self
     }
 
     /// The frame as a device sends it: it completes the checksum, if that is left to it.

@@ -24,6 +24,7 @@ fn machine() -> Machine {
     let settings = NamespaceSettings {
         cookie: 0,
         epoch_ns: 1,
+        nat_since_ns: 0,
         timestamp_offset: 0,
         window: 0,
         window_scale: 0,

@@ -15,13 +15,13 @@ pub use super::sockets::{
 use super::{
     bindings::{
         __sk_buff, BPF_CSUM_LEVEL_QUERY, BPF_F_INGRESS, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM,
-        BPF_RB_AVAIL_DATA, bpf_fib_lookup as Lookup,
+        BPF_RB_AVAIL_DATA, bpf_fib_lookup as Lookup, bpf_redir_neigh,
         tcx_action_base::{TCX_DROP, TCX_REDIRECT},
     },
     frame::{Checksum, Frame, INTERFACE},
     machine,
     numbers::{EACCES, EFAULT, EINVAL, ENOMEM, ENOTSUPP, add, fold, sum},
-    state,
+    state::{self, Redirect},
 };
 
 /// More than any offset in a frame.
@@ -196,7 +196,24 @@ pub unsafe fn bpf_redirect(ifindex: u32, flags: u64) -> i64 {
     if flags & !u64::from(BPF_F_INGRESS) != 0 {
         return TCX_DROP.into();
     }
-    state::with(|state| state.redirect = Some((ifindex, flags)));
+    assert_ne!(flags, 0, "what leaves is sent to a neighbour");
+    state::with(|state| state.redirect = Some(Redirect::Ingress(ifindex)));
+    TCX_REDIRECT.into()
+}
+
+/// Says that the frame is sent out of an interface when the program is through, to whom the routing table names.
+pub unsafe fn bpf_redirect_neigh(
+    ifindex: u32,
+    params: *mut bpf_redir_neigh,
+    plen: i32,
+    flags: u64,
+) -> i64 {
+    assert!(params.is_null(), "the routing table is asked");
+    if flags != 0 || plen != 0 {
+        return TCX_DROP.into();
+    }
+    let redirect = Redirect::Neighbour(ifindex);
+    state::with(|state| state.redirect = Some(redirect));
     TCX_REDIRECT.into()
 }
 

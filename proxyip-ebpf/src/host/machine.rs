@@ -23,7 +23,7 @@ use super::{
     programs::TcContext,
     sockets::{Kind, Socket, ends},
     stack,
-    state::{self, State},
+    state::{self, Redirect, State},
     wire::Segment,
 };
 use crate::{
@@ -120,6 +120,18 @@ impl Machine {
         self.undisturbed(|| FALLBACKS.insert(at, Fallback { until_ns }, BPF_ANY.into()));
     }
 
+    /// Says that there are rules of NAT, changed at this moment.
+    pub fn change_nat(&mut self, redirected: Option<(u16, u16)>) {
+        let now_ns = self.adjust(|state| {
+            state.redirected = redirected;
+            state.now_ns += 1;
+            state.now_ns
+        });
+        let settings = NAMESPACES.get_ptr_mut(0).expect("the namespace's settings");
+        // SAFETY: an element of the map, of a plain type.
+        unsafe { (*settings).nat_since_ns = now_ns };
+    }
+
     /// Takes a port out of the configuration; what is translated goes on.
     pub fn retire(&mut self, port: u16) {
         put(PORTS.get_ptr_mut(port.into()), RETIRED);
@@ -160,6 +172,13 @@ impl Machine {
         self.adjust(|state| state.sockets.listening.insert(port, Socket::new(kind)));
     }
 
+    /// Changes the socket that listens on a port.
+    pub fn listener(&mut self, port: u16, change: impl FnOnce(&mut Socket)) {
+        self.adjust(|state| {
+            change(state.sockets.listening.get_mut(&port).expect("a socket that listens"));
+        });
+    }
+
     /// Makes a socket for a flow; nothing else is known about the flow.
     pub fn occupy(&mut self, peer: Endpoint, local: Endpoint, kind: Kind) {
         self.adjust(|state| state.sockets.flows.insert(ends(peer, local), Socket::new(kind)));
@@ -186,6 +205,14 @@ impl Machine {
         read: impl FnOnce(&Socket) -> R,
     ) -> Option<R> {
         state::with(|state| state.sockets.flows.get(&ends(peer, local)).map(|socket| read(socket)))
+    }
+
+    /// Lets the application send so many bytes. Nobody sees them, but they are counted.
+    pub fn count_sent(&mut self, peer: Endpoint, local: Endpoint, bytes: u32) {
+        self.adjust(|state| {
+            let socket = state.sockets.flows.get_mut(&ends(peer, local)).expect("a connection");
+            socket.sent = socket.sent.wrapping_add(bytes);
+        });
     }
 
     /// What the flow table says.
@@ -292,14 +319,17 @@ fn receive_one<P: Platform>(mut frame: Box<Frame>) -> Run {
 
 fn redirect(mut frame: Box<Frame>) -> Fate {
     let redirect = state::with(|state| state.redirect.take());
-    let (_, flags) = redirect.expect("a program that redirects says where");
     frame.request = None;
-    if flags == 0 {
-        transmit(frame);
-        return Fate::Sent;
+    match redirect.expect("a program that redirects says where") {
+        Redirect::Neighbour(_) => {
+            transmit(frame);
+            Fate::Sent
+        }
+        Redirect::Ingress(_) => {
+            state::with(|state| state.queued.push_back(frame));
+            Fate::Queued
+        }
     }
-    state::with(|state| state.queued.push_back(frame));
-    Fate::Queued
 }
 
 /// Sends a frame through the interface's egress.

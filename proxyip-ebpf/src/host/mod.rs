@@ -15,6 +15,8 @@ mod denial_tests;
 #[cfg(test)]
 mod drain_tests;
 #[cfg(test)]
+mod ended_tests;
+#[cfg(test)]
 mod fallback_tests;
 pub mod frame;
 #[cfg(test)]
@@ -26,6 +28,8 @@ pub mod helpers;
 mod long_tests;
 pub mod machine;
 pub mod maps;
+#[cfg(test)]
+mod nat_tests;
 mod numbers;
 #[cfg(test)]
 mod own_tests;
@@ -53,6 +57,7 @@ pub use aya_ebpf_bindings::bindings;
 pub use aya_ebpf_macros as macros;
 pub use maps as btf_maps;
 use proxyip_common::settings::KFUNC_ASSIGN;
+pub use sockets::offsets;
 
 /// A context of any kind.
 pub trait EbpfContext {

@@ -3,12 +3,14 @@
 use proxyip_common::counter::{Counter, DropReason};
 
 use super::{
-    conversation::{CONSUMING, Conversation, LINUX, QUESTION, SECOND, TRANSLATE, ends4, ends6},
+    conversation::{
+        ACCEPT, CONSUMING, Conversation, LINUX, QUESTION, SECOND, TRANSLATE, ends4, ends6,
+    },
     frame::{Checksum, Frame},
     headers::{self, CLIENT},
     machine::{Fate, endpoint},
     sockets::Socket,
-    wire::flags,
+    wire::{Segment, flags},
 };
 
 /// A version 2 header, and the first words behind it.
@@ -41,6 +43,35 @@ fn a_peer_that_offers_no_option_is_offered_the_mss_alone() {
             peer.send_range(&stream(), 0..stream().len());
             peer.assert_served(CLIENT, QUESTION);
         }
+    }
+}
+
+#[test]
+fn the_application_limits_the_mss_that_is_offered() {
+    for (ends, most) in [(ends4(), 1460_u16), (ends6(), 1440)] {
+        for limit in [0, 536, 1200, most, 9000] {
+            let mut peer = Conversation::new(ACCEPT, ends);
+            peer.machine.listener(443, |socket| socket.user_mss = limit);
+            let answer = peer.open(&[]);
+            let offered = if limit == 0 { most } else { limit.min(most) };
+            assert_eq!(answer.options, [[2, 4], offered.to_be_bytes()].concat(), "{limit}");
+        }
+    }
+}
+
+/// The load balancer's checks have to fail while the application does not accept.
+#[test]
+fn a_full_accept_queue_gets_no_syn_ack() {
+    for ends in [ends4(), ends6()] {
+        let mut peer = Conversation::new(ACCEPT, ends);
+        for (waiting, is_answered) in [(0, true), (5, true), (6, false), (u32::MAX, false)] {
+            peer.machine
+                .listener(443, |socket| (socket.backlog, socket.max_backlog) = (waiting, 5));
+            let mut syn = peer.segment(-1, flags::SYN, b"");
+            syn.acknowledgment = 0;
+            assert_eq!(peer.exchange(&syn).len(), usize::from(is_answered), "{waiting}");
+        }
+        assert_eq!(peer.drops(), [(DropReason::AcceptQueueFull, 2)]);
     }
 }
 
@@ -232,6 +263,55 @@ fn a_damaged_header_is_not_believed_and_comes_again() {
         assert_eq!((peer.received(), peer.drops()), (None, vec![(DropReason::Checksum, 1)]));
         peer.send_range(&stream(), 0..stream().len());
         peer.assert_served(CLIENT, QUESTION);
+    }
+}
+
+/// What answers it, or makes an ACK of it, writes a right checksum.
+#[test]
+fn damaged_is_never_made_whole() {
+    for way in CONSUMING {
+        for ends in [ends4(), ends6()] {
+            let mut peer = Conversation::new(way, ends);
+            let damaged = |peer: &mut Conversation, segment: &Segment| {
+                let mut frame = segment.frame();
+                // Of the timestamp's value, or of the window where there is none.
+                let tcp = frame.len() - segment.payload.len() - segment.options.len() - 20;
+                let at = if segment.options.is_empty() { tcp + 14 } else { tcp + 20 + 8 };
+                frame[at] ^= 0x10;
+                let length = frame.len();
+                let fates = peer.receive(Frame::new(frame, length, Checksum::None));
+                assert_eq!(fates, [Fate::Dropped], "{}", peer.way.name);
+                assert_eq!(peer.machine.sent().len(), 0, "{}", peer.way.name);
+            };
+            let mut syn = peer.segment(-1, flags::SYN, b"");
+            syn.options = LINUX.to_vec();
+            damaged(&mut peer, &syn);
+            syn.payload = b"early".to_vec();
+            damaged(&mut peer, &syn);
+            peer.open(LINUX);
+            peer.options = vec![1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2];
+            for (offset, flags, payload) in [
+                (0, flags::ACK, &b""[..]),
+                (-1, flags::ACK, b""),
+                (0, flags::ACK | flags::FIN, b""),
+                (0, flags::ACK, &headers::v2()[..7]),
+                (0, flags::ACK, &stream()),
+            ] {
+                let segment = peer.segment(offset, flags, payload);
+                damaged(&mut peer, &segment);
+            }
+            assert_eq!((peer.received(), peer.drops()), (None, vec![(DropReason::Checksum, 7)]));
+            // TCP has no room, so the first segment comes again.
+            peer.machine.adjust(|state| state.accept_queue_full = true);
+            peer.send_range(&stream(), 0..stream().len());
+            peer.machine.sent();
+            let segment = peer.segment(0, flags::ACK, &stream());
+            damaged(&mut peer, &segment);
+            peer.machine.adjust(|state| state.accept_queue_full = false);
+            peer.wait(SECOND);
+            peer.send_range(&stream(), 0..stream().len());
+            peer.assert_served(CLIENT, QUESTION);
+        }
     }
 }
 

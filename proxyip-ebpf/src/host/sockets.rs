@@ -56,6 +56,14 @@ pub struct Socket {
     pub(super) iss: u32,
     /// What the application has read.
     pub received: Vec<u8>,
+    /// How many bytes it has sent.
+    pub sent: u32,
+    /// `TCP_MAXSEG`, if it is not 0.
+    pub user_mss: u16,
+    /// How many connections wait for `accept()`, and how many may.
+    pub backlog: u32,
+    /// See [`Socket::backlog`].
+    pub max_backlog: u32,
 }
 
 impl Socket {
@@ -79,6 +87,10 @@ impl Socket {
             isn: 0,
             iss: 0,
             received: Vec::new(),
+            sent: 0,
+            user_mss: 0,
+            backlog: 0,
+            max_backlog: 4096,
         })
     }
 
@@ -96,6 +108,11 @@ impl Socket {
         self.tcp.rcv_nxt = next;
     }
 
+    /// Sets the local port that programs see.
+    pub(super) fn set_port(&mut self, port: u16) {
+        self.common.src_port = port.into();
+    }
+
     pub(super) fn as_sock(&mut self) -> *mut bpf_sock {
         ptr::from_mut(self).cast()
     }
@@ -103,6 +120,20 @@ impl Socket {
     fn is_full(&self) -> bool {
         !matches!(self.kind, Kind::Request | Kind::TimeWait)
     }
+}
+
+/// Where programs find what a listening socket allows.
+pub mod offsets {
+    use core::mem::offset_of;
+
+    use super::Socket;
+
+    /// Of `TCP_MAXSEG`.
+    pub const USER_MSS: u32 = offset_of!(Socket, user_mss) as u32;
+    /// Of the connections that wait.
+    pub const BACKLOG: u32 = offset_of!(Socket, backlog) as u32;
+    /// Of how many may.
+    pub const MAX_BACKLOG: u32 = offset_of!(Socket, max_backlog) as u32;
 }
 
 /// Two ends as bytes, the peer's first.

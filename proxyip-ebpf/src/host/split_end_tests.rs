@@ -3,7 +3,7 @@
 use proxyip_common::counter::{Counter, DropReason};
 
 use super::{
-    conversation::{ACCEPT, CONSUMING, Conversation, HEADER_TIMEOUT, QUESTION, TRANSLATE},
+    conversation::{ACCEPT, BASIC, CONSUMING, Conversation, HEADER_TIMEOUT, QUESTION, TRANSLATE},
     headers::{self, CLIENT},
     sockets::Socket,
     split_tests::stream,
@@ -167,9 +167,37 @@ fn an_old_part_does_not_choose_the_hand_off() {
     peer.configure(ACCEPT);
     peer.begin_anew();
     peer.open(&[]);
-    assert_eq!(peer.machine.begun_headers(), (0, 0), "what the agent would reset");
     peer.send_range(&bytes, 0..bytes.len());
     peer.assert_served(CLIENT, QUESTION);
+    assert_eq!(peer.machine.begun_headers(), (0, 0), "what the agent would reset");
+}
+
+/// Anybody can send one in the load balancer's name. Its peer was told that the part had arrived.
+#[test]
+fn a_forged_syn_does_not_end_a_header_that_has_begun() {
+    for way in CONSUMING {
+        let mut peer = Conversation::opened(way);
+        let bytes = stream();
+        peer.send_part(&bytes, 0..20, 20);
+        let mut syn = peer.segment(0, flags::SYN, b"");
+        (syn.sequence, syn.acknowledgment) = (peer.start.wrapping_add(5000), 0);
+        peer.exchange(&syn);
+        peer.send_range(&bytes, 20..bytes.len());
+        peer.assert_served(CLIENT, QUESTION);
+    }
+}
+
+/// The agent ends what has begun long ago, with all that the kernel has between the two ends.
+#[test]
+fn the_kernel_begins_a_handshake_without_an_old_part() {
+    for way in [TRANSLATE, BASIC] {
+        let mut peer = Conversation::opened(way);
+        peer.send_part(&stream(), 0..20, 20);
+        peer.machine.forget(peer.ends.0, peer.ends.1);
+        peer.begin_anew();
+        peer.open(&[]);
+        assert_eq!(peer.machine.begun_headers(), (0, 0), "{}", way.name);
+    }
 }
 
 /// Else completed headers would drive out those that are slow.

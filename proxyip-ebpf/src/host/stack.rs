@@ -29,7 +29,9 @@ enum Answer {
 /// Receives a frame that the ingress program has passed.
 pub(super) fn receive(frame: &Frame) {
     let checked = matches!(frame.checksum(), Checksum::None | Checksum::Complete);
-    let Some(segment) = Segment::read(frame.bytes(), checked) else { return };
+    let Some(mut segment) = Segment::read(frame.bytes(), checked) else { return };
+    let guarded = segment.destination;
+    segment.destination = redirect(guarded);
     let (peer, local) = (segment.source, segment.destination);
     loop {
         let answer = state::with(|state| {
@@ -46,16 +48,32 @@ pub(super) fn receive(frame: &Frame) {
         match answer {
             Answer::Nothing => return,
             Answer::Segment(sequence, acknowledgment, flags, options) => {
-                let mut segment = Segment::bare(local, peer, sequence, acknowledgment, flags);
+                let mut segment = Segment::bare(guarded, peer, sequence, acknowledgment, flags);
                 segment.options = options;
                 let frame = segment.frame();
                 let length = frame.len();
-                return machine::transmit(Frame::new(frame, length, Checksum::Partial));
+                let frame = Frame::new(frame, length, Checksum::Partial);
+                let socket = state::with(|state| {
+                    let socket = state.sockets.flows.get_mut(&ends(peer, local));
+                    socket.map_or(core::ptr::null_mut(), |socket| socket.as_sock())
+                });
+                return machine::transmit(frame.from_socket(socket));
             }
             // Its payload is taken now.
             Answer::Established => tell(peer, local, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, [0; 4]),
             Answer::Closed => return close(peer, local),
         }
+    }
+}
+
+/// Where NAT gives a segment for this end.
+fn redirect(local: Endpoint) -> Endpoint {
+    match state::with(|state| state.redirected) {
+        Some((from, to)) if local.port() == from => match local.v4() {
+            Some(address) => Endpoint::from_v4(address, to.to_be_bytes()),
+            None => Endpoint::from_v6(local.address(), to.to_be_bytes()),
+        },
+        _ => local,
     }
 }
 
@@ -74,6 +92,7 @@ fn open(state: &mut state::State, segment: &Segment, requested: bool) -> Answer 
     let kind = segment.flags & (flags::SYN | flags::ACK | flags::RST);
     if kind == flags::SYN {
         let mut socket = Socket::new(Kind::Request);
+        socket.set_port(segment.destination.port());
         socket.isn = segment.sequence;
         socket.iss = segment.sequence.wrapping_mul(0x9e37_79b1);
         let answer = syn_ack(&socket);
@@ -184,11 +203,13 @@ fn tell(peer: Endpoint, local: Endpoint, event: u32, arguments: [u32; 4]) {
         (ops.remote_ip6, ops.local_ip6) = (peer.words(), local.words());
     }
     ops.__bindgen_anon_2.sk = state::with(|state| {
-        state
-            .sockets
-            .flows
-            .get_mut(&ends(peer, local))
-            .map_or(core::ptr::null_mut(), |it| it.as_sock())
+        let Some(socket) = state.sockets.flows.get_mut(&ends(peer, local)) else {
+            return core::ptr::null_mut();
+        };
+        let first = socket.iss.wrapping_add(1);
+        (ops.rcv_nxt, ops.bytes_received) = (socket.next(), socket.received.len() as u64);
+        (ops.snd_una, ops.snd_nxt) = (first, first.wrapping_add(socket.sent));
+        socket.as_sock()
     });
     sockops::run(&SockOpsContext::new(&mut ops));
 }

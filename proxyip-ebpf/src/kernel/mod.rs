@@ -15,8 +15,16 @@ pub use aya_log_ebpf::{debug, trace};
 #[cfg(not(target_arch = "bpf"))]
 pub use crate::host::{
     EbpfContext, Global, bindings, btf_maps, debug, function, has_messages, helpers, macros,
-    programs, trace,
+    offsets, programs, trace,
 };
+
+/// Where the kernel's structures have their fields: the agent finds it in the running kernel's BTF.
+#[cfg(target_arch = "bpf")]
+pub mod offsets {
+    pub const USER_MSS: u32 = 0;
+    pub const BACKLOG: u32 = 0;
+    pub const MAX_BACKLOG: u32 = 0;
+}
 
 /// Address families (`include/linux/socket.h`).
 pub const AF_INET: u8 = 2;

@@ -18,7 +18,10 @@ use crate::{
         macros::btf_map,
         memory::{Place, Room, room},
     },
-    state::{handshakes::Handshake, sockets::Found},
+    state::{
+        handshakes::Handshake,
+        sockets::{Found, Limits},
+    },
 };
 
 /// Working memory of the ingress program for one segment.
@@ -39,6 +42,8 @@ pub struct Memory {
     /// What would get the segment. Written by [`find`](crate::decide::found::find). As an argument of the function that decides
     /// on SYNs, Linux 6.1 passed a wrong value; the cause is not known.
     pub found: Cell<Found>,
+    /// What the listening socket that would get the SYN allows. Written by [`find`](crate::decide::found::find).
+    pub limits: Cell<Limits>,
     /// The segment's handshake, as far as it is known. Written by `decide`, through [`Memory::settle`] alone.
     pub handshake: Cell<Handshake>,
     /// When the SYN came of a handshake that the kernel does; 0 if that is not known. Written before the hand-off, which

@@ -3,6 +3,7 @@
 
 pub mod counters;
 pub mod denied;
+pub mod ended;
 pub mod events;
 pub mod fallbacks;
 pub mod flows;
@@ -11,6 +12,7 @@ pub mod in_use;
 pub mod listeners;
 pub mod memory;
 pub mod namespace;
+pub mod nat;
 pub mod networks;
 pub mod parts;
 pub mod policies;

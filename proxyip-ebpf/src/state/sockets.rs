@@ -7,7 +7,7 @@ use proxyip_common::flow::FlowRecord;
 use crate::{
     frame::{segment::Segment, tcp::Seq},
     kernel::{
-        EINVAL,
+        EINVAL, Global,
         bindings::{
             bpf_sock, bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1,
             bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2,
@@ -19,6 +19,7 @@ use crate::{
         },
         kfunc::{self, RequestAttributes},
         macros::btf_map,
+        offsets,
         packet::raw,
         programs::TcContext,
     },
@@ -33,6 +34,33 @@ const CURRENT_NAMESPACE: u64 = u64::MAX;
 const TCP_TIME_WAIT: u32 = 6;
 const TCP_LISTEN: u32 = 10;
 const TCP_NEW_SYN_RECV: u32 = 12;
+
+/// Where a `struct tcp_sock` has what [`Limits`] is read from, in bytes; 0 where that is not known. Set before loading.
+#[unsafe(no_mangle)]
+pub static USER_MSS_AT: Global<u32> = Global::new(offsets::USER_MSS);
+/// See [`USER_MSS_AT`].
+#[unsafe(no_mangle)]
+pub static BACKLOG_AT: Global<u32> = Global::new(offsets::BACKLOG);
+/// See [`USER_MSS_AT`].
+#[unsafe(no_mangle)]
+pub static MAX_BACKLOG_AT: Global<u32> = Global::new(offsets::MAX_BACKLOG);
+
+/// What a socket that listens allows its connections.
+#[derive(Clone, Copy)]
+pub struct Limits {
+    /// `TCP_MAXSEG`; 0 if the application has not set it.
+    pub user_mss: u16,
+    /// The accept queue is full.
+    pub is_full: bool,
+}
+
+impl Limits {
+    /// The MSS to offer where the route allows this one.
+    #[inline(always)]
+    pub fn limit(self, mss: u16) -> u16 {
+        if self.user_mss != 0 && self.user_mss < mss { self.user_mss } else { mss }
+    }
+}
 
 /// What kind of socket would get the segment.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -135,6 +163,30 @@ impl Socket {
     pub fn next_sequence(&self) -> Option<Seq> {
         // SAFETY: not null, and held.
         unsafe { bpf_tcp_sock(self.0).as_ref() }.map(|tcp| Seq(tcp.rcv_nxt))
+    }
+
+    /// What a listening socket allows. The kernel asks the same when a SYN comes
+    /// (<https://elixir.bootlin.com/linux/v6.9/source/net/ipv4/tcp_input.c>, `tcp_conn_request()`).
+    #[inline(always)]
+    pub fn limits(&self) -> Limits {
+        let mut limits = Limits { user_mss: 0, is_full: false };
+        // SAFETY: not null, and held.
+        let socket = unsafe { bpf_skc_to_tcp_sock(self.0.cast()) }.cast::<u8>();
+        if socket.is_null() {
+            return limits;
+        }
+        let (mss, waiting, most) = (USER_MSS_AT.load(), BACKLOG_AT.load(), MAX_BACKLOG_AT.load());
+        // SAFETY: offsets of such fields, as the kernel's BTF says.
+        unsafe {
+            if mss != 0 {
+                limits.user_mss = socket.add(mss as usize).cast::<u16>().read_volatile();
+            }
+            if waiting != 0 && most != 0 {
+                let waiting = socket.add(waiting as usize).cast::<u32>().read_volatile();
+                limits.is_full = waiting > socket.add(most as usize).cast::<u32>().read_volatile();
+            }
+        }
+        limits
     }
 
     /// Gives the skb, and with it the connection, to this listening socket.

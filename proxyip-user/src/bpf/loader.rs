@@ -11,6 +11,7 @@ use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use proxyip_common::settings::{MAX_NAMESPACES, NamespaceSettings};
 
+use super::btf::{self, SocketOffsets};
 use super::direction::Direction;
 use super::lookups::Lookups;
 use super::object;
@@ -37,6 +38,8 @@ const PINNED: &[&str] = &[
     "SECRETS",
     "FLOWS",
     "HANDSHAKES",
+    "REDIRECTED",
+    "ENDED",
     "TRANSLATIONS",
     "PARTIAL_HEADERS",
     "HEADER_BYTES",
@@ -69,12 +72,19 @@ pub(crate) struct Loader {
     options: Options,
     capability: Capability,
     object: Vec<u8>,
+    /// Where the kernel has what an application allows its connections.
+    offsets: SocketOffsets,
 }
 
 impl Loader {
     pub(crate) fn new(options: Options, capability: &Capability) -> Result<Self> {
         let object = object::object(capability.assign)?;
-        Ok(Self { options, capability: capability.clone(), object })
+        // Only the accept hand-off asks, and a kernel that has it has BTF.
+        let offsets = match capability.assign {
+            Some(_) => btf::socket_offsets()?,
+            None => SocketOffsets::default(),
+        };
+        Ok(Self { options, capability: capability.clone(), object, offsets })
     }
 
     /// An instance with the programs on sockets loaded. The program for `getsockopt()` is loaded only if it is
@@ -159,6 +169,13 @@ impl Loader {
         loader.override_global("SET", &set, true);
         let netns_cookie = u8::from(self.capability.netns_cookie);
         loader.override_global("HAS_NETNS_COOKIE", &netns_cookie, true);
+        for (name, at) in [
+            ("USER_MSS_AT", &self.offsets.user_mss),
+            ("BACKLOG_AT", &self.offsets.backlog),
+            ("MAX_BACKLOG_AT", &self.offsets.max_backlog),
+        ] {
+            loader.override_global(name, at, true);
+        }
         loader.override_global("AYA_LOG_LEVEL", &self.options.log_level, true);
         let ebpf = loader.load(&self.object);
         ebpf.context("the kernel refuses the programs' maps (root or CAP_BPF is needed)")

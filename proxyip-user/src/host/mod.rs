@@ -5,6 +5,7 @@ pub(crate) mod changes;
 pub mod links;
 pub mod mounts;
 pub mod namespace;
+pub mod nat;
 pub mod netstat;
 pub mod routes;
 pub mod seen;

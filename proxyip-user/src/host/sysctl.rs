@@ -36,6 +36,7 @@ pub(crate) fn read() -> Result<NamespaceSettings> {
     Ok(NamespaceSettings {
         cookie: 0,
         epoch_ns: 0,
+        nat_since_ns: 0,
         timestamp_offset: 0,
         window: window(default),
         window_scale: window_scale(largest.max(rmem_max)),

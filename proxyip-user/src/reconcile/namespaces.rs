@@ -12,10 +12,11 @@ use proxyip_common::settings::NamespaceSettings;
 
 use super::routes::{self, Pace};
 use crate::bpf::pod::Raw;
-use crate::clock::nanoseconds;
+use crate::clock::{nanoseconds, now_ns};
 use crate::config::Netns;
 use crate::host::changes::Changes;
 use crate::host::namespace::Namespace;
+use crate::host::nat::Rules;
 use crate::host::netstat;
 use crate::host::routes::{Routes, read};
 use crate::host::seen::Seen;
@@ -37,6 +38,7 @@ pub(crate) struct Watcher {
     epoch_ns: u64,
     timestamp_offset: u32,
     written: Option<NamespaceSettings>,
+    rules: Rules,
     routes: Routes,
     seen: Arc<Seen>,
 }
@@ -65,6 +67,7 @@ impl Watcher {
             epoch_ns: nanoseconds(handshake_timeout),
             timestamp_offset,
             written: None,
+            rules: Rules::default(),
             routes,
             seen: Arc::new(Seen::with_cookie(cookie)),
         };
@@ -85,6 +88,7 @@ impl Watcher {
             cookie: self.cookie,
             epoch_ns: self.epoch_ns,
             timestamp_offset: self.timestamp_offset,
+            nat_since_ns: self.rules.since_ns(now_ns()?),
             ..sysctl::read()?
         };
         if !self.routes.is_empty() {

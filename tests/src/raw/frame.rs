@@ -65,7 +65,7 @@ pub(super) fn ethernet(site: &Site) -> [[u8; 6]; 2] {
     [mac_address(&site.net.server, "eth0"), mac_address(&site.net.balancer, "eth1")]
 }
 
-fn mac_address(namespace: &Namespace, interface: &str) -> [u8; 6] {
+pub(super) fn mac_address(namespace: &Namespace, interface: &str) -> [u8; 6] {
     let text = namespace.ip(&format!("-o link show {interface}"));
     let mut words = text.split_whitespace().skip_while(|word| *word != "link/ether");
     let address = words.nth(1).unwrap_or_else(|| panic!("no MAC address in {text}"));
@@ -75,7 +75,7 @@ fn mac_address(namespace: &Namespace, interface: &str) -> [u8; 6] {
 
 /// Sends a packet that starts with a virtual network header out of an interface of the calling
 /// thread's namespace.
-fn send_packet(interface: &str, packet: &[u8]) -> io::Result<()> {
+pub(super) fn send_packet(interface: &str, packet: &[u8]) -> io::Result<()> {
     let socket = packet_socket(interface)?;
     set_option(&socket, libc::SOL_PACKET, PACKET_VNET_HDR, 1)?;
     socket.send(packet)?;

@@ -1,5 +1,6 @@
 //! A TCP peer made by hand, for segments that the kernel's own TCP would never send.
 
+mod claimed;
 mod flooder;
 mod frame;
 
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+pub use claimed::claimed_syn_is_answered_to_the_owner;
 pub use flooder::{Flooder, Forged};
 pub use frame::Frame;
 

@@ -10,8 +10,7 @@ use proxyip_user::tables::listeners::ListenerMap;
 use proxyip_user::tables::outcomes::Latency;
 
 use crate::common::{
-    ask_names, header_of_client, listen_with_room_for_one, open_and_send, trusted_dial,
-    trusted_dial6,
+    ask_names, header_of_client, listen_with_room_for_one, trusted_dial, trusted_dial6,
 };
 
 const PAUSE: Duration = Duration::from_millis(300);
@@ -79,7 +78,10 @@ fn a_header_that_is_sent_again_counts_once() {
     let listener = listen_with_room_for_one(&site);
     let agent = Agent::start(&site, &Guard::ports(&[80]));
     let streams: [_; CONNECTIONS] =
-        std::array::from_fn(|_| open_and_send(&site, &trusted_dial(80), &header_of_client()));
+        std::array::from_fn(|_| trusted_dial(80).open(&site.net.balancer));
+    for mut stream in &streams {
+        std::io::Write::write_all(&mut stream, &header_of_client()).expect("cannot send");
+    }
     let overflows = || site.net.server.statistic("TcpExt", "ListenOverflows");
     eventually("some are refused twice", || (overflows() >= 4).then_some(()));
     for _ in &streams {

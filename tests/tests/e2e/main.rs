@@ -5,6 +5,7 @@
 mod a_long_silence;
 mod accept_calls;
 mod acl;
+mod answers;
 mod api_abuse;
 mod api_access;
 mod api_nonsense;
@@ -51,6 +52,7 @@ mod many_networks;
 mod metrics;
 mod mistakes;
 mod multipath;
+mod nat;
 mod notify;
 mod observe;
 mod observe_refuses;

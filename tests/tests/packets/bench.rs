@@ -75,6 +75,7 @@ pub(crate) const MTU: u16 = 1500;
 pub(crate) const SETTINGS: NamespaceSettings = NamespaceSettings {
     cookie: COOKIE,
     epoch_ns: EPOCH_NS,
+    nat_since_ns: 0,
     timestamp_offset: 0x0102_0304,
     window: 64_000,
     window_scale: 7,

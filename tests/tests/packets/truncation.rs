@@ -1,12 +1,11 @@
 //! Frames cut off at every byte.
 
-use proxyip_common::counter::{Counter, DropReason, Obstacle};
+use proxyip_common::counter::{DropReason, Obstacle};
 use proxyip_common::flow::HandOff;
 
 use crate::bench::{AUTO, TRANSLATE};
 use crate::case::{Case, Kernel, Program};
 use crate::flags::at;
-use crate::handshake::syn_ack;
 use crate::state::{FAMILIES, Family, PLAIN, cookie_of, first, handshake, linux_options};
 use crate::trial::hold;
 use proxyip_tests::packet::{ETHERNET, Packet};
@@ -42,17 +41,14 @@ fn fixed(family: Family) -> usize {
     ETHERNET + usize::from(family.headers())
 }
 
-/// Of a SYN, as much must be there as is read of it; of what is not read, nobody asks.
+/// A SYN must be there whole: its checksum covers all of it.
 fn syns(family: Family, syn: &Packet) -> Vec<Case> {
     let mut cases = Vec::new();
     for (length, frame) in beginnings(syn) {
         let what = at(&format!("{length} bytes of a SYN"), family, AUTO);
         let case = Case::new(what, Program::Ingress, frame);
-        cases.push(match (length < fixed(family), syn.options.is_empty()) {
-            (true, _) => case,
-            (false, true) => case.answered(Counter::SynAnswered, syn_ack(syn, PLAIN)),
-            (false, false) => case.dropped(DropReason::SynAckFailed),
-        });
+        let read = length >= fixed(family);
+        cases.push(if read { case.dropped(DropReason::Checksum) } else { case });
     }
     cases
 }
@@ -79,7 +75,7 @@ fn translated(family: Family, program: Program) -> Vec<Case> {
         let what = at(&format!("{length} bytes of a SYN"), family, TRANSLATE);
         let case = Case::new(what, program, frame);
         let read = length >= fixed(family);
-        cases.push(if read { case.dropped(DropReason::TranslateFailed) } else { case });
+        cases.push(if read { case.dropped(DropReason::Checksum) } else { case });
     }
     let syn = family.syn(TRANSLATE);
     let packet = first(&syn, 1, &family.header());

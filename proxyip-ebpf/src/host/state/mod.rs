@@ -6,6 +6,15 @@ use std::{cell::RefCell, collections::VecDeque};
 
 use super::{frame::Frame, maps, sockets::Sockets};
 
+/// Where a frame goes when the program is through; the number is an interface's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redirect {
+    /// It comes in again.
+    Ingress(u32),
+    /// It is sent to whom the routing table names.
+    Neighbour(u32),
+}
+
 /// The state of one thread's kernel.
 pub struct State {
     /// Nanoseconds of `CLOCK_MONOTONIC`.
@@ -14,14 +23,16 @@ pub struct State {
     pub mtu: u32,
     /// What `bpf_fib_lookup()` answers.
     pub route: i64,
-    /// What the last `bpf_redirect()` said: interface and flags.
-    pub redirect: Option<(u32, u64)>,
+    /// What the last `bpf_redirect()` or its sibling said.
+    pub redirect: Option<Redirect>,
     /// Clones that wait for the interface's ingress.
     pub queued: VecDeque<Box<Frame>>,
     /// Frames that have left through the interface's egress.
     pub sent: Vec<Box<Frame>>,
     /// Sockets.
     pub sockets: Sockets,
+    /// NAT: the port whose connections are redirected, and the one that they are redirected to.
+    pub redirected: Option<(u16, u16)>,
     /// Whether listening sockets have no room for a connection.
     pub accept_queue_full: bool,
     /// Sysctls that the kernel looks at when it takes a connection from a program.
@@ -57,6 +68,7 @@ impl Default for State {
             queued: VecDeque::new(),
             sent: Vec::new(),
             sockets: Sockets::default(),
+            redirected: None,
             accept_queue_full: false,
             sysctls: Sysctls { window_scaling: true, sack: true, timestamps: true },
             largest_table: usize::MAX,

@@ -1,0 +1,94 @@
+//! Connections that have ended: their peers learn of it at once, and nothing of theirs opens another.
+
+use proxyip_common::{address::Endpoint, counter::Counter};
+
+use super::{
+    conversation::{ACCEPT, CONSUMING, Conversation, LINUX, QUESTION, SECOND, Way, ends4, ends6},
+    headers::{self, CLIENT},
+    wire::flags,
+};
+
+/// A version 2 header, and the first words behind it.
+fn stream() -> Vec<u8> {
+    [headers::v2(), QUESTION.to_vec()].concat()
+}
+
+/// Where the peer's stream ends.
+fn end() -> i32 {
+    i32::try_from(stream().len()).unwrap()
+}
+
+/// A connection on which the server has sent so many bytes before it closed, in a way that the peer has not heard of.
+fn ended(way: Way, ends: (Endpoint, Endpoint), sent: u32) -> Conversation {
+    let mut peer = Conversation::new(way, ends);
+    peer.open(LINUX);
+    peer.send_range(&stream(), 0..stream().len());
+    peer.assert_served(CLIENT, QUESTION);
+    peer.machine.count_sent(ends.0, ends.1, sent);
+    peer.acknowledgment = peer.acknowledgment.wrapping_add(sent);
+    peer.machine.forget(ends.0, ends.1);
+    peer
+}
+
+#[test]
+fn a_peer_whose_connection_is_gone_gets_a_reset() {
+    for way in CONSUMING {
+        for ends in [ends4(), ends6()] {
+            for sent in [0, 1, 255, 256, 512, 100_000, 1 << 24, 3 << 30] {
+                for (offset, flags, payload) in [
+                    (end(), flags::ACK, &b"more"[..]),
+                    (end() - 1, flags::ACK, b""),
+                    (end() - 1, flags::ACK, b"\n"),
+                    (end(), flags::ACK, b""),
+                    (end(), flags::ACK | flags::FIN, b""),
+                    (end() + 100_000, flags::ACK, b"far ahead"),
+                ] {
+                    let mut peer = ended(way, ends, sent);
+                    peer.wait(60 * SECOND);
+                    let answers = peer.send(offset, flags, payload);
+                    peer.expect_reset(&format!("{sent} bytes sent, offset {offset}"), &answers);
+                    assert_eq!(peer.drops(), []);
+                }
+            }
+        }
+    }
+}
+
+/// The network has kept one, or the peer has not heard its acknowledgment.
+#[test]
+fn a_first_segment_that_comes_late_opens_nothing() {
+    for way in CONSUMING {
+        for ends in [ends4(), ends6()] {
+            for wait in [0, SECOND, 300 * SECOND] {
+                let mut peer = ended(way, ends, 0);
+                peer.wait(wait);
+                for _ in 0..2 {
+                    let answers = peer.send_range(&stream(), 0..stream().len());
+                    peer.expect_reset("the first segment again", &answers);
+                }
+                assert_eq!((peer.received(), peer.count(Counter::HandedOver)), (None, 1));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_port_of_a_connection_that_has_ended_can_be_used_again() {
+    for ends in [ends4(), ends6()] {
+        for sent in [0, 1000] {
+            let mut peer = ended(ACCEPT, ends, sent);
+            for _ in 0..3 {
+                peer.begin_anew();
+                peer.open(LINUX);
+                // One that has overtaken the header is not taken for one of the old connection.
+                let (header, bytes) = (headers::v2(), stream());
+                assert_eq!(peer.send_range(&bytes, header.len()..bytes.len()), []);
+                assert_eq!(peer.send(-1, flags::ACK, b"").len(), 1, "a probe is answered");
+                peer.send_range(&bytes, 0..bytes.len());
+                peer.assert_served(CLIENT, QUESTION);
+                peer.machine.forget(ends.0, ends.1);
+            }
+            assert_eq!(peer.count(Counter::CookieForeign), 0);
+        }
+    }
+}
