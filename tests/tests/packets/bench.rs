@@ -5,7 +5,7 @@ use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
-use aya::programs::{SchedClassifier, TcAttachType, TestRun, TestRunOptions};
+use aya::programs::{SchedClassifier, TcAttachType, TestRun, TestRunOptions, tc};
 use aya::{Ebpf, EbpfLoader};
 use proxyip_common::cookie::EPOCH_NS;
 use proxyip_common::settings::{Denied, HandOffChoice, NamespaceSettings, Untrusted};
@@ -158,6 +158,10 @@ impl Bench {
 
     /// From now on the programs see what comes and goes by the wire.
     pub(crate) fn attach(&mut self, ingress: Program) {
+        // Before Linux 6.6 programs hang on a qdisc.
+        if !Program::Ingress.is_possible() {
+            tc::qdisc_add_clsact(INTERFACE).expect("a qdisc");
+        }
         for (program, place) in
             [(Program::Egress, TcAttachType::Egress), (ingress, TcAttachType::Ingress)]
         {
