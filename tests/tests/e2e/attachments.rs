@@ -145,9 +145,9 @@ fn a_device_that_has_got_the_name_is_not_taken_for_the_other() {
     let restart = |agent: &mut Agent, renames: &[&str]| {
         agent.process().signal(Signal::SIGTERM);
         agent.process().wait();
-        renames.iter().for_each(|rename| {
+        for rename in renames {
             site.net.server.ip(rename);
-        });
+        }
         agent.start_again();
     };
     restart(&mut agent, &["link set eth0 name old0", "link add eth0 type veth peer name peer0"]);

@@ -38,7 +38,9 @@ fn a_drained_listener_keeps_its_connections_and_refuses_new_ones() {
     let said = assert_done(&agent, &["listener", "drain", "web", "--port", "80"]);
     assert!(said.ends_with("ports 80"), "{said}");
     assert_done(&agent, &["listener", "drain", "other"]);
-    [80, 81].iter().for_each(|port| assert_refused(&site, *port));
+    for port in [80, 81] {
+        assert_refused(&site, port);
+    }
     living.iter().for_each(exchange);
     let ready = agent.api().get("/readyz");
     assert_eq!(ready["drained"], serde_json::json!(["web", "other"]), "{ready}");
@@ -49,7 +51,9 @@ fn a_drained_listener_keeps_its_connections_and_refuses_new_ones() {
     assert_refused(&site, 80);
     agent.start_again();
     assert!(agent.reload(&guard.setting("versions = [\"v1\", \"v2\"]")).contains("in force"));
-    [80, 81].iter().for_each(|port| assert_refused(&site, *port));
+    for port in [80, 81] {
+        assert_refused(&site, port);
+    }
     assert_eq!(agent.listener().drained, [80]);
 
     let whole = agent.ask(&["listener", "resume", "other", "--port", "81"]);

@@ -142,11 +142,11 @@ fn other_bits_of_a_mark_stay() {
 
 /// The rules of both programs at once: a packet must pass those of both.
 fn stateful_rules(site: &Site) -> String {
-    let iptables = commands(site, "Rules on connection states", 0);
+    let of_iptables = commands(site, "Rules on connection states", 0);
     let icmp = "ip6tables -A INPUT -p ipv6-icmp -j ACCEPT\n";
-    let ip6tables = iptables.replace("iptables", "ip6tables");
-    let nftables = commands(site, "Rules on connection states", 1);
-    [&*iptables, icmp, &ip6tables, "\n", &nftables].concat()
+    let ipv6 = of_iptables.replace("iptables", "ip6tables");
+    let of_nftables = commands(site, "Rules on connection states", 1);
+    [&*of_iptables, icmp, &ipv6, "\n", &of_nftables].concat()
 }
 
 /// How many packets these rules have called invalid.
