@@ -113,6 +113,10 @@ pub struct ListenerJson {
     /// Connections by verdict, since the pins were made.
     #[serde(default)]
     pub verdicts: Verdicts,
+    /// Connections of trusted sources that began without a header, since the pins were made: reset, or let in as the load
+    /// balancer's own.
+    #[serde(default)]
+    pub headerless: u64,
 }
 
 /// A port whose new connections are translated for a while, though accept is possible by the configuration.

@@ -306,7 +306,7 @@ async fn readiness_and_status() {
                         {"hand_off": "translate", "reason": "mptcp", "count": 5,
                             "sentence": "the application listens with an MPTCP socket"},
                     ],
-                    "verdicts": {"accept": 10, "mark": 0, "reset": 3, "drop": 0},
+                    "headerless": 4, "verdicts": {"accept": 10, "mark": 0, "reset": 3, "drop": 0},
                 },
             ],
             "last_reload": {"successful": true, "time": null},

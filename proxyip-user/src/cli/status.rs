@@ -90,6 +90,9 @@ fn listener(text: &mut String, listener: &ListenerJson) -> fmt::Result {
     if let Some(verdicts) = verdicts(&listener.verdicts) {
         writeln!(text, "    verdicts: {verdicts}")?;
     }
+    if listener.headerless > 0 {
+        writeln!(text, "    without a header: {} of trusted sources", listener.headerless)?;
+    }
     Ok(())
 }
 
@@ -165,6 +168,7 @@ mod tests {
                 connections("translate", Some("MPTCP"), 5),
             ],
             verdicts: Verdicts { accept: 13, mark: 2, reset: 0, drop: 1 },
+            headerless: 4,
         };
         listener(&mut text, &web).unwrap();
         let expected = "  web: ports 443, hand-off auto, trusts 10.0.0.0/8, 2 networks of a file
@@ -174,6 +178,7 @@ mod tests {
             10  accept
              5  translate  MPTCP
     verdicts: 13 accept, 2 mark, 1 drop
+    without a header: 4 of trusted sources
 ";
         assert_eq!(text, expected);
     }

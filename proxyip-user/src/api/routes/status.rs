@@ -155,6 +155,7 @@ fn listener(source: &dyn Source, place: u16, listener: &Listener) -> Result<List
     let all = !degraded.is_empty()
         && listener.ports.iter().all(|port| degraded.iter().any(|one| one.port == *port));
     let refusal = LocatedObstacle { obstacle: Obstacle::StackRefuses, netns: None };
+    let counts = source.listener_counts(place)?;
     let obstacle = source.obstacle().or_else(|| all.then_some(refusal));
     Ok(ListenerJson {
         name: listener.name.clone(),
@@ -168,8 +169,9 @@ fn listener(source: &dyn Source, place: u16, listener: &Listener) -> Result<List
         drained: source.drained(place, &listener.ports),
         new_connections: new_connections(listener.hand_off, obstacle.as_ref()),
         degraded,
-        connections: connections(&source.listener_counts(place)?),
+        connections: connections(&counts),
         verdicts: verdicts(&source.outcomes(place)?),
+        headerless: counts.headerless,
     })
 }
 
