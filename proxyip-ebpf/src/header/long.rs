@@ -1,13 +1,11 @@
 //! A header that is longer than what is kept: its end is read from the segments that bring it, and skipped.
 
-use core::cell::Cell;
-
 use proxyip_common::{
     counter::DropReason,
     header::{LONGEST, MAX_LENGTH, long::Long},
 };
 
-use super::{Loaded, Read, decode, encode, load, parse_step};
+use super::reading::{Loaded, Read, decode, encode, load, parse_step};
 use crate::{
     frame::segment::Segment,
     kernel::{
@@ -25,17 +23,6 @@ const SOME: usize = 256;
 const CHUNK: usize = 2048;
 /// Rounds for the longest header: in each, some bytes are read or a chunk is loaded.
 const ROUNDS: u32 = (LONGEST / SOME + 2 * (LONGEST / CHUNK) + 4) as u32;
-
-/// The segment's payload as a part of the stream that begins with the header.
-#[repr(C, align(8))]
-pub struct Rest {
-    /// Offset in the frame of the stream's first byte, which may be before the frame.
-    base: Cell<usize>,
-    /// Offset in the stream of the first byte behind the segment.
-    end: Cell<usize>,
-    /// Offset in the stream of the bytes that lie behind the kept ones.
-    at: Cell<usize>,
-}
 
 /// Reads on in the header, whose beginning is loaded.
 ///
@@ -141,22 +128,5 @@ extern "C" fn read_byte() -> Code {
     match long.push(header.byte(at)) {
         Ok(_) => 1,
         Err(reason) => encode(Err(reason)),
-    }
-}
-
-impl Read {
-    /// The byte at this offset of the stream, which is loaded.
-    #[inline(always)]
-    fn byte(&self, at: usize) -> u8 {
-        let second = MAX_LENGTH | at.wrapping_sub(self.rest.at.get()) & (MAX_LENGTH - 1);
-        let place = if at < MAX_LENGTH { at } else { second };
-        // SAFETY: within the array, to which nobody writes.
-        unsafe {
-            self.bytes
-                .words()
-                .cast::<u8>()
-                .add(core::hint::black_box(place) & (2 * MAX_LENGTH - 1))
-                .read()
-        }
     }
 }
