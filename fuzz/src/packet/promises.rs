@@ -70,8 +70,8 @@ impl Site {
         }
         let header = peer.header.expect("a record of a header that is none");
         // A header that describes its own connection is the load balancer's own.
-        let own = header.client.0.words() == peer.ends.0.words()
-            && header.destination.0 == peer.ends.1;
+        let own =
+            header.client.0.words() == peer.ends.0.words() && header.destination.0 == peer.ends.1;
         let expected = match header.origin {
             Origin::Proxied if !own => (header.client.0, header.destination.0),
             _ => peer.ends,
