@@ -9,8 +9,9 @@ use nix::ifaddrs::getifaddrs;
 use proxyip_common::settings::NamespaceSettings;
 
 use super::check::Check;
+use super::listening::listening;
 use crate::bpf::strays;
-use crate::config::{Config, HandOffChoice};
+use crate::config::{Config, HandOffChoice, Listener};
 use crate::desired::targets::by_namespace;
 use crate::host::links::check_interface;
 use crate::host::namespace::{self, Namespace};
@@ -69,7 +70,12 @@ fn own_balancer(config: &Config, interfaces: &[&str]) -> Option<Check> {
         v4.or_else(|| storage.as_sockaddr_in6().map(|address| address.ip().into()))
     });
     let own: Vec<_> = own.filter(|address| !address.is_loopback()).collect();
-    trusted_address(config, &own).map(|(listener, address)| {
+    // In a namespace without its applications, a listener has nobody to show the headers to.
+    let ports = listening().ok()?;
+    let listeners = config.listeners.iter();
+    let mut heard =
+        listeners.filter(|listener| listener.ports.iter().any(|port| ports.contains_key(port)));
+    heard.find_map(|listener| trusted_address(listener, &own)).map(|(listener, address)| {
         Check::warning(
             "interface",
             format!(
@@ -80,15 +86,10 @@ fn own_balancer(config: &Config, interfaces: &[&str]) -> Option<Check> {
     })
 }
 
-/// The first listener that trusts one of these addresses by itself, and not only as a part of a network.
-fn trusted_address<'a>(config: &'a Config, own: &[IpAddr]) -> Option<(&'a str, IpAddr)> {
-    config.listeners.iter().find_map(|listener| {
-        let alone = |address: &&IpAddr| {
-            let itself = IpNet::from(**address);
-            listener.trusted.written.contains(&itself)
-        };
-        own.iter().find(alone).map(|address| (&*listener.name, *address))
-    })
+/// One of these addresses that a listener trusts by itself, and not only as a part of a network.
+fn trusted_address<'a>(listener: &'a Listener, own: &[IpAddr]) -> Option<(&'a str, IpAddr)> {
+    let alone = |address: &&IpAddr| listener.trusted.written.contains(&IpNet::from(**address));
+    own.iter().find(alone).map(|address| (&*listener.name, *address))
 }
 
 fn read() -> Result<Sysctls> {
@@ -210,9 +211,9 @@ mod tests {
     fn a_trusted_address_of_the_host_itself_is_found() {
         let mut config = config("auto");
         let own = ["10.0.0.7", "2001:db8::7"].map(|address| address.parse().unwrap());
-        assert_eq!(trusted_address(&config, &own), None);
+        assert_eq!(trusted_address(&config.listeners[0], &own), None);
         config.listeners[0].trusted.written.push("2001:db8::7/128".parse().unwrap());
-        assert_eq!(trusted_address(&config, &own), Some(("default", own[1])));
+        assert_eq!(trusted_address(&config.listeners[0], &own), Some(("default", own[1])));
     }
 
     #[test]

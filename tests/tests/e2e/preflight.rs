@@ -132,6 +132,19 @@ fn assert_pins_must_be_on_a_bpf_file_system(site: &Site) {
     assert!(!site.scratch.path("pins").exists());
 }
 
+/// As after a virtual address has moved to the server.
+#[test]
+fn a_load_balancer_on_the_own_host_is_warned_of() {
+    let site = Site::without_captures();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let trusting_itself = |tables: &str| {
+        toml(&site, "", tables).replace("10.77.1.2/32", &format!("{}/32", address::SERVER))
+    };
+    assert_found(&site, &trusting_itself(""), 1, Some(("interface", "connects over lo")));
+    let lo = "[[interface]]\n[[interface]]\nname = \"lo\"\n";
+    assert_found(&site, &trusting_itself(lo), 0, None);
+}
+
 #[test]
 fn a_running_agent_is_known() {
     let site = Site::without_captures();
