@@ -182,7 +182,9 @@ mod tests {
             body.extend(u16::try_from(value.len()).unwrap().to_be_bytes());
             body.extend(value);
         };
-        tlvs.iter().for_each(|(kind, value)| put(*kind, value));
+        for (kind, value) in tlvs {
+            put(*kind, value);
+        }
         let used: usize = tlvs.iter().map(|(_, value)| 3 + value.len()).sum();
         put(0xe4, &vec![7; length - FIXED - IPV4.len() - used - 3]);
         let announced = u16::try_from(body.len()).unwrap().to_be_bytes();

@@ -93,7 +93,7 @@ fn headers_without_a_client() {
     for (bytes, origin) in [
         (v2(0x20, 0x11, &health_check), Origin::Local),
         (v2(0x20, 0x00, &[]), Origin::Local),
-        (v2(0x20, 0x11, &[0xff; 65_535]), Origin::Local),
+        (v2(0x20, 0x11, &vec![0xff; 65_535]), Origin::Local),
         (v2(0x20, 0xff, &[1, 2, 3]), Origin::Local),
         (v2(0x21, 0x00, &[]), Origin::Unknown),
         (v2(0x21, 0x01, &[9; 5]), Origin::Unknown),

@@ -121,10 +121,10 @@ fn after_opening<P: Platform>(
 #[inline(always)]
 fn on_listening<P: Platform>(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Step {
     if let Some(remembered) = waiting::forgotten(segment, memory) {
-        return match is_intact(ctx) {
-            true => waiting::on_remembered(segment, memory, remembered),
-            false => Step::Done(Decision::Refuse(DropReason::Checksum)),
-        };
+        if !is_intact(ctx) {
+            return Step::Done(Decision::Refuse(DropReason::Checksum));
+        }
+        return waiting::on_remembered(segment, memory, remembered);
     }
     // It is another socket's, which is not found before NAT.
     if nat::is_redirected(segment) {

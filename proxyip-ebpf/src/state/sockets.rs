@@ -168,6 +168,7 @@ impl Socket {
     /// What a listening socket allows. The kernel asks the same when a SYN comes
     /// (<https://elixir.bootlin.com/linux/v6.9/source/net/ipv4/tcp_input.c>, `tcp_conn_request()`).
     #[inline(always)]
+    #[expect(clippy::cast_ptr_alignment, reason = "the kernel aligns the fields of its structures")]
     pub fn limits(&self) -> Limits {
         let mut limits = Limits { user_mss: 0, is_full: false };
         // SAFETY: not null, and held.

@@ -94,8 +94,8 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
     const WEB: u16 = 3;
 
-    fn fall_back(fallbacks: &Fallbacks, at: PlacedPort, now_s: u64) -> u64 {
-        let now_ns = now_s * SECOND;
+    fn fall_back(fallbacks: &Fallbacks, at: PlacedPort, second: u64) -> u64 {
+        let now_ns = second * SECOND;
         let until_ns = fallbacks.next(at, now_ns);
         fallbacks.begin(WEB, at, (now_ns, until_ns));
         (until_ns - now_ns) / SECOND
