@@ -49,7 +49,8 @@ pub fn decide<P: Platform, A: Act>(
         }
         _ => return Decision::Pass,
     };
-    let state = find::<P>(ctx, segment, memory);
+    find::<P>(ctx, segment, memory);
+    let state = memory.found.get().state;
     let opening = match state {
         State::Nothing if syn => return Decision::PassCounted(Counter::NoListener),
         State::Nothing => return Decision::Pass,
@@ -110,8 +111,7 @@ fn after_opening<P: Platform>(
         State::Request | State::Listening if segment.queued => {
             Step::Done(Decision::Refuse(DropReason::PayloadWithoutSocket))
         }
-        State::Request if !is_intact(ctx) => Step::Done(Decision::Refuse(DropReason::Checksum)),
-        State::Request => waiting::on_request(segment, memory),
+        State::Request => waiting::on_request(ctx, segment, memory),
         State::Listening => on_listening::<P>(ctx, segment, memory),
         State::TimeWait | State::Nothing => Step::Done(Decision::Pass),
     }

@@ -22,6 +22,7 @@ use crate::{
         segment::Segment,
         tcp::{Seq, flags},
     },
+    header::intact::is_intact,
     kernel::{bindings::BPF_ANY, clock::now, programs::TcContext},
     state::{
         flows::{remove_flow, set_flow},
@@ -106,12 +107,16 @@ pub fn on_repeated_syn(segment: &Segment, memory: &Memory) -> Decision {
 
 /// A segment that finds the request socket of a handshake.
 #[inline(never)]
-pub fn on_request(segment: &Segment, memory: &Memory) -> Step {
-    if let Some(remembered) = recall(segment, memory) {
-        return on_remembered(segment, memory, remembered);
-    }
-    if !trusted(segment) || policies::may_leave(segment) {
+pub fn on_request(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Step {
+    let remembered = recall(segment, memory);
+    if remembered.is_none() && (!trusted(segment) || policies::may_leave(segment)) {
         return Step::Done(Decision::Pass);
+    }
+    if !is_intact(ctx) {
+        return Step::Done(Decision::Refuse(DropReason::Checksum));
+    }
+    if let Some(remembered) = remembered {
+        return on_remembered(segment, memory, remembered);
     }
     Step::Done(Decision::RefuseBoth(DropReason::HandshakeUnknown, segment.sequence))
 }
