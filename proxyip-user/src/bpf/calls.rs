@@ -2,6 +2,7 @@
 //! attached, nor what else is attached there.
 
 use std::ffi::CString;
+use std::fs;
 use std::io;
 use std::mem::zeroed;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -153,7 +154,15 @@ pub(crate) fn pinned(path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// How the kernel has a link now.
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidInput`] for what is no link. The kernel would describe a program in its place, and say nothing.
 pub(crate) fn link(link: BorrowedFd) -> io::Result<Link> {
+    let what = fs::read_link(format!("/proc/self/fd/{}", link.as_raw_fd()))?;
+    // The one name if the descriptor comes from the link's creation, the other if from its pin or its number.
+    if !["anon_inode:bpf_link", "anon_inode:bpf-link"].map(Path::new).contains(&&*what) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
     // SAFETY: all zero is a value of this structure of integers.
     let mut info: bpf_link_info = unsafe { zeroed() };
     read_info(link, &mut info)?;
