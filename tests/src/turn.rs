@@ -19,8 +19,12 @@ struct Machine {
 struct State {
     /// How many tests share it.
     sharing: usize,
+    /// How many tests sleep beside it.
+    asleep: usize,
     /// Whether a test runs alone.
     taken: bool,
+    /// Whether it must not meet even those that sleep.
+    host_taken: bool,
     /// How many tests wait to run alone. Meanwhile no other test begins to share the machine, or they would wait for
     /// ever.
     waiting: usize,
@@ -37,6 +41,8 @@ pub(crate) struct Turn {
 enum Kind {
     Shared,
     Alone,
+    /// Alone, and no agent of a test that sleeps is there either.
+    AloneWithTheHost,
     Asleep,
 }
 
@@ -58,6 +64,14 @@ pub fn alone() -> Alone {
     Alone(begin(Kind::Alone))
 }
 
+/// As [`alone`], for a test that changes what all agents of the host share. It waits for tests that sleep, too.
+///
+/// # Panics
+/// As [`alone`].
+pub fn alone_with_the_host() -> Alone {
+    Alone(begin(Kind::AloneWithTheHost))
+}
+
 /// For a test that sleeps for minutes and minds nobody: not even a test that runs alone waits for it. To be called
 /// first.
 ///
@@ -76,7 +90,7 @@ pub(crate) fn of_this_test() -> Arc<Turn> {
 }
 
 static MACHINE: Machine = Machine {
-    state: Mutex::new(State { sharing: 0, taken: false, waiting: 0 }),
+    state: Mutex::new(State { sharing: 0, asleep: 0, taken: false, host_taken: false, waiting: 0 }),
     changed: Condvar::new(),
 };
 
@@ -103,16 +117,26 @@ impl Machine {
     fn take(&'static self, kind: Kind) -> Turn {
         let mut state = self.lock();
         match kind {
-            Kind::Asleep => {}
+            Kind::Asleep => {
+                state = self.wait_while(state, |state| state.host_taken);
+                state.asleep += 1;
+            }
             Kind::Shared => {
                 state = self.wait_while(state, |state| state.taken || state.waiting > 0);
                 state.sharing += 1;
             }
-            Kind::Alone => {
+            Kind::Alone | Kind::AloneWithTheHost => {
+                let with_the_host = kind == Kind::AloneWithTheHost;
+                // Nobody else waits for those that sleep.
+                let meets_sleepers = |state: &State| with_the_host && state.asleep > 0;
+                state = self.wait_while(state, meets_sleepers);
                 state.waiting += 1;
-                state = self.wait_while(state, |state| state.taken || state.sharing > 0);
+                state = self.wait_while(state, |state| {
+                    state.taken || state.sharing > 0 || meets_sleepers(state)
+                });
                 state.waiting -= 1;
                 state.taken = true;
+                state.host_taken = with_the_host;
             }
         }
         drop(state);
@@ -137,9 +161,10 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let mut state = self.machine.lock();
         match self.kind {
-            Kind::Asleep => {}
+            Kind::Asleep => state.asleep -= 1,
             Kind::Shared => state.sharing -= 1,
             Kind::Alone => state.taken = false,
+            Kind::AloneWithTheHost => (state.taken, state.host_taken) = (false, false),
         }
         drop(state);
         self.machine.changed.notify_all();
@@ -202,6 +227,23 @@ mod tests {
         let _asleep = machine.take(Kind::Asleep);
         drop(machine.take(Kind::Alone));
         drop(machine.take(Kind::Shared));
+    }
+
+    #[test]
+    fn who_takes_the_host_waits_for_those_who_sleep_and_keeps_nobody_else_out_meanwhile() {
+        let machine = machine();
+        let asleep = machine.take(Kind::Asleep);
+        let alone = thread::spawn(|| machine.take(Kind::AloneWithTheHost));
+        thread::sleep(Duration::from_millis(20));
+        drop(machine.take(Kind::Shared));
+        assert!(!alone.is_finished());
+        drop(asleep);
+        let alone = alone.join().expect("no panic");
+        let sleeper = thread::spawn(|| machine.take(Kind::Asleep));
+        thread::sleep(Duration::from_millis(20));
+        assert!(!sleeper.is_finished());
+        drop(alone);
+        drop(sleeper.join().expect("no panic"));
     }
 
     #[test]

@@ -113,16 +113,18 @@ impl<'a> Exclusive<'a> {
 
 impl Drop for Exclusive<'_> {
     fn drop(&mut self) {
-        self.bpftool("detach");
+        if !std::thread::panicking() {
+            self.bpftool("detach");
+        }
         let _ = fs::remove_file(&self.pin);
         let _ = fs::remove_dir_all(self.site.scratch.pin_path());
     }
 }
 
-/// What others attach to the root of the hierarchy disturbs every agent of the host.
+/// What others attach to the root of the hierarchy disturbs every agent of the host, and their agents this test.
 #[test]
 fn a_program_that_lets_no_other_in_is_named() {
-    let _alone = turn::alone();
+    let _alone = turn::alone_with_the_host();
     let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let mut agent = Agent::start(&site, &Guard::ports(&[80]));
