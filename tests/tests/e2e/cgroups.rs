@@ -14,7 +14,7 @@ use crate::common::{CLIENT, ask_names, assert_both, header_of_client, open_and_s
 use crate::common::{programs_at, socket_address, trusted_dial};
 
 /// Where cgroup v2 is mounted.
-fn hierarchy() -> PathBuf {
+pub(crate) fn hierarchy() -> PathBuf {
     let mounts = fs::read_to_string("/proc/self/mounts").expect("mounts");
     let mount = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
     let mount = mount.into_iter().find(|fields| fields[2] == "cgroup2");
