@@ -16,7 +16,8 @@ const FIRST: Version = (5, 16);
 /// kernel's verifier prunes in another way.
 const MEASURED: [Version; 4] = [(6, 1), (6, 12), (6, 18), (7, 2)];
 
-/// The most instructions that may be walked for a program on each of these kernels: what was measured, and 3 percent.
+/// The most instructions that may be walked for a program on each of these kernels: what was measured, and 3 percent. The
+/// bounds of `proxyip_sockops` on 6.1, 6.12 and 7.2 are estimates.
 /// A kernel that lacks what a program needs has none.
 const CEILINGS: [(&str, [u32; MEASURED.len()]); 9] = [
     ("proxyip_ingress", [0, 97_600, 126_800, 116_700]),
