@@ -24,11 +24,11 @@ const HEAD: Duration = Duration::from_secs(30 + 8);
 const STALL: Duration = Duration::from_secs(10 + 5);
 
 /// Runs `abuse` beside connections and questions that go on as if there were none.
-fn undisturbed(abuse: impl FnOnce(&Site, &Agent)) {
+pub(crate) fn undisturbed(abuse: impl FnOnce(&Site, &Agent)) {
     undisturbed_with(&Guard::ports(&[80]), abuse);
 }
 
-fn undisturbed_with(guard: &Guard, abuse: impl FnOnce(&Site, &Agent)) {
+pub(crate) fn undisturbed_with(guard: &Guard, abuse: impl FnOnce(&Site, &Agent)) {
     let _alone = turn::alone();
     let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
@@ -78,7 +78,7 @@ fn serve_and_ask(site: &Site, agent: &Agent, number: u32) {
 }
 
 /// For crowds of connections.
-fn lift_limit() {
+pub(crate) fn lift_limit() {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
     setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("a higher limit");
 }
@@ -260,44 +260,5 @@ fn readers_of_pages_who_do_not_read_hold_up_nobody_else() {
         let described = &document["paths"]["/v1/flows"]["get"]["responses"]["503"];
         assert!(described["description"].is_string(), "{described}");
         drop(stuck);
-    });
-}
-
-/// Lines that are wrong are answered with longer ones.
-#[test]
-fn crowds_that_send_nonsense_and_do_not_read_take_little_memory() {
-    const CROWD: usize = 1000;
-    lift_limit();
-    undisturbed(|_, agent| {
-        let crowd: Vec<_> = (0..CROWD)
-            .map(|_| {
-                let mut lines = agent.lines();
-                lines.send(&[b'\n'; 1 << 14]).expect("the agent reads");
-                lines
-            })
-            .collect();
-        sleep(Duration::from_secs(2));
-        drop(crowd);
-    });
-}
-
-/// A listener with many ports makes answers long that are short elsewhere.
-#[test]
-fn crowds_that_do_not_read_long_answers_take_little_memory() {
-    const CROWD: usize = 250;
-    const STATUS: &[u8] = b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    let ports: Vec<u16> = (1000..=u16::MAX).collect();
-    let wide = Guard::ports(&[80]).with(&Guard::ports(&ports).named("wide"));
-    undisturbed_with(&wide, |_, agent| {
-        assert!(agent.api().reply("GET", "/v1/status").body.len() > 300_000);
-        let crowd: Vec<_> = (0..CROWD)
-            .map(|_| {
-                let mut api = agent.api();
-                api.send(STATUS).expect("the agent reads");
-                api
-            })
-            .collect();
-        sleep(Duration::from_secs(6));
-        drop(crowd);
     });
 }
