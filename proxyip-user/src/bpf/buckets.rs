@@ -1,19 +1,17 @@
-//! Reads hash tables by the bucket, hundreds of entries to a system call (`BPF_MAP_LOOKUP_BATCH`, Linux 5.6).
+//! Reads hash tables by the bucket, hundreds of entries to a system call.
 //!
 //! A walk from key to key starts again from the beginning when a key is gone. This one returns every entry that stays
 //! in the table exactly once, even if others are added and removed meanwhile
 //! ([`__htab_map_lookup_and_delete_batch`](https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/hashtab.c#L1681)).
 
 use std::marker::PhantomData;
-use std::mem::zeroed;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::{io, iter};
 
 use aya::Pod;
-use aya_obj::generated::{bpf_attr, bpf_attr__bindgen_ty_3, bpf_cmd};
 
-/// Where to go on in a table: the number of a bucket; 0 is the beginning.
-pub type Cursor = u32;
+pub use super::batch::Cursor;
+use super::batch::{self, Buffers, Written};
 
 /// Entries that are read at once where all are read.
 const CHUNK: usize = 4096;
@@ -72,40 +70,18 @@ impl<K: Pod, V: Pod> Buckets<K, V> {
     fn try_read(&self, from: Cursor, room: usize) -> io::Result<Chunk<K, V>> {
         let mut keys = Vec::<K>::with_capacity(room);
         let mut values = Vec::<V>::with_capacity(room);
-        let mut next: Cursor = 0;
-        // SAFETY: all zero is a value of this union of integers.
-        let mut attributes: bpf_attr = unsafe { zeroed() };
-        attributes.batch = bpf_attr__bindgen_ty_3 {
-            in_batch: (&raw const from) as u64,
-            out_batch: (&raw mut next) as u64,
-            keys: keys.as_mut_ptr() as u64,
-            values: values.as_mut_ptr() as u64,
-            count: u32::try_from(room).map_err(io::Error::other)?,
-            map_fd: self.map.as_raw_fd().cast_unsigned(),
-            elem_flags: 0,
-            flags: 0,
+        let buffers = Buffers {
+            keys: keys.as_mut_ptr().cast(),
+            values: values.as_mut_ptr().cast(),
+            room: u32::try_from(room).map_err(io::Error::other)?,
         };
-        // SAFETY: the kernel writes a cursor, and at most `count` keys and values. The buffers have room for `count`
-        // of each, and the types have the sizes of the table's keys and values.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                bpf_cmd::BPF_MAP_LOOKUP_BATCH,
-                &raw mut attributes,
-                size_of::<bpf_attr>(),
-            )
-        };
-        let error = io::Error::last_os_error();
-        let at_end = result < 0 && error.raw_os_error() == Some(libc::ENOENT);
-        if result < 0 && !at_end {
-            return Err(error);
-        }
-        // SAFETY: the kernel has written how many entries it has written, which any bytes are.
+        // SAFETY: the vectors have room for so many, and the types have the sizes of the table's keys and values.
+        let Written { count, next } = unsafe { batch::read(self.map.as_fd(), from, &buffers)? };
+        // SAFETY: the kernel has written so many of each, which any bytes are.
         unsafe {
-            let count = attributes.batch.count as usize;
-            keys.set_len(count);
-            values.set_len(count);
+            keys.set_len(count as usize);
+            values.set_len(count as usize);
         }
-        Ok(Chunk { keys, values, next: (!at_end).then_some(next) })
+        Ok(Chunk { keys, values, next })
     }
 }

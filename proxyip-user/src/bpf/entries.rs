@@ -3,14 +3,13 @@
 //! It costs a system call for thousands of entries, and memory for as many. A table without entries costs one call.
 
 use std::io;
-use std::mem::zeroed;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use aya::maps::MapData;
-use aya_obj::generated::{bpf_attr, bpf_attr__bindgen_ty_3, bpf_cmd};
 
+use super::batch::{self, Buffers};
 use super::pins::map_directory;
 
 /// Entries that are read at once.
@@ -76,36 +75,9 @@ impl Table {
     fn count_some(&self, from: u32, room: u32) -> io::Result<(u32, Option<u32>)> {
         let mut keys = Vec::<u8>::with_capacity(room as usize * self.key_bytes);
         let mut values = Vec::<u8>::with_capacity(room as usize * self.value_bytes);
-        let mut next = 0_u32;
-        // SAFETY: all zero is a value of this union of integers.
-        let mut attributes: bpf_attr = unsafe { zeroed() };
-        attributes.batch = bpf_attr__bindgen_ty_3 {
-            in_batch: (&raw const from) as u64,
-            out_batch: (&raw mut next) as u64,
-            keys: keys.as_mut_ptr() as u64,
-            values: values.as_mut_ptr() as u64,
-            count: room,
-            map_fd: self.map.fd().as_fd().as_raw_fd().cast_unsigned(),
-            elem_flags: 0,
-            flags: 0,
-        };
-        // SAFETY: the kernel writes a cursor, and at most `count` keys and values of the map's sizes, for which the
-        // buffers have room.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                bpf_cmd::BPF_MAP_LOOKUP_BATCH,
-                &raw mut attributes,
-                size_of::<bpf_attr>(),
-            )
-        };
-        let error = io::Error::last_os_error();
-        let at_end = result < 0 && error.raw_os_error() == Some(libc::ENOENT);
-        if result < 0 && !at_end {
-            return Err(error);
-        }
-        // SAFETY: the kernel has written how many entries it has written.
-        let count = unsafe { attributes.batch.count };
-        Ok((count, (!at_end).then_some(next)))
+        let buffers = Buffers { keys: keys.as_mut_ptr(), values: values.as_mut_ptr(), room };
+        // SAFETY: the vectors have room for so many keys and values of the sizes that the kernel gives for this map.
+        let read = unsafe { batch::read(self.map.fd().as_fd(), from, &buffers)? };
+        Ok((read.count, read.next))
     }
 }

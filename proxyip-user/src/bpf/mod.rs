@@ -1,6 +1,7 @@
 //! The kernel object and what is loaded from it: programs, links, filters, pins, and reading maps in bulk.
 
 pub mod attached;
+mod batch;
 pub mod btf;
 pub mod buckets;
 pub mod calls;

@@ -9,4 +9,5 @@ pub mod nat;
 pub mod netstat;
 pub mod routes;
 pub mod seen;
+pub mod sockets;
 pub mod sysctl;

@@ -2,16 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, Nla as _,
-};
-use netlink_packet_sock_diag::SockDiagMessage;
+use netlink_packet_core::Nla as _;
 use netlink_packet_sock_diag::inet::nlas::Nla;
-use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
-use netlink_sys::protocols::NETLINK_SOCK_DIAG;
-use netlink_sys::{Socket, SocketAddr};
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetResponse, StateFlags};
+
+use crate::host::sockets::{self, Family};
 
 /// `INET_DIAG_ULP_INFO` (`include/uapi/linux/inet_diag.h`).
 const ULP_INFO: u16 = 19;
@@ -41,68 +37,22 @@ impl Listening {
 /// If the kernel does not list its sockets (`CONFIG_INET_DIAG`).
 pub(crate) fn listening() -> io::Result<BTreeMap<u16, Listening>> {
     let mut ports = BTreeMap::<u16, Listening>::new();
-    let v4 = (libc::AF_INET, IpAddr::from(Ipv4Addr::UNSPECIFIED));
-    let v6 = (libc::AF_INET6, IpAddr::from(Ipv6Addr::UNSPECIFIED));
-    for (family, unspecified) in [v4, v6] {
-        dump(request(family, unspecified), |port, found| {
-            ports.entry(port).or_default().add(found);
+    let socket = sockets::open()?;
+    for family in Family::ALL {
+        // The kernel reports a socket's ULP (the protocol above TCP) only together with `INFO`.
+        let request = sockets::every(family, StateFlags::LISTEN, ExtensionFlags::INFO);
+        sockets::dump(&socket, request, |found| {
+            ports.entry(found.header.socket_id.source_port).or_default().add(kind(found));
         })?;
     }
     Ok(ports)
 }
 
-fn request(family: libc::c_int, unspecified: IpAddr) -> InetRequest {
-    InetRequest {
-        family: u8::try_from(family).expect("a small number"),
-        protocol: u8::try_from(libc::IPPROTO_TCP).expect("a small number"),
-        // The kernel reports a socket's ULP (the protocol above TCP) only together with `INFO`.
-        extensions: ExtensionFlags::INFO,
-        states: StateFlags::LISTEN,
-        socket_id: SocketId {
-            source_port: 0,
-            destination_port: 0,
-            source_address: unspecified,
-            destination_address: unspecified,
-            interface_id: 0,
-            cookie: [0xff; 8],
-        },
-    }
-}
-
-/// Calls `found` with the port of each socket, and what is known of it.
-fn dump(request: InetRequest, mut found: impl FnMut(u16, Listening)) -> io::Result<()> {
-    let socket = Socket::new(NETLINK_SOCK_DIAG)?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    let request = SockDiagMessage::InetRequest(request);
-    let mut message = NetlinkMessage::new(NetlinkHeader::default(), request.into());
-    message.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-    socket.send(&bytes, 0)?;
-    loop {
-        let (answer, _) = socket.recv_from_full()?;
-        let mut rest = &answer[..];
-        while !rest.is_empty() {
-            let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest);
-            let message = message.map_err(io::Error::other)?;
-            match message.payload {
-                NetlinkPayload::Done(_) => return Ok(()),
-                NetlinkPayload::Error(error) => return Err(error.to_io()),
-                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(one)) => {
-                    let own = one.header.socket_id;
-                    let address = own.source_address.to_canonical();
-                    let listening = Listening {
-                        multipath: one.nlas.iter().any(is_multipath),
-                        beyond_loopback: !address.is_loopback(),
-                    };
-                    found(own.source_port, listening);
-                }
-                _ => {}
-            }
-            let length = usize::try_from(message.header.length).unwrap_or(usize::MAX);
-            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-        }
+fn kind(found: &InetResponse) -> Listening {
+    let address = found.header.socket_id.source_address.to_canonical();
+    Listening {
+        multipath: found.nlas.iter().any(is_multipath),
+        beyond_loopback: !address.is_loopback(),
     }
 }
 
@@ -115,7 +65,7 @@ fn is_multipath(attribute: &Nla) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 
     use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 

@@ -4,20 +4,14 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 
-use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-};
-use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_packet_sock_diag::constants::TCP_TIME_WAIT;
-use netlink_packet_sock_diag::inet::{
-    ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags,
-};
-use netlink_sys::protocols::NETLINK_SOCK_DIAG;
-use netlink_sys::{Socket, SocketAddr as NetlinkAddress};
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetResponseHeader, StateFlags};
+use netlink_sys::Socket;
 use proxyip_common::address::{Local, Peer};
 use proxyip_common::flow::FlowKey;
 
 use super::destroy::Destroyer;
+use crate::host::sockets::{self, Family};
 
 /// What a connection without a living socket has left behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,9 +30,7 @@ pub(crate) struct Sockets {
 
 impl Sockets {
     pub(crate) fn open() -> io::Result<Self> {
-        let all = Socket::new(NETLINK_SOCK_DIAG)?;
-        all.connect(&NetlinkAddress::new(0, 0))?;
-        Ok(Self { exact: Destroyer::open()?, all })
+        Ok(Self { exact: Destroyer::open()?, all: sockets::open()? })
     }
 
     /// The connections among `keys` that have no living socket.
@@ -53,7 +45,7 @@ impl Sockets {
             }
         }
         // A lookup does not find sockets that are bound to a device, as in a VRF. A walk does.
-        for family in [libc::AF_INET, libc::AF_INET6] {
+        for family in Family::ALL {
             if !missing.is_empty() {
                 self.walk(family, |ends, left| match (left, missing.get_mut(&ends)) {
                     (Some(left), Some(there)) => there.1 = left,
@@ -68,34 +60,14 @@ impl Sockets {
     /// Calls `see` for each socket of a connection; with what it is, if it does not live.
     fn walk(
         &self,
-        family: libc::c_int,
+        family: Family,
         mut see: impl FnMut((Peer, Local), Option<Left>),
     ) -> io::Result<()> {
-        let request = SockDiagMessage::InetRequest(everything(family));
-        let mut request = NetlinkMessage::new(NetlinkHeader::default(), request.into());
-        request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-        request.finalize();
-        let mut buffer = vec![0; request.buffer_len()];
-        request.serialize(&mut buffer);
-        self.all.send(&buffer, 0)?;
-        loop {
-            let (answer, _) = self.all.recv_from_full()?;
-            let mut rest = &answer[..];
-            while !rest.is_empty() {
-                let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest);
-                let message = message.map_err(io::Error::other)?;
-                match message.payload {
-                    NetlinkPayload::Done(_) => return Ok(()),
-                    NetlinkPayload::Error(error) => return Err(error.to_io()),
-                    NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(found)) => {
-                        see(ends(&found.header), left(found.header.state));
-                    }
-                    _ => {}
-                }
-                let length = (message.header.length as usize).next_multiple_of(4);
-                rest = rest.get(length.max(1)..).unwrap_or_default();
-            }
-        }
+        let connections = StateFlags::all() - StateFlags::LISTEN - StateFlags::CLOSE;
+        let request = sockets::every(family, connections, ExtensionFlags::empty());
+        sockets::dump(&self.all, request, |found| {
+            see(ends(&found.header), left(found.header.state));
+        })
     }
 }
 
@@ -109,25 +81,6 @@ fn ends(header: &InetResponseHeader) -> (Peer, Local) {
 /// A socket without an application that waits for the peer's FIN looks like one that lives. It is one soon.
 fn left(state: u8) -> Option<Left> {
     (state == TCP_TIME_WAIT).then_some(Left::TimeWait)
-}
-
-/// All sockets of connections.
-fn everything(family: libc::c_int) -> InetRequest {
-    let any = if family == libc::AF_INET { [0; 4].into() } else { [0; 16].into() };
-    InetRequest {
-        family: u8::try_from(family).expect("a small number"),
-        protocol: u8::try_from(libc::IPPROTO_TCP).expect("a small number"),
-        extensions: ExtensionFlags::empty(),
-        states: StateFlags::all() - StateFlags::LISTEN - StateFlags::CLOSE,
-        socket_id: SocketId {
-            source_port: 0,
-            destination_port: 0,
-            source_address: any,
-            destination_address: any,
-            interface_id: 0,
-            cookie: [0xff; 8],
-        },
-    }
 }
 
 #[cfg(test)]
@@ -174,7 +127,7 @@ mod tests {
         let sockets = Sockets::open().unwrap();
         let mut seen = 0;
         sockets
-            .walk(libc::AF_INET6, |ends, left| {
+            .walk(Family::V6, |ends, left| {
                 seen += u32::from(ends == (wanted.peer, wanted.local) && left.is_none());
             })
             .unwrap();
