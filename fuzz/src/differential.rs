@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 
 use ppp::{HeaderResult, PartialResult as _, v1, v2};
-use proxyip_common::{counter::DropReason, flow::Origin, header::parse};
+use proxyip_common::{
+    flow::Origin,
+    header::{HeaderError, parse},
+};
 
 use crate::disagreements::{Case, LIST};
 
@@ -57,7 +60,7 @@ fn ours(bytes: &[u8]) -> Verdict {
             let ends = (header.origin == Origin::Proxied).then_some(ends);
             Verdict::Accepted { ends, length: header.length as usize }
         }
-        Err(DropReason::HeaderIncomplete) => Verdict::Incomplete,
+        Err(HeaderError::Incomplete) => Verdict::Incomplete,
         Err(_) => Verdict::Refused,
     }
 }

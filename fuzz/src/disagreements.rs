@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use proxyip_common::counter::DropReason as R;
+use proxyip_common::header::HeaderError as R;
 
 use crate::differential::{Other, Verdict};
 
@@ -128,7 +128,7 @@ pub const LIST: &[Disagreement] = &[
         applies: |case| {
             case.other == Other::ProxyHeader
                 && case.bytes.starts_with(b"PROXY")
-                && case.refused_for(&[R::HeaderMissing])
+                && case.refused_for(&[R::Missing])
         },
     },
     Disagreement {

@@ -4,10 +4,9 @@ use std::{cell::RefCell, net::Ipv6Addr};
 
 use proxyip_common::{
     address::Endpoint,
-    counter::DropReason,
     flow::Origin,
     header::{
-        Header, LONGEST, MAX_LENGTH, Parser, Version,
+        Header, HeaderError, LONGEST, MAX_LENGTH, Parser, Version,
         long::{Long, beginning},
         parse,
         tlv::{SslField, Tlv, Tlvs, Vectors},
@@ -32,7 +31,7 @@ thread_local! {
 }
 
 /// Parses as the kernel programs do, with a limit.
-fn step_by_step(bytes: &[u8]) -> Result<Header, DropReason> {
+fn step_by_step(bytes: &[u8]) -> Result<Header, HeaderError> {
     if version(bytes) == Ok(Version::V2) && v2::length(bytes)? > MAX_LENGTH {
         return byte_by_byte(bytes);
     }
@@ -48,14 +47,14 @@ fn step_by_step(bytes: &[u8]) -> Result<Header, DropReason> {
 }
 
 /// Reads a long header, of which the kernel programs never have all bytes at once.
-fn byte_by_byte(bytes: &[u8]) -> Result<Header, DropReason> {
+fn byte_by_byte(bytes: &[u8]) -> Result<Header, HeaderError> {
     let mut long = Long::begin(bytes)?;
     for byte in bytes {
         if long.push(*byte)? {
             return beginning(&bytes[..MAX_LENGTH]);
         }
     }
-    Err(DropReason::HeaderIncomplete)
+    Err(HeaderError::Incomplete)
 }
 
 /// What is said of a prefix is never taken back: it is incomplete, then it has one verdict for good.
@@ -68,7 +67,7 @@ fn prefixes(bytes: &[u8]) {
         }
         let verdict = parse(&bytes[..length]);
         match last {
-            None if verdict == Err(DropReason::HeaderIncomplete) => {}
+            None if verdict == Err(HeaderError::Incomplete) => {}
             None => last = Some(verdict),
             Some(last) => assert_eq!(verdict, last, "the verdict changed with byte {length}"),
         }
@@ -80,7 +79,7 @@ fn accepted(bytes: &[u8], header: &Header) {
     assert!(length <= LONGEST && length <= bytes.len() && tlvs <= length);
     assert_eq!(parse(&bytes[..length]), Ok(*header), "what follows the header matters");
     let shorter = parse(&bytes[..length - 1]);
-    assert_eq!(shorter, Err(DropReason::HeaderIncomplete), "a byte of the header does not matter");
+    assert_eq!(shorter, Err(HeaderError::Incomplete), "a byte of the header does not matter");
     if header.version == 2 {
         // The kernel programs copy as many bytes as this says.
         assert_eq!(v2::length(&bytes[..v2::FIXED_LENGTH]), Ok(length));
@@ -104,8 +103,8 @@ fn accepted(bytes: &[u8], header: &Header) {
     }
 }
 
-fn refused(bytes: &[u8], reason: DropReason) {
-    if reason != DropReason::V2Tlv {
+fn refused(bytes: &[u8], reason: HeaderError) {
+    if reason != HeaderError::V2Tlv {
         return;
     }
     let end = v2::length(bytes).expect("vectors are read last");

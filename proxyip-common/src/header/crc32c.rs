@@ -2,7 +2,7 @@
 
 use core::hint::black_box;
 
-use super::{MAX_LENGTH, Source};
+use super::source::{MAX_LENGTH, Source};
 
 /// Reflected Castagnoli polynomial.
 const POLYNOMIAL: u32 = 0x82f6_3b78;

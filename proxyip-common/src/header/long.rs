@@ -5,8 +5,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::{Header, Parser, Source, crc32c, v2};
-use crate::counter::DropReason;
+use super::{crc32c, error::HeaderError, parsed::Header, parser::Parser, source::Source, v2};
 
 /// The state of reading a long header. It is kept between the segments that bring one.
 #[repr(C)]
@@ -74,7 +73,7 @@ impl Long {
     /// # Errors
     /// Those of [`v2::length`].
     #[inline(always)]
-    pub fn begin<S: Source + ?Sized>(source: &S) -> Result<Self, DropReason> {
+    pub fn begin<S: Source + ?Sized>(source: &S) -> Result<Self, HeaderError> {
         let end = v2::length(source)? as u32;
         let next = v2::tlvs_at(source).map_or(end, |at| at as u32);
         Ok(Self { end, next, ..Self::NONE })
@@ -85,7 +84,7 @@ impl Long {
     /// # Errors
     /// The reason why the connection must be refused.
     #[inline(always)]
-    pub fn push(&mut self, byte: u8) -> Result<bool, DropReason> {
+    pub fn push(&mut self, byte: u8) -> Result<bool, HeaderError> {
         let into = self.at.wrapping_sub(self.next);
         if into < HEAD {
             self.push_head(into, byte)?;
@@ -102,17 +101,17 @@ impl Long {
         }
         // One or two bytes behind the last TLV are none.
         if self.next != self.end {
-            return Err(DropReason::V2Tlv);
+            return Err(HeaderError::V2Tlv);
         }
         if self.field != 0 && self.announced != !self.crc {
-            return Err(DropReason::V2Checksum);
+            return Err(HeaderError::V2Checksum);
         }
         Ok(true)
     }
 
     /// Takes a byte of a TLV's type and length.
     #[inline(always)]
-    fn push_head(&mut self, into: u32, byte: u8) -> Result<(), DropReason> {
+    fn push_head(&mut self, into: u32, byte: u8) -> Result<(), HeaderError> {
         match into {
             0 => {
                 self.head[0] = byte;
@@ -128,12 +127,12 @@ impl Long {
         let length = u32::from(u16::from_be_bytes([high, byte]));
         let value = self.next + HEAD;
         if value + length > self.end {
-            return Err(DropReason::V2Tlv);
+            return Err(HeaderError::V2Tlv);
         }
         self.next = value + length;
         if kind == v2::TYPE_CRC32C {
             if length != FIELD || self.field != 0 {
-                return Err(DropReason::V2Checksum);
+                return Err(HeaderError::V2Checksum);
             }
             self.field = value;
         }
@@ -142,11 +141,11 @@ impl Long {
 }
 
 /// Reads a long header that lies in memory as a whole, or its beginning.
-pub(super) fn parse<S: Source + ?Sized>(source: &S) -> Result<Header, DropReason> {
+pub(super) fn parse<S: Source + ?Sized>(source: &S) -> Result<Header, HeaderError> {
     let mut long = Long::begin(source)?;
     loop {
         let Some([byte]) = source.read::<1>(long.read() as usize) else {
-            return Err(DropReason::HeaderIncomplete);
+            return Err(HeaderError::Incomplete);
         };
         if long.push(byte)? {
             break;
@@ -160,7 +159,7 @@ pub(super) fn parse<S: Source + ?Sized>(source: &S) -> Result<Header, DropReason
 ///
 /// # Errors
 /// Those of [`Parser::step`].
-pub fn beginning<S: Source + ?Sized>(source: &S) -> Result<Header, DropReason> {
+pub fn beginning<S: Source + ?Sized>(source: &S) -> Result<Header, HeaderError> {
     let mut parser = Parser::START;
     parser.step(source)?;
     Ok(parser.header)
@@ -212,7 +211,7 @@ mod tests {
             assert_eq!(beginning(&bytes[..MAX_LENGTH]), Ok(header));
             for present in [FIXED, 17, 300, MAX_LENGTH, MAX_LENGTH + 1, length - 1] {
                 if present < length {
-                    assert_eq!(parse(&bytes[..present]), Err(DropReason::HeaderIncomplete));
+                    assert_eq!(parse(&bytes[..present]), Err(HeaderError::Incomplete));
                 }
             }
         }
@@ -240,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_long_header_that_is_wrong() {
-        use DropReason as R;
+        use HeaderError as R;
         let wrong = |length: usize, change: &dyn Fn(&mut Vec<u8>)| {
             let mut bytes = padded(0x21, length, &[]);
             change(&mut bytes);

@@ -5,6 +5,7 @@ use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use proptest::prelude::*;
 
 use super::*;
+use crate::flow::Origin;
 
 /// A version 2 header: version and command, family, and what follows the length.
 fn v2(version_command: u8, family: u8, body: &[u8]) -> Vec<u8> {
@@ -111,7 +112,7 @@ fn headers_without_a_client() {
 
 #[test]
 fn malformed_version_2() {
-    use DropReason as R;
+    use HeaderError as R;
     let overrun = [&IPV4[..], &[0x05, 0, 9, 1]].concat();
     let stub = [&IPV4[..], &[0x05, 0]].concat();
     for (bytes, reason) in [
@@ -137,7 +138,7 @@ fn malformed_version_2() {
 
 #[test]
 fn checksums() {
-    use DropReason as R;
+    use HeaderError as R;
     let tlvs: [(u8, &[u8]); 3] = [(0x01, b"h2"), (0x03, &[0; 4]), (0x02, b"example.org")];
     let mut bytes = v2(0x21, 0x11, &with_tlvs(&IPV4, &tlvs));
     let at = 16 + 12 + 5 + 3;
@@ -180,12 +181,12 @@ fn the_longest_headers() {
     assert_eq!(parse(line.as_bytes()).unwrap().length as usize, line.len());
     let unknown = |length: usize| format!("PROXY UNKNOWN {}\r\n", "x".repeat(length - 16));
     assert_eq!(parse(unknown(107).as_bytes()).unwrap().length, 107);
-    assert_eq!(parse(unknown(108).as_bytes()), Err(DropReason::V1TooLong));
+    assert_eq!(parse(unknown(108).as_bytes()), Err(HeaderError::V1TooLong));
 }
 
 #[test]
 fn malformed_version_1() {
-    use DropReason as R;
+    use HeaderError as R;
     for (line, reason) in [
         ("PROXY TCP5 1.2.3.4 5.6.7.8 1 2\r\n", R::V1Family),
         ("PROXY tcp4 1.2.3.4 5.6.7.8 1 2\r\n", R::V1Family),
@@ -224,9 +225,9 @@ fn malformed_version_1() {
         ("PROXY TCP4 1.2.3.4\r\n", R::V1LineEnd),
         ("PROXY UNKNOWN a\nb\r\n", R::V1LineEnd),
         ("PROXY UNKNOWN a\rb\r\n", R::V1LineEnd),
-        ("GET / HTTP/1.1\r\n", R::HeaderMissing),
-        ("proxy TCP4 1.2.3.4 5.6.7.8 1 2\r\n", R::HeaderMissing),
-        ("\r\n\r\n\r\n\r\n\r\n\r\n", R::HeaderMissing),
+        ("GET / HTTP/1.1\r\n", R::Missing),
+        ("proxy TCP4 1.2.3.4 5.6.7.8 1 2\r\n", R::Missing),
+        ("\r\n\r\n\r\n\r\n\r\n\r\n", R::Missing),
     ] {
         assert_eq!(parse(line.as_bytes()), Err(reason), "{line:?}");
     }
@@ -245,7 +246,7 @@ fn every_proper_prefix_is_incomplete() {
     ] {
         for length in 1..header.len() {
             let prefix = &header[..length];
-            assert_eq!(parse(prefix), Err(DropReason::HeaderIncomplete), "{prefix:?}");
+            assert_eq!(parse(prefix), Err(HeaderError::Incomplete), "{prefix:?}");
         }
     }
 }
@@ -282,9 +283,9 @@ proptest! {
                     let end = if is_client { header.client.0 } else { header.destination.0 };
                     prop_assert_eq!(end, SocketAddr::new(ip, port).into());
                 }
-                (Err(DropReason::V1Address), None) => {}
+                (Err(HeaderError::V1Address), None) => {}
                 // A line may also be too long for what is in it.
-                (Err(DropReason::V1TooLong), _) if line.len() > v1::MAX_LENGTH => {}
+                (Err(HeaderError::V1TooLong), _) if line.len() > v1::MAX_LENGTH => {}
                 (got, expected) => prop_assert!(false, "{line:?}: {got:?}, expected {expected:?}"),
             }
         }

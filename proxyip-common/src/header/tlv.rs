@@ -5,7 +5,7 @@
 
 use core::str;
 
-use crate::counter::DropReason;
+use super::error::HeaderError;
 
 /// A vector as it stands in the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl<'a> Vectors<'a> {
 }
 
 impl<'a> Iterator for Vectors<'a> {
-    type Item = Result<Vector<'a>, DropReason>;
+    type Item = Result<Vector<'a>, HeaderError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let rest = core::mem::take(&mut self.rest);
@@ -40,12 +40,12 @@ impl<'a> Iterator for Vectors<'a> {
             [kind, high, low, ref behind @ ..] => {
                 let length = usize::from(u16::from_be_bytes([high, low]));
                 let Some((value, rest)) = behind.split_at_checked(length) else {
-                    return Some(Err(DropReason::V2Tlv));
+                    return Some(Err(HeaderError::V2Tlv));
                 };
                 self.rest = rest;
                 Some(Ok(Vector { kind, value }))
             }
-            _ => Some(Err(DropReason::V2Tlv)),
+            _ => Some(Err(HeaderError::V2Tlv)),
         }
     }
 }
@@ -63,7 +63,7 @@ impl<'a> Tlvs<'a> {
 }
 
 impl<'a> Iterator for Tlvs<'a> {
-    type Item = Result<Tlv<'a>, DropReason>;
+    type Item = Result<Tlv<'a>, HeaderError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         Some(self.0.next()?.map(Tlv::from))

@@ -7,7 +7,7 @@ const AWS: &[u8] = b"\x03\x00\x04\xe8\xd6\x89\x2d\
     \xea\x00\x17\x01vpce-08d2bf15fac5001c9\
     \x04\x00\x24\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
-fn all(bytes: &[u8]) -> Vec<Result<Tlv<'_>, DropReason>> {
+fn all(bytes: &[u8]) -> Vec<Result<Tlv<'_>, HeaderError>> {
     Tlvs::new(bytes).collect()
 }
 
@@ -106,7 +106,7 @@ fn overrun_is_an_error_and_the_end() {
         let seen = all(bytes);
         assert_eq!(seen.len(), good + 1, "{bytes:?}");
         assert!(seen[..good].iter().all(Result::is_ok), "{bytes:?}");
-        assert_eq!(seen[good], Err(DropReason::V2Tlv), "{bytes:?}");
+        assert_eq!(seen[good], Err(HeaderError::V2Tlv), "{bytes:?}");
     }
     assert_eq!(all(b""), []);
 }

@@ -1,9 +1,12 @@
 //! Version 2, the binary header (§2.2).
 
-use super::crc32c::Sum;
-use super::{Header, MAX_LENGTH, Parser, Source};
+use super::{
+    crc32c::Sum,
+    error::HeaderError,
+    parsed::Header,
+    source::{MAX_LENGTH, Source},
+};
 use crate::address::{Client, Destination, Endpoint};
-use crate::counter::DropReason;
 use crate::flow::Origin;
 
 /// The 12 bytes every version 2 header begins with.
@@ -39,14 +42,14 @@ pub(super) const MAX_TLVS: u32 = ((MAX_LENGTH - FIXED_LENGTH) / 3 + 1) as u32;
 /// The length of the whole header in bytes, as its fixed part announces it.
 ///
 /// # Errors
-/// [`DropReason::V2Version`], [`DropReason::V2Command`], [`DropReason::V2Family`] for a fixed part that no
-/// length could make right; [`DropReason::HeaderIncomplete`] if the fixed part is not all there.
+/// [`HeaderError::V2Version`], [`HeaderError::V2Command`], [`HeaderError::V2Family`] for a fixed part that no
+/// length could make right; [`HeaderError::Incomplete`] if the fixed part is not all there.
 #[inline(always)]
-pub fn length<S: Source + ?Sized>(source: &S) -> Result<usize, DropReason> {
+pub fn length<S: Source + ?Sized>(source: &S) -> Result<usize, HeaderError> {
     let [version_command, family, high, low] =
-        source.read::<4>(SIGNATURE.len()).ok_or(DropReason::HeaderIncomplete)?;
+        source.read::<4>(SIGNATURE.len()).ok_or(HeaderError::Incomplete)?;
     if version_command >> 4 != 2 {
-        return Err(DropReason::V2Version);
+        return Err(HeaderError::V2Version);
     }
     match version_command & 0xf {
         // The receiver discards the rest, for every family.
@@ -59,9 +62,9 @@ pub fn length<S: Source + ?Sized>(source: &S) -> Result<usize, DropReason> {
             | UDP_OVER_IPV6
             | UNIX_STREAM
             | UNIX_DATAGRAM => {}
-            _ => return Err(DropReason::V2Family),
+            _ => return Err(HeaderError::V2Family),
         },
-        _ => return Err(DropReason::V2Command),
+        _ => return Err(HeaderError::V2Command),
     }
     Ok(FIXED_LENGTH + usize::from(u16::from_be_bytes([high, low])))
 }
@@ -100,17 +103,17 @@ impl Walk {
 #[inline(always)]
 pub(super) fn begin<S: Source + ?Sized>(
     source: &S,
-    parser: &mut Parser,
-) -> Result<bool, DropReason> {
+    walk: &mut Walk,
+    header: &mut Header,
+) -> Result<bool, HeaderError> {
     let length = length(source)?;
     // Nothing behind it is read here, and of a long header no more is kept.
     if length.min(MAX_LENGTH) > source.length() {
-        return Err(DropReason::HeaderIncomplete);
+        return Err(HeaderError::Incomplete);
     }
     let [version_command, family] =
-        source.read::<2>(SIGNATURE.len()).ok_or(DropReason::HeaderIncomplete)?;
-    parser.walk = Walk { at: length, end: length, ..Walk::START };
-    let header = &mut parser.header;
+        source.read::<2>(SIGNATURE.len()).ok_or(HeaderError::Incomplete)?;
+    *walk = Walk { at: length, end: length, ..Walk::START };
     *header = Header { version: 2, length: length as u32, tlvs: length as u32, ..Header::EMPTY };
     if version_command & 0xf == COMMAND_LOCAL {
         header.origin = Origin::Local;
@@ -119,9 +122,9 @@ pub(super) fn begin<S: Source + ?Sized>(
     header.datagram = family & TRANSPORT == DATAGRAM;
     let Some(tlvs) = tlvs_at(source) else { return Ok(false) };
     if length < tlvs {
-        return Err(DropReason::V2Length);
+        return Err(HeaderError::V2Length);
     }
-    parser.walk.at = tlvs;
+    walk.at = tlvs;
     header.tlvs = tlvs as u32;
     if let Some((client, destination)) = client_and_destination(source, family) {
         header.origin = Origin::Proxied;
@@ -153,28 +156,24 @@ fn client_and_destination<S: Source + ?Sized>(
 
 /// Checks the next TLV; false if there is none left.
 #[inline(always)]
-pub(super) fn step<S: Source + ?Sized>(
-    source: &S,
-    parser: &mut Parser,
-) -> Result<bool, DropReason> {
-    let walk = &mut parser.walk;
+pub(super) fn step<S: Source + ?Sized>(source: &S, walk: &mut Walk) -> Result<bool, HeaderError> {
     if walk.at >= walk.end {
         return Ok(false);
     }
-    let [kind, high, low] = source.read::<3>(walk.at).ok_or(DropReason::V2Tlv)?;
+    let [kind, high, low] = source.read::<3>(walk.at).ok_or(HeaderError::V2Tlv)?;
     let value = walk.at + 3;
     let length = usize::from(u16::from_be_bytes([high, low]));
     if value + length > walk.end {
-        return Err(DropReason::V2Tlv);
+        return Err(HeaderError::V2Tlv);
     }
     walk.at = value + length;
     if kind == TYPE_CRC32C {
         // With two checksums, each would cover the other's field: no sender does this.
         if length != 4 || walk.checksum_at != 0 {
-            return Err(DropReason::V2Checksum);
+            return Err(HeaderError::V2Checksum);
         }
         walk.checksum_at = value;
-        let announced = source.read::<4>(value).ok_or(DropReason::V2Tlv)?;
+        let announced = source.read::<4>(value).ok_or(HeaderError::V2Tlv)?;
         walk.checksum = u32::from_be_bytes(announced);
     }
     Ok(true)
@@ -182,20 +181,21 @@ pub(super) fn step<S: Source + ?Sized>(
 
 /// Begins to verify the checksum; false if there is none.
 #[inline(always)]
-pub(super) fn begin_checksum(parser: &mut Parser) -> bool {
-    parser.checksum = Sum::new(parser.walk.end, parser.walk.checksum_at);
-    parser.walk.checksum_at != 0
+pub(super) fn begin_checksum(walk: &Walk, checksum: &mut Sum) -> bool {
+    *checksum = Sum::new(walk.end, walk.checksum_at);
+    walk.checksum_at != 0
 }
 
 /// Verifies the checksum a little further.
 #[inline(always)]
 pub(super) fn step_checksum<S: Source + ?Sized>(
     source: &S,
-    parser: &mut Parser,
-) -> Result<bool, DropReason> {
-    match parser.checksum.step(source) {
+    walk: &Walk,
+    checksum: &mut Sum,
+) -> Result<bool, HeaderError> {
+    match checksum.step(source) {
         None => Ok(true),
-        Some(computed) if computed == parser.walk.checksum => Ok(false),
-        Some(_) => Err(DropReason::V2Checksum),
+        Some(computed) if computed == walk.checksum => Ok(false),
+        Some(_) => Err(HeaderError::V2Checksum),
     }
 }

@@ -146,10 +146,10 @@ impl Read {
 }
 
 #[inline(always)]
-pub(super) fn encode(result: Result<usize, DropReason>) -> Code {
+pub(super) fn encode(result: Result<usize, impl Into<DropReason>>) -> Code {
     match result {
         Ok(number) => number as Code,
-        Err(reason) => -1 - (reason as Code),
+        Err(reason) => -1 - (reason.into() as Code),
     }
 }
 

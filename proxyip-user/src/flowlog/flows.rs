@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 use proxyip_api::flow::{Flow, LiveFlow};
-use proxyip_common::counter::DropReason;
 use proxyip_common::flow::{FlowKey, FlowRecord};
-use proxyip_common::header;
+use proxyip_common::header::{self, HeaderError};
 
 use super::flow::flow;
 use super::period::Clock;
@@ -44,12 +43,12 @@ impl Flows {
         key: FlowKey,
         record: &FlowRecord,
         bytes: &[u8],
-    ) -> Result<(), DropReason> {
+    ) -> Result<(), HeaderError> {
         // The kernel programs have read all of it. Of a long header they send the beginning.
         let header = header::long::beginning(bytes)?;
         let end = bytes.len().min(header.length as usize);
         let tlvs = bytes.get(header.tlvs as usize..end);
-        let tlvs = tlvs.ok_or(DropReason::V2Length)?.into();
+        let tlvs = tlvs.ok_or(HeaderError::V2Length)?.into();
         let handed_over_ns = record.handed_over_ns;
         self.memory().insert(key, Remembered { handed_over_ns, tlvs });
         Ok(())
@@ -312,7 +311,7 @@ pub(crate) mod tests {
     fn bytes_that_are_no_header_are_refused() {
         assert_eq!(
             flows().remember(key("10.0.0.2:1"), &record(), &HEADER[..20]),
-            Err(DropReason::HeaderIncomplete)
+            Err(HeaderError::Incomplete)
         );
     }
 }

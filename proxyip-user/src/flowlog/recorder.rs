@@ -47,8 +47,8 @@ impl Recorder {
     pub fn handle(&mut self, event: &Event, header: &[u8]) {
         match EventKind::from_u8(event.kind) {
             Some(EventKind::Header) => {
-                if let Err(reason) = self.flows.remember(event.key, &event.record, header) {
-                    let sentence = reason.sentence();
+                if let Err(error) = self.flows.remember(event.key, &event.record, header) {
+                    let sentence = DropReason::from(error).sentence();
                     tracing::debug!("TLVs from {} are not kept: {sentence}", event.key.peer);
                 }
             }

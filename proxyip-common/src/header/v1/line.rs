@@ -1,17 +1,20 @@
 //! The state machine that reads the addresses and ports of a version 1 line.
 
-use super::super::{Header, Source};
-use super::{ADDRESSES, AFTER_UNKNOWN, MAX_LENGTH};
+use super::super::{error::HeaderError, parsed::Header, source::Source};
+use super::address::{MAPPED, NO_GAP, Text};
 use crate::address::{Client, Destination, Endpoint};
-use crate::counter::DropReason;
 use crate::flow::Origin;
 
-/// No `::` seen yet.
-const NO_GAP: u8 = 0xff;
+/// The longest line in bytes, CRLF included.
+pub const MAX_LENGTH: usize = 107;
+
+/// Where `TCP4 ` and `TCP6 ` end.
+const ADDRESSES: usize = 11;
+/// Where `UNKNOWN` ends.
+pub(super) const AFTER_UNKNOWN: usize = 13;
+
 /// Not a number of a dotted quad.
 const NOT_DECIMAL: u16 = 1000;
-/// Bytes before the IPv4 address in an IPv4-mapped one (RFC 4291 §2.5.5.2).
-const MAPPED: u8 = 12;
 
 /// What the next byte belongs to, in the order of the line.
 mod field {
@@ -50,63 +53,6 @@ pub(in crate::header) struct Line {
     colons: u8,
     /// Dots of the dotted quad so far.
     dots: u8,
-}
-
-/// The part of an address that has been read.
-#[derive(Clone, Copy, Debug)]
-struct Text {
-    /// Network order; without what `::` stands for.
-    bytes: [u8; 16],
-    /// How many there are so far.
-    filled: u8,
-    /// How many of them come before the `::`.
-    gap: u8,
-}
-
-impl Text {
-    const EMPTY: Self = Self { bytes: [0; 16], filled: 0, gap: NO_GAP };
-
-    /// Writes what comes before an IPv4 address.
-    #[inline(always)]
-    fn map(&mut self) {
-        self.bytes[10] = 0xff;
-        self.bytes[11] = 0xff;
-        self.filled = MAPPED;
-    }
-
-    #[inline(always)]
-    fn put(&mut self, byte: u8) -> Result<(), DropReason> {
-        if self.filled >= 16 {
-            return Err(DropReason::V1Address);
-        }
-        // The mask changes nothing; it shows the verifier the bound.
-        self.bytes[usize::from(self.filled & 15)] = byte;
-        self.filled += 1;
-        Ok(())
-    }
-
-    /// Whether all of an address is there; `::` stands for one group at least.
-    #[inline(always)]
-    const fn is_whole(&self) -> bool {
-        if self.gap == NO_GAP { self.filled == 16 } else { self.filled <= 14 }
-    }
-
-    /// Moves what follows `::` to the end.
-    #[inline(always)]
-    fn expand(&mut self) {
-        if self.gap == NO_GAP {
-            return;
-        }
-        let moved = usize::from(self.filled.wrapping_sub(self.gap));
-        for step in 1..=14 {
-            if step > moved {
-                break;
-            }
-            let from = usize::from(self.filled).wrapping_sub(step) & 15;
-            self.bytes[16 - step] = self.bytes[from];
-            self.bytes[from] = 0;
-        }
-    }
 }
 
 impl Line {
@@ -158,12 +104,12 @@ impl Line {
 
     /// Reads the next byte and takes it; whether the line has ended with it.
     #[inline(always)]
-    pub(super) fn next<S: Source + ?Sized>(&mut self, source: &S) -> Result<bool, DropReason> {
+    pub(super) fn next<S: Source + ?Sized>(&mut self, source: &S) -> Result<bool, HeaderError> {
         if self.at >= MAX_LENGTH {
-            return Err(DropReason::V1TooLong);
+            return Err(HeaderError::V1TooLong);
         }
         let Some([byte]) = source.read::<1>(self.at) else {
-            return Err(DropReason::HeaderIncomplete);
+            return Err(HeaderError::Incomplete);
         };
         self.at += 1;
         self.push(byte)?;
@@ -172,7 +118,7 @@ impl Line {
 
     /// Takes one byte.
     #[inline(always)]
-    fn push(&mut self, byte: u8) -> Result<(), DropReason> {
+    fn push(&mut self, byte: u8) -> Result<(), HeaderError> {
         match self.field {
             field::SOURCE_ADDRESS | field::DESTINATION_ADDRESS => self.push_address(byte),
             field::SOURCE_PORT | field::DESTINATION_PORT => self.push_port(byte),
@@ -180,23 +126,23 @@ impl Line {
                 if byte == b'\r' {
                     self.field = field::LINE_FEED;
                 }
-                if byte == b'\n' { Err(DropReason::V1LineEnd) } else { Ok(()) }
+                if byte == b'\n' { Err(HeaderError::V1LineEnd) } else { Ok(()) }
             }
             field::LINE_FEED if byte == b'\n' => {
                 self.field = field::DONE;
                 Ok(())
             }
-            _ => Err(DropReason::V1LineEnd),
+            _ => Err(HeaderError::V1LineEnd),
         }
     }
 
     #[inline(always)]
-    fn push_address(&mut self, byte: u8) -> Result<(), DropReason> {
+    fn push_address(&mut self, byte: u8) -> Result<(), HeaderError> {
         match byte {
             b' ' => self.end_address(),
             b'.' => self.end_octet(true),
             b':' if self.may_be_ipv6() => self.colon(),
-            b'\r' | b'\n' => Err(DropReason::V1LineEnd),
+            b'\r' | b'\n' => Err(HeaderError::V1LineEnd),
             _ => self.address_digit(byte),
         }
     }
@@ -210,17 +156,17 @@ impl Line {
     }
 
     #[inline(always)]
-    fn address_digit(&mut self, byte: u8) -> Result<(), DropReason> {
+    fn address_digit(&mut self, byte: u8) -> Result<(), HeaderError> {
         let decimal = byte.wrapping_sub(b'0');
         let letter = (byte | 0x20).wrapping_sub(b'a');
         let digit = match (decimal, letter) {
             (0..=9, _) => decimal,
             (_, 0..=5) if self.may_be_ipv6() => letter + 10,
-            _ => return Err(DropReason::V1Address),
+            _ => return Err(HeaderError::V1Address),
         };
         // A lone colon cannot begin an address.
         if self.colons == 1 && self.address.filled == 0 || self.digits >= 4 {
-            return Err(DropReason::V1Address);
+            return Err(HeaderError::V1Address);
         }
         let leading_zero = self.digits > 0 && self.decimal == 0;
         self.decimal = if decimal > 9 || self.decimal > 99 || leading_zero {
@@ -235,9 +181,9 @@ impl Line {
     }
 
     #[inline(always)]
-    fn colon(&mut self) -> Result<(), DropReason> {
+    fn colon(&mut self) -> Result<(), HeaderError> {
         if self.dots > 0 {
-            return Err(DropReason::V1Address);
+            return Err(HeaderError::V1Address);
         }
         if self.digits > 0 {
             self.end_group()?;
@@ -250,14 +196,14 @@ impl Line {
                 self.address.gap = self.address.filled;
                 self.colons = 2;
             }
-            _ => return Err(DropReason::V1Address),
+            _ => return Err(HeaderError::V1Address),
         }
         Ok(())
     }
 
     /// Ends 16 bits of an IPv6 address.
     #[inline(always)]
-    fn end_group(&mut self) -> Result<(), DropReason> {
+    fn end_group(&mut self) -> Result<(), HeaderError> {
         let [.., high, low] = self.number.to_be_bytes();
         self.address.put(high)?;
         self.address.put(low)?;
@@ -267,7 +213,7 @@ impl Line {
 
     /// Ends 8 bits of a dotted quad; `dot` tells whether a dot did it.
     #[inline(always)]
-    fn end_octet(&mut self, dot: bool) -> Result<(), DropReason> {
+    fn end_octet(&mut self, dot: bool) -> Result<(), HeaderError> {
         let begins = self.dots == 0 && self.address.gap == NO_GAP;
         if begins && self.address.filled == 0 {
             self.address.map();
@@ -275,7 +221,7 @@ impl Line {
         // The quad is the last 32 bits (RFC 4291 §2.2, form 3).
         let misplaced = begins && self.address.filled != MAPPED;
         if self.digits == 0 || self.decimal > 255 || misplaced || dot && self.dots == 3 {
-            return Err(DropReason::V1Address);
+            return Err(HeaderError::V1Address);
         }
         self.address.put(self.decimal as u8)?;
         self.next_number();
@@ -291,19 +237,19 @@ impl Line {
     }
 
     #[inline(always)]
-    fn end_address(&mut self) -> Result<(), DropReason> {
+    fn end_address(&mut self) -> Result<(), HeaderError> {
         if self.dots > 0 {
             if self.dots != 3 {
-                return Err(DropReason::V1Address);
+                return Err(HeaderError::V1Address);
             }
             self.end_octet(false)?;
         } else if self.digits > 0 {
             self.end_group()?;
         } else if self.colons != 2 {
-            return Err(DropReason::V1Address);
+            return Err(HeaderError::V1Address);
         }
         if !self.address.is_whole() {
-            return Err(DropReason::V1Address);
+            return Err(HeaderError::V1Address);
         }
         if self.field == field::SOURCE_ADDRESS {
             self.source = self.address;
@@ -318,29 +264,29 @@ impl Line {
     }
 
     #[inline(always)]
-    fn push_port(&mut self, byte: u8) -> Result<(), DropReason> {
+    fn push_port(&mut self, byte: u8) -> Result<(), HeaderError> {
         let last = self.field == field::DESTINATION_PORT;
         match byte {
             b' ' if !last => self.end_port(),
             b'\r' if last => self.end_port(),
-            b'\r' | b'\n' => Err(DropReason::V1LineEnd),
+            b'\r' | b'\n' => Err(HeaderError::V1LineEnd),
             b'0'..=b'9' => {
                 let leading_zero = self.digits > 0 && self.number == 0;
                 self.number = self.number * 10 + u32::from(byte - b'0');
                 self.digits += 1;
                 if leading_zero || self.number > u32::from(u16::MAX) {
-                    return Err(DropReason::V1Port);
+                    return Err(HeaderError::V1Port);
                 }
                 Ok(())
             }
-            _ => Err(DropReason::V1Port),
+            _ => Err(HeaderError::V1Port),
         }
     }
 
     #[inline(always)]
-    fn end_port(&mut self) -> Result<(), DropReason> {
+    fn end_port(&mut self) -> Result<(), HeaderError> {
         if self.digits == 0 {
-            return Err(DropReason::V1Port);
+            return Err(HeaderError::V1Port);
         }
         let port = (self.number as u16).to_be_bytes();
         if self.field == field::SOURCE_PORT {

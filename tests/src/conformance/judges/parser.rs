@@ -2,7 +2,7 @@
 
 use proxyip_common::counter::DropReason;
 use proxyip_common::flow::Origin;
-use proxyip_common::header::parse;
+use proxyip_common::header::{HeaderError, parse};
 
 use crate::conformance::vector::Vector;
 use crate::conformance::verdict::{Named, Outcome, Verdict};
@@ -10,8 +10,8 @@ use crate::conformance::verdict::{Named, Outcome, Verdict};
 /// What the parser says when all bytes are there at once.
 pub(in crate::conformance) fn parser(vector: &Vector) -> Outcome {
     let (verdict, label) = match parse(&vector.bytes()[..]) {
-        Err(DropReason::HeaderIncomplete) => (Verdict::Waits, DropReason::HeaderIncomplete.label()),
-        Err(reason) => (Verdict::Refused, reason.label()),
+        Err(HeaderError::Incomplete) => (Verdict::Waits, DropReason::HeaderIncomplete.label()),
+        Err(error) => (Verdict::Refused, DropReason::from(error).label()),
         Ok(header) if header.length as usize != vector.header.len() => {
             (Verdict::Misread, header.origin.label())
         }
