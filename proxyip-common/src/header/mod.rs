@@ -8,6 +8,8 @@
 //! that changes. The kernel programs call the step as a global function: the verifier checks it once, not once for
 //! each history that can lead there.
 
+#[cfg(test)]
+mod any_tests;
 mod crc32c;
 mod error;
 pub mod long;

@@ -5,8 +5,7 @@ use core::{mem::take, net::SocketAddr};
 use proxyip_common::{
     address::{Endpoint, Local, Peer},
     cookie::Secret,
-    counter::{Counter, DropReason, Obstacle, per_listener},
-    flow::{FlowKey, FlowRecord},
+    flow::FlowKey,
     settings::{
         DrainedPort, Fallback, ListenerSettings, NamespaceSettings, PlacedPort, Policy, RETIRED,
         ScopedAddress,
@@ -31,13 +30,11 @@ use crate::{
     hooks::{egress, ingress},
     kernel::platform::Platform,
     state::{
-        counters::{COUNTERS, DROPS, LEFT_TO_KERNEL, LISTENER_COUNTERS},
         fallbacks::FALLBACKS,
-        flows::FLOWS,
         listeners::{DRAINED, LISTENERS},
         namespace::NAMESPACES,
         networks::{CLIENTS, SETS, TRUSTED},
-        parts::{HEADER_BYTES, PARTIAL_HEADERS},
+        parts::HEADER_BYTES,
         policies::POLICIES,
         secrets::SECRETS,
     },
@@ -213,44 +210,6 @@ impl Machine {
             let socket = state.sockets.flows.get_mut(&ends(peer, local)).expect("a connection");
             socket.sent = socket.sent.wrapping_add(bytes);
         });
-    }
-
-    /// What the flow table says.
-    pub fn record(&self, peer: Endpoint, local: Endpoint) -> Option<FlowRecord> {
-        let key = FlowKey::new(NAMESPACE_COOKIE, Peer(peer), Local(local));
-        // SAFETY: read at once.
-        FLOWS.get_ptr(&key).map(|record| unsafe { *record })
-    }
-
-    /// How many records there are.
-    pub fn records(&self) -> usize {
-        FLOWS.count()
-    }
-
-    /// How often the programs have counted this.
-    pub fn counted(&self, counter: Counter) -> u64 {
-        COUNTERS.get(counter as u32).copied().unwrap_or_default()
-    }
-
-    /// How often the programs have refused for this reason.
-    pub fn dropped(&self, reason: DropReason) -> u64 {
-        DROPS.get(reason as u32).copied().unwrap_or_default()
-    }
-
-    /// How many connections were not served by the accept hand-off for this reason.
-    pub fn left(&self, reason: Obstacle) -> u64 {
-        LEFT_TO_KERNEL.get(reason as u32).copied().unwrap_or_default()
-    }
-
-    /// What a counter of a listener says; `counter` is one of [`per_listener`].
-    pub fn listener_counted(&self, listener: u16, counter: u32) -> u64 {
-        let index = u32::from(listener) * per_listener::COUNT + counter;
-        LISTENER_COUNTERS.get(index).copied().unwrap_or_default()
-    }
-
-    /// How many headers have begun and are remembered, and of how many the bytes are kept.
-    pub fn begun_headers(&self) -> (usize, usize) {
-        (PARTIAL_HEADERS.count(), HEADER_BYTES.count())
     }
 
     /// Forgets the bytes of a header that has begun, as if another had needed their place.

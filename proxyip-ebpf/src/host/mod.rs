@@ -4,12 +4,15 @@
 //! refuses is refused here, and what the verifier would refuse (a socket that is not released) is a panic. All its
 //! state belongs to one thread. [`machine::Machine`] is the host around it, with a small TCP of its own.
 
+mod assign;
 #[cfg(test)]
 mod conversation;
 #[cfg(test)]
 mod cookie_tests;
 #[cfg(test)]
 mod counting_tests;
+#[cfg(test)]
+mod damaged_tests;
 #[cfg(test)]
 mod denial_tests;
 #[cfg(test)]
@@ -26,6 +29,7 @@ mod headers;
 pub mod helpers;
 #[cfg(test)]
 mod long_tests;
+mod looks;
 pub mod machine;
 pub mod maps;
 #[cfg(test)]
@@ -83,7 +87,7 @@ impl<T: Copy> Global<T> {
 /// The address of the kernel function that stands behind a placeholder.
 pub fn function(address: u32) -> usize {
     assert_eq!(address, KFUNC_ASSIGN, "an unknown kernel function");
-    sockets::assign as *const () as usize
+    assign::assign as *const () as usize
 }
 
 /// Whether messages are made: they are, so that their arguments are evaluated.

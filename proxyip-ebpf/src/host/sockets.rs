@@ -1,4 +1,4 @@
-//! Sockets, the helpers that find and read them, and the kernel function that makes one.
+//! Sockets, and the helpers that find and read them.
 
 #![allow(
     clippy::missing_safety_doc,
@@ -8,21 +8,17 @@
 use core::{ffi::c_void, mem::MaybeUninit};
 use std::{
     collections::{BTreeMap, btree_map::Entry},
-    ptr, slice,
+    ptr,
 };
 
 use proxyip_common::address::Endpoint;
 
 use super::{
     bindings::{
-        __sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock, bpf_sock_tuple, bpf_tcp_sock, mptcp_sock,
-        tcp_sock,
+        BPF_SK_STORAGE_GET_F_CREATE, bpf_sock, bpf_sock_tuple, bpf_tcp_sock, mptcp_sock, tcp_sock,
     },
-    frame::Frame,
-    numbers::{EINVAL, ENOMEM},
     state,
 };
-use crate::kernel::kfunc::RequestAttributes;
 
 /// What a socket is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,7 +173,7 @@ impl Sockets {
 
 /// # Safety
 /// The pointer is a socket's, and nobody else uses the socket at the same time.
-unsafe fn socket<'a, T>(socket: *mut T) -> &'a mut Socket {
+pub(super) unsafe fn socket<'a, T>(socket: *mut T) -> &'a mut Socket {
     // SAFETY: programs have pointers to the first fields of sockets only.
     let socket = unsafe { &mut *socket.cast::<Socket>() };
     assert!(socket.references > 0, "a program uses a socket that it does not hold");
@@ -282,43 +278,4 @@ pub unsafe fn bpf_sk_storage_get(
         }
     };
     words.as_mut_ptr().cast()
-}
-
-/// `bpf_sk_assign_tcp_reqsk()` (<https://elixir.bootlin.com/linux/v6.9/source/net/core/filter.c>).
-pub unsafe extern "C" fn assign(
-    skb: *mut __sk_buff,
-    listener: *mut c_void,
-    attributes: *mut RequestAttributes,
-    size: i32,
-) -> i32 {
-    const LARGEST_SCALE: u8 = 14;
-    // SAFETY: the context is a frame's, the program holds the listener, and the attributes are initialised.
-    let (frame, listener, wanted) = unsafe { (Frame::of(skb), socket(listener), &*attributes) };
-    // SAFETY: as many bytes as the structure has, without padding.
-    let bytes =
-        unsafe { slice::from_raw_parts(attributes.cast::<u8>(), size_of::<RequestAttributes>()) };
-    let least = match frame.fields().protocol.to_ne_bytes() {
-        [8, 0, ..] => 536,
-        [0x86, 0xdd, ..] => 1280 - 60,
-        _ => return EINVAL as i32,
-    };
-    let sysctls = state::with(|state| state.sysctls);
-    let refused = size != bytes.len() as i32
-        || wanted.reserved != [0; 3]
-        || listener.kind != Kind::Listening
-        || wanted.mss < least
-        || wanted.wscale_ok != 0
-            && (!sysctls.window_scaling
-                || wanted.snd_wscale > LARGEST_SCALE
-                || wanted.rcv_wscale > LARGEST_SCALE)
-        || wanted.sack_ok != 0 && !sysctls.sack
-        || wanted.tstamp_ok != 0 && !sysctls.timestamps;
-    if refused {
-        return EINVAL as i32;
-    }
-    if state::fails() {
-        return ENOMEM as i32;
-    }
-    frame.request = Some(Request);
-    0
 }
