@@ -42,6 +42,7 @@ impl Family {
 }
 
 /// Asks for all TCP sockets of a family in some states.
+#[must_use]
 pub fn every(family: Family, states: StateFlags, extensions: ExtensionFlags) -> InetRequest {
     InetRequest {
         family: u8::try_from(family.number()).expect("a small number"),

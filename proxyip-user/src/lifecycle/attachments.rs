@@ -24,7 +24,7 @@ use crate::supervise::{Health, Work};
 use crate::watch::guarding::Guarding;
 
 /// How often to look.
-const PERIOD: Duration = Duration::from_secs(2);
+const PERIOD: Duration = Duration::from_secs(1);
 
 /// What belongs where.
 pub(super) struct Attachments {

@@ -80,7 +80,7 @@ impl Environment {
 }
 
 /// The sysctl that forbids the accept hand-off in a namespace with these flags.
-fn forbids(flags: u8) -> Option<Obstacle> {
+pub(super) fn forbids(flags: u8) -> Option<Obstacle> {
     let needed = [
         (NamespaceSettings::SYNCOOKIES, Obstacle::SynCookiesOff),
         (NamespaceSettings::CONNTRACK_LOOSE, Obstacle::ConntrackStrict),

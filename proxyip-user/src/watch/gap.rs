@@ -8,6 +8,9 @@ use anyhow::Result;
 use proxyip_common::settings::PlacedPort;
 
 use super::fallbacks::Fallbacks;
+use super::forbidden::Forbidden;
+use super::gap_cause::{Cause, Evidence};
+use super::looks::{LOOKS, Looks};
 use super::refused::{LastEstablished, Missing};
 use crate::clock::now_ns;
 use crate::config::{HandOffChoice, Listener};
@@ -16,16 +19,8 @@ use crate::host::seen::Seen;
 use crate::tables::listeners::ListenerMap;
 use crate::tables::maps::FlowMap;
 
-/// How many looks in a row a gap must last. Call [`Gap::check`] once a second: a handed-over connection is
-/// established within microseconds. It is in the gap this often only if it was refused.
-const LOOKS: usize = 3;
-
 /// After a warning about a listener, the agent says nothing more about its growing gap for this many looks.
 const QUIET: u32 = 10;
-
-/// For how many looks an overflow of accept queues, which may be another listener's, excuses that nothing is
-/// established.
-const EXCUSED: usize = 10;
 
 /// The flow table is looked through for a twentieth of the time at most.
 const SHARE: u32 = 20;
@@ -48,6 +43,7 @@ pub(crate) struct Gap {
     /// Overflows of accept queues at the last looks, the oldest first. There is one look more than a gap must last,
     /// because an overflow may be seen a second earlier or later.
     overflows: [u64; LOOKS + 1],
+    forbidden: Forbidden,
     ports: Ports,
 }
 
@@ -139,7 +135,8 @@ impl Gap {
         ports: Ports,
     ) -> Result<Self> {
         let overflows = [overflows(&namespaces); _];
-        let mut gap = Self { map, listeners: Vec::new(), namespaces, overflows, ports };
+        let forbidden = Forbidden::default();
+        let mut gap = Self { map, listeners: Vec::new(), namespaces, overflows, forbidden, ports };
         gap.follow(active)?;
         Ok(gap)
     }
@@ -168,20 +165,30 @@ impl Gap {
         let overflowed = now > self.overflows[0];
         self.overflows.rotate_left(1);
         self.overflows[LOOKS] = now;
+        self.forbidden.look(&self.namespaces);
         for listener in &mut self.listeners {
             listener.look(&self.map)?;
             if !listener.grown {
                 continue;
             }
-            let mut cause = cause(listener.hand_off, overflowed, listener.fruitless);
+            let evidence = Evidence {
+                overflowed,
+                fruitless: listener.fruitless,
+                forbidden: self.forbidden.anywhere(),
+            };
+            let mut cause = Cause::of(listener.hand_off, evidence);
             if cause == Cause::Refusal {
                 let refused = self.ports.refused(listener.place, now_ns, policy)?;
                 let Some(refused) = refused else { continue };
+                let (forbidden, refused): (Vec<_>, Vec<_>) = refused
+                    .into_iter()
+                    .partition(|at| self.forbidden.within(at.namespace).is_some());
                 for at in &refused {
                     let hold = self.ports.fall_back(listener, (*at, now_ns), policy)?;
                     listener.say_refused(*at, hold);
                 }
-                cause = Cause::Some;
+                let sysctl = forbidden.iter().find_map(|at| self.forbidden.within(at.namespace));
+                cause = sysctl.map_or(Cause::Some, Cause::Sysctl);
                 listener.quiet = if refused.is_empty() { listener.quiet } else { QUIET };
             }
             listener.grown = false;
@@ -249,124 +256,4 @@ impl Watched {
 
 fn overflows(namespaces: &[Arc<Seen>]) -> u64 {
     namespaces.iter().map(|seen| seen.overflows()).sum()
-}
-
-/// The last looks at a number that should not grow.
-struct Looks {
-    /// The oldest first.
-    last: [u64; LOOKS],
-    /// What is known already.
-    said: u64,
-}
-
-impl Looks {
-    const fn new(now: u64) -> Self {
-        Self { last: [now; LOOKS], said: now }
-    }
-
-    /// By how much the number is larger than what is known, if it has been for all of the looks.
-    fn see(&mut self, now: u64) -> Option<u64> {
-        self.last.rotate_left(1);
-        self.last[LOOKS - 1] = now;
-        let lasting = self.last.into_iter().min().unwrap_or(now);
-        let more = lasting.checked_sub(self.said).filter(|more| *more > 0);
-        self.said = lasting;
-        more
-    }
-}
-
-/// Why the stack refuses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cause {
-    /// The application is too slow.
-    Overflow,
-    /// Others are established.
-    Some,
-    /// Something else, of a listener that may translate. There may be ports to which nothing is established.
-    Refusal,
-    /// Something else, and the listener's `hand_off` leaves no choice.
-    RefusalForGood,
-}
-
-/// A connection that finds the accept queue full would find it full with any hand-off. A rule refuses all handed-over
-/// connections to a port, so for a while none has been established.
-const fn cause(hand_off: HandOffChoice, overflowed: bool, fruitless: usize) -> Cause {
-    match hand_off {
-        _ if overflowed && fruitless < EXCUSED => Cause::Overflow,
-        HandOffChoice::Auto => Cause::Refusal,
-        _ if fruitless < LOOKS => Cause::Some,
-        _ => Cause::RefusalForGood,
-    }
-}
-
-impl Cause {
-    const fn sentence(self) -> &'static str {
-        match self {
-            Self::Overflow => {
-                "the application's accept queue is full (ListenOverflows in `nstat -az`): it accepts too \
-                 slowly, or its backlog or net.core.somaxconn is too small"
-            }
-            Self::Some => {
-                "others are; a firewall rule may drop those of some peers, or memory is short"
-            }
-            Self::Refusal => {
-                "a firewall rule probably drops them: look for rules that drop new connections without SYN \
-                 or in conntrack state INVALID, or that queue them to user space (NFQUEUE)"
-            }
-            Self::RefusalForGood => {
-                "a firewall rule probably drops them: look for rules that drop new connections without SYN \
-                 or in conntrack state INVALID, or that queue them to user space (NFQUEUE); or let hand_off \
-                 be \"auto\", which translates instead"
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_gap_counts_when_three_looks_have_seen_it() {
-        let mut looks = Looks::new(5);
-        for (now, more) in [
-            (5, None),
-            (7, None),
-            (8, None),
-            // Two were there at each of the last three looks.
-            (7, Some(2)),
-            (7, None),
-            (7, None),
-            // Connections in flight come and go.
-            (9, None),
-            (9, None),
-            (7, None),
-            (7, None),
-        ] {
-            assert_eq!(looks.see(now), more, "{now}");
-        }
-    }
-
-    #[test]
-    fn a_gap_that_closed_may_open_again() {
-        let mut looks = Looks::new(3);
-        for (now, more) in [(1, None), (1, None), (1, None), (3, None), (3, None), (3, Some(2))] {
-            assert_eq!(looks.see(now), more, "{now}");
-        }
-    }
-
-    #[test]
-    fn only_auto_translates_and_only_if_that_helps() {
-        for (hand_off, overflowed, fruitless, expected) in [
-            (HandOffChoice::Auto, false, 3, Cause::Refusal),
-            (HandOffChoice::Auto, false, 0, Cause::Refusal),
-            (HandOffChoice::Auto, true, 9, Cause::Overflow),
-            (HandOffChoice::Auto, true, 10, Cause::Refusal),
-            (HandOffChoice::Accept, false, 2, Cause::Some),
-            (HandOffChoice::Accept, false, 3, Cause::RefusalForGood),
-            (HandOffChoice::Accept, true, 3, Cause::Overflow),
-        ] {
-            assert_eq!(cause(hand_off, overflowed, fruitless), expected);
-        }
-    }
 }
