@@ -67,7 +67,9 @@ fn stale(root: &Path, generated: &BTreeMap<String, String>) -> Vec<String> {
 /// All pages and files as they should be, by path.
 fn generated(root: &Path) -> Result<BTreeMap<String, String>> {
     let mut command = workspace_cargo();
-    command.args(["run", "--quiet", "--package", "proxyip-user", "--example", "reference"]);
+    // In the gate the other programs are built with this profile next, from the same dependencies.
+    command.args(["run", "--quiet", "--profile", "ci"]);
+    command.args(["--package", "proxyip-user", "--example", "reference"]);
     let reference: Value = serde_json::from_str(&output(&mut command)?)?;
     pages(root, &reference)
 }

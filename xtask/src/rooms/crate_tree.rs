@@ -6,7 +6,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use syn::{Item, ItemMod};
+use proc_macro2::{TokenStream, TokenTree};
+use syn::{Item, ItemMod, Meta};
 
 use super::imports::{Import, imports_of, is_for_tests};
 
@@ -63,6 +64,7 @@ impl Reader<'_> {
             if is_for_tests(&module.attrs) {
                 continue;
             }
+            refuse_detours(module)?;
             let name = module.ident.to_string();
             let mut inner = Place {
                 path: [path.clone(), vec![name.clone()]].concat(),
@@ -76,19 +78,40 @@ impl Reader<'_> {
                 self.read_file(inner)?;
             }
         }
-        let imports = imports_of(&path, items);
+        let imports = imports_of(&path, items).with_context(|| file.display().to_string())?;
         self.modules.push(Module { path, file, imports });
         Ok(())
     }
 
     fn file_of(&self, module: &ItemMod, folder: &Path) -> Result<PathBuf> {
-        if module.attrs.iter().any(|attribute| attribute.path().is_ident("path")) {
-            bail!("the module {} has a `path` attribute, which is not followed", module.ident);
-        }
         let name = module.ident.to_string();
         [folder.join(format!("{name}.rs")), folder.join(&name).join("mod.rs")]
             .into_iter()
             .find(|file| self.root.join(file).exists())
             .with_context(|| format!("no file for the module {name} in {}", folder.display()))
     }
+}
+
+/// Fails if a module stands where it does not look, or gives its macros to modules beside it.
+fn refuse_detours(module: &ItemMod) -> Result<()> {
+    let names = ["path", "macro_use"];
+    for attribute in &module.attrs {
+        let within = match &attribute.meta {
+            Meta::List(list) => list.tokens.clone(),
+            Meta::Path(_) | Meta::NameValue(_) => TokenStream::new(),
+        };
+        let has = |name: &&str| attribute.path().is_ident(name) || has_word(within.clone(), name);
+        if let Some(name) = names.into_iter().find(has) {
+            bail!("the module {} has a `{name}` attribute, which is not followed", module.ident);
+        }
+    }
+    Ok(())
+}
+
+fn has_word(tokens: TokenStream, word: &str) -> bool {
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Ident(ident) => ident == word,
+        TokenTree::Group(group) => has_word(group.stream(), word),
+        _ => false,
+    })
 }

@@ -1,8 +1,10 @@
 //! The paths of its crate that a module names: in `use`, in other paths, and in macros.
 
+use anyhow::{Result, bail};
 use proc_macro2::{Ident, TokenStream, TokenTree};
 use syn::{
-    Attribute, Item, ItemMod, ItemUse, Macro, Path, UseTree, Visibility,
+    Attribute, Item, ItemExternCrate, ItemMod, ItemUse, LitStr, Macro, Meta, Path, UseTree,
+    Visibility,
     ext::IdentExt as _,
     visit::{self, Visit},
 };
@@ -14,18 +16,26 @@ pub(super) struct Import {
     pub(super) line: usize,
 }
 
-/// Collects the names in `items`, the items of the module at `path`. Inner modules are left out: they are read
-/// separately.
-pub(super) fn imports_of(path: &[String], items: &[Item]) -> Vec<Import> {
+/// Collects the names in `items`, the items of the module at `path`. Modules directly among them are left out: they are
+/// read separately.
+///
+/// # Errors
+/// Names what brings in code or names that cannot be followed.
+pub(super) fn imports_of(path: &[String], items: &[Item]) -> Result<Vec<Import>> {
     let inner = items.iter().filter_map(|item| match item {
         Item::Mod(module) => Some(module.ident.to_string()),
         _ => None,
     });
-    let mut collector = Collector { module: path, inner: inner.collect(), imports: Vec::new() };
-    for item in items {
+    let inner = inner.collect();
+    let mut collector =
+        Collector { module: path.to_vec(), inner, imports: Vec::new(), refused: Vec::new() };
+    for item in items.iter().filter(|item| !matches!(item, Item::Mod(_))) {
         collector.visit_item(item);
     }
-    collector.imports
+    match collector.refused.first() {
+        Some(refused) => bail!("{refused} is not followed: the rooms of imports could not be told"),
+        None => Ok(collector.imports),
+    }
 }
 
 /// Whether there is a `#[cfg(test)]`.
@@ -36,14 +46,16 @@ pub(super) fn is_for_tests(attributes: &[Attribute]) -> bool {
     })
 }
 
-struct Collector<'a> {
-    module: &'a [String],
+struct Collector {
+    module: Vec<String>,
     /// The names of the modules in this one. Paths may begin with these names.
     inner: Vec<String>,
     imports: Vec<Import>,
+    /// What cannot be followed.
+    refused: Vec<String>,
 }
 
-impl Collector<'_> {
+impl Collector {
     /// Takes a path that begins with `crate`, `super`, `self` or an inner module. Others lead to another crate, or to what a
     /// `use` has brought.
     fn take(&mut self, names: &[Ident]) {
@@ -51,8 +63,8 @@ impl Collector<'_> {
         let line = first.span().start().line;
         let mut path = match first.to_string().as_str() {
             "crate" => Vec::new(),
-            "self" | "super" => self.module.to_vec(),
-            name if self.inner.iter().any(|inner| inner == name) => self.module.to_vec(),
+            "self" | "super" => self.module.clone(),
+            name if self.inner.iter().any(|inner| inner == name) => self.module.clone(),
             _ => return,
         };
         for name in names {
@@ -106,16 +118,42 @@ impl Collector<'_> {
         }
         self.take(&path);
     }
+
+    /// Takes texts that are paths.
+    fn take_texts(&mut self, tokens: TokenStream) {
+        for token in tokens {
+            match token {
+                TokenTree::Group(group) => self.take_texts(group.stream()),
+                other => {
+                    let text = syn::parse2::<LitStr>(other.into());
+                    if let Ok(path) = text.and_then(|text| text.parse::<Path>()) {
+                        self.visit_path(&path);
+                    }
+                }
+            }
+        }
+    }
 }
 
-impl<'ast> Visit<'ast> for Collector<'_> {
+impl<'ast> Visit<'ast> for Collector {
     fn visit_item(&mut self, item: &'ast Item) {
         if !is_for_tests(attributes(item)) {
             visit::visit_item(self, item);
         }
     }
 
-    fn visit_item_mod(&mut self, _: &'ast ItemMod) {}
+    /// A module in a function. Its `super` is the module that the function is in.
+    fn visit_item_mod(&mut self, item: &'ast ItemMod) {
+        self.module.push(item.ident.to_string());
+        visit::visit_item_mod(self, item);
+        self.module.pop();
+    }
+
+    fn visit_item_extern_crate(&mut self, item: &'ast ItemExternCrate) {
+        if item.ident == "self" {
+            self.refused.push("`extern crate self`".to_owned());
+        }
+    }
 
     fn visit_item_use(&mut self, item: &'ast ItemUse) {
         self.take_tree(&[], &item.tree);
@@ -132,7 +170,19 @@ impl<'ast> Visit<'ast> for Collector<'_> {
         visit::visit_path(self, path);
     }
 
+    /// Derived traits, and paths in texts such as serde's `with`.
+    fn visit_attribute(&mut self, attribute: &'ast Attribute) {
+        self.visit_path(attribute.path());
+        if let Meta::List(list) = &attribute.meta {
+            self.take_tokens(list.tokens.clone());
+            self.take_texts(list.tokens.clone());
+        }
+    }
+
     fn visit_macro(&mut self, invocation: &'ast Macro) {
+        if invocation.path.segments.last().is_some_and(|last| last.ident == "include") {
+            self.refused.push("`include!`".to_owned());
+        }
         self.visit_path(&invocation.path);
         self.take_tokens(invocation.tokens.clone());
     }

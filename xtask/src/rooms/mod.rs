@@ -81,13 +81,17 @@ mod tests {
 
     /// The faults of a small crate with the files of `TREE`. `replaced` replaces some of the files.
     fn faults_with(table: &str, replaced: &[(&str, &str)]) -> Vec<String> {
+        try_faults_with(table, replaced).unwrap()
+    }
+
+    fn try_faults_with(table: &str, replaced: &[(&str, &str)]) -> Result<Vec<String>> {
         let directory = tempfile::tempdir().unwrap();
         for (path, text) in TREE.iter().chain(replaced).chain(&[(TABLE, table)]) {
             let path = directory.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        faults(directory.path()).unwrap()
+        faults(directory.path())
     }
 
     const ROOMS: &str = "[[crate]]\nname = \"c\"\nmodules_have_no_circle = true\n\
@@ -110,6 +114,38 @@ mod tests {
     fn an_import_in_a_macro_is_seen() {
         let up = ("c/src/low/b.rs", "pub struct B;\nfn f() { assert!(crate::top::g()) }");
         assert_eq!(faults_with(ROOMS, &[up]).len(), 2, "the room and the circle of modules");
+    }
+
+    #[test]
+    fn an_import_in_an_unusual_place_is_seen() {
+        for text in [
+            "fn f() { mod deep { use crate::top::g; } }",
+            "fn f() { mod deep { use super::super::super::top::g; } }",
+            "#[derive(crate::top::G)] struct A;",
+            "struct A { #[serde(with = \"crate::top::g\")] b: u8 }",
+        ] {
+            let text = format!("pub struct B;\n{text}");
+            let faults = faults_with(ROOMS, &[("c/src/low/b.rs", &text)]);
+            assert!(
+                faults[0].starts_with("c/src/low/b.rs:2: `low` imports `top`"),
+                "{text} {faults:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_followed_is_refused() {
+        for text in [
+            "include!(\"x.rs\");",
+            "extern crate self as me;",
+            "#[path = \"x.rs\"] mod x;",
+            "#[cfg_attr(all(), path = \"x.rs\")] mod x;",
+            "#[macro_use] mod x {}",
+        ] {
+            let error = try_faults_with(ROOMS, &[("c/src/low/b.rs", text)]).unwrap_err();
+            let error = format!("{error:#}");
+            assert!(error.contains("is not followed"), "{text} {error}");
+        }
     }
 
     #[test]
