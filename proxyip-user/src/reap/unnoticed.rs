@@ -50,13 +50,18 @@ impl UnnoticedEnds {
     pub fn sentence(&self) -> Option<String> {
         let found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let found = found.as_ref().filter(|found| found.last.elapsed() < MEMORY)?;
-        let others = match &found.others[..] {
-            [] => "none is loaded now".into(),
-            others => format!("loaded now: {}", others.join(", ")),
+        let cause = match &found.others[..] {
+            [] => "the agent's own program of type sock_ops was not attached when they ended, or another one overwrote \
+                   the callback flags of sockets (none is loaded now)"
+                .into(),
+            others => format!(
+                "another program of type sock_ops overwrites the callback flags of sockets (loaded now: {}). It must \
+                 keep the flags that it finds",
+                others.join(", ")
+            ),
         };
         Some(format!(
-            "{} connections ended without notice, and have no line of their end in the flow log: another program of \
-             type sock_ops overwrites the callback flags of sockets ({others}). It must keep the flags that it finds",
+            "{} connections ended without notice, and have no line of their end in the flow log: {cause}",
             found.count
         ))
     }
