@@ -41,6 +41,7 @@ mod site;
 mod stranger;
 mod terminal;
 pub mod turn;
+pub mod visitors;
 mod wait;
 mod wire;
 

@@ -101,28 +101,25 @@ impl Net {
     }
 
     fn give_addresses(&self) {
-        use address::{
-            BALANCER, BALANCER6, CLIENT, CLIENT_OTHER, CLIENT6, CLIENT6_OTHER, FRONT, FRONT_OTHER,
-            FRONT6, SERVER, SERVER6, STRANGER, STRANGER6,
-        };
-        let Self { client, balancer, server, .. } = self;
-        for (namespace, interface, addresses) in [
-            (client, "eth0", [CLIENT, CLIENT_OTHER, CLIENT6, CLIENT6_OTHER].as_slice()),
-            (balancer, "eth0", &[FRONT, FRONT_OTHER, FRONT6]),
-            (balancer, "eth1", &[BALANCER, STRANGER, BALANCER6, STRANGER6]),
-            (server, "eth0", &[SERVER, SERVER6]),
-        ] {
-            for address in addresses {
-                // Without nodad an IPv6 address could not be used for the first second or two.
-                let (bits, nodad) = if address.contains(':') { (64, "nodad") } else { (24, "") };
-                // Never chosen by the kernel: a connection has this source only if it asks for it.
-                let chosen = ![STRANGER6, CLIENT6_OTHER].contains(address);
-                let deprecated = if chosen { "" } else { "preferred_lft 0" };
-                namespace
-                    .ip(&format!("addr add {address}/{bits} dev {interface} {nodad} {deprecated}"));
-            }
-        }
+        use address::{CLIENT, CLIENT_OTHER, CLIENT6, CLIENT6_OTHER, FRONT, FRONT_OTHER, FRONT6};
+        let Self { client, balancer, .. } = self;
+        give(client, "eth0", &[CLIENT, CLIENT_OTHER, CLIENT6, CLIENT6_OTHER]);
+        give(balancer, "eth0", &[FRONT, FRONT_OTHER, FRONT6]);
+        self.give_private_addresses();
         client.ip(&format!("route add {FRONT_OTHER}/32 dev eth0 src {CLIENT_OTHER}"));
+    }
+
+    fn give_private_addresses(&self) {
+        use address::{BALANCER, BALANCER6, SERVER, SERVER6, STRANGER, STRANGER6};
+        give(&self.balancer, "eth1", &[BALANCER, STRANGER, BALANCER6, STRANGER6]);
+        give(&self.server, "eth0", &[SERVER, SERVER6]);
+    }
+
+    /// Makes the link between load balancer and server again, after it was deleted; without offloads.
+    pub fn make_private_link(&self) {
+        link(&self.balancer, "eth1", &self.server, "eth0");
+        self.give_private_addresses();
+        self.set_offloads(Offloads::NONE);
     }
 
     /// Sets the MTU of both ends of the link between load balancer and server.
@@ -156,6 +153,18 @@ impl Net {
     #[must_use]
     pub fn namespaces(&self) -> [&Namespace; 3] {
         [&self.client, &self.balancer, &self.server]
+    }
+}
+
+fn give(namespace: &Namespace, interface: &str, addresses: &[&str]) {
+    use address::{CLIENT6_OTHER, STRANGER6};
+    for address in addresses {
+        // Without nodad an IPv6 address could not be used for the first second or two.
+        let (bits, nodad) = if address.contains(':') { (64, "nodad") } else { (24, "") };
+        // Never chosen by the kernel: a connection has this source only if it asks for it.
+        let chosen = ![STRANGER6, CLIENT6_OTHER].contains(address);
+        let deprecated = if chosen { "" } else { "preferred_lft 0" };
+        namespace.ip(&format!("addr add {address}/{bits} dev {interface} {nodad} {deprecated}"));
     }
 }
 

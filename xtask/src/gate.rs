@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 
 use crate::{
-    build_ebpf, fuzz, host, lint, packages,
+    build_ebpf, chaos, fuzz, host, lint, packages,
     programs::{Profile, Programs},
     soak,
     steps::{self, Steps},
@@ -16,6 +16,9 @@ use crate::{
 
 /// For how long the gate fuzzes, seconds in all.
 const FUZZING: u32 = 60;
+
+/// For how many minutes the gate makes trouble.
+const CHAOS: u32 = 5;
 
 /// The kernels of Debian's two newest stable releases. All four would take too long in the gate.
 const KERNELS: [Kernel; 2] = [Kernel::Bookworm, Kernel::Trixie];
@@ -32,6 +35,9 @@ pub(crate) struct Night {
     /// For how many minutes the agent is loaded, reloaded, frozen, stopped and killed
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
     soak_minutes: u32,
+    /// For how many minutes everything happens to the agent that a host does, at random
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+    chaos_minutes: u32,
     /// The other kernels; all of them if none is named
     #[arg(long, value_enum, value_name = "VERSION")]
     kernel: Vec<Kernel>,
@@ -43,21 +49,25 @@ struct Plan<'a> {
     guests: vm::Options,
     fuzz_seconds: u32,
     rounds: u32,
+    chaos_minutes: u32,
 }
 
 /// What every change has to pass.
 pub(crate) fn run() -> Result<()> {
     steps::run(|steps| {
         let guests = vm::Options::smoke(&KERNELS);
-        all(steps, &Plan { kernels: &KERNELS, guests, fuzz_seconds: FUZZING, rounds: 1 })
+        let kernels = &KERNELS;
+        let plan = Plan { kernels, guests, fuzz_seconds: FUZZING, rounds: 1, chaos_minutes: CHAOS };
+        all(steps, &plan)
     })
 }
 
 /// What is too long for that.
 pub(crate) fn nightly(night: &Night) -> Result<()> {
-    let Night { fuzz_seconds, rounds, soak_minutes, kernel: kernels } = night;
+    let Night { fuzz_seconds, rounds, soak_minutes, chaos_minutes, kernel: kernels } = night;
     let guests = vm::Options::core(kernels);
-    let plan = Plan { kernels, guests, fuzz_seconds: *fuzz_seconds, rounds: *rounds };
+    let (fuzz_seconds, rounds, chaos_minutes) = (*fuzz_seconds, *rounds, *chaos_minutes);
+    let plan = Plan { kernels, guests, fuzz_seconds, rounds, chaos_minutes };
     steps::run(|steps| {
         all(steps, &plan)?;
         released(steps, *soak_minutes)
@@ -96,7 +106,18 @@ fn all(steps: &mut Steps, plan: &Plan<'_>) -> Result<()> {
             test::end_to_end_tests(steps, &programs, &[])?;
         }
         fuzz::check(steps, &fuzz::Options::all(plan.fuzz_seconds))?;
-        steps.check("other kernels", || guests.run(&programs, &plan.guests));
+        last(steps, plan, &programs, &guests);
         Ok(())
     })
+}
+
+/// What minds little how busy the machine is.
+fn last(steps: &mut Steps, plan: &Plan<'_>, programs: &Programs, guests: &Guests) {
+    thread::scope(|scope| {
+        let chaos = scope.spawn(|| chaos::beside(programs, plan.chaos_minutes));
+        steps.check("other kernels", || guests.run(programs, &plan.guests));
+        steps.check("chaos, made meanwhile", || {
+            chaos.join().unwrap_or_else(|_| Err(anyhow!("it panicked")))
+        });
+    });
 }

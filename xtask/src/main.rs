@@ -3,6 +3,7 @@
 mod agent;
 mod axe;
 mod build_ebpf;
+mod chaos;
 mod command;
 mod conformance;
 mod demo;
@@ -68,6 +69,8 @@ enum Verb {
         /// What to measure
         measure: program::Measure,
     },
+    /// Make trouble for an agent under load: links, pins, routes, rules, signals (root only)
+    Chaos(chaos::Options),
     /// Load an agent for minutes while it is reloaded, frozen, stopped and killed (root only)
     Soak(soak::Options),
     /// Make the pictures in docs: the page and `proxyip top`, of live traffic (root only)
@@ -93,6 +96,7 @@ fn main() -> ExitCode {
         Verb::Rooms => rooms::run(),
         Verb::Demo => demo::run(),
         Verb::Bench { measure } => program::bench(measure),
+        Verb::Chaos(options) => chaos::run(&options),
         Verb::Soak(options) => soak::run(&options),
         Verb::Screenshots => program::screenshots(),
         Verb::Conformance => conformance::run(),

@@ -37,6 +37,8 @@ pub(crate) struct Programs {
     pub(crate) profile: Profile,
     /// The agent, with the kernel programs in it.
     pub(crate) agent: PathBuf,
+    /// What makes trouble for it.
+    pub(crate) chaos: PathBuf,
     tests: Vec<TestProgram>,
 }
 
@@ -69,13 +71,17 @@ impl Programs {
 
     /// Finds the programs in cargo's messages (one JSON object to a line).
     fn parse(profile: Profile, messages: &str) -> Result<Self> {
-        let (mut agent, mut tests) = (None, Vec::new());
+        let (mut agent, mut chaos, mut tests) = (None, None, Vec::new());
         for line in messages.lines() {
             let Ok(message) = serde_json::from_str::<Value>(line) else { continue };
             let Some(path) = message["executable"].as_str().map(PathBuf::from) else { continue };
             let name = message["target"]["name"].as_str().context("a target without a name")?;
             if message["profile"]["test"] != true {
-                agent = agent.or_else(|| (name == "proxyip").then_some(path));
+                match name {
+                    "proxyip" => agent = Some(path),
+                    "chaos" => chaos = Some(path),
+                    _ => {}
+                }
                 continue;
             }
             let manifest = message["manifest_path"].as_str().context("a package without a path")?;
@@ -90,7 +96,8 @@ impl Programs {
             });
         }
         let agent = agent.context("cargo built the agent but did not say where it put it")?;
-        Ok(Self { profile, agent, tests })
+        let chaos = chaos.context("cargo built `chaos` but did not say where it put it")?;
+        Ok(Self { profile, agent, chaos, tests })
     }
 
     /// Those with unit tests.
@@ -131,7 +138,8 @@ impl TestProgram {
 
 fn build_command(profile: Profile) -> Command {
     let mut command = workspace_cargo();
-    command.args(["build", "--workspace", "--profile", profile.name(), "--bin", "proxyip"]);
+    command.args(["build", "--workspace", "--profile", profile.name()]);
+    command.args(["--bin", "proxyip", "--bin", "chaos"]);
     match profile {
         Profile::Ci => command.arg("--tests"),
         Profile::Release => command.args(["--test", "*"]),
@@ -163,11 +171,13 @@ mod tests {
             "{\"reason\":\"compiler-artifact\",\"executable\":null}\n".to_owned(),
             message("proxyip", "bin", true),
             message("proxyip", "bin", false),
+            message("chaos", "bin", false),
             message("e2e", "test", true),
             "{\"reason\":\"build-finished\",\"success\":true}\n".to_owned(),
         ];
         let programs = Programs::parse(Profile::Ci, &messages.concat()).unwrap();
         assert_eq!(programs.agent, Path::new("/t/bin/proxyip"));
+        assert_eq!(programs.chaos, Path::new("/t/bin/chaos"));
         let unit: Vec<_> = programs.unit_tests().map(|program| &*program.name).collect();
         assert_eq!(unit, ["proxyip"]);
         let e2e = programs.end_to_end("e2e").unwrap();

@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 use std::thread;
 use std::time::Duration;
 
-use proxyip_tests::{Dial, Site, address, eventually, read_line_or_error};
+use proxyip_tests::{Dial, address, eventually, read_line_or_error, visitors};
 
 /// How many clients there are at a time. Two ask each load balancer over each family.
 pub(crate) const WORKERS: usize = 8;
@@ -44,26 +44,6 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// Makes every address of two networks one of the client's.
-pub(crate) fn make_addresses(site: &Site) {
-    site.net.client.ip("route add local 198.18.0.0/15 dev lo");
-    site.net.balancer.ip("route add 198.18.0.0/15 via 203.0.113.9 dev eth0");
-    site.net.client.sysctl("ipv6.ip_nonlocal_bind", "1");
-    site.net.client.ip("-6 route add local 2001:db8:50::/48 dev lo");
-    site.net.balancer.ip("-6 route add 2001:db8:50::/48 via 2001:db8:c::9 dev eth0");
-}
-
-/// An address that no other connection has.
-fn client(number: u64) -> IpAddr {
-    if number.is_multiple_of(2) {
-        let low = u32::try_from(number / 2 % (1 << 17)).expect("17 bits");
-        Ipv4Addr::from_bits(Ipv4Addr::new(198, 18, 0, 0).to_bits() | low).into()
-    } else {
-        let network = Ipv6Addr::new(0x2001, 0xdb8, 0x50, 0, 0, 0, 0, 0).to_bits();
-        Ipv6Addr::from_bits(network | u128::from(number)).into()
-    }
-}
-
 impl Clients {
     /// Opens connections until all is over, and uses one all the time.
     pub(crate) fn work(&self, worker: usize) {
@@ -96,7 +76,7 @@ impl Clients {
         let number = self.opened.fetch_add(1, Ordering::Relaxed);
         // The number's last bit chooses the family, and each worker keeps to one.
         let number = 2 * number + u64::from(worker % 2 == 1);
-        let source = client(number);
+        let source = visitors::address_of(number);
         match self.ask(source, port) {
             Ok(stream) => Some(stream),
             Err(error) => {

@@ -15,7 +15,7 @@ use std::{env, panic};
 
 use proxyip_tests::balancers::HaProxy;
 use proxyip_tests::servers::EchoServer;
-use proxyip_tests::{Agent, Site, remove_everything, use_agent_binary};
+use proxyip_tests::{Agent, Site, remove_everything, use_agent_binary, visitors};
 
 use crate::clients::{Clients, StopOnDrop};
 use crate::life::{End, Life, guard};
@@ -51,7 +51,7 @@ fn soak(time: Duration) {
         HaProxy::start(&site, 80, "10.77.1.1:80", "send-proxy-v2"),
         HaProxy::start(&site, 81, "fd00:77:1::1:81", "send-proxy"),
     ];
-    clients::make_addresses(&site);
+    visitors::make_addresses(&site);
     let mut agent = Agent::start(&site, &guard());
     let clients = Clients::default();
     let sizes = thread::scope(|scope| {
