@@ -4,7 +4,7 @@ use crate::{
     frame::{
         checksum::{fold, pseudo_header},
         ip::ETHERNET,
-        reply::{IPV4_AT, IPV6_AT, OPTIONS, Reply, ReplyBuffer},
+        reply::{IPV4_AT, IPV6_AT, OPTIONS, Reply, ReplyBuffer, turn_round},
         segment::Segment,
         tcp::{TCP, TCP_CHECKSUM},
     },
@@ -34,16 +34,59 @@ pub fn write(
 ) -> Result<(), i64> {
     // SAFETY: of this program's functions only those called here have it.
     let frame = unsafe { buffer.get_mut() };
+    let sums = compose(reply, segment, frame);
+    emit(ctx, segment, frame, sums)
+}
+
+/// Rewrites the skb, which [`write`] has made an answer, into a segment of the same sender.
+///
+/// # Errors
+/// Those of [`write`].
+#[inline(always)]
+pub fn write_in_its_name(
+    reply: &Reply,
+    ctx: &TcContext,
+    segment: &Segment,
+    buffer: &Place<ReplyBuffer>,
+) -> Result<(), i64> {
+    // SAFETY: of this program's functions only those called here have it.
+    let frame = unsafe { buffer.get_mut() };
+    let sums = compose(reply, segment, frame);
+    turn_round(frame, segment);
+    emit(ctx, segment, frame, sums)
+}
+
+/// What the checksum of a composed frame is made from.
+#[derive(Clone, Copy)]
+struct Sums {
+    tcp_length: usize,
+    /// Of the TCP header without its checksum.
+    header: u64,
+    pseudo: u16,
+}
+
+#[inline(always)]
+fn compose(reply: &Reply, segment: &Segment, frame: &mut ReplyBuffer) -> Sums {
     let tcp_length = TCP + reply.options_length.min(OPTIONS);
     let pseudo = fold(pseudo_header(segment, tcp_length));
-    let header = reply.compose(segment, frame, pseudo);
-    emit(ctx, segment, frame, tcp_length)?;
+    Sums { tcp_length, header: reply.compose(segment, frame, pseudo), pseudo }
+}
+
+/// Writes the composed frame, and completes its checksum.
+#[inline(always)]
+fn emit(
+    ctx: &TcContext,
+    segment: &Segment,
+    frame: &mut ReplyBuffer,
+    Sums { tcp_length, header, pseudo }: Sums,
+) -> Result<(), i64> {
+    replace(ctx, segment, frame, tcp_length)?;
     finish_checksum(ctx, ETHERNET + segment.ip_length() + TCP_CHECKSUM, header, pseudo)
 }
 
 /// Writes the composed frame over the skb. The Ethernet header stays, with its two addresses swapped.
 #[inline(never)]
-fn emit(
+fn replace(
     ctx: &TcContext,
     segment: &Segment,
     frame: &mut ReplyBuffer,

@@ -15,7 +15,7 @@ use proxyip_common::{
 use crate::{
     act::{
         acknowledge::bare_ack,
-        answer::write,
+        answer::{write, write_in_its_name},
         hand_over::Failure,
         report::{log, report},
     },
@@ -55,12 +55,7 @@ impl Act for Skb {
 
 /// Does what the decision says.
 #[inline(always)]
-pub fn carry_out(
-    ctx: &TcContext,
-    segment: &mut Segment,
-    memory: &Memory,
-    decision: Decision,
-) -> i32 {
+pub fn carry_out(ctx: &TcContext, segment: &Segment, memory: &Memory, decision: Decision) -> i32 {
     match decision {
         Decision::Pass => TCX_NEXT,
         Decision::Translate(shift) => {
@@ -137,7 +132,7 @@ fn introduce(ctx: &TcContext, segment: &Segment, memory: &Memory, stream: Seq) -
 
 /// Sends a RST to the peer, and passes one on in its name, to the kernel which expects this sequence number.
 #[inline(never)]
-fn reset_both(ctx: &TcContext, segment: &mut Segment, memory: &Memory, expected: Seq) -> i32 {
+fn reset_both(ctx: &TcContext, segment: &Segment, memory: &Memory, expected: Seq) -> i32 {
     let skb = raw(ctx);
     if write(&Reply::reset(segment), ctx, segment, &memory.reply).is_err() {
         count_drop(DropReason::ReplyFailed);
@@ -149,8 +144,7 @@ fn reset_both(ctx: &TcContext, segment: &mut Segment, memory: &Memory, expected:
         count_drop(DropReason::ReplyFailed);
     }
     let reset = Reply::bare(expected, Seq(0), flags::RST);
-    segment.turn_round();
-    if write(&reset, ctx, segment, &memory.reply).is_err() {
+    if write_in_its_name(&reset, ctx, segment, &memory.reply).is_err() {
         count_drop(DropReason::ReplyFailed);
         return TCX_DROP;
     }

@@ -102,6 +102,25 @@ impl Reply {
     }
 }
 
+/// Swaps source and destination in a composed frame. Its checksums stay right: a sum has no order.
+#[inline(always)]
+pub fn turn_round(ReplyBuffer(frame): &mut ReplyBuffer, segment: &Segment) {
+    swap::<2>(frame, TCP_AT);
+    if segment.ipv6 {
+        swap::<16>(frame, IPV6_AT + 8);
+    } else {
+        swap::<4>(frame, IPV4_AT + 12);
+    }
+}
+
+/// Swaps `N` bytes at a constant offset with as many behind them.
+#[inline(always)]
+fn swap<const N: usize>(frame: &mut Bytes, at: usize) {
+    for offset in at..at + N {
+        frame.swap(offset, offset + N);
+    }
+}
+
 #[inline(always)]
 fn put_ipv4(segment: &Segment, frame: &mut Bytes, tcp_length: usize) {
     let ([.., source], [.., destination]) = (segment.local.0.words(), segment.peer.0.words());

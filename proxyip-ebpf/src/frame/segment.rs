@@ -56,12 +56,6 @@ impl Segment {
         self.flags & flag != 0
     }
 
-    /// Swaps the two ends.
-    #[inline(always)]
-    pub fn turn_round(&mut self) {
-        core::mem::swap(&mut self.peer.0, &mut self.local.0);
-    }
-
     /// Length of the IP header, for [`Shape::Plain`].
     #[inline(always)]
     pub fn ip_length(&self) -> usize {
@@ -80,14 +74,22 @@ pub fn classes(segment: &Segment) -> &'static [u16; 8] {
 #[btf_map]
 pub static SEGMENTS: PerCpuArray<Segment, 2> = PerCpuArray::new();
 
-/// The ingress program's segment of this CPU.
+/// The ingress program's segment of this CPU, to be filled. The program calls this once, and only reads the segment once
+/// it is filled.
 #[inline(always)]
-pub fn incoming() -> Option<&'static mut Segment> {
-    // SAFETY: the value is this CPU's own, zeroed by the kernel, and taken once for each run of the program.
+pub fn fill_incoming() -> Option<&'static mut Segment> {
+    // SAFETY: this CPU's own value, zeroed by the kernel. Nobody has a reference to it before it is filled.
     SEGMENTS.get_ptr_mut(0).map(|segment| unsafe { &mut *segment })
 }
 
-/// The egress program's segment of this CPU.
+/// The segment that the ingress program has filled, for exported functions, which get the context alone.
+#[inline(always)]
+pub fn incoming() -> Option<&'static Segment> {
+    // SAFETY: this CPU's own value, which nobody writes any more in this run.
+    SEGMENTS.get(0)
+}
+
+/// The egress program's segment of this CPU, to be filled and read by its one caller.
 #[inline(always)]
 pub fn outgoing() -> Option<&'static mut Segment> {
     // SAFETY: this CPU's own value, zeroed by the kernel, and taken once for each run of the egress program.

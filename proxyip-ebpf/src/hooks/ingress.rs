@@ -7,7 +7,7 @@ use crate::{
     decide::decide,
     frame::{
         parse::{self, Parsed},
-        segment::incoming,
+        segment::{Segment, fill_incoming},
     },
     kernel::{
         bindings::tcx_action_base::{TCX_DROP, TCX_NEXT},
@@ -21,10 +21,10 @@ use crate::{
 /// Receives one frame.
 #[inline(always)]
 pub fn run<P: Platform>(ctx: &TcContext) -> i32 {
-    let (Some(segment), Some(memory)) = (incoming(), memory()) else {
+    let (Some(filled), Some(memory)) = (fill_incoming(), memory()) else {
         return TCX_DROP;
     };
-    match parse::incoming(ctx, segment) {
+    match parse::incoming(ctx, filled) {
         Parsed::Segment => {}
         Parsed::Other => return TCX_NEXT,
         Parsed::Hidden => {
@@ -32,7 +32,8 @@ pub fn run<P: Platform>(ctx: &TcContext) -> i32 {
             return TCX_DROP;
         }
     }
-    segment.queued = take_queued_mark(ctx);
+    filled.queued = take_queued_mark(ctx);
+    let segment: &'static Segment = filled;
     let decision = decide::<P, Skb>(ctx, segment, memory);
     log(ctx, segment, &decision);
     carry_out(ctx, segment, memory, decision)

@@ -13,7 +13,7 @@ use crate::{
     frame::{
         options, parse,
         reply::Reply,
-        segment::{Segment, Shape, incoming},
+        segment::{Segment, Shape, fill_incoming},
         tcp::{Seq, flags},
     },
     state::memory::memory,
@@ -52,7 +52,7 @@ fn is_read(ctx: &TcContext, segment: &mut Segment) -> bool {
 
 /// Whether the frame is read as a segment for a guarded port, and its shape.
 fn shape(bytes: &[u8], change: impl FnOnce(&mut Frame)) -> Option<Shape> {
-    let segment = incoming().unwrap();
+    let segment = fill_incoming().unwrap();
     let mut frame = Frame::new(bytes.to_vec(), bytes.len(), Checksum::None);
     change(&mut frame);
     let found = parse::incoming(&TcContext::new(&mut frame), segment);
@@ -66,7 +66,7 @@ fn segments_for_guarded_ports_are_read() {
         let sent = segment(ipv6);
         for linear in [0, 14, 40, 60, 200] {
             let mut frame = Frame::new(sent.frame(), linear, Checksum::None);
-            let read = incoming().unwrap();
+            let read = fill_incoming().unwrap();
             assert!(is_read(&TcContext::new(&mut frame), read), "{linear} bytes at hand");
             assert_eq!((read.peer.0, read.local.0), (sent.source, sent.destination));
             assert_eq!((read.sequence, read.acknowledgment), (Seq(7), Seq(9)));
@@ -106,7 +106,7 @@ fn read_options(bytes: &[u8]) -> (&'static options::Received, Box<Frame>) {
     let mut sent = segment(false);
     sent.options = bytes.to_vec();
     let mut frame = Frame::new(sent.frame(), 54, Checksum::None);
-    let (segment, memory) = (incoming().unwrap(), memory().unwrap());
+    let (segment, memory) = (fill_incoming().unwrap(), memory().unwrap());
     let ctx = TcContext::new(&mut frame);
     assert!(is_read(&ctx, segment) && options::read(&ctx, segment, &memory.options));
     let read = &memory.options.received;
@@ -158,7 +158,7 @@ fn answers_have_right_checksums_whatever_the_kernel_knows_of_them() {
     {
         let sent = segment(ipv6);
         let mut frame = Frame::new(sent.frame(), 54, checksum);
-        let (segment, memory) = (incoming().unwrap(), memory().unwrap());
+        let (segment, memory) = (fill_incoming().unwrap(), memory().unwrap());
         let ctx = TcContext::new(&mut frame);
         assert!(is_read(&ctx, segment));
         let written = answer::write(&Reply::reset(segment), &ctx, segment, &memory.reply);
