@@ -8,6 +8,7 @@ use aya::sys::{BpfHelper, SyscallError, is_helper_supported};
 
 use super::object;
 use crate::host::capability::Capability;
+use crate::host::real_time;
 
 /// Asks the kernel.
 pub(crate) fn probe() -> Result<Capability> {
@@ -21,6 +22,7 @@ pub(crate) fn probe() -> Result<Capability> {
         assign: object::assign(),
         tcx: has_tcx()?,
         netns_cookie,
+        softirqs_preempt: real_time::softirqs_preempt(release.trim())?,
     })
 }
 

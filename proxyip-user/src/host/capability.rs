@@ -18,6 +18,8 @@ pub(crate) struct Capability {
     pub(crate) tcx: bool,
     /// Programs on sockets can tell network namespaces apart.
     pub(crate) netns_cookie: bool,
+    /// Two packets may be in the kernel programs at a time on a processor.
+    pub(crate) softirqs_preempt: bool,
 }
 
 impl Capability {
@@ -50,6 +52,13 @@ impl Capability {
     /// # Errors
     /// Names the listener and what to do.
     pub(crate) fn check(&self, config: &Config) -> Result<()> {
+        ensure!(
+            !self.softirqs_preempt,
+            "on Linux {}, built with PREEMPT_RT, packets interrupt one another within the kernel programs, so that a \
+             connection might get another one's client: run a kernel without PREEMPT_RT, one before 6.18, or one with \
+             CONFIG_PREEMPT_RT_NEEDS_BH_LOCK=y that has its /boot/config",
+            self.release
+        );
         let accept = config.listeners.iter().find(|one| one.hand_off == HandOffChoice::Accept);
         if let (Some(listener), None) = (accept, self.assign) {
             bail!(
@@ -77,7 +86,7 @@ mod tests {
     use super::*;
 
     fn linux(release: &str, assign: Option<u32>, tcx: bool, netns_cookie: bool) -> Capability {
-        Capability { release: release.into(), assign, tcx, netns_cookie }
+        Capability { release: release.into(), assign, tcx, netns_cookie, softirqs_preempt: false }
     }
 
     fn config(hand_off: &str, interfaces: &str) -> Config {
@@ -124,6 +133,17 @@ mod tests {
                 (Some(error), Some(part)) => assert!(error.contains(part), "{error}"),
                 _ => panic!("{capability:?}: {error:?} instead of {expected:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn kernels_whose_softirqs_preempt_one_another_are_refused() {
+        let kernel = linux("6.18.5-rt", Some(1), true, true);
+        kernel.check(&config("auto", "")).unwrap();
+        let kernel = Capability { softirqs_preempt: true, ..kernel };
+        let error = kernel.check(&config("auto", "")).unwrap_err().to_string();
+        for part in ["6.18.5-rt", "PREEMPT_RT,", "CONFIG_PREEMPT_RT_NEEDS_BH_LOCK=y"] {
+            assert!(error.contains(part), "{error}");
         }
     }
 

@@ -7,6 +7,7 @@ pub mod mounts;
 pub mod namespace;
 pub mod nat;
 pub mod netstat;
+pub(crate) mod real_time;
 pub mod routes;
 pub mod seen;
 pub mod sockets;
