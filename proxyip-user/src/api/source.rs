@@ -148,7 +148,7 @@ impl Source for View {
 
     fn findings(&self) -> Vec<String> {
         let sentences = self.stale.sentence().into_iter().chain(self.environment.full_tables());
-        let sentences = sentences.chain(self.guarding.remarks());
+        let sentences = sentences.chain(self.guarding.remarks()).chain(self.early.sentence());
         sentences.chain(self.unnoticed.sentence()).chain(self.findings.sentences()).collect()
     }
 }

@@ -17,6 +17,7 @@ use crate::tables::listeners::ListenerMap;
 use crate::tables::maps::{CounterMap, FlowMap};
 use crate::tables::tally::Tally;
 use crate::tables::translations::TranslationMap;
+use crate::watch::early::Early;
 use crate::watch::environment::Environment;
 use crate::watch::fallbacks::{Degraded, Fallbacks};
 use crate::watch::guarding::Guarding;
@@ -53,6 +54,8 @@ pub struct View {
     pub fallbacks: Fallbacks,
     /// What traffic shows of mistakes.
     pub findings: Findings,
+    /// Whether first segments come before their connections.
+    pub early: Early,
     /// Of `flows`.
     pub flow_count: Tally,
     /// Of `translations`.

@@ -47,6 +47,7 @@ use crate::tables::secrets::Secrets;
 use crate::tables::sources::Sources;
 use crate::tables::tally::Tally;
 use crate::tables::translations::TranslationMap;
+use crate::watch::early::{self, Early};
 use crate::watch::environment::Environment;
 use crate::watch::fallbacks::Fallbacks;
 use crate::watch::gap::{self, Gap};
@@ -152,6 +153,7 @@ impl Kernel {
                     Sources::open(steps.pin_path())?,
                     view.findings.clone(),
                 )?,
+                early: early::Watch::new(view.counters.clone(), view.early.clone())?,
                 control: control.clone(),
                 current,
             },
@@ -261,6 +263,7 @@ impl Steps<'_> {
             fills: Fills::default(),
             fallbacks: Fallbacks::default(),
             findings: Findings::default(),
+            early: Early::default(),
             flow_count: Tally::default(),
             translated: Tally::default(),
         })

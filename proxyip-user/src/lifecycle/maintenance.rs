@@ -16,6 +16,7 @@ use crate::reap::partial_headers::PartialHeaders;
 use crate::reconcile::control::Control;
 use crate::supervise::{Health, Work};
 use crate::tables::secrets::Secrets;
+use crate::watch::early;
 use crate::watch::gap::{Gap, Policy};
 use crate::watch::mistakes::Mistakes;
 use crate::watch::reasons::Reasons;
@@ -42,6 +43,7 @@ pub(crate) struct Watchers {
     pub(crate) gap: Gap,
     pub(crate) reasons: Reasons,
     pub(crate) mistakes: Mistakes,
+    pub(crate) early: early::Watch,
 }
 
 impl Maintenance {
@@ -76,6 +78,7 @@ impl Watchers {
         }
         self.gap.check(&self.control)?;
         self.reasons.check()?;
+        self.early.check()?;
         self.mistakes.check()
     }
 }
