@@ -6,11 +6,14 @@ use proxyip_tests::{Agent, Guard, HandOff, Plan, Site, address, total_retransmis
 use serde_json::json;
 
 use crate::common::{
-    CLIENT, DESTINATION, assert_both, assert_echoed, auto_and_translate, expect_names,
+    CLIENT, DESTINATION, assert_both, assert_echoed, auto_and_translate, exchange, expect_names,
     open_and_send, pattern, socket_address, trusted_dial,
 };
 
-auto_and_translate!(tlvs_are_logged_and_kept_and_a_header_has_any_length);
+auto_and_translate!(
+    tlvs_are_logged_and_kept_and_a_header_has_any_length,
+    customers_of_two_networks_may_have_one_address
+);
 
 /// Offset of the first TLV behind IPv4 addresses.
 const TLVS: usize = 28;
@@ -81,4 +84,33 @@ fn a_header_of_any_length(site: &Site) {
         assert_eq!(total_retransmissions(&stream), 0, "{length} bytes");
         assert_echoed(&stream, &pattern(100_000));
     }
+}
+
+/// Networks of customers may have the same private addresses; the endpoint tells them apart.
+fn customers_of_two_networks_may_have_one_address(hand_off: HandOff) {
+    let site = Site::without_captures();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
+    let names = ["vpce-08d2bf15fac5001c9", "vpce-0aaaaaaaaaaaaaaaa"];
+    let streams = names.map(|name| {
+        let endpoint = tlv(0xea, &[b"\x01", name.as_bytes()].concat());
+        let bytes = [header_with(&endpoint), b"who am I?\n".to_vec()].concat();
+        let stream = open_and_send(&site, &trusted_dial(80), &bytes);
+        assert_both(expect_names(&stream), socket_address(CLIENT));
+        stream
+    });
+    let endpoint = |stream: &std::net::TcpStream| {
+        let peer = stream.local_addr().expect("a bound socket").to_string();
+        agent.wait_event("accept", &peer);
+        let found: serde_json::Value = agent.json(&["lookup", &peer, "10.77.1.1:80"]);
+        found["tlvs"]["aws_vpc_endpoint_id"].as_str().map(str::to_owned)
+    };
+    let [one, other] = streams;
+    assert_eq!([endpoint(&one), endpoint(&other)], names.map(|name| Some(name.to_owned())));
+    assert_eq!(agent.flows().len(), 2);
+    drop(one);
+    agent.wait_counter("closed", 1);
+    assert_eq!(endpoint(&other), Some(names[1].to_owned()));
+    exchange(&other);
+    site.finish(&mut agent, &[]);
 }
