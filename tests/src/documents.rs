@@ -79,6 +79,28 @@ pub fn blocks(page: &str, text: &str) -> Vec<Block> {
 mod tests {
     use super::*;
 
+    /// Links whose text is a function's name, in code marks, and whose target is a source file.
+    #[test]
+    fn tests_that_the_field_cases_name_are_there() {
+        let directory = repository().join("docs/architecture");
+        let page = fs::read_to_string(directory.join("field-cases.md")).expect("the page");
+        let named = page.split("[`").skip(1).map(|link| {
+            let (name, rest) = link.split_once("`](").expect("a link");
+            (name, rest.split_once(')').expect("its end").0)
+        });
+        let named: Vec<_> = named.collect();
+        for (name, file) in &named {
+            let text = fs::read_to_string(directory.join(file));
+            let text = text.unwrap_or_else(|error| panic!("{file}: {error}"));
+            assert!(text.contains(&format!("fn {name}(")), "{file} has no {name}");
+        }
+        let cases = page.lines().filter(|line| line.starts_with("| ")).skip(1);
+        for case in cases {
+            assert!(case.contains("[`"), "no test: {case}");
+        }
+        assert!(named.len() >= 22, "{} tests are named", named.len());
+    }
+
     #[test]
     fn blocks_have_the_heading_above_them() {
         let text = "# A\n```sh\n# no heading\n```\n## B\ntext\n```toml\na = 1\n\nb = 2\n```\n";
