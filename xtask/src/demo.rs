@@ -8,6 +8,7 @@ use crate::{
     agent, build_ebpf,
     command::{run as run_command, workspace_cargo},
     host,
+    programs::Programs,
 };
 
 /// Builds everything and runs the demo.
@@ -15,6 +16,11 @@ pub(crate) fn run() -> Result<()> {
     host::prepare("demo")?;
     build_ebpf::run()?;
     run_command(&mut demo(&agent::build()?))
+}
+
+/// Runs the demo once everything is built.
+pub(crate) fn show(programs: &Programs) -> Result<()> {
+    run_command(Command::new(&programs.demo).arg(&programs.agent))
 }
 
 // The demo shares the fixtures of the end-to-end tests. It is started and not linked, so that the

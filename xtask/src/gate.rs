@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 
 use crate::{
-    build_ebpf, chaos, fuzz, host, lint, packages,
+    build_ebpf, chaos, demo, fuzz, host, lint, packages,
     programs::{Profile, Programs},
     soak,
     steps::{self, Steps},
@@ -102,6 +102,7 @@ fn all(steps: &mut Steps, plan: &Plan<'_>) -> Result<()> {
             let guests = preparation.join().map_err(|_| anyhow!("it panicked"))?;
             guests.context("cannot make guests")
         })?;
+        steps.check("demo", || demo::show(&programs));
         for _ in 0..plan.rounds {
             test::end_to_end_tests(steps, &programs, &[])?;
         }
