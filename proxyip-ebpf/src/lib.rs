@@ -11,7 +11,7 @@
 )]
 #![allow(clippy::inline_always, reason = "the verifier wants one function for each program")]
 #![allow(missing_docs, unreachable_pub, reason = "used by the entry points alone")]
-#![allow(clippy::must_use_candidate, reason = "likewise, and by tests")]
+#![allow(clippy::must_use_candidate, reason = "used by the entry points and by tests")]
 
 mod act;
 mod decide;

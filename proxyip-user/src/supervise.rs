@@ -146,7 +146,7 @@ mod tests {
         Work { thread: "test", purpose: purpose.into(), period: Duration::from_millis(1) }
     }
 
-    /// Runs rounds, the first of which do what is given and the others nothing. Each round's number is received.
+    /// Runs rounds. The first one calls `first`, the others do nothing. The receiver gets each round's number.
     fn start(health: &Health, purpose: &str, first: fn() -> Result<()>) -> Receiver<u32> {
         let (begun, rounds) = sync_channel(0);
         let mut number = 0;

@@ -16,7 +16,7 @@ cp "$3" "$1/checkout/target/release/proxyip"
 mkdir "$1/bin"
 # Building is the work of whoever runs the tests; `cargo xtask lint` checks the commands.
 printf '#!/bin/sh\n' > "$1/bin/cargo"
-# Whoever builds has these packages already: a name that is wrong is none of theirs.
+# Whoever builds has these packages already: a wrong name is not among them.
 cat > "$1/bin/apt-get" <<'END'
 #!/bin/sh -e
 [ "$1 $2" = "install --yes" ]

@@ -72,7 +72,7 @@ pub fn alone_with_the_host() -> Alone {
     Alone(begin(Kind::AloneWithTheHost))
 }
 
-/// For a test that sleeps for minutes and minds nobody: not even a test that runs alone waits for it. To be called
+/// For a test that sleeps for minutes and disturbs no other test: a test that runs alone does not wait for it. Call it
 /// first.
 ///
 /// # Panics

@@ -68,7 +68,7 @@ impl Long {
         self.at
     }
 
-    /// Begins a header, of which the fixed part is there. No byte of it counts as read.
+    /// Begins a header whose fixed part has arrived. No byte of it counts as read.
     ///
     /// # Errors
     /// Those of [`v2::length`].

@@ -93,8 +93,8 @@ fn handshake(isn: Seq, agreed: Agreed) -> Handshake {
     Handshake { unscaled, agreed, ..Handshake::new(isn, ACCEPT) }
 }
 
-/// What the two ends have agreed on, if the segment goes on with the header that the flow has begun with the cookie of
-/// this hash, and is not its first once more.
+/// The options that the two ends agreed on, if the segment continues a header that began with this cookie.
+/// `None` for a retransmission of the first segment.
 #[inline(always)]
 fn goes_on(segment: &Segment, hash: &FlowHash, begun: Begun) -> Option<Agreed> {
     let first = segment.sequence == begun.isn.stream() && segment.payload != 0;

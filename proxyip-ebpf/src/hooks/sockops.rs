@@ -1,4 +1,4 @@
-//! What became of connections handed over: established, and closed.
+//! Follows connections that were handed over, until they are established and closed.
 
 use core::ffi::c_void;
 

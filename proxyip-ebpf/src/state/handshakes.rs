@@ -43,7 +43,7 @@ impl Handshake {
     /// Of a segment whose hand-off is not decided.
     pub const NONE: Self = Self::new(Seq(0), 0);
 
-    /// One of which no more is known.
+    /// A handshake of which only these two values are known.
     #[inline(always)]
     pub const fn new(isn: Seq, hand_off: u8) -> Self {
         Self {

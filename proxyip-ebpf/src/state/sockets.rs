@@ -95,7 +95,7 @@ impl Found {
     /// No socket.
     pub const NOTHING: Self = Self::new(State::Nothing);
 
-    /// A socket of which no more is known.
+    /// A socket of which only the state is known.
     #[inline(always)]
     pub const fn new(state: State) -> Self {
         Self { state, mptcp: false, marked: false, awaits_header: false, next: Seq(0) }

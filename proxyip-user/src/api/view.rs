@@ -44,7 +44,7 @@ pub struct View {
     pub mixed: Remark,
     /// Which threads of the agent fail.
     pub health: Health,
-    /// Ends of connections that the kernel programs were not told of.
+    /// Connections that ended without a notice to the kernel programs.
     pub unnoticed: UnnoticedEnds,
     /// The ports that are drained.
     pub drained: DrainedPorts,

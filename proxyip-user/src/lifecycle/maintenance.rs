@@ -30,7 +30,7 @@ const REFUSALS: usize = 1024;
 /// Secrets, headers that are late, and what must be noticed.
 pub struct Maintenance {
     pub(crate) secrets: Secrets,
-    /// To be told of each event.
+    /// Receives each event.
     pub(crate) established: LastEstablished,
     pub(crate) partial_headers: PartialHeaders,
     pub(crate) watchers: Watchers,

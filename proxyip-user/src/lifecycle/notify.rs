@@ -16,7 +16,7 @@ pub(crate) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         // In one message: systemd 253 and later relate the two.
         Ok(now) => send(&[NotifyState::Reloading, now]),
-        Err(error) => tracing::warn!("systemd is not told of the reload: {error}"),
+        Err(error) => tracing::warn!("cannot notify systemd of the reload: {error}"),
     }
 }
 

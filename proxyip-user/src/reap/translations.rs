@@ -43,7 +43,7 @@ impl Translations {
         open_owned(pin_path, &claim!("TRANSLATIONS")).map(Self)
     }
 
-    /// Does what the kernel program does when it is told of the end. `since` tells the connection from a later one of
+    /// Does what the kernel program does at the end of a connection. `since` tells the connection from a later one of
     /// the 4-tuple. With `time_wait`, the time now, something is left that still needs the entry.
     pub(super) fn end(&mut self, key: &FlowKey, since: u64, time_wait: Option<u64>) -> Result<()> {
         /// Only if there is an entry (`BPF_EXIST`).

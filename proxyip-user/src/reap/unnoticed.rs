@@ -1,4 +1,4 @@
-//! Ends of connections that the kernel programs were not told of.
+//! Connections that ended without a notice to the kernel programs.
 //!
 //! The kernel tells a socket's end to the programs that asked for it by a flag of the socket. All programs share the
 //! flags: other software that sets its own without keeping ours takes our notice away. Then entries of the tables would

@@ -72,7 +72,7 @@ impl Fallbacks {
         self.ports().insert(at, Held { listener, hold, until_ns });
     }
 
-    /// The ports of which accept is tried again since `before_ns`.
+    /// The ports that have tried accept again since `before_ns`.
     pub(crate) fn ended(&self, before_ns: u64, now_ns: u64) -> Vec<PlacedPort> {
         let mut ports = self.ports();
         ports.retain(|_, held| !held.is_forgotten(now_ns));

@@ -37,7 +37,8 @@ enum Rule {
     Mistakes,
     /// `firewall.rs` and `firewall_states.rs`
     Firewall,
-    /// `cargo xtask lint`, which knows its own verbs, checks each line; `.ci/run` runs most of them.
+    /// `cargo xtask lint`, which knows its own verbs, checks each line. `.ci/run` does not run the benchmarks, soak,
+    /// screenshots and the nightly run.
     Cargo,
     /// [`the_program_in_c_compiles`]
     Program,

@@ -229,7 +229,7 @@ impl Families<'_> {
             let outcomes = listener.outcomes.clone().into_iter();
             outcomes.map(move |outcome| (labels(&name, &outcome), outcome.count))
         };
-        let help = "connections by what became of them; undecided: refused before that was known";
+        let help = "connections by hand-off, version and verdict; undecided: refused before these were known";
         self.counters("connections", help, listeners.iter().flat_map(of))
     }
 

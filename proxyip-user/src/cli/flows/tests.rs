@@ -1,4 +1,4 @@
-//! Pages of an agent that is none.
+//! Pages of a fake agent.
 
 use std::path::{Path, PathBuf};
 

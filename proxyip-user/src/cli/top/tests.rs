@@ -1,4 +1,4 @@
-//! Frames and keys of an agent that is none.
+//! Frames and keys, with a fake agent.
 
 use std::time::Instant;
 
