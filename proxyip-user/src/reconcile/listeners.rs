@@ -37,6 +37,7 @@ pub(super) struct Before {
     place: u16,
     name: String,
     commands: Option<Commands>,
+    drained: Vec<u16>,
     settings: ListenerSettings,
     lists: Option<Arc<Lists>>,
 }
@@ -141,6 +142,7 @@ impl Listeners {
             place,
             name: self.places.name(place).to_owned(),
             commands: self.commands.get(&place).cloned(),
+            drained: self.drained.ports().at(place),
             settings: self.settings(place)?,
             lists: self.in_force.get(&place).cloned(),
         })
@@ -167,7 +169,7 @@ impl Listeners {
     /// # Errors
     /// If the maps cannot be written: then what is there now stays.
     pub(super) fn put_back(&mut self, scopes: &mut Scopes, before: Before) -> Result<()> {
-        let Before { place, name, commands, settings, lists } = before;
+        let Before { place, name, commands, drained, settings, lists } = before;
         match lists {
             Some(lists) => {
                 scopes.restored(lists.policy.scope);
@@ -175,6 +177,8 @@ impl Listeners {
             }
             None => self.forget(scopes, place)?,
         }
+        // In this order: the kernel programs look for drained ports when the settings say so.
+        self.drained.put_back(place, &drained)?;
         self.set_settings(place, settings)?;
         self.places.take(place, &name)?;
         match commands {

@@ -38,6 +38,11 @@ impl DrainedPorts {
         ports.iter().copied().filter(|port| drained.contains(&(place, *port))).collect()
     }
 
+    /// What is drained at a place: ports, or [`DrainedPort::ALL`].
+    pub(crate) fn at(&self, place: u16) -> Vec<u16> {
+        self.lock().range((place, 0)..=(place, u16::MAX)).map(|(_, port)| *port).collect()
+    }
+
     /// Whether the listener at a place has any.
     pub(crate) fn any(&self, place: u16) -> bool {
         self.lock().range((place, 0)..=(place, u16::MAX)).next().is_some()
@@ -84,18 +89,24 @@ impl DrainedMap {
         Ok(())
     }
 
+    /// Drains these at a place, and nothing else there.
+    pub(crate) fn put_back(&mut self, place: u16, ports: &[u16]) -> Result<()> {
+        for port in self.ports.at(place).into_iter().filter(|port| !ports.contains(port)) {
+            self.forget(place, port)?;
+        }
+        ports.iter().try_for_each(|port| self.add(place, *port))
+    }
+
     /// Takes new connections again: to a port, or to all, each of which may have been drained alone.
     pub(crate) fn remove(&mut self, place: u16, port: u16) -> Result<()> {
         let matches = |there: &u16| port == DrainedPort::ALL || *there == port;
-        let there: Vec<_> = {
-            let drained = self.ports.lock();
-            let of_place = drained.range((place, 0)..=(place, u16::MAX));
-            of_place.map(|(_, there)| *there).filter(matches).collect()
-        };
-        for port in there {
-            remove(&mut self.map, &key(place, port)).context(UNWRITABLE)?;
-            self.ports.lock().remove(&(place, port));
-        }
+        let mut there = self.ports.at(place).into_iter().filter(matches);
+        there.try_for_each(|port| self.forget(place, port))
+    }
+
+    fn forget(&mut self, place: u16, port: u16) -> Result<()> {
+        remove(&mut self.map, &key(place, port)).context(UNWRITABLE)?;
+        self.ports.lock().remove(&(place, port));
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! A reload that the kernel refuses half way: afterwards everything is as before.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,12 +9,14 @@ use aya::Pod;
 use aya::maps::{Array, HashMap, Map, MapData};
 use ipnet::IpNet;
 use proxyip_api::acl::Verdict;
-use proxyip_common::settings::{ListenerSettings, MAX_SETS, Name, Policy, RETIRED};
+use proxyip_common::settings::{DrainedPort, ListenerSettings, MAX_LISTENERS, MAX_SETS, Name, Policy, RETIRED};
 use proxyip_tests::Scratch;
 use proxyip_user::bpf::pod::Raw;
 use proxyip_user::config::Config;
 use proxyip_user::lifecycle::policy;
 use proxyip_user::reconcile::acl::Acl;
+use proxyip_user::reconcile::drain::Drain;
+use proxyip_user::tables::drained::Change;
 
 /// Sets have so many places; more entries than these fit nowhere.
 const JUNK: std::ops::Range<u32> = 1000..1000 + MAX_SETS;
@@ -35,6 +38,14 @@ impl Maps {
     fn array<V: Pod>(&self, name: &str) -> Vec<V> {
         let map: Array<MapData, V> = Map::Array(self.open(name)).try_into().expect("an array");
         (0..map.len()).map(|index| map.get(&index, 0).expect("an entry")).collect()
+    }
+
+    /// Places of listeners, and their drained ports.
+    fn drained(&self) -> BTreeSet<(u16, u16)> {
+        let map: HashMap<MapData, Raw<DrainedPort>, u8> =
+            Map::HashMap(self.open("DRAINED")).try_into().expect("drained ports");
+        let ports = map.keys().map(|key| key.expect("a drained port").0);
+        ports.map(|DrainedPort { listener, port }| (listener, port)).collect()
     }
 
     fn sets(&self) -> HashMap<MapData, u32, u32> {
@@ -118,4 +129,31 @@ fn a_reload_that_is_refused_half_way_leaves_everything_as_it_was() {
     control.reload(&file(&pin_path, AFTER)).expect("now there is room");
     let decision = control.test("web", "203.0.113.9".parse().expect("an address"));
     assert_eq!(decision.expect("a verdict").verdict, Verdict::Allow, "the rule is still there");
+}
+
+/// A place is given to another listener only if there is no unused one.
+#[test]
+fn what_a_command_drained_is_drained_after_a_reload_that_is_refused() {
+    let scratch = Scratch::new();
+    let pin_path = scratch.pin_path();
+    let listener = |name: &str, port: u32| {
+        format!("[[listener]]\nname = '{name}'\nports = [{port}]\ntrusted = ['10.0.0.0/8']\n")
+    };
+    let before = listener("web", 443) + &listener("mail", 25);
+    let others = (0..MAX_LISTENERS).map(|number| listener(&format!("l{number}"), 1000 + number));
+    let set = "[[set]]\nname = 'office'\ncidrs = ['192.0.2.0/24']\n";
+    let after = others.collect::<String>() + set;
+
+    let control = policy::start(&file(&pin_path, &before)).expect("an agent");
+    control.drain("web", Some(443), Change::Drain).expect("drained");
+    control.drain("mail", None, Change::Drain).expect("drained");
+    let maps = Maps::of(&pin_path);
+    let (drained, in_force) = (maps.drained(), maps.in_force());
+    assert_eq!(drained.len(), 2, "{drained:?}");
+    maps.fill_sets();
+    control.reload(&file(&pin_path, &after)).expect_err("no room for a set");
+    assert_eq!(maps.drained(), drained);
+    assert_eq!(maps.in_force(), in_force, "settings say that ports are drained");
+    let answer = control.drain("web", Some(443), Change::Resume).expect("it is drained");
+    assert_eq!(answer.ports, [0; 0]);
 }
