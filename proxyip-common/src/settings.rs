@@ -265,6 +265,8 @@ pub const MAX_SETS: u32 = 256;
 pub const MAX_NETWORKS: u32 = 2_097_152;
 /// Ports that may be drained, and listeners that may be drained whole; of listeners that have left too.
 pub const MAX_DRAINED: u32 = 131_072;
+/// Routes of all namespaces for which a SYN-ACK has an MSS of its own.
+pub const MAX_ROUTES: u32 = 65_536;
 /// How many ports of namespaces can have a [`Fallback`] at a time.
 pub const MAX_FALLBACKS: u32 = 4096;
 /// How many network namespaces an agent can serve.

@@ -1,6 +1,6 @@
 //! Lists of networks.
 
-use proxyip_common::settings::{MAX_NETWORKS, MAX_SETS, Name, ScopedAddress};
+use proxyip_common::settings::{MAX_NETWORKS, MAX_ROUTES, MAX_SETS, Name, ScopedAddress};
 
 use crate::kernel::{
     Global,
@@ -32,4 +32,4 @@ pub static SET_NAMES: Array<Name, { MAX_SETS as usize }> = Array::new();
 
 /// Advertised MSS by namespace and destination, host order; 0 for routes without an MSS of their own.
 #[btf_map]
-pub static ROUTES: LpmTrie<ScopedAddress, u16, 65536> = LpmTrie::new();
+pub static ROUTES: LpmTrie<ScopedAddress, u16, { MAX_ROUTES as usize }> = LpmTrie::new();

@@ -87,7 +87,9 @@ impl Source for View {
     }
 
     fn fills(&self) -> Result<Vec<Fill>> {
-        self.fills.read()
+        let mut fills = self.fills.read()?;
+        fills.push(self.environment.routes());
+        Ok(fills)
     }
 
     fn counters(&self) -> Result<Vec<(Counter, u64)>> {
@@ -149,6 +151,7 @@ impl Source for View {
     fn findings(&self) -> Vec<String> {
         let sentences = self.stale.sentence().into_iter().chain(self.environment.full_tables());
         let sentences = sentences.chain(self.guarding.remarks()).chain(self.early.sentence());
+        let sentences = sentences.chain(self.redirects.sentences());
         sentences.chain(self.unnoticed.sentence()).chain(self.findings.sentences()).collect()
     }
 }

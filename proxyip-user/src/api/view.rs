@@ -22,6 +22,7 @@ use crate::watch::environment::Environment;
 use crate::watch::fallbacks::{Degraded, Fallbacks};
 use crate::watch::guarding::Guarding;
 use crate::watch::mistakes::Findings;
+use crate::watch::redirects::Found;
 
 /// The maps, and what else decides about connections.
 #[derive(Clone)]
@@ -52,6 +53,8 @@ pub struct View {
     pub fills: Fills,
     /// Ports that have fallen back to translate.
     pub fallbacks: Fallbacks,
+    /// Guarded ports that NAT redirects.
+    pub redirects: Found,
     /// What traffic shows of mistakes.
     pub findings: Findings,
     /// Whether first segments come before their connections.

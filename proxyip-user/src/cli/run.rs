@@ -68,20 +68,42 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    fn config(&self) -> Result<Config, ConfigError> {
-        let mut config = match &self.config {
-            Some(path) => Config::from_file(path)?,
+    /// The configuration as it is written.
+    fn written(&self) -> Result<Config, ConfigError> {
+        match &self.config {
+            Some(path) => Config::from_file(path),
             None => {
-                Config::from_arguments(self.interfaces.clone(), &self.ports, self.trusted.clone())
+                let (interfaces, trusted) = (self.interfaces.clone(), self.trusted.clone());
+                Ok(Config::from_arguments(interfaces, &self.ports, trusted))
             }
-        };
+        }
+    }
+
+    fn config(&self) -> Result<Config, ConfigError> {
+        Ok(self.change(self.written()?))
+    }
+
+    fn change(&self, mut config: Config) -> Config {
         if let Some(socket) = &self.socket {
             config.api.socket.clone_from(socket);
         }
         if let Some(pin_path) = &self.pin_path {
             config.agent.pin_path.clone_from(pin_path);
         }
-        Ok(config)
+        config
+    }
+
+    /// A sentence if the agent does not answer where the configuration says. A variable of the environment moves the
+    /// socket too, and whoever starts the agent may have it for other commands.
+    fn moved(&self, written: &Config) -> Option<String> {
+        let (here, there) = (self.socket.as_ref()?, &written.api.socket);
+        (here != there).then(|| {
+            format!(
+                "the API's socket is {}, as --socket or PROXYIP_SOCKET says, and not {}",
+                here.display(),
+                there.display()
+            )
+        })
     }
 }
 
@@ -100,8 +122,8 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
         Err(error) => return finish(Err(error)),
     };
     let kernel_log = arguments.kernel_log;
-    let config = match arguments.config() {
-        Ok(config) => config,
+    let written = match arguments.written() {
+        Ok(written) => written,
         Err(error) => {
             // Without the program's name, so that editors can follow FILE:LINE.
             writeln!(io::stderr(), "{error}").ok();
@@ -109,6 +131,10 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
         }
     };
     start_log();
+    if let Some(sentence) = arguments.moved(&written) {
+        tracing::warn!("{sentence}");
+    }
+    let config = arguments.change(written);
     let read = move || arguments.config();
     let result = runtime.block_on(agent(config, kernel_log, signals, read));
     // Whoever is in the middle of a long list of flows does not keep the agent from ending.
@@ -128,4 +154,36 @@ fn start_log() {
         // It would be said with eprintln!, which panics if standard error is what failed.
         .log_internal_errors(false)
         .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    #[test]
+    fn a_socket_that_is_moved_is_named() {
+        let parse = |rest: &[&str]| {
+            let command = ["run", "--interface", "eth0", "--port", "443", "--trust", "10.0.0.0/8"];
+            Command::parse_from([&command[..], rest].concat()).arguments
+        };
+        let moved = parse(&["--socket", "/run/other.sock"]);
+        let written = moved.written().unwrap();
+        let sentence = moved.moved(&written).unwrap();
+        assert!(
+            sentence.contains("is /run/other.sock, as --socket or PROXYIP_SOCKET"),
+            "{sentence}"
+        );
+        let configured = written.api.socket.display().to_string();
+        assert!(sentence.ends_with(&configured), "{sentence}");
+        assert_eq!(parse(&["--socket", &configured]).moved(&written), None);
+        assert_eq!(moved.change(written).api.socket, PathBuf::from("/run/other.sock"));
+    }
 }

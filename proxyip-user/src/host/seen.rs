@@ -8,9 +8,13 @@ use std::time::Duration;
 pub(crate) struct Seen {
     /// The namespace's.
     cookie: AtomicU64,
+    /// The namespace's place in `NAMESPACES`.
+    place: u32,
+    nat_since_ns: AtomicU64,
     flags: AtomicU8,
     fin_timeout: AtomicU64,
     overflows: AtomicU64,
+    routes: AtomicUsize,
     routes_left: AtomicUsize,
 }
 
@@ -21,9 +25,23 @@ impl Seen {
         std::sync::Arc::new(Self { flags: flags.into(), ..Self::default() })
     }
 
-    /// The namespace with this cookie.
-    pub(crate) fn with_cookie(cookie: u64) -> Self {
-        Self { cookie: cookie.into(), ..Self::default() }
+    /// The namespace with this cookie, and this place in `NAMESPACES`.
+    pub(crate) fn new(cookie: u64, place: u32) -> Self {
+        Self { cookie: cookie.into(), place, ..Self::default() }
+    }
+
+    /// The namespace's place in `NAMESPACES`.
+    pub(crate) const fn place(&self) -> u32 {
+        self.place
+    }
+
+    /// When rules of NAT last changed, in nanoseconds of `CLOCK_MONOTONIC`; 0 if there are none.
+    pub(crate) fn nat_since_ns(&self) -> u64 {
+        self.nat_since_ns.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_nat_since_ns(&self, since_ns: u64) {
+        self.nat_since_ns.store(since_ns, Ordering::Relaxed);
     }
 
     /// The namespace's cookie.
@@ -57,6 +75,15 @@ impl Seen {
 
     pub(crate) fn set_overflows(&self, overflows: u64) {
         self.overflows.store(overflows, Ordering::Relaxed);
+    }
+
+    /// How many routes the kernel programs' table has of the namespace.
+    pub(crate) fn routes(&self) -> usize {
+        self.routes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_routes(&self, routes: usize) {
+        self.routes.store(routes, Ordering::Relaxed);
     }
 
     /// How many routes find no room in the kernel programs' table.

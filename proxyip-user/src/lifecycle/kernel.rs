@@ -43,6 +43,7 @@ use crate::tables::fill::Fills;
 use crate::tables::listeners::ListenerMap;
 use crate::tables::maps::{CounterMap, FlowMap};
 use crate::tables::ports::Ports;
+use crate::tables::redirected::RedirectedPorts;
 use crate::tables::secrets::Secrets;
 use crate::tables::sources::Sources;
 use crate::tables::tally::Tally;
@@ -54,6 +55,7 @@ use crate::watch::gap::{self, Gap};
 use crate::watch::guarding::Guarding;
 use crate::watch::mistakes::{Findings, Mistakes};
 use crate::watch::reasons::Reasons;
+use crate::watch::redirects::{Found, Redirects};
 use crate::watch::refused::LastEstablished;
 
 /// Everything loaded, attached and pinned.
@@ -154,6 +156,12 @@ impl Kernel {
                     view.findings.clone(),
                 )?,
                 early: early::Watch::new(view.counters.clone(), view.early.clone())?,
+                redirects: Redirects::new(
+                    RedirectedPorts::open(steps.pin_path())?,
+                    view.environment.clone(),
+                    Arc::clone(&active),
+                    view.redirects.clone(),
+                ),
                 control: control.clone(),
                 current,
             },
@@ -262,6 +270,7 @@ impl Steps<'_> {
             drained: DrainedPorts::default(),
             fills: Fills::default(),
             fallbacks: Fallbacks::default(),
+            redirects: Found::default(),
             findings: Findings::default(),
             early: Early::default(),
             flow_count: Tally::default(),

@@ -20,6 +20,7 @@ use crate::watch::early;
 use crate::watch::gap::{Gap, Policy};
 use crate::watch::mistakes::Mistakes;
 use crate::watch::reasons::Reasons;
+use crate::watch::redirects::Redirects;
 use crate::watch::refused::LastEstablished;
 
 /// How often each part has its turn.
@@ -44,6 +45,7 @@ pub(crate) struct Watchers {
     pub(crate) reasons: Reasons,
     pub(crate) mistakes: Mistakes,
     pub(crate) early: early::Watch,
+    pub(crate) redirects: Redirects,
 }
 
 impl Maintenance {
@@ -75,11 +77,13 @@ impl Watchers {
             self.gap.follow(&active)?;
             self.reasons.follow(&active)?;
             self.mistakes.follow(&active)?;
+            self.redirects.follow(&active);
         }
         self.gap.check(&self.control)?;
         self.reasons.check()?;
         self.early.check()?;
-        self.mistakes.check()
+        self.mistakes.check()?;
+        self.redirects.check()
     }
 }
 

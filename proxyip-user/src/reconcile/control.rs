@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::desired::active::{Active, Current};
 use crate::host::namespace::Namespace;
 use crate::tables::drained::DrainedPorts;
-use crate::tables::fill::Networks;
+use crate::tables::fill::Level;
 use crate::tables::maps::FlowMap;
 
 /// What can be changed while the agent runs.
@@ -64,8 +64,8 @@ impl Control {
         self.0.stale.clone()
     }
 
-    /// How many networks the tries have, now and later.
-    pub(crate) fn fill_levels(&self) -> [(&'static str, Networks); 2] {
+    /// How full the tries and the places of sets are, now and later.
+    pub(crate) fn fill_levels(&self) -> Vec<Level> {
         self.writer().fill_levels()
     }
 

@@ -69,7 +69,7 @@ impl Watcher {
             written: None,
             rules: Rules::default(),
             routes,
-            seen: Arc::new(Seen::with_cookie(cookie)),
+            seen: Arc::new(Seen::new(cookie, index)),
         };
         watcher.write()?;
         Ok(watcher)
@@ -95,6 +95,7 @@ impl Watcher {
             settings.flags |= NamespaceSettings::ROUTE_MSS;
         }
         self.seen.set_flags(settings.flags);
+        self.seen.set_nat_since_ns(settings.nat_since_ns);
         if self.written != Some(settings) {
             self.settings
                 .set(self.index, Raw(settings), 0)
@@ -131,6 +132,7 @@ impl Watcher {
 
     fn write_routes(&mut self) -> Result<()> {
         let left = routes::write(&mut self.table, &mut self.routes, &read()?)?;
+        self.seen.set_routes(self.routes.len());
         let before = self.seen.set_routes_left(left);
         if before == 0 && left > 0 {
             tracing::error!("{left} routes find no room in the kernel programs' table");

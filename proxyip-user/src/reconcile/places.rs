@@ -7,6 +7,7 @@ use aya::maps::{Array, MapData, MapError};
 use proxyip_common::settings::Name;
 
 use crate::bpf::pod::Raw;
+use crate::tables::fill::{Count, Level};
 use crate::tables::maps::open_owned;
 use crate::tables::owners::{Claim, claim};
 
@@ -15,6 +16,9 @@ pub(crate) struct Places {
     map: Array<MapData, Raw<Name>>,
     /// Empty where nobody is.
     names: Vec<String>,
+    map_name: &'static str,
+    /// How many places have been taken.
+    taken: Count,
 }
 
 impl Places {
@@ -35,7 +39,19 @@ impl Places {
             Ok(text(&name))
         });
         let names = names.collect::<Result<_>>()?;
-        Ok(Self { map, names })
+        let places = Self { map, names, map_name: claim.map(), taken: Count::default() };
+        places.count();
+        Ok(places)
+    }
+
+    /// How many have been taken, now and later.
+    pub(crate) fn fill_level(&self) -> Level {
+        Level { map: self.map_name, count: self.taken.clone(), most: self.map.len() }
+    }
+
+    fn count(&self) {
+        let taken = self.names.iter().filter(|name| !name.is_empty());
+        self.taken.set(taken.count() as u64);
     }
 
     /// A place for each name. A name that has a place keeps it. Places that are `dear` are given away last. This writes
@@ -86,6 +102,7 @@ impl Places {
                 .set(place.into(), Raw(bytes(name)), 0)
                 .context("the names cannot be written")?;
             name.clone_into(there);
+            self.count();
         }
         Ok(())
     }

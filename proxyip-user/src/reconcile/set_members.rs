@@ -11,6 +11,7 @@ use super::places::{Places, by_place};
 use super::scopes::Scopes;
 use crate::config::{Config, Set};
 use crate::desired::networks::{Entries, members};
+use crate::tables::fill::Level;
 use crate::tables::maps::{open_owned, remove};
 use crate::tables::owners::claim;
 
@@ -51,6 +52,11 @@ impl SetMembers {
     /// The scopes of the members in force.
     pub(super) fn scopes(&self) -> BTreeSet<u32> {
         self.in_force.values().map(|members| members.scope).collect()
+    }
+
+    /// How many places have been taken, now and later.
+    pub(super) fn fill_level(&self) -> Level {
+        self.places.fill_level()
     }
 
     /// Takes over the members in force, by scope.

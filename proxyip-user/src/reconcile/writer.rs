@@ -20,7 +20,7 @@ use super::undo::Done;
 use crate::config::{Config, Listener};
 use crate::desired::networks::{Commands, verdict_of};
 use crate::tables::drained::{Change, DrainedPorts};
-use crate::tables::fill::Networks;
+use crate::tables::fill::Level;
 use crate::tables::ports::{Ports, Wanted};
 
 /// Only this writes listeners, policies, lists, sets and their names, and says which ports are guarded.
@@ -148,9 +148,10 @@ impl Writer {
         result.map(|()| prepared)
     }
 
-    /// How many networks the tries have, now and later.
-    pub(crate) fn fill_levels(&self) -> [(&'static str, Networks); 2] {
-        [self.scopes.trusted.fill_level(), self.scopes.clients.fill_level()]
+    /// How full the tries and the places of sets are, now and later.
+    pub(crate) fn fill_levels(&self) -> Vec<Level> {
+        let Scopes { trusted, clients, .. } = &self.scopes;
+        vec![trusted.fill_level(), clients.fill_level(), self.sets.fill_level()]
     }
 
     /// What is drained, now and later.

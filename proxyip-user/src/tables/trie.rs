@@ -12,9 +12,9 @@ use aya::maps::lpm_trie::Key;
 use aya::maps::{LpmTrie, MapData, MapError};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proxyip_common::address::Endpoint;
-use proxyip_common::settings::ScopedAddress;
+use proxyip_common::settings::{MAX_NETWORKS, ScopedAddress};
 
-use super::fill::Networks;
+use super::fill::{Count, Level};
 use super::maps::open_owned;
 use super::owners::{Claim, claim};
 use crate::bpf::pod::Raw;
@@ -29,7 +29,7 @@ type TrieKey = Key<Raw<ScopedAddress>>;
 pub(crate) struct Trie {
     map: LpmTrie<MapData, Raw<ScopedAddress>, u8>,
     name: &'static str,
-    networks: Networks,
+    networks: Count,
 }
 
 impl Trie {
@@ -44,13 +44,13 @@ impl Trie {
     }
 
     fn open(pin_path: &Path, claim: Claim) -> Result<Self> {
-        let networks = Networks::default();
+        let networks = Count::default();
         Ok(Self { map: open_owned(pin_path, &claim)?, name: claim.map(), networks })
     }
 
-    /// The trie's name, and how many networks all of its lists have: right once [`Trie::scopes`] was called.
-    pub(crate) fn fill_level(&self) -> (&'static str, Networks) {
-        (self.name, self.networks.clone())
+    /// How many networks all of its lists have: right once [`Trie::scopes`] was called.
+    pub(crate) fn fill_level(&self) -> Level {
+        Level { map: self.name, count: self.networks.clone(), most: MAX_NETWORKS }
     }
 
     /// Writes a list into a scope that nobody reads.

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use proxyip_common::counter::Obstacle;
-use proxyip_common::settings::NamespaceSettings;
+use proxyip_common::settings::{MAX_ROUTES, NamespaceSettings};
 
 use crate::config::Netns;
 use crate::host::capability::Capability;
 use crate::host::seen::Seen;
+use crate::tables::fill::Fill;
 
 /// What decides about the hand-off of connections, beside the configuration and themselves.
 #[derive(Clone, Debug)]
@@ -58,6 +59,25 @@ impl Environment {
         left.filter(|(_, left)| *left > 0).map(sentence).collect()
     }
 
+    /// How full the kernel programs' table of routes is.
+    #[must_use]
+    pub fn routes(&self) -> Fill {
+        let entries = self.namespaces.iter().map(|(_, seen)| seen.routes() as u64).sum();
+        Fill { map: "ROUTES", entries, most: MAX_ROUTES.into() }
+    }
+
+    /// Whether a namespace has rules of NAT.
+    pub(crate) fn has_nat(&self) -> bool {
+        self.namespaces.iter().any(|(_, seen)| seen.nat_since_ns() != 0)
+    }
+
+    /// The namespace at a place in `NAMESPACES`, if it is served, and since when its rules of NAT are as they are: in
+    /// nanoseconds of `CLOCK_MONOTONIC`, 0 without any.
+    pub(crate) fn nat_of(&self, place: u32) -> Option<(&Netns, u64)> {
+        let found = self.namespaces.iter().find(|(_, seen)| seen.place() == place);
+        found.map(|(netns, seen)| (netns, seen.nat_since_ns()))
+    }
+
     /// The namespace with this cookie, if it is served.
     #[must_use]
     pub fn netns(&self, cookie: u64) -> Option<&Netns> {
@@ -76,6 +96,19 @@ impl Environment {
             let obstacle = forbids(seen.flags())?;
             Some(LocatedObstacle { obstacle, netns: several.then(|| netns.clone()) })
         })
+    }
+}
+
+#[cfg(test)]
+impl Environment {
+    /// Namespaces, with their places and since when they have rules of NAT.
+    pub(crate) fn with_nat(namespaces: &[(Netns, u32, u64)]) -> Self {
+        let namespaces = namespaces.iter().map(|(netns, place, since_ns)| {
+            let seen = Seen::new(0, *place);
+            seen.set_nat_since_ns(*since_ns);
+            (netns.clone(), Arc::new(seen))
+        });
+        Self { limits: Arc::default(), has_kfunc: true, namespaces: namespaces.collect() }
     }
 }
 

@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn what_was_forbidden_a_moment_ago_explains_a_gap_and_no_later_one() {
         const FINE: u8 = NamespaceSettings::SYNCOOKIES | NamespaceSettings::CONNTRACK_LOOSE;
-        let namespaces = [Seen::with_cookie(1), Seen::with_cookie(2)].map(Arc::new);
+        let namespaces = [Seen::new(1, 0), Seen::new(2, 1)].map(Arc::new);
         for one in &namespaces {
             one.set_flags(FINE);
         }

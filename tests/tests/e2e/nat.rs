@@ -35,6 +35,13 @@ fn a_redirected_port_is_left_alone(hand_off: HandOff) {
         }
     }
     assert_eq!(agent.numbers("left_to_kernel"), [("redirected".to_owned(), 6)].into());
+    for family in ["IPv4", "IPv6"] {
+        agent.wait_diagnostic(&format!(
+            "NAT gives connections to port 80 of listener \"web\" ({family}"
+        ));
+    }
+    let named = agent.status().findings.concat();
+    assert_eq!(named.matches("NAT gives connections to port 80").count(), 2, "{named}");
     // Another port of the listener is served, from its first connection on.
     for dial in [trusted_dial(81), trusted_dial6(81)] {
         for _ in 0..3 {
@@ -49,6 +56,8 @@ fn a_redirected_port_is_left_alone(hand_off: HandOff) {
     }
     let _application = EchoServer::start(&site.net.server, "::", 80);
     std::thread::sleep(Duration::from_millis(1500));
+    let named = agent.status().findings.concat();
+    assert!(!named.contains("NAT gives"), "{named}");
     let stream = open_and_send(&site, &trusted_dial(80), &header_of_client());
     assert_eq!(ask_names(&stream).named.port(), 51234);
     site.finish(&mut agent, &[]);

@@ -9,7 +9,9 @@ use aya::Pod;
 use aya::maps::{Array, HashMap, Map, MapData};
 use ipnet::IpNet;
 use proxyip_api::acl::Verdict;
-use proxyip_common::settings::{DrainedPort, ListenerSettings, MAX_LISTENERS, MAX_SETS, Name, Policy, RETIRED};
+use proxyip_common::settings::{
+    DrainedPort, ListenerSettings, MAX_LISTENERS, MAX_SETS, Name, Policy, RETIRED,
+};
 use proxyip_tests::Scratch;
 use proxyip_user::bpf::pod::Raw;
 use proxyip_user::config::Config;

@@ -17,8 +17,10 @@ use crate::api::source::Source;
 use crate::api::state::Shared;
 use crate::config::{HandOffChoice, Listener, Netns, Networks, port_ranges};
 use crate::desired::active::Active;
+use crate::tables::fill::Fill;
 use crate::tables::outcomes::Outcome;
 use crate::watch::environment::LocatedObstacle;
+use crate::watch::full;
 
 fn verdicts(outcomes: &[Outcome]) -> Verdicts {
     let count = |verdict| {
@@ -106,6 +108,9 @@ fn findings(source: &dyn Source, active: &Active) -> Result<Vec<String>> {
         findings.extend(degraded_ports(source, place, listener)?.into_iter().map(sentence));
     }
     findings.extend(active.listeners().filter_map(|(place, one)| drained(source, place, one)));
+    let flows = Fill { map: "FLOWS", entries: source.flow_count()?, most: source.capacity().0 };
+    let fills = source.fills()?;
+    findings.extend(fills.iter().chain([&flows]).filter_map(full::sentence));
     findings.extend(source.findings());
     Ok(findings)
 }
