@@ -31,7 +31,7 @@ impl Found {
     }
 }
 
-/// Looks for such ports.
+/// Looks for redirected ports.
 pub(crate) struct Redirects {
     ports: RedirectedPorts,
     environment: Environment,
