@@ -133,5 +133,11 @@ fn on_listening<P: Platform>(ctx: &TcContext, segment: &Segment, memory: &Memory
     if P::ACCEPT && !memory.found.get().mptcp {
         return cookie::on_ack(ctx, segment, memory);
     }
-    Step::Done(if trusted(segment) { cookie::on_foreign(ctx, segment) } else { Decision::Pass })
+    if !trusted(segment) {
+        return Step::Done(Decision::Pass);
+    }
+    if !is_intact(ctx) {
+        return Step::Done(Decision::Refuse(DropReason::Checksum));
+    }
+    Step::Done(cookie::on_foreign(ctx, segment))
 }

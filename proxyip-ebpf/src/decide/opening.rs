@@ -51,7 +51,7 @@ pub fn on_opening<P: Platform, A: Act>(
         // The listener is being removed: the peer sends its SYN again.
         None => return Decision::Refuse(DropReason::SynAckFailed),
         Some(policy) if policies::trusts(policy, &segment.peer.0) => {}
-        Some(policy) => return policy::on_untrusted(policy, segment),
+        Some(policy) => return policy::on_untrusted(ctx, policy, segment),
     }
     match segment.shape {
         Shape::Plain if !is_intact(ctx) => return Decision::Refuse(DropReason::Checksum),

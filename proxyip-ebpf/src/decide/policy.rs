@@ -10,7 +10,8 @@ use proxyip_common::{
 use crate::{
     decide::found::find,
     decision::Decision,
-    frame::segment::Segment,
+    frame::segment::{Segment, Shape},
+    header::intact::is_intact,
     kernel::{
         bindings::BPF_ANY,
         btf_maps::lpm_trie::Key,
@@ -32,17 +33,20 @@ use crate::{
 
 /// What happens to the SYN of a source that is not trusted.
 #[inline(always)]
-pub fn on_untrusted(policy: &Policy, segment: &Segment) -> Decision {
+pub fn on_untrusted(ctx: &TcContext, policy: &Policy, segment: &Segment) -> Decision {
     const RESET: u8 = Untrusted::Reset as u8;
     const DROP: u8 = Untrusted::Drop as u8;
-    if let RESET | DROP = policy.untrusted {
-        note_untrusted(segment);
+    let reason = match policy.untrusted {
+        RESET => DropReason::UntrustedReset,
+        DROP => DropReason::UntrustedDropped,
+        _ => return Decision::PassCounted(Counter::Bypassed),
+    };
+    // Whose address that is, is not known.
+    if segment.shape == Shape::Plain && !is_intact(ctx) {
+        return Decision::Refuse(DropReason::Checksum);
     }
-    match policy.untrusted {
-        RESET => Decision::Refuse(DropReason::UntrustedReset),
-        DROP => Decision::Refuse(DropReason::UntrustedDropped),
-        _ => Decision::PassCounted(Counter::Bypassed),
-    }
+    note_untrusted(segment);
+    Decision::Refuse(reason)
 }
 
 /// Judges the client of the record in `memory.event`; of one that is let through with a mark it says so.

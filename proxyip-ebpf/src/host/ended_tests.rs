@@ -1,10 +1,16 @@
 //! Connections that have ended: their peers learn of it at once, and nothing of theirs opens another.
 
-use proxyip_common::{address::Endpoint, counter::Counter};
+use proxyip_common::{
+    address::Endpoint,
+    counter::{Counter, DropReason},
+    settings::{Policy, Untrusted},
+};
 
 use super::{
     conversation::{ACCEPT, CONSUMING, Conversation, LINUX, QUESTION, SECOND, Way, ends4, ends6},
+    frame::{Checksum, Frame},
     headers::{self, CLIENT},
+    machine::endpoint,
     wire::flags,
 };
 
@@ -50,6 +56,45 @@ fn a_peer_whose_connection_is_gone_gets_a_reset() {
                     assert_eq!(peer.drops(), []);
                 }
             }
+        }
+    }
+}
+
+/// Whose connection that was is not known: the ports may be damaged.
+#[test]
+fn a_damaged_segment_of_a_connection_that_is_gone_is_not_answered() {
+    for way in CONSUMING {
+        for ends in [ends4(), ends6()] {
+            let mut peer = Conversation::new(way, ends);
+            for (flags, payload) in [(flags::ACK, &b""[..]), (flags::ACK, b"more")] {
+                let mut frame = peer.segment(end(), flags, payload).frame();
+                *frame.last_mut().expect("a byte") ^= 1;
+                let length = frame.len();
+                peer.receive(Frame::new(frame, length, Checksum::None));
+                assert_eq!(peer.machine.sent().len(), 0, "{}", way.name);
+            }
+            assert_eq!(peer.drops(), [(DropReason::Checksum, 2)], "{}", way.name);
+        }
+    }
+}
+
+#[test]
+fn a_damaged_syn_of_an_untrusted_source_is_not_refused_but_dropped() {
+    for untrusted in [Untrusted::Reset, Untrusted::Drop] {
+        for local in ["10.0.1.2:443", "[fd00:1::2]:443"] {
+            let stranger =
+                if local.starts_with('[') { "[fd01::2]:40000" } else { "192.0.2.9:40000" };
+            let mut peer = Conversation::new(ACCEPT, (endpoint(stranger), endpoint(local)));
+            let policy = Policy { untrusted: untrusted as u8, ..Policy::default() };
+            peer.machine.judge_by(0, policy);
+            let mut syn = peer.segment(-1, flags::SYN, b"");
+            syn.options = LINUX.to_vec();
+            let mut frame = syn.frame();
+            *frame.last_mut().expect("a byte") ^= 1;
+            let length = frame.len();
+            peer.receive(Frame::new(frame, length, Checksum::None));
+            assert_eq!(peer.machine.sent().len(), 0, "{untrusted:?}");
+            assert_eq!(peer.drops(), [(DropReason::Checksum, 1)], "{untrusted:?}");
         }
     }
 }
