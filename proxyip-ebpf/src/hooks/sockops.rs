@@ -82,6 +82,11 @@ fn established(ctx: &SockOpsContext) {
     if record.established_ns != 0 {
         return;
     }
+    if !translated && is_left_over(record.handed_over_ns) {
+        let _ = FLOWS.remove(&key);
+        await_header(ctx, &key);
+        return;
+    }
     parts::remove(&key);
     record.established_ns = now();
     if storage(ctx, Some(record)).is_none() {
@@ -102,7 +107,7 @@ fn begin_translation(ctx: &SockOpsContext, key: &FlowKey) -> bool {
     let Some(translation) = TRANSLATIONS.get_ptr_mut(key) else { return false };
     // SAFETY: an element of the map; at worst it is another connection's by now, which is about to be used.
     let translation = unsafe { &mut *translation };
-    if translation.flags & Translation::SUPERSEDED != 0 {
+    if translation.flags & Translation::SUPERSEDED != 0 || is_left_over(translation.seen_ns) {
         // By this connection: the header of one that is translated would have replaced the entry.
         let _ = TRANSLATIONS.remove(key);
         return false;
@@ -112,6 +117,14 @@ fn begin_translation(ctx: &SockOpsContext, key: &FlowKey) -> bool {
     // Its end must be seen, also if the record is lost.
     follow(ctx);
     true
+}
+
+/// Whether what was noted then is of an earlier connection of this 4-tuple, whose establishment was not noticed: a program
+/// was detached. The segment that establishes a connection was noted a moment ago.
+#[inline(always)]
+fn is_left_over(noted_ns: u64) -> bool {
+    const MOMENT_NS: u64 = 5_000_000_000;
+    now().wrapping_sub(noted_ns) > MOMENT_NS
 }
 
 /// Asks the kernel to report the socket's changes of state.

@@ -11,7 +11,8 @@ use super::{
     frame::{Checksum, Frame},
     headers::{self, CLIENT},
     machine::endpoint,
-    wire::flags,
+    stack,
+    wire::{Segment, flags},
 };
 
 /// A version 2 header, and the first words behind it.
@@ -134,6 +135,39 @@ fn the_port_of_a_connection_that_has_ended_can_be_used_again() {
                 peer.machine.forget(ends.0, ends.1);
             }
             assert_eq!(peer.count(Counter::CookieForeign), 0);
+        }
+    }
+}
+
+/// Others detach programs. Nobody noticed that the first connection was established, nor how the second one began.
+#[test]
+fn a_connection_that_no_program_has_seen_begin_does_not_get_an_earlier_client() {
+    for way in CONSUMING {
+        for ends in [ends4(), ends6()] {
+            let mut peer = Conversation::new(way, ends);
+            peer.machine.adjust(|state| state.accept_queue_full = true);
+            peer.open(LINUX);
+            peer.send_range(&stream(), 0..stream().len());
+            assert_eq!(peer.machine.records(), 1, "{}", way.name);
+            peer.machine.adjust(|state| state.accept_queue_full = false);
+            peer.machine.forget(ends.0, ends.1);
+            peer.wait(60 * SECOND);
+            peer.begin_anew();
+            let mut syn = peer.segment(-1, flags::SYN, b"");
+            syn.acknowledgment = 0;
+            let unseen = |segment: &Segment| {
+                let frame = segment.frame();
+                let length = frame.len();
+                stack::receive(&Frame::new(frame, length, Checksum::None));
+            };
+            unseen(&syn);
+            let answers = peer.machine.sent();
+            let [answer] = &answers[..] else { panic!("one SYN-ACK") };
+            let answer = Segment::read(&answer.on_the_wire(), true).expect("a segment");
+            peer.acknowledgment = answer.sequence.wrapping_add(1);
+            unseen(&peer.segment(0, flags::ACK, b""));
+            assert_eq!(peer.received(), Some(vec![]), "{}", way.name);
+            assert_eq!(peer.machine.records(), 0, "{}", way.name);
         }
     }
 }
