@@ -28,6 +28,7 @@ use crate::{
         ended,
         events::{self, Traffic},
         flows::FLOWS,
+        handshakes::HANDSHAKES,
         listeners::LISTENERS,
         namespace::HAS_NETNS_COOKIE,
         parts, policies,
@@ -174,6 +175,10 @@ fn closed(ctx: &SockOpsContext) {
         end_translation(ctx, &key);
     }
     let Some(record) = record else { return };
+    if record.hand_off == HandOff::Observe as u8 {
+        // Segments that come yet are no longer held until the header has come: the kernel resets their connection.
+        let _ = HANDSHAKES.remove(&key);
+    }
     if awaits_header(record) {
         parts::remove(&key);
         return;

@@ -7,7 +7,9 @@ use proxyip_common::{
 };
 
 use super::{
-    conversation::{ACCEPT, CONSUMING, Conversation, LINUX, QUESTION, SECOND, Way, ends4, ends6},
+    conversation::{
+        ACCEPT, CONSUMING, Conversation, LINUX, OBSERVE, QUESTION, SECOND, Way, ends4, ends6,
+    },
     frame::{Checksum, Frame},
     headers::{self, CLIENT},
     machine::endpoint,
@@ -135,6 +137,25 @@ fn the_port_of_a_connection_that_has_ended_can_be_used_again() {
                 peer.machine.forget(ends.0, ends.1);
             }
             assert_eq!(peer.count(Counter::CookieForeign), 0);
+        }
+    }
+}
+
+/// The handshake was remembered until the header came.
+#[test]
+fn a_peer_whose_observed_connection_is_gone_gets_a_reset() {
+    for ends in [ends4(), ends6()] {
+        for length in [0, stream().len()] {
+            let mut peer = Conversation::new(OBSERVE, ends);
+            peer.open(LINUX);
+            peer.send_range(&stream(), 0..length);
+            assert_eq!(peer.received(), Some(stream()[..length].to_vec()));
+            peer.machine.forget(ends.0, ends.1);
+            for offset in [end(), end() + 100, 0] {
+                let answers = peer.send(offset, flags::ACK, b"more");
+                peer.expect_reset_of_peer("a segment that comes late", &answers);
+            }
+            assert_eq!(peer.drops(), []);
         }
     }
 }
