@@ -228,6 +228,87 @@ fn mishaps() -> Vec<(&'static str, Input)> {
     ]
 }
 
+/// Connections that end, and then begin again.
+fn lives() -> Vec<(&'static str, Input)> {
+    let accepts = Configuration { hand_off: 1, ..MODERN };
+    let observe = Configuration { hand_off: 3, ..MODERN };
+    let basic = Configuration { modern: false, ..MODERN };
+    let mut inputs = Vec::new();
+    for (name, configuration, flow) in [
+        ("gone", MODERN, FLOW),
+        ("gone-observe", observe, FLOW),
+        ("gone-accept", accepts, FLOW),
+        ("gone-ipv6", MODERN, IPV6_FLOW),
+        ("gone-translate", TRANSLATE, FLOW),
+        ("gone-translate-ipv6", TRANSLATE, IPV6_FLOW),
+        ("gone-translate-basic", basic, FLOW),
+    ] {
+        let more = Step::Data(flow, 60, 40, plain(9));
+        // The peer asks on, its first segment comes once more, and it probes.
+        let after = [more, first(flow), Step::Probe(flow, plain(9)), Step::Wait(2000), first(flow)];
+        let life = [first(flow), Step::Answer(flow, 1), Step::Forget(flow)];
+        let again = [first(flow), Step::Forget(flow), first(flow)];
+        let last = connection(flow, &[first(flow)]);
+        let lives = [connection(flow, &life), after.to_vec(), connection(flow, &again), last];
+        inputs.push((name, input(configuration, lives.concat())));
+    }
+    inputs
+}
+
+/// Segments with a byte that differs from what was sent, before those that are whole.
+fn damages() -> Vec<(&'static str, Input)> {
+    // The byte at this place is another one.
+    let damaged = |place| Form { options: 2, odd: 0x86, skb: place };
+    let steps = || {
+        vec![
+            Step::Syn(FLOW, Form { options: 1, ..damaged(57) }),
+            Step::Syn(FLOW, Form { options: 1, ..plain(9) }),
+            Step::Ack(FLOW, damaged(41)),
+            Step::Ack(FLOW, plain(9)),
+            Step::First(FLOW, 9000, damaged(73)),
+            first(FLOW),
+            Step::Data(FLOW, 60, 40, damaged(41)),
+            Step::Data(FLOW, 60, 40, plain(9)),
+        ]
+    };
+    // An acknowledgment of nothing, to a socket that gets no cookies.
+    let mptcp = Configuration { mptcp: true, ..TRANSLATE };
+    let stray = || [vec![Step::Ack(FLOW, damaged(41))], all(FLOW)].concat();
+    let reset = Configuration { untrusted: 1, ..MODERN };
+    let stranger = || [vec![Step::Syn(Flow(2), damaged(41))], all(FLOW)].concat();
+    vec![
+        ("damaged", input(MODERN, steps())),
+        ("damaged-translate", input(TRANSLATE, steps())),
+        ("damaged-stray", input(mptcp, stray())),
+        ("damaged-untrusted", input(reset, stranger())),
+    ]
+}
+
+/// Streams without a header, where they are allowed.
+fn without_headers() -> Vec<(&'static str, Input)> {
+    let headerless = |configuration| Configuration { refuses: 0x40, ..configuration };
+    let unknown = Configuration { refuses: 0x20, ..MODERN };
+    let request = || [b"\0GET / HTTP/1.1\r\n".to_vec(), stream("v2-tcp6")];
+    let both = || [all(FLOW), all(IPV6_FLOW)].concat();
+    let undecided = || {
+        let beginning = Step::First(FLOW, 2, plain(9));
+        connection(FLOW, &[beginning, data(2, 40), first(FLOW)])
+    };
+    let line = || [b"\0\r\nGET / HTTP/1.1\r\n".to_vec(), vec![]];
+    let nobody = || [stream("v1-unknown"), vec![]];
+    let broken = || [stream("v1-cut-off"), vec![]];
+    vec![
+        ("headerless", Input { streams: request(), ..input(headerless(MODERN), both()) }),
+        (
+            "headerless-translate",
+            Input { streams: request(), ..input(headerless(TRANSLATE), both()) },
+        ),
+        ("headerless-split", Input { streams: line(), ..input(headerless(MODERN), undecided()) }),
+        ("headerless-broken", Input { streams: broken(), ..input(headerless(MODERN), all(FLOW)) }),
+        ("unknown-is-local", Input { streams: nobody(), ..input(unknown, all(FLOW)) }),
+    ]
+}
+
 fn main() -> std::io::Result<()> {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
     let write = |target: &str, name: &str, bytes: &[u8]| {
@@ -239,7 +320,8 @@ fn main() -> std::io::Result<()> {
         write("header", name, &taken_as_it_is)?;
         write("differential", name, &taken_as_it_is)?;
     }
-    for (name, input) in [hand_offs(), orders(), mishaps()].concat() {
+    let inputs = [hand_offs(), orders(), mishaps(), lives(), damages(), without_headers()];
+    for (name, input) in inputs.concat() {
         write("packet", name, &input.write())?;
     }
     Ok(())

@@ -27,7 +27,7 @@ pub struct Configuration {
     pub hand_off: u8,
     /// How the listener treats untrusted sources, modulo 3.
     pub untrusted: u8,
-    /// What the listener refuses, as the complement of its flags.
+    /// The listener's flags. Those of the header's versions are complemented.
     pub refuses: u8,
     /// Sysctls of the namespace that are off, as the complement of its flags.
     pub off: u8,
@@ -70,6 +70,8 @@ pub enum Step {
     Route(bool),
     /// The listener leaves the configuration, or comes back.
     Retire(bool),
+    /// The application sends some bytes, a multiple of 65,537, and the peer acknowledges them.
+    Answer(Flow, u16),
 }
 
 /// Which of the peers, modulo their number.
@@ -154,9 +156,9 @@ macro_rules! steps {
     ($($number:literal $name:ident($($operand:ident: $read:ident),*))*) => {
         impl Step {
             fn read(cursor: &mut Cursor<'_>) -> Self {
-                match cursor.byte() % 14 {
+                match cursor.byte() % 15 {
                     $($number => Self::$name($(cursor.$read()),*),)*
-                    _ => unreachable!("less than 14"),
+                    _ => unreachable!("less than 15"),
                 }
             }
 
@@ -187,6 +189,7 @@ steps! {
     11 TimeWait(flow: flow)
     12 Route(forwarded: bit)
     13 Retire(retired: bit)
+    14 Answer(flow: flow, length: number)
 }
 
 /// What has not been read; zeroes follow it.

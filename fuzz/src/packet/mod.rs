@@ -6,6 +6,7 @@
 
 mod frames;
 pub mod input;
+mod lives;
 mod peer;
 mod promises;
 
@@ -29,7 +30,7 @@ use proxyip_ebpf::{
 use self::{
     frames::{is_honest, is_signed},
     input::{Configuration, Flow, Form, Input, Step},
-    peer::{GUARDED, Peer, peers},
+    peer::{GUARDED, Life, Peer, peers},
 };
 
 /// A host and its peers.
@@ -99,7 +100,10 @@ impl Site {
 
     fn step(&mut self, step: &Step) {
         match *step {
-            Step::Syn(flow, form) => self.send(flow, form, Peer::syn),
+            Step::Syn(flow, form) => {
+                self.peer(flow).begin_anew();
+                self.send(flow, form, Peer::syn);
+            }
             Step::Ack(flow, form) => self.send(flow, form, |peer| peer.segment(flags::ACK, 0, 0)),
             Step::First(flow, length, form) => {
                 self.send(flow, form, |peer| peer.segment(flags::ACK, 0, length.into()));
@@ -113,7 +117,9 @@ impl Site {
                 self.peer(flow).honest &= flags & (flags::SYN | flags::RST | flags::FIN) == 0;
                 self.send(flow, form, |peer| peer.segment(flags, from.into(), length.into()));
             }
-            Step::Raw(ref bytes, form) => self.receive(frames::skb(bytes.clone(), form)),
+            Step::Raw(ref bytes, form) => {
+                self.receive(frames::skb(bytes.clone(), form));
+            }
             Step::Payload(flow, ref bytes, form) => {
                 self.peer(flow).honest = false;
                 self.send(flow, form, |peer| Segment {
@@ -125,9 +131,24 @@ impl Site {
                 self.machine.adjust(|state| state.now_ns += u64::from(quarters) * 250_000_000);
             }
             Step::Fail(call) => self.machine.adjust(|state| state.failure = u32::from(call % 32)),
+            Step::Forget(flow) if self.is_open(flow) => {
+                // What has ended cannot be remembered if that fails.
+                let fails = self.machine.adjust(|state| state.failure != 0);
+                self.peer(flow).honest &= !fails;
+                self.peer(flow).life = Life::Gone;
+                let (peer, local) = self.peer(flow).ends;
+                self.machine.forget(peer, local);
+            }
             Step::Forget(flow) => {
                 self.lose(flow, |machine, (peer, local)| machine.forget(peer, local));
             }
+            Step::Answer(flow, length) if self.is_open(flow) => {
+                let bytes = 65_537 * u32::from(length);
+                let (peer, local) = self.peer(flow).ends;
+                self.machine.count_sent(peer, local, bytes);
+                self.peer(flow).acknowledge(bytes);
+            }
+            Step::Answer(..) => {}
             Step::TimeWait(flow) => {
                 self.lose(flow, |machine, (peer, local)| {
                     machine.occupy(peer, local, Kind::TimeWait);
@@ -150,6 +171,10 @@ impl Site {
         }
     }
 
+    fn of(&self, flow: Flow) -> &Peer {
+        &self.peers[usize::from(flow.0) % 4]
+    }
+
     fn peer(&mut self, flow: Flow) -> &mut Peer {
         &mut self.peers[usize::from(flow.0) % 4]
     }
@@ -161,14 +186,27 @@ impl Site {
         happens(&mut self.machine, ends);
     }
 
+    /// Whether the flow's connection is the application's.
+    fn is_open(&self, flow: Flow) -> bool {
+        let peer = self.of(flow);
+        let (life, (own, local)) = (peer.life, peer.ends);
+        life == Life::Open && self.machine.socket(own, local, Socket::kind) == Some(Kind::Connected)
+    }
+
     fn send(&mut self, flow: Flow, form: Form, make: impl FnOnce(&Peer) -> Segment) {
         let peer = self.peer(flow);
         peer.honest &= is_honest(form) && !is_signed(form);
-        let frame = frames::frame(make(peer), form);
-        self.receive(frame);
+        let segment = make(peer);
+        let reset = self.owed_reset(flow, &segment);
+        let sent = self.receive(frames::frame(segment, form));
+        if let Some(reset) = reset {
+            lives::check_reset(&reset, &sent);
+        }
     }
 
-    fn receive(&mut self, frame: Box<Frame>) {
+    /// Receives a frame; returns what is sent for it.
+    fn receive(&mut self, frame: Box<Frame>) -> Vec<Segment> {
+        let damaged = promises::is_damaged(&frame);
         if let Some(segment) = Segment::read(frame.bytes(), false) {
             self.suspect(&segment);
         }
@@ -180,7 +218,11 @@ impl Site {
         let sent = self.machine.sent();
         for run in &runs {
             self.check_run(run);
+            if damaged {
+                promises::check_damaged(run);
+            }
         }
+        assert!(!damaged || sent.is_empty(), "a damaged segment is answered");
         for frame in &sent {
             promises::check_sent(frame, &runs);
         }
@@ -192,6 +234,8 @@ impl Site {
             }
         }
         self.check_acknowledgments(&sent);
+        self.note_openings();
+        sent
     }
 
     /// A frame of any bytes may be a peer's, which that has not sent.
@@ -213,7 +257,10 @@ fn guard(machine: &mut Machine, configuration: Configuration) {
 fn settings(configuration: Configuration) -> ListenerSettings {
     let flags = !configuration.refuses & (ListenerSettings::V1 | ListenerSettings::V2)
         | configuration.refuses
-            & (ListenerSettings::REFUSE_UNKNOWN | ListenerSettings::STACK_REFUSES);
+            & (ListenerSettings::REFUSE_UNKNOWN
+                | ListenerSettings::STACK_REFUSES
+                | ListenerSettings::UNKNOWN_IS_LOCAL
+                | ListenerSettings::HEADERLESS_IS_LOCAL);
     ListenerSettings {
         flags,
         hand_off: configuration.hand_off & 3,
@@ -237,7 +284,15 @@ mod tests {
     #[test]
     fn seeds_reach_the_application() {
         let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds/packet");
-        let unconnected = ["late", "no-header", "another-port", "untrusted", "forgotten", "reset"];
+        let unconnected = [
+            "late",
+            "no-header",
+            "another-port",
+            "untrusted",
+            "forgotten",
+            "reset",
+            "headerless-broken",
+        ];
         for seed in fs::read_dir(seeds).unwrap() {
             let seed = seed.unwrap();
             let received = check(&Input::read(&fs::read(seed.path()).unwrap()));

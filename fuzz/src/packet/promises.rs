@@ -1,9 +1,9 @@
 //! What the programs promise.
 
 use etherparse::{LaxSlicedPacket, NetSlice, SlicedPacket, TransportSlice};
-use proxyip_common::flow::Origin;
+use proxyip_common::{flow::Origin, settings::ListenerSettings};
 use proxyip_ebpf::host::{
-    frame::Frame,
+    frame::{Checksum, Frame},
     machine::{Fate, Run},
     sockets::{Kind, Socket},
     wire::{Segment, flags},
@@ -11,7 +11,8 @@ use proxyip_ebpf::host::{
 
 use super::{
     ACCEPT, OBSERVE, Site,
-    peer::{GUARDED, Peer},
+    peer::{GUARDED, Life, Peer},
+    settings,
 };
 
 /// What tells the kinds of segments apart.
@@ -42,7 +43,9 @@ impl Site {
         // TCP discards, or takes no payload of, what is no plain segment with ACK.
         let has_payload = after
             .is_some_and(|after| !after.payload.is_empty() && after.flags & KIND == flags::ACK);
-        if has_payload && !matches!(self.choice(), ACCEPT | OBSERVE) {
+        // A connection that is gone is not opened again, and the kernel answers its segments by a RST.
+        let is_gone = peer.life == Life::Gone;
+        if has_payload && !is_gone && !matches!(self.choice(), ACCEPT | OBSERVE) {
             let record = self.machine.record(peer.ends.0, peer.ends.1);
             assert!(
                 record.is_some() || self.configuration.small_tables,
@@ -68,16 +71,41 @@ impl Site {
         if !peer.honest {
             return;
         }
+        let found = (record.client.0, record.destination.0);
+        if record.version == 0 {
+            self.check_headerless(peer);
+            assert_eq!((record.origin, found), (Origin::Local as u8, peer.ends));
+            assert_eq!(record.length_of_header(), 0);
+            return;
+        }
         let header = peer.header.expect("a record of a header that is none");
         // A header that describes its own connection is the load balancer's own.
         let own =
             header.client.0.words() == peer.ends.0.words() && header.destination.0 == peer.ends.1;
-        let expected = match header.origin {
-            Origin::Proxied if !own => (header.client.0, header.destination.0),
-            _ => peer.ends,
+        let origin = match header.origin {
+            Origin::Proxied if own => Origin::Local,
+            Origin::Unknown if self.has_rule(ListenerSettings::UNKNOWN_IS_LOCAL) => Origin::Local,
+            origin => origin,
         };
-        assert_eq!((record.client.0, record.destination.0), expected);
+        let ends = match origin {
+            Origin::Proxied => (header.client.0, header.destination.0),
+            Origin::Unknown | Origin::Local => peer.ends,
+        };
+        assert_eq!((record.origin, found), (origin as u8, ends));
         assert_eq!(record.length_of_header(), header.length);
+    }
+
+    /// Of a connection that has begun without a header.
+    fn check_headerless(&self, peer: &Peer) {
+        assert!(
+            self.has_rule(ListenerSettings::HEADERLESS_IS_LOCAL),
+            "a connection without a header where each must have one"
+        );
+        assert!(peer.is_headerless(), "a connection without a header, though one had begun");
+    }
+
+    fn has_rule(&self, flag: u8) -> bool {
+        settings(self.configuration).has(flag)
     }
 
     /// The application reads what follows the header, and nothing else.
@@ -98,10 +126,14 @@ impl Site {
     /// How many bytes of an established connection's stream the application does not see; `None` if the connection
     /// may be none of the programs'.
     fn left_out(&self, peer: &Peer) -> Option<usize> {
-        match self.choice() {
-            OBSERVE => Some(0),
-            ACCEPT if self.machine.record(peer.ends.0, peer.ends.1).is_none() => None,
-            _ => Some(peer.header.expect("a connection without a header").length as usize),
+        match (self.choice(), peer.header) {
+            (OBSERVE, _) => Some(0),
+            (ACCEPT, _) if self.machine.record(peer.ends.0, peer.ends.1).is_none() => None,
+            (_, Some(header)) => Some(header.length as usize),
+            (_, None) => {
+                self.check_headerless(peer);
+                Some(0)
+            }
         }
     }
 
@@ -125,7 +157,7 @@ impl Site {
     }
 
     /// Whether nothing has happened to the peer's connection that excuses anything.
-    fn is_regular(&self, peer: &Peer) -> bool {
+    pub(super) fn is_regular(&self, peer: &Peer) -> bool {
         peer.trusted && peer.honest && self.steady && peer.ends.1.port() == GUARDED
     }
 }
@@ -137,6 +169,19 @@ impl Peer {
         let end = at.saturating_add(segment.payload.len());
         segment.payload.is_empty() || self.stream.get(at..end) == Some(&segment.payload[..])
     }
+}
+
+/// Whether TCP has to drop the frame for its checksum. Where a device vouches for it, there is none to look at.
+pub(super) fn is_damaged(frame: &Frame) -> bool {
+    matches!(frame.checksum(), Checksum::None | Checksum::Complete)
+        && Segment::read(frame.bytes(), false).is_some()
+        && Segment::read(frame.bytes(), true).is_none()
+}
+
+/// Checks a run on a damaged frame: whatever was changed, TCP still sees that it is damaged.
+pub(super) fn check_damaged(run: &Run) {
+    assert_ne!(run.fate, Fate::Sent, "a damaged segment is answered");
+    assert_eq!(Segment::read(&run.after, true), None, "a damaged segment is made whole");
 }
 
 /// Checks a sent frame: it is whole, its checksums are right, and it answers a received frame.
