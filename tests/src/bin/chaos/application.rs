@@ -38,6 +38,7 @@ fn serve(mut connection: TcpStream, accepted: SocketAddr, book: &Book) {
     let names = [accepted, peer].map(|name| SocketAddr::new(name.ip().to_canonical(), name.port()));
     let port = connection.local_addr().map_or(0, |own| own.port());
     let _ = connection.set_read_timeout(Some(PATIENCE));
+    let begun = Instant::now();
     // What comes before the question on a connection: a header, if anything.
     let mut before = String::new();
     while let Some(line) = read_line(&mut connection) {
@@ -48,7 +49,7 @@ fn serve(mut connection: TcpStream, accepted: SocketAddr, book: &Book) {
             None => before += &line,
             Some((rest, number)) => {
                 before += rest;
-                note(Asked { names, port, number, before: &before }, book);
+                note(&Asked { names, port, number, before: &before, begun }, book);
                 before.clear();
             }
         }
@@ -67,10 +68,13 @@ struct Asked<'a> {
     port: u16,
     number: u64,
     before: &'a str,
+    /// When the connection was accepted.
+    begun: Instant,
 }
 
 /// Compares the names with the client that asks.
-fn note(Asked { names, port, number, before }: Asked<'_>, book: &Book) {
+fn note(asked: &Asked<'_>, book: &Book) {
+    let Asked { names, port, number, before, begun } = *asked;
     let asker = book.asker(number);
     let is_right = |name: &SocketAddr| Some(*name) == asker;
     if before.is_empty() && names.iter().all(is_right) {
@@ -78,7 +82,9 @@ fn note(Asked { names, port, number, before }: Asked<'_>, book: &Book) {
     }
     if names.iter().all(|name| is_right(name) || balancers().contains(&name.ip())) {
         let (line, named) = (before.to_owned(), names[1]);
-        book.unguarded(Unguarded { at: Instant::now(), port, line, named });
+        // The name was asked for when the connection was accepted.
+        let at = if before.is_empty() { begun } else { Instant::now() };
+        book.unguarded(Unguarded { at, port, line, named });
     } else {
         book.wrong(format!("port {port}: {names:?} for {asker:?}, who sent {before:?} first"));
     }

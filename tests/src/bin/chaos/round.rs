@@ -14,6 +14,8 @@ use crate::trouble::{TROUBLES, Trouble};
 
 /// A surface names a deviation within this time, and drops it within this time.
 pub(crate) const NAMED: Duration = Duration::from_secs(5);
+/// An agent that starts is ready within this time, on a busy machine.
+const STARTED: Duration = Duration::from_secs(15);
 /// Connections are served again within this time: the load balancer and TCP have to send some of their segments again.
 const SERVED: Duration = Duration::from_secs(15);
 /// How long a trouble lasts at least, and how much longer at most. What must be named lasts until it is, or should be.
@@ -93,7 +95,9 @@ impl Stage<'_, '_> {
             let since = self.surfaces.calm_since()?;
             Some(since.saturating_duration_since(mended))
         });
-        if calm.is_none_or(|calm| calm > NAMED) {
+        let starts = troubles.iter().any(|told| told.trouble.ends_agent());
+        let bound = if starts { STARTED } else { NAMED };
+        if calm.is_none_or(|calm| calm > bound) {
             let last = self.surfaces.last_named();
             faults.push(format!("all was said to be guarded again after {}: {last}", Or(calm)));
         }

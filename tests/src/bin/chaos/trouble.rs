@@ -107,6 +107,11 @@ impl Trouble {
         }
     }
 
+    /// Whether another agent has to start.
+    pub(crate) const fn ends_agent(self) -> bool {
+        matches!(self, Self::Stopped | Self::Killed)
+    }
+
     /// Whether a surface has to name it: guarded ports are not guarded, or by a lesser hand-off than configured.
     pub(crate) fn must_be_named(self) -> bool {
         match self {
