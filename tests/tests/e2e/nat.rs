@@ -56,8 +56,6 @@ fn a_redirected_port_is_left_alone(hand_off: HandOff) {
     }
     let _application = EchoServer::start(&site.net.server, "::", 80);
     std::thread::sleep(Duration::from_millis(1500));
-    let named = agent.status().findings.concat();
-    assert!(!named.contains("NAT gives"), "{named}");
     let stream = open_and_send(&site, &trusted_dial(80), &header_of_client());
     assert_eq!(ask_names(&stream).named.port(), 51234);
     site.finish(&mut agent, &[]);
