@@ -20,6 +20,9 @@ const WORDS: &str = "docs/words.txt";
 const GENERATED: &str = "docs/conformance.md";
 /// Its entries are fragments of sentences.
 const CHANGELOG: &str = "CHANGELOG.md";
+const README: &str = "README.md";
+/// A longer README is not read to its end.
+const LONGEST_README: usize = 200;
 
 /// The documents by their paths below the top of the repository.
 type Pages = BTreeMap<String, Page>;
@@ -47,6 +50,9 @@ fn faults(root: &Path, pages: &Pages, words: &Words) -> Vec<String> {
         let mut found = links::faults(root, path, pages);
         found.extend(paths::faults(root, page));
         found.extend(commands::faults(root, page));
+        if path == README {
+            found.extend(too_long(page));
+        }
         if ![GENERATED, CHANGELOG].contains(&path.as_str()) {
             found.extend(prose::faults(page, words));
         }
@@ -54,6 +60,12 @@ fn faults(root: &Path, pages: &Pages, words: &Words) -> Vec<String> {
         faults.extend(found.into_iter().map(|(line, fault)| format!("{path}:{line}: {fault}")));
     }
     faults
+}
+
+/// The number of the last line comes from the file itself: fences of code are not among the page's lines.
+fn too_long(page: &Page) -> Option<(usize, String)> {
+    let last = page.lines.last()?.number;
+    (last > LONGEST_README).then(|| (last, format!("more than {LONGEST_README} lines")))
 }
 
 /// Those at the top, and all below `docs`.
@@ -101,5 +113,18 @@ mod tests {
         let pages = Pages::from([("docs/page.md".to_owned(), page)]);
         let found = faults(Path::new("/nonexistent"), &pages, &words);
         assert_eq!(found, ["docs/page.md:3: no file is missing.md"]);
+    }
+
+    #[test]
+    fn only_a_readme_may_not_be_long() {
+        let words = Words::parse("").unwrap();
+        let page = |lines: usize| Page::parse(&"line\n\n".repeat(lines / 2));
+        let found = |path: &str, lines| {
+            let pages = Pages::from([(path.to_owned(), page(lines))]);
+            faults(Path::new("/nonexistent"), &pages, &words)
+        };
+        assert_eq!(found(README, 200), [""; 0]);
+        assert_eq!(found("docs/page.md", 202), [""; 0]);
+        assert_eq!(found(README, 202), ["README.md:202: more than 200 lines"]);
     }
 }
