@@ -7,7 +7,7 @@ use proxyip_common::{
 
 use crate::{
     frame::{reply::Reply, segment::Segment, tcp::Seq},
-    kernel::programs::TcContext,
+    kernel::packet::Packet,
     state::memory::Memory,
 };
 
@@ -82,12 +82,16 @@ impl Ending {
 /// What must be done to a packet before the decision on it is known, because it may fail. Those who decide are given it
 /// as a type, so that they know nothing of those who act.
 pub trait Act {
+    /// The packets that it acts on.
+    type Packet: Packet;
+
     /// Makes the connection from the first segment, whose header has been read.
     ///
     /// # Errors
     /// What to do with the segment instead.
-    fn hand_over(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Result<(), Decision>;
+    fn hand_over(packet: &Self::Packet, segment: &Segment, memory: &Memory)
+    -> Result<(), Decision>;
 
     /// Takes from a SYN what would let its connection begin without a header; false if that failed.
-    fn open(ctx: &TcContext, segment: &Segment, memory: &Memory) -> bool;
+    fn open(packet: &Self::Packet, segment: &Segment, memory: &Memory) -> bool;
 }

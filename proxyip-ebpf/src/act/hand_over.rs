@@ -7,7 +7,7 @@
 use proxyip_common::counter::{Counter, DropReason};
 
 use crate::{
-    act::rewrite::trim,
+    act::rewrite::{Start, trim},
     decision::Decision,
     frame::{
         options,
@@ -62,7 +62,7 @@ pub fn build(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Result<(), 
     }
     let header = memory.record().length_of_header();
     let sequence = memory.handshake.get().stream().plus(header);
-    if trim(ctx, segment, memory, sequence, flags::ACK) {
+    if trim(ctx, segment, memory, Start { sequence, flags: flags::ACK }) {
         return Ok(());
     }
     Err(Decision::Refuse(DropReason::TrimFailed))
@@ -128,7 +128,7 @@ pub fn introduce(
     if !queue_payload(ctx) {
         return Err(Failure::Held(Counter::PayloadRetry));
     }
-    if trim(ctx, segment, memory, stream, flags::ACK) {
+    if trim(ctx, segment, memory, Start { sequence: stream, flags: flags::ACK }) {
         return Ok(());
     }
     Err(Failure::Refused(DropReason::TrimFailed))

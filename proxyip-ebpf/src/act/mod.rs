@@ -42,6 +42,8 @@ use crate::{
 pub struct Skb;
 
 impl Act for Skb {
+    type Packet = TcContext;
+
     #[inline(always)]
     fn hand_over(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Result<(), Decision> {
         hand_over::build(ctx, segment, memory)

@@ -58,13 +58,20 @@ pub fn blank(ctx: &TcContext, segment: &Segment, memory: &Memory) -> bool {
 /// Where the TCP header is in the working frame, for both families.
 const TCP_AT: usize = IPV6;
 
+/// What a segment becomes whose payload is cut off.
+#[derive(Clone, Copy)]
+pub struct Start {
+    pub sequence: Seq,
+    pub flags: u8,
+}
+
 /// Cuts the payload off the segment, and gives it this sequence number and these flags. The segment's options are in
 /// working memory.
 ///
 /// Only the length in the IP header is changed. The IP layer then trims the skb itself, without the copy that
 /// `bpf_skb_change_tail()` makes of a paged payload. False if a helper failed.
 #[inline(never)]
-pub fn trim(ctx: &TcContext, segment: &Segment, memory: &Memory, sequence: Seq, flags: u8) -> bool {
+pub fn trim(ctx: &TcContext, segment: &Segment, memory: &Memory, start: Start) -> bool {
     // SAFETY: this is the only function of this program that uses it.
     let frame = &mut unsafe { memory.reply.get_mut() }.0;
     let length = segment.ip_length() + TCP;
@@ -85,8 +92,8 @@ pub fn trim(ctx: &TcContext, segment: &Segment, memory: &Memory, sequence: Seq, 
         let checksum = !fold(sum::<IPV4, _>(frame, ip));
         copy(frame, ip + 10, checksum.to_ne_bytes());
     }
-    copy(frame, TCP_AT + 4, sequence.to_header());
-    frame[TCP_AT + 13] = flags;
+    copy(frame, TCP_AT + 4, start.sequence.to_header());
+    frame[TCP_AT + 13] = start.flags;
     copy(frame, TCP_AT + TCP_CHECKSUM, [0; 4]);
     // SAFETY: the options have been read.
     let options = unsafe { memory.options.bytes.get() };
@@ -104,5 +111,6 @@ pub fn trim(ctx: &TcContext, segment: &Segment, memory: &Memory, sequence: Seq, 
 /// handshake. False if that failed.
 #[inline(always)]
 pub fn cut_payload(ctx: &TcContext, segment: &Segment, memory: &Memory) -> bool {
-    segment.payload == 0 || trim(ctx, segment, memory, segment.sequence, segment.flags)
+    let start = Start { sequence: segment.sequence, flags: segment.flags };
+    segment.payload == 0 || trim(ctx, segment, memory, start)
 }

@@ -19,7 +19,7 @@ use crate::{
         tcp::{Seq, flags},
     },
     header::intact::is_intact,
-    kernel::{clock::now, programs::TcContext},
+    kernel::{clock::now, packet::Packet},
     state::{
         ended,
         fallbacks::stack_refuses,
@@ -37,12 +37,12 @@ use crate::{
 
 /// A segment without SYN or RST for a socket that listens.
 #[inline(never)]
-pub fn on_ack(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Step {
+pub fn on_ack(packet: &impl Packet, segment: &Segment, memory: &Memory) -> Step {
     // Tags are short and can be guessed: a cookie counts only from where one can have been sent to.
     if !trusted(segment) {
         return Step::Done(Decision::Pass);
     }
-    if !is_intact(ctx) {
+    if !is_intact(packet) {
         return Step::Done(Decision::Refuse(DropReason::Checksum));
     }
     let cookie = segment.acknowledgment.minus(1);
@@ -53,7 +53,7 @@ pub fn on_ack(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Step {
     let check = hash.check(cookie.0, isn.0);
     let begun = parts::look_up(segment, memory);
     if let Check::Foreign = check {
-        return Step::Done(on_foreign_ack(ctx, segment, memory, begun));
+        return Step::Done(on_foreign_ack(packet, segment, memory, begun));
     }
     // Must come first: the 15-bit tag matches 1 in 32,768 later segments by accident.
     if let Some(begun) = begun
@@ -62,7 +62,7 @@ pub fn on_ack(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Step {
         return on_part(segment, memory, handshake(begun.isn, agreed), begun);
     }
     let Check::Valid(agreed) = check else {
-        return Step::Done(on_same_flow(ctx, segment, memory, &hash));
+        return Step::Done(on_same_flow(packet, segment, memory, &hash));
     };
     if segment.payload == 0 {
         return Step::Done(if segment.has(flags::FIN) {
@@ -78,7 +78,7 @@ pub fn on_ack(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Step {
     match handed_over(segment, memory) {
         // The same segment twice in one batch.
         HandedOver::JustNow => Step::Done(Decision::Requeue),
-        _ if ended::began_with(memory.key(), segment) => Step::Done(on_foreign(ctx, segment)),
+        _ if ended::began_with(memory.key(), segment) => Step::Done(on_foreign(packet, segment)),
         before => Step::First(Handshake {
             handed_over_before: before == HandedOver::Before,
             ..handshake(isn, agreed)
@@ -124,7 +124,7 @@ fn on_part(segment: &Segment, memory: &Memory, handshake: Handshake, begun: Begu
 /// A segment whose acknowledgment number is no cookie of its flow.
 #[inline(always)]
 fn on_foreign_ack(
-    ctx: &TcContext,
+    packet: &impl Packet,
     segment: &Segment,
     memory: &Memory,
     begun: Option<Begun>,
@@ -135,27 +135,32 @@ fn on_foreign_ack(
             memory.settle(Handshake::new(begun.isn, begun.hand_off()));
             split::refuse(segment, memory, DropReason::HeaderTimeout)
         }
-        _ => on_foreign(ctx, segment),
+        _ => on_foreign(packet, segment),
     }
 }
 
 /// A segment of a handshake in flight, but not its first: a keep-alive probe, or one that overtook the header.
 #[inline(always)]
-fn on_same_flow(ctx: &TcContext, segment: &Segment, memory: &Memory, hash: &FlowHash) -> Decision {
+fn on_same_flow(
+    packet: &impl Packet,
+    segment: &Segment,
+    memory: &Memory,
+    hash: &FlowHash,
+) -> Decision {
     // A cookie of the kernel's own that looks like ours; those of ours that a change of the configuration has left
     // in flight are valid.
     if !issues_cookies(segment) {
-        return on_foreign(ctx, segment);
+        return on_foreign(packet, segment);
     }
     // The flow tag has 8 bits: 1 in 256 forwarded segments matches it, so ask the routing table.
-    if !is_local(ctx, segment) {
+    if !is_local(packet, segment) {
         return Decision::PassCounted(Counter::CookieForeign);
     }
     if handed_over(segment, memory) == HandedOver::JustNow {
         return Decision::Requeue;
     }
     if ended::has(memory.key(), segment) {
-        return on_foreign(ctx, segment);
+        return on_foreign(packet, segment);
     }
     // RFC 9293 §3.8.4: a probe's sequence number is one below the next, with or without a byte.
     let cookie = segment.acknowledgment.minus(1);
@@ -215,8 +220,8 @@ fn issues_cookies(segment: &Segment) -> bool {
 /// A trusted source's segment for a listening socket that belongs to no known handshake. The kernel may have sent a
 /// SYN cookie for its handshake and forgotten it.
 #[inline(always)]
-pub fn on_foreign(ctx: &TcContext, segment: &Segment) -> Decision {
-    if policies::may_leave(segment) || !is_local(ctx, segment) {
+pub fn on_foreign(packet: &impl Packet, segment: &Segment) -> Decision {
+    if policies::may_leave(segment) || !is_local(packet, segment) {
         return Decision::PassCounted(Counter::CookieForeign);
     }
     Decision::Reset(Counter::CookieForeign)

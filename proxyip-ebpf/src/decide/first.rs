@@ -14,7 +14,7 @@ use crate::{
     decision::{Act, Decision, Ending},
     frame::segment::Segment,
     header::{self, intact::is_intact},
-    kernel::{bindings::BPF_ANY, clock::now, platform::Platform, programs::TcContext},
+    kernel::{bindings::BPF_ANY, clock::now, packet::Packet, platform::Platform},
     state::{
         counters::{count, count_listener},
         events,
@@ -29,13 +29,17 @@ use crate::{
 
 /// Reads the header, records the flow and begins the hand-off of `memory.handshake`.
 #[inline(always)]
-pub fn run<P: Platform, A: Act>(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
-    let decision = match read_and_record(ctx, segment, memory) {
+pub fn run<P: Platform, A: Act>(
+    packet: &A::Packet,
+    segment: &Segment,
+    memory: &Memory,
+) -> Decision {
+    let decision = match read_and_record(packet, segment, memory) {
         Ok(()) if memory.header.kept.get() != 0 && parts::is_late(segment, memory) => {
             let _ = FLOWS.remove(memory.key());
             Decision::Refuse(DropReason::HeaderTimeout)
         }
-        Ok(()) => hand_off::<P, A>(ctx, segment, memory),
+        Ok(()) => hand_off::<P, A>(packet, segment, memory),
         Err(Decision::Refuse(DropReason::HeaderIncomplete)) => {
             return split::keep(segment, memory);
         }
@@ -60,12 +64,16 @@ pub fn run<P: Platform, A: Act>(ctx: &TcContext, segment: &Segment, memory: &Mem
 
 /// Reads the header; the flow is then in `memory.event` and in the table.
 #[inline(always)]
-fn read_and_record(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Result<(), Decision> {
+fn read_and_record(
+    packet: &impl Packet,
+    segment: &Segment,
+    memory: &Memory,
+) -> Result<(), Decision> {
     // Nobody has looked yet at a segment of an established connection.
-    if memory.handshake.get().hand_off == OBSERVE && !is_intact(ctx) {
+    if memory.handshake.get().hand_off == OBSERVE && !is_intact(packet) {
         return Err(Decision::Refuse(DropReason::Checksum));
     }
-    let header = match header::read(ctx, segment, &memory.header) {
+    let header = match header::read(packet, segment, &memory.header) {
         Err(DropReason::HeaderMissing) if split::may_be_headerless(segment, memory) => {
             memory.header.set_none();
             Ok(())
@@ -82,17 +90,21 @@ fn read_and_record(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Resul
 }
 
 #[inline(always)]
-fn hand_off<P: Platform, A: Act>(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
+fn hand_off<P: Platform, A: Act>(
+    packet: &A::Packet,
+    segment: &Segment,
+    memory: &Memory,
+) -> Decision {
     let denied = memory.record().has(FlowRecord::DENIED);
     if denied {
         // Before it is cloned.
-        policy::mark(ctx, segment);
+        policy::mark(packet, segment);
     }
     latency::recall(memory);
     let decision = match memory.handshake.get().hand_off {
         TRANSLATE => translated::translate(segment, memory),
         OBSERVE => Decision::Pass,
-        _ if P::ACCEPT => match A::hand_over(ctx, segment, memory) {
+        _ if P::ACCEPT => match A::hand_over(packet, segment, memory) {
             Ok(()) => Decision::Pass,
             Err(decision) => decision,
         },
@@ -104,7 +116,7 @@ fn hand_off<P: Platform, A: Act>(ctx: &TcContext, segment: &Segment, memory: &Me
     }
     handed_over(segment, memory);
     if memory.handshake.get().hand_off == OBSERVE {
-        observed::fill_mark(ctx, segment, memory);
+        observed::fill_mark(packet, segment, memory);
     }
     decision
 }

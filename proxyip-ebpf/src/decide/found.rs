@@ -7,7 +7,7 @@ use proxyip_common::{
 
 use crate::{
     frame::{segment::Segment, tcp::flags},
-    kernel::{platform::Platform, programs::TcContext},
+    kernel::{packet::Packet, platform::Platform},
     state::{
         listeners::LISTENERS,
         memory::Memory,
@@ -20,13 +20,13 @@ use crate::{
 ///
 /// Not inlined: the lookup's argument needs no room on the stack of what follows.
 #[inline(never)]
-pub fn find<P: Platform>(ctx: &TcContext, segment: &Segment, memory: &Memory) {
-    memory.found.set(look_up::<P>(ctx, segment, memory));
+pub fn find<P: Platform>(packet: &impl Packet, segment: &Segment, memory: &Memory) {
+    memory.found.set(look_up::<P>(packet, segment, memory));
 }
 
 #[inline(always)]
-fn look_up<P: Platform>(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Found {
-    let Some(socket) = Socket::find(ctx, segment) else { return Found::NOTHING };
+fn look_up<P: Platform>(packet: &impl Packet, segment: &Segment, memory: &Memory) -> Found {
+    let Some(socket) = Socket::find(packet, segment) else { return Found::NOTHING };
     let found = Found::new(socket.state());
     match found.state {
         State::Listening if P::ACCEPT => {

@@ -24,19 +24,19 @@ use crate::{
         tcp::flags,
     },
     header::intact::is_intact,
-    kernel::{platform::Platform, programs::TcContext},
+    kernel::{packet::Packet, platform::Platform},
     state::{handshakes::Handshake, memory::Memory, nat, policies::trusted, sockets::State},
 };
 
 /// Decides on one segment.
 #[inline(always)]
 pub fn decide<P: Platform, A: Act>(
-    ctx: &TcContext,
+    packet: &A::Packet,
     segment: &Segment,
     memory: &Memory,
 ) -> Decision {
     memory.settle(Handshake::NONE);
-    let known = translated::look_up(ctx, segment, memory);
+    let known = translated::look_up(packet, segment, memory);
     if let Known::Living(decision) = known {
         return decision;
     }
@@ -44,12 +44,12 @@ pub fn decide<P: Platform, A: Act>(
         flags::SYN => true,
         set if set & (flags::SYN | flags::RST) == 0 && set & flags::ACK != 0 => false,
         set if set & flags::RST != 0 => {
-            policy::mark_reset::<P>(ctx, segment, memory);
+            policy::mark_reset::<P>(packet, segment, memory);
             return split::on_reset(segment, memory);
         }
         _ => return Decision::Pass,
     };
-    find::<P>(ctx, segment, memory);
+    find::<P>(packet, segment, memory);
     let state = memory.found.get().state;
     let opening = match state {
         State::Nothing if syn => return Decision::PassCounted(Counter::NoListener),
@@ -69,9 +69,20 @@ pub fn decide<P: Platform, A: Act>(
         Known::Nothing | Known::Living(_) => {}
     }
     if opening {
-        return opening::on_opening::<P, A>(ctx, segment, memory);
+        return opening::on_opening::<P, A>(packet, segment, memory);
     }
-    match after_opening::<P>(ctx, segment, memory, state) {
+    on_later::<P, A>(packet, segment, memory, state)
+}
+
+/// A segment that does not begin a connection.
+#[inline(always)]
+fn on_later<P: Platform, A: Act>(
+    packet: &A::Packet,
+    segment: &Segment,
+    memory: &Memory,
+    state: State,
+) -> Decision {
+    match after_opening::<P>(packet, segment, memory, state) {
         Step::Done(decision) => return decision,
         Step::First(handshake) => memory.settle(handshake),
         Step::Part(handshake) => {
@@ -81,13 +92,13 @@ pub fn decide<P: Platform, A: Act>(
             }
         }
     }
-    first::run::<P, A>(ctx, segment, memory)
+    first::run::<P, A>(packet, segment, memory)
 }
 
 /// A segment that neither begins a connection nor belongs to one that is translated.
 #[inline(always)]
 fn after_opening<P: Platform>(
-    ctx: &TcContext,
+    packet: &impl Packet,
     segment: &Segment,
     memory: &Memory,
     state: State,
@@ -97,10 +108,10 @@ fn after_opening<P: Platform>(
     }
     match state {
         State::Connected => {
-            policy::notice_header(ctx, segment);
+            policy::notice_header(packet, segment);
             let found = memory.found.get();
             if found.marked {
-                policy::mark(ctx, segment);
+                policy::mark(packet, segment);
             }
             if found.awaits_header {
                 return observed::on_established(segment, memory, found.next);
@@ -111,17 +122,17 @@ fn after_opening<P: Platform>(
         State::Request | State::Listening if segment.queued => {
             Step::Done(Decision::Refuse(DropReason::PayloadWithoutSocket))
         }
-        State::Request => waiting::on_request(ctx, segment, memory),
-        State::Listening => on_listening::<P>(ctx, segment, memory),
+        State::Request => waiting::on_request(packet, segment, memory),
+        State::Listening => on_listening::<P>(packet, segment, memory),
         State::TimeWait | State::Nothing => Step::Done(Decision::Pass),
     }
 }
 
 /// A segment that finds the listening socket.
 #[inline(always)]
-fn on_listening<P: Platform>(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Step {
+fn on_listening<P: Platform>(packet: &impl Packet, segment: &Segment, memory: &Memory) -> Step {
     if let Some(remembered) = waiting::forgotten(segment, memory) {
-        if !is_intact(ctx) {
+        if !is_intact(packet) {
             return Step::Done(Decision::Refuse(DropReason::Checksum));
         }
         return waiting::on_remembered(segment, memory, remembered);
@@ -131,13 +142,13 @@ fn on_listening<P: Platform>(ctx: &TcContext, segment: &Segment, memory: &Memory
         return Step::Done(Decision::Pass);
     }
     if P::ACCEPT && !memory.found.get().mptcp {
-        return cookie::on_ack(ctx, segment, memory);
+        return cookie::on_ack(packet, segment, memory);
     }
     if !trusted(segment) {
         return Step::Done(Decision::Pass);
     }
-    if !is_intact(ctx) {
+    if !is_intact(packet) {
         return Step::Done(Decision::Refuse(DropReason::Checksum));
     }
-    Step::Done(cookie::on_foreign(ctx, segment))
+    Step::Done(cookie::on_foreign(packet, segment))
 }

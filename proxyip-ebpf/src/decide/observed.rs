@@ -9,7 +9,7 @@ use crate::{
     decide::step::Step,
     decision::Decision,
     frame::{segment::Segment, tcp::Seq},
-    kernel::{clock::now, programs::TcContext},
+    kernel::{clock::now, packet::Packet},
     state::{
         counters::count_established,
         events,
@@ -53,8 +53,8 @@ pub fn hides_header(segment: &Segment, ahead: i32) -> bool {
 /// Puts the record that is in `memory.event` where the socket's mark is. Without a socket it is done when the
 /// connection is established.
 #[inline(never)]
-pub fn fill_mark(ctx: &TcContext, segment: &Segment, memory: &Memory) {
-    let Some(socket) = Socket::find(ctx, segment) else { return };
+pub fn fill_mark(packet: &impl Packet, segment: &Segment, memory: &Memory) {
+    let Some(socket) = Socket::find(packet, segment) else { return };
     let Some(record) = socket.record() else { return };
     memory.change_record(|record| record.established_ns = now());
     *record = *memory.record();

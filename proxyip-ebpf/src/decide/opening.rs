@@ -10,7 +10,7 @@ use crate::{
     decision::{Act, Decision},
     frame::segment::{RETIRED_LISTENER, Segment, Shape},
     header::intact::is_intact,
-    kernel::{platform::Platform, programs::TcContext},
+    kernel::platform::Platform,
     state::{
         fallbacks::stack_refuses,
         flows::remove_flow,
@@ -30,13 +30,12 @@ const CHOICE_OBSERVE: u8 = HandOffChoice::Observe as u8;
 /// A SYN, or a segment that hides its TCP header.
 #[inline(never)]
 pub fn on_opening<P: Platform, A: Act>(
-    ctx: &TcContext,
+    packet: &A::Packet,
     segment: &Segment,
     memory: &Memory,
 ) -> Decision {
-    let state = memory.found.get().state;
     // No connection is made to a group; TCP drops its SYN.
-    if is_group(segment) || !is_local(ctx, segment) {
+    if is_group(segment) || !is_local(packet, segment) {
         return Decision::Pass;
     }
     if segment.shape == Shape::Plain {
@@ -51,15 +50,25 @@ pub fn on_opening<P: Platform, A: Act>(
         // The listener is being removed: the peer sends its SYN again.
         None => return Decision::Refuse(DropReason::SynAckFailed),
         Some(policy) if policies::trusts(policy, &segment.peer.0) => {}
-        Some(policy) => return policy::on_untrusted(ctx, policy, segment),
+        Some(policy) => return policy::on_untrusted(packet, policy, segment),
     }
+    on_trusted::<P, A>(packet, segment, memory)
+}
+
+/// One of a source that is trusted.
+#[inline(always)]
+fn on_trusted<P: Platform, A: Act>(
+    packet: &A::Packet,
+    segment: &Segment,
+    memory: &Memory,
+) -> Decision {
     match segment.shape {
-        Shape::Plain if !is_intact(ctx) => return Decision::Refuse(DropReason::Checksum),
+        Shape::Plain if !is_intact(packet) => return Decision::Refuse(DropReason::Checksum),
         Shape::Plain => {}
         Shape::Fragment => return Decision::Refuse(DropReason::Fragment),
         Shape::Extended => return Decision::Refuse(DropReason::ExtensionHeader),
     }
-    match state {
+    match memory.found.get().state {
         State::Connected => return Decision::LeaveToKernel(Obstacle::LivingSocket),
         State::Request => return waiting::on_repeated_syn(segment, memory),
         State::Listening | State::TimeWait | State::Nothing => {}
@@ -72,7 +81,7 @@ pub fn on_opening<P: Platform, A: Act>(
         return Decision::LeaveToKernel(Obstacle::Redirected);
     }
     let obstacle = match unserved::<P>(segment, memory) {
-        None => match answer_syn(ctx, segment, memory) {
+        None => match answer_syn(packet, segment, memory) {
             Ok(decision) => return decision,
             Err(obstacle) => obstacle,
         },
@@ -89,7 +98,7 @@ pub fn on_opening<P: Platform, A: Act>(
     };
     let obstacle = obstacle as u8;
     memory.settle(Handshake { obstacle, ..Handshake::new(segment.sequence, hand_off) });
-    waiting::remember_syn::<A>(ctx, segment, memory)
+    waiting::remember_syn::<A>(packet, segment, memory)
 }
 
 /// Whether the segment is for a multicast group, or all of the network.

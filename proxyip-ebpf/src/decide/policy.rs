@@ -12,13 +12,7 @@ use crate::{
     decision::Decision,
     frame::segment::{Segment, Shape},
     header::intact::is_intact,
-    kernel::{
-        bindings::BPF_ANY,
-        btf_maps::lpm_trie::Key,
-        packet::{Packet, raw},
-        platform::Platform,
-        programs::TcContext,
-    },
+    kernel::{bindings::BPF_ANY, btf_maps::lpm_trie::Key, packet::Packet, platform::Platform},
     state::{
         counters::{count, count_listener},
         denied::DROPPED,
@@ -33,7 +27,7 @@ use crate::{
 
 /// What happens to the SYN of a source that is not trusted.
 #[inline(always)]
-pub fn on_untrusted(ctx: &TcContext, policy: &Policy, segment: &Segment) -> Decision {
+pub fn on_untrusted(packet: &impl Packet, policy: &Policy, segment: &Segment) -> Decision {
     const RESET: u8 = Untrusted::Reset as u8;
     const DROP: u8 = Untrusted::Drop as u8;
     let reason = match policy.untrusted {
@@ -42,7 +36,7 @@ pub fn on_untrusted(ctx: &TcContext, policy: &Policy, segment: &Segment) -> Deci
         _ => return Decision::PassCounted(Counter::Bypassed),
     };
     // Whose address that is, is not known.
-    if segment.shape == Shape::Plain && !is_intact(ctx) {
+    if segment.shape == Shape::Plain && !is_intact(packet) {
         return Decision::Refuse(DropReason::Checksum);
     }
     note_untrusted(segment);
@@ -104,30 +98,28 @@ pub fn drop_denied(memory: &Memory) -> Decision {
 
 /// Marks a segment of a connection whose client is denied, for the rules of a firewall.
 #[inline(never)]
-pub fn mark(ctx: &TcContext, segment: &Segment) {
+pub fn mark(packet: &impl Packet, segment: &Segment) {
     let Some(policy) = policies::policy_of(segment.listener) else { return };
-    let skb = raw(ctx);
-    // SAFETY: a field of the context.
-    unsafe { (*skb).mark |= policy.mark };
+    packet.add_mark(policy.mark);
 }
 
 /// Marks a RST too. The socket is looked up only if the RST may have to be marked.
 #[inline(never)]
-pub fn mark_reset<P: Platform>(ctx: &TcContext, segment: &Segment, memory: &Memory) {
+pub fn mark_reset<P: Platform>(packet: &impl Packet, segment: &Segment, memory: &Memory) {
     let listener = LISTENERS.get(segment.listener.into());
     if !listener.is_some_and(|listener| listener.has(ListenerSettings::MARKS)) {
         return;
     }
-    find::<P>(ctx, segment, memory);
+    find::<P>(packet, segment, memory);
     if memory.found.get().marked {
-        mark(ctx, segment);
+        mark(packet, segment);
     }
 }
 
 /// Counts a segment that begins like a PROXY header, comes from an untrusted source, and belongs to a connection that
 /// the kernel has. Either the source should be trusted, or the load balancer hides its own address.
 #[inline(never)]
-pub fn notice_header(ctx: &TcContext, segment: &Segment) {
+pub fn notice_header(packet: &impl Packet, segment: &Segment) {
     /// Of the shortest header.
     const LEAST: usize = 15;
     const V1: u32 = u32::from_ne_bytes(*b"PROX");
@@ -138,7 +130,7 @@ pub fn notice_header(ctx: &TcContext, segment: &Segment) {
     if segment.payload < LEAST {
         return;
     }
-    let Some(start) = ctx.load_at::<[u32; 2]>(segment.tcp + segment.header) else { return };
+    let Some(start) = packet.load_at::<[u32; 2]>(segment.tcp + segment.header) else { return };
     let begins = matches!(start, [V1, V1_NEXT | V1_UNKNOWN] | [V2, V2_NEXT]);
     if begins && !trusted(segment) {
         note_untrusted(segment);

@@ -15,10 +15,7 @@ use crate::{
         segment::{Segment, classes, incoming},
         tcp::{Seq, TCP, flags},
     },
-    kernel::{
-        btf_maps::lpm_trie::Key, helpers::bpf_check_mtu, packet::raw, programs::TcContext,
-        verified::Code,
-    },
+    kernel::{btf_maps::lpm_trie::Key, helpers::bpf_check_mtu, packet::Packet, verified::Code},
     state::{
         memory::Memory,
         namespace::{NAMESPACE, clock, settings},
@@ -33,7 +30,7 @@ use crate::{
 /// Why the accept hand-off cannot serve the connection.
 #[inline(never)]
 pub fn answer_syn(
-    ctx: &TcContext,
+    packet: &impl Packet,
     segment: &Segment,
     memory: &Memory,
 ) -> Result<Decision, Obstacle> {
@@ -46,7 +43,7 @@ pub fn answer_syn(
     if !settings.has(NamespaceSettings::CONNTRACK_LOOSE) {
         return Err(Obstacle::ConntrackStrict);
     }
-    if !options::read(ctx, segment, &memory.options) {
+    if !options::read(packet, segment, &memory.options) {
         return Ok(Decision::Refuse(DropReason::SynAckFailed));
     }
     if memory.limits.get().is_full {
@@ -62,25 +59,35 @@ pub fn answer_syn(
     else {
         return Err(Obstacle::MssTooSmall);
     };
-    match syn_ack(ctx, segment, memory, settings, mss_class) {
+    let Some(mss) = advertised_mss(packet, segment, settings) else {
+        return Ok(Decision::Refuse(DropReason::SynAckFailed));
+    };
+    match syn_ack(segment, memory, settings, Sizes { mss_class, mss }) {
         Some(reply) => Ok(Decision::Answer(Counter::SynAnswered, reply)),
         None => Ok(Decision::Refuse(DropReason::SynAckFailed)),
     }
 }
 
+/// How large segments may be.
+struct Sizes {
+    /// Those to the peer, as a class of the cookie.
+    mss_class: u8,
+    /// Those from the peer, by the route.
+    mss: u16,
+}
+
 /// The SYN-ACK: the cookie as its sequence number, and the options that this namespace's stack would offer.
 #[inline(always)]
 fn syn_ack(
-    ctx: &TcContext,
     segment: &Segment,
     memory: &Memory,
     settings: &NamespaceSettings,
-    mss_class: u8,
+    sizes: Sizes,
 ) -> Option<Reply> {
     let (offered, buffer) = (&memory.options.received, &memory.reply);
     let scaling = settings.has(NamespaceSettings::WINDOW_SCALING);
     let agreed = Agreed {
-        mss_class,
+        mss_class: sizes.mss_class,
         sack: offered.sack_permitted.get() && settings.has(NamespaceSettings::SACK),
         window_scale: if scaling { offered.window_scale.get() } else { None },
     };
@@ -91,7 +98,7 @@ fn syn_ack(
     let acknowledgment = segment.sequence.plus(1);
     let mut reply = Reply::bare(Seq(cookie), acknowledgment, flags::SYN | flags::ACK);
     reply.window = settings.window;
-    let mss = memory.limits.get().limit(advertised_mss(ctx, segment, settings)?);
+    let mss = memory.limits.get().limit(sizes.mss);
     let [high, low] = mss.to_be_bytes();
     // Four no-operations where an option is missing in the middle; none behind the last.
     put_option(buffer, 0, [MAXIMUM_SEGMENT_SIZE, 4, high, low, NOP, NOP, NOP, NOP]);
@@ -126,7 +133,11 @@ extern "C" fn make_cookie(agreed: u32) -> Code {
 
 /// The MSS of the route to the peer if it has one, else that of the interface's MTU.
 #[inline(always)]
-fn advertised_mss(ctx: &TcContext, segment: &Segment, settings: &NamespaceSettings) -> Option<u16> {
+fn advertised_mss(
+    packet: &impl Packet,
+    segment: &Segment,
+    settings: &NamespaceSettings,
+) -> Option<u16> {
     if settings.has(NamespaceSettings::ROUTE_MSS)
         && let destination = ScopedAddress::new(NAMESPACE.load(), &segment.peer.0)
         && let Some(mss) = ROUTES.get(&Key::new(ScopedAddress::BITS, destination))
@@ -136,7 +147,7 @@ fn advertised_mss(ctx: &TcContext, segment: &Segment, settings: &NamespaceSettin
     }
     let mut mtu = 0;
     // SAFETY: the helper writes the device's MTU unless its arguments are wrong.
-    if unsafe { bpf_check_mtu(raw(ctx).cast(), 0, &raw mut mtu, 0, 0) } < 0 {
+    if unsafe { bpf_check_mtu(packet.context().cast(), 0, &raw mut mtu, 0, 0) } < 0 {
         return None;
     }
     let headers = if segment.ipv6 { IPV6 + TCP } else { IPV4 + TCP };

@@ -12,7 +12,7 @@ use crate::{
         segment::{Segment, Shape},
         tcp::{Seq, flags},
     },
-    kernel::{bindings::BPF_ANY, clock::now, programs::TcContext},
+    kernel::{bindings::BPF_ANY, clock::now, packet::Packet},
     state::{
         counters::count_listener,
         flows::set_flow,
@@ -36,7 +36,7 @@ pub enum Known {
 
 /// Looks the segment's connection up.
 #[inline(never)]
-pub fn look_up(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Known {
+pub fn look_up(packet: &impl Packet, segment: &Segment, memory: &Memory) -> Known {
     if segment.has(flags::SYN) || !is_in_use() {
         return Known::Nothing;
     }
@@ -47,7 +47,7 @@ pub fn look_up(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Known {
     // SAFETY: an element of the map; at worst it is another connection's by now, whose time is set.
     let entry = unsafe { &mut *entry };
     if entry.flags & Translation::DENIED != 0 {
-        policy::mark(ctx, segment);
+        policy::mark(packet, segment);
     }
     if entry.flags & Translation::SUPERSEDED != 0 {
         entry.seen_ns = now();

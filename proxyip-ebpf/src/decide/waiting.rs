@@ -23,7 +23,7 @@ use crate::{
         tcp::{Seq, flags},
     },
     header::intact::is_intact,
-    kernel::{bindings::BPF_ANY, clock::now, programs::TcContext},
+    kernel::{bindings::BPF_ANY, clock::now, packet::Packet},
     state::{
         flows::{remove_flow, set_flow},
         handshakes::{HANDSHAKES, Handshake, OBSERVE, TRANSLATE},
@@ -59,12 +59,12 @@ impl Remembered {
 
 /// Lets a SYN pass and remembers its handshake, which is in `memory`: a function has no room for one more argument.
 #[inline(never)]
-pub fn remember_syn<A: Act>(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Decision {
+pub fn remember_syn<A: Act>(packet: &A::Packet, segment: &Segment, memory: &Memory) -> Decision {
     let Handshake { hand_off, obstacle, .. } = memory.handshake.get();
     // The kernel has nothing left of a connection that the header would belong to. Under accept, the SYN may be forged.
     parts::remove_older(segment, memory);
     remove_flow(segment, memory);
-    if !options::read(ctx, segment, &memory.options) {
+    if !options::read(packet, segment, &memory.options) {
         return Decision::Refuse(DropReason::TranslateFailed);
     }
     if hand_off == TRANSLATE && memory.options.received.signed.get() {
@@ -84,7 +84,7 @@ pub fn remember_syn<A: Act>(ctx: &TcContext, segment: &Segment, memory: &Memory)
     if HANDSHAKES.insert(memory.key(), &handshake, BPF_ANY.into()).is_err() {
         return Decision::Refuse(DropReason::TranslateFailed);
     }
-    if !A::open(ctx, segment, memory) {
+    if !A::open(packet, segment, memory) {
         return Decision::Refuse(DropReason::TranslateFailed);
     }
     Decision::Pass
@@ -107,12 +107,12 @@ pub fn on_repeated_syn(segment: &Segment, memory: &Memory) -> Decision {
 
 /// A segment that finds the request socket of a handshake.
 #[inline(never)]
-pub fn on_request(ctx: &TcContext, segment: &Segment, memory: &Memory) -> Step {
+pub fn on_request(packet: &impl Packet, segment: &Segment, memory: &Memory) -> Step {
     let remembered = recall(segment, memory);
     if remembered.is_none() && (!trusted(segment) || policies::may_leave(segment)) {
         return Step::Done(Decision::Pass);
     }
-    if !is_intact(ctx) {
+    if !is_intact(packet) {
         return Step::Done(Decision::Refuse(DropReason::Checksum));
     }
     if let Some(remembered) = remembered {

@@ -11,7 +11,7 @@ use crate::kernel::{
 /// `pkt_type` of a frame for this host's Ethernet address (`include/uapi/linux/if_packet.h`).
 const PACKET_HOST: u32 = 0;
 
-/// What is read of a frame in the kernel. Those who read frames know no more of them than this, so that another kind of
+/// What is asked of a frame in the kernel. Those who read frames and decide know no more of them than this, so that another kind of
 /// context than an skb's can come.
 pub trait Packet {
     /// Length of the frame in bytes.
@@ -26,6 +26,10 @@ pub trait Packet {
     fn is_for_this_host(&self) -> bool;
     /// The device or GRO has verified its checksum, or it was never on a wire and has none.
     fn is_verified(&self) -> bool;
+    /// The number of its interface.
+    fn interface(&self) -> u32;
+    /// Sets bits of its mark, for the rules of a firewall.
+    fn add_mark(&self, bits: u32);
     /// The value at an offset; `None` if the frame ends before. For numbers, and what consists of them.
     fn load_at<T>(&self, at: usize) -> Option<T>;
     /// Copies bytes to an address; false if the frame ends before.
@@ -72,6 +76,18 @@ impl Packet for TcContext {
         let skb = raw(self);
         // SAFETY: a field of the context, and a question that changes nothing.
         unsafe { (*skb).gso_size != 0 || bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY.into()) >= 0 }
+    }
+
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        // SAFETY: a field of the context.
+        unsafe { (*raw(self)).ifindex }
+    }
+
+    #[inline(always)]
+    fn add_mark(&self, bits: u32) {
+        // SAFETY: a field of the context.
+        unsafe { (*raw(self)).mark |= bits };
     }
 
     #[inline(always)]

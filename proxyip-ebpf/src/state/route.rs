@@ -11,8 +11,7 @@ use crate::{
             bpf_fib_lookup__bindgen_ty_5,
         },
         helpers::bpf_fib_lookup,
-        packet::raw,
-        programs::TcContext,
+        packet::Packet,
     },
 };
 
@@ -24,8 +23,7 @@ const FORWARDING_DISABLED: i64 = BPF_FIB_LKUP_RET_FWD_DISABLED as i64;
 /// A listener on the wildcard address is found for any destination. On a host that forwards, such as a
 /// Kubernetes node, the segment may be another's: a pod's on the same port.
 #[inline(never)]
-pub fn is_local(ctx: &TcContext, segment: &Segment) -> bool {
-    let skb = raw(ctx);
+pub fn is_local(packet: &impl Packet, segment: &Segment) -> bool {
     let (source, destination) = (segment.peer.0.words(), segment.local.0.words());
     let mut lookup = Lookup {
         family: if segment.ipv6 { AF_INET6 } else { AF_INET },
@@ -33,8 +31,7 @@ pub fn is_local(ctx: &TcContext, segment: &Segment) -> bool {
         sport: u16::from_ne_bytes(segment.peer.0.port_bytes()),
         dport: u16::from_ne_bytes(segment.local.0.port_bytes()),
         __bindgen_anon_1: bpf_fib_lookup__bindgen_ty_1 { tot_len: 0 },
-        // SAFETY: a field of the context.
-        ifindex: unsafe { (*skb).ifindex },
+        ifindex: packet.interface(),
         __bindgen_anon_2: bpf_fib_lookup__bindgen_ty_2 { flowinfo: 0 },
         __bindgen_anon_3: bpf_fib_lookup__bindgen_ty_3 { ipv6_src: source },
         __bindgen_anon_4: bpf_fib_lookup__bindgen_ty_4 { ipv6_dst: destination },
@@ -48,8 +45,9 @@ pub fn is_local(ctx: &TcContext, segment: &Segment) -> bool {
         lookup.__bindgen_anon_4.ipv4_dst = destination[3];
     }
     // SAFETY: the structure is initialised, and its size is passed.
-    let result =
-        unsafe { bpf_fib_lookup(skb.cast(), &raw mut lookup, size_of::<Lookup>() as i32, 0) };
+    let result = unsafe {
+        bpf_fib_lookup(packet.context().cast(), &raw mut lookup, size_of::<Lookup>() as i32, 0)
+    };
     // Where forwarding is off, a segment for another host would be dropped by the stack anyway.
     matches!(result, NOT_FORWARDED | FORWARDING_DISABLED)
 }

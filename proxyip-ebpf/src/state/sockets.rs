@@ -20,7 +20,7 @@ use crate::{
         kfunc::{self, RequestAttributes},
         macros::btf_map,
         offsets,
-        packet::raw,
+        packet::{Packet, raw},
         programs::TcContext,
     },
 };
@@ -116,11 +116,11 @@ impl Drop for Socket {
 impl Socket {
     /// The socket that TCP would find for this segment.
     #[inline(always)]
-    pub fn find(ctx: &TcContext, segment: &Segment) -> Option<Self> {
+    pub fn find(packet: &impl Packet, segment: &Segment) -> Option<Self> {
         let (mut tuple, size) = tuple(segment);
         // SAFETY: the tuple is initialised for `size` bytes.
         let socket = unsafe {
-            bpf_skc_lookup_tcp(raw(ctx).cast(), &raw mut tuple, size, CURRENT_NAMESPACE, 0)
+            bpf_skc_lookup_tcp(packet.context().cast(), &raw mut tuple, size, CURRENT_NAMESPACE, 0)
         };
         if socket.is_null() { None } else { Some(Self(socket)) }
     }
