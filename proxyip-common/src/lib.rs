@@ -33,6 +33,7 @@ pub mod latency;
 pub mod lookup;
 pub mod nat;
 pub mod partial;
+pub mod policy;
 pub mod settings;
 pub mod socket_option;
 pub mod text;

@@ -38,19 +38,19 @@ pub fn on_opening<P: Platform, A: Act>(
     if is_group(segment) || !is_local(packet, segment) {
         return Decision::Pass;
     }
-    if segment.shape == Shape::Plain {
-        translated::clear_for_syn(segment, memory);
+    if segment.shape == Shape::Plain && !translated::clear_for_syn(segment, memory) {
+        return Decision::Refuse(DropReason::SynAckFailed);
     }
     if segment.listener == RETIRED_LISTENER {
         remove_flow(segment, memory);
         return Decision::Pass;
     }
     // Once for both questions: the answers must be of one version.
-    match policies::policy_of(segment.listener) {
+    match policies::rules_of(segment.listener) {
         // The listener is being removed: the peer sends its SYN again.
         None => return Decision::Refuse(DropReason::SynAckFailed),
-        Some(policy) if policies::trusts(policy, &segment.peer.0) => {}
-        Some(policy) => return policy::on_untrusted(packet, policy, segment),
+        Some(rules) if policies::trusts(rules, &segment.peer.0) => {}
+        Some(rules) => return policy::on_untrusted(packet, rules, segment),
     }
     on_trusted::<P, A>(packet, segment, memory)
 }

@@ -4,7 +4,8 @@ use proxyip_common::{
     counter::{Counter, DropReason, per_listener},
     flow::{FlowRecord, Origin},
     partial::PartialHeader,
-    settings::{Denied, ListenerSettings, Policy, ScopedAddress, Untrusted, access},
+    policy::Rules,
+    settings::{Denied, ListenerSettings, ScopedAddress, Untrusted, access},
 };
 
 use crate::{
@@ -27,10 +28,10 @@ use crate::{
 
 /// What happens to the SYN of a source that is not trusted.
 #[inline(always)]
-pub fn on_untrusted(packet: &impl Packet, policy: &Policy, segment: &Segment) -> Decision {
+pub fn on_untrusted(packet: &impl Packet, rules: Rules, segment: &Segment) -> Decision {
     const RESET: u8 = Untrusted::Reset as u8;
     const DROP: u8 = Untrusted::Drop as u8;
-    let reason = match policy.untrusted {
+    let reason = match rules.untrusted() {
         RESET => DropReason::UntrustedReset,
         DROP => DropReason::UntrustedDropped,
         _ => return Decision::PassCounted(Counter::Bypassed),
@@ -55,22 +56,22 @@ pub fn judge_client(segment: &Segment, memory: &Memory) -> Result<(), DropReason
     const DROP: u8 = Denied::Drop as u8;
     let record = memory.record();
     // While the listener is being removed there is none.
-    let Some(policy) = policies::policy_of(segment.listener) else {
+    let Some(rules) = policies::rules_of(segment.listener) else {
         return Err(DropReason::DeniedReset);
     };
-    if policy.judges == 0 || record.origin == Origin::Local as u8 {
+    if !rules.judges() || record.origin == Origin::Local as u8 {
         return Ok(());
     }
     let found = if record.origin == Origin::Proxied as u8 {
-        let client = ScopedAddress::new(policy.scope, &record.client.0);
+        let client = ScopedAddress::new(rules.scope(), &record.client.0);
         CLIENTS.get(&Key::new(ScopedAddress::BITS, client))
     } else {
         None
     };
-    if found.copied().unwrap_or(policy.otherwise) & access::ALLOWED != 0 {
+    if found.copied().unwrap_or(rules.otherwise()) & access::ALLOWED != 0 {
         return Ok(());
     }
-    match policy.denied {
+    match rules.denied() {
         MARK => {
             memory.change_record(|record| record.flags |= FlowRecord::DENIED);
             Ok(())
@@ -99,8 +100,8 @@ pub fn drop_denied(memory: &Memory) -> Decision {
 /// Marks a segment of a connection whose client is denied, for the rules of a firewall.
 #[inline(never)]
 pub fn mark(packet: &impl Packet, segment: &Segment) {
-    let Some(policy) = policies::policy_of(segment.listener) else { return };
-    packet.add_mark(policy.mark);
+    let Some(mark) = policies::mark_of(segment.listener) else { return };
+    packet.add_mark(mark);
 }
 
 /// Marks a RST too. The socket is looked up only if the RST may have to be marked.

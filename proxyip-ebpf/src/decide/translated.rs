@@ -19,7 +19,7 @@ use crate::{
         handshakes::HANDSHAKES,
         memory::Memory,
         sockets::State,
-        translations::{TRANSLATIONS, is_in_use},
+        translations::{TRANSLATIONS, is_in_use, replace},
     },
 };
 
@@ -54,7 +54,7 @@ pub fn look_up(packet: &impl Packet, segment: &Segment, memory: &Memory) -> Know
         return Known::Superseded(entry.ahead());
     }
     if segment.has(flags::RST) {
-        return Known::Living(on_reset(segment, memory, entry));
+        return Known::Living(on_reset(segment, memory, *entry));
     }
     if matches!(entry.state, Translation::ESTABLISHED | Translation::RESET) {
         return Known::Living(Decision::Translate(entry.ahead()));
@@ -75,7 +75,7 @@ pub fn look_up(packet: &impl Packet, segment: &Segment, memory: &Memory) -> Know
 
 /// A RST for a connection that is translated.
 #[inline(always)]
-fn on_reset(segment: &Segment, memory: &Memory, entry: &mut Translation) -> Decision {
+fn on_reset(segment: &Segment, memory: &Memory, entry: Translation) -> Decision {
     /// As large as one is before the socket exists.
     const WINDOW: u32 = 65_536;
     let shift = entry.ahead();
@@ -87,8 +87,9 @@ fn on_reset(segment: &Segment, memory: &Memory, entry: &mut Translation) -> Deci
             let _ = TRANSLATIONS.remove(memory.key());
         }
         Translation::ESTABLISHED | Translation::RESET => {
-            entry.state = Translation::RESET;
-            entry.seen_ns = now();
+            let reset = Translation { seen_ns: now(), state: Translation::RESET, ..entry };
+            // Without memory the agent removes the entry later.
+            let _ = replace(memory.key(), &reset);
         }
         _ => {}
     }
@@ -121,21 +122,30 @@ pub fn on_queued(state: State, acknowledgment: Acknowledgment) -> Decision {
 }
 
 /// Clears away what earlier connections of this 4-tuple have left, before a SYN. What is in `TIME_WAIT` is still
-/// translated until the kernel has taken the SYN.
+/// translated until the kernel has taken the SYN. False if that could not be noted.
 #[inline(always)]
-pub fn clear_for_syn(segment: &Segment, memory: &Memory) {
+pub fn clear_for_syn(segment: &Segment, memory: &Memory) -> bool {
     let state = memory.found.get().state;
     if !is_in_use() || !matches!(state, State::Listening | State::TimeWait) {
-        return;
+        return true;
     }
     set_flow(segment, memory);
     let _ = HANDSHAKES.remove(memory.key());
-    if state == State::Listening {
-        let _ = TRANSLATIONS.remove(memory.key());
-    } else if let Some(entry) = TRANSLATIONS.get_ptr_mut(memory.key()) {
-        // SAFETY: an element of the map, of a connection that is over.
-        unsafe { (*entry).flags |= Translation::SUPERSEDED };
+    if state == State::TimeWait {
+        return supersede(memory);
     }
+    let _ = TRANSLATIONS.remove(memory.key());
+    true
+}
+
+/// Notes that a SYN may replace the connection, if it was translated; false if there is no memory for that.
+#[inline(never)]
+fn supersede(memory: &Memory) -> bool {
+    let Some(entry) = TRANSLATIONS.get_ptr(memory.key()) else { return true };
+    // SAFETY: an element of the map. If it has become another connection's, there is none to be replaced.
+    let entry = unsafe { *entry };
+    let flags = entry.flags | Translation::SUPERSEDED;
+    replace(memory.key(), &Translation { flags, ..entry })
 }
 
 /// Begins to translate: the header has been read, and the flow is in `memory.event`.

@@ -6,6 +6,7 @@
 use proxyip_common::{
     address::{Endpoint, Local, Peer},
     flow::FlowKey,
+    policy::scope_of_set,
     settings::{ScopedAddress, access},
 };
 
@@ -25,13 +26,27 @@ use crate::{
 /// Whether the client of the packet's connection is a member of the set. Of a packet of no flow the client is its source.
 #[inline(always)]
 pub fn has_client(skb: *mut __sk_buff) -> bool {
-    let Some(scope) = SETS.get_ptr(&SET.load()) else { return false };
-    // SAFETY: as for policies, elements are replaced and never changed.
-    let scope = unsafe { *scope };
+    let Some(scope) = scope() else { return false };
     let Some(client) = client(skb) else { return false };
     let client = ScopedAddress::new(scope, &client);
     let found = CLIENTS.get(&Key::new(ScopedAddress::BITS, client));
     found.is_some_and(|found| *found & access::ALLOWED != 0)
+}
+
+/// The scope of the set.
+#[inline(always)]
+fn scope() -> Option<u32> {
+    /// How often it is looked up when it is replaced meanwhile.
+    const TRIES: u32 = 3;
+    let set = SET.load();
+    for _ in 0..TRIES {
+        let word = SETS.get_ptr(&set)?;
+        // SAFETY: an element of the map; the word says whose it is.
+        if let Some(scope) = scope_of_set(unsafe { word.read_volatile() }, set) {
+            return Some(scope);
+        }
+    }
+    None
 }
 
 /// The client of the packet; `None` if it is no IP packet.

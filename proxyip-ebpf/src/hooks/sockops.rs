@@ -142,7 +142,7 @@ fn await_header(ctx: &SockOpsContext, key: &FlowKey) {
         .get(listener.into())
         .is_some_and(|settings| settings.hand_off == HandOffChoice::Observe as u8);
     let trusted =
-        policies::policy_of(listener).is_some_and(|policy| policies::trusts(policy, &key.peer.0));
+        policies::rules_of(listener).is_some_and(|rules| policies::trusts(rules, &key.peer.0));
     if !observed || !trusted {
         return;
     }

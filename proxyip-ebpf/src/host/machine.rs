@@ -6,6 +6,7 @@ use proxyip_common::{
     address::{Endpoint, Local, Peer},
     cookie::Secret,
     flow::FlowKey,
+    policy::{PolicyWords, set_word},
     settings::{
         DrainedPort, Fallback, ListenerSettings, NamespaceSettings, PlacedPort, Policy, RETIRED,
         ScopedAddress,
@@ -100,7 +101,8 @@ impl Machine {
     /// Lets a listener judge by a policy, whose scope is set here.
     pub fn judge_by(&mut self, listener: u16, policy: Policy) {
         let policy = Policy { scope: listener.into(), ..policy };
-        self.undisturbed(|| POLICIES.insert(u32::from(listener), policy, BPF_ANY.into()));
+        let words = PolicyWords::new(listener, &policy);
+        self.undisturbed(|| POLICIES.insert(u32::from(listener), words, BPF_ANY.into()));
     }
 
     /// Drains a listener's port, or all, as a command does.
@@ -148,7 +150,7 @@ impl Machine {
 
     /// Gives a set its members, which are the clients of a listener's scope that are allowed.
     pub fn make_set(&mut self, set: u32, scope: u32) {
-        self.undisturbed(|| SETS.insert(set, scope, BPF_ANY.into()));
+        self.undisturbed(|| SETS.insert(set, set_word(set, scope), BPF_ANY.into()));
     }
 
     /// Does what the agent does: the failure that is ahead is one of the programs' helpers.

@@ -7,8 +7,10 @@ use core::{borrow::Borrow, marker::PhantomData, mem::MaybeUninit};
 use std::{any::Any, cell::RefCell, collections::BTreeMap, ptr, slice};
 
 use super::{
+    bindings::BPF_EXIST,
     numbers::{E2BIG, ENOENT},
     state,
+    table::Table,
 };
 
 pub use super::{
@@ -88,51 +90,6 @@ arrays! {
     PerCpuArray
 }
 
-struct Element<V> {
-    used: u64,
-    value: Box<MaybeUninit<V>>,
-}
-
-struct Table<V> {
-    clock: u64,
-    elements: BTreeMap<Box<[u8]>, Element<V>>,
-}
-
-impl<V> Default for Table<V> {
-    fn default() -> Self {
-        Self { clock: 0, elements: BTreeMap::new() }
-    }
-}
-
-impl<V> Table<V> {
-    fn get(&mut self, key: &[u8]) -> Option<*mut V> {
-        self.clock += 1;
-        let element = self.elements.get_mut(key)?;
-        element.used = self.clock;
-        Some(element.value.as_mut_ptr())
-    }
-
-    fn insert(
-        &mut self,
-        key: &[u8],
-        value: Box<MaybeUninit<V>>,
-        most: usize,
-        evicts: bool,
-    ) -> Result<(), i32> {
-        if !self.elements.contains_key(key) && self.elements.len() >= most {
-            if !evicts {
-                return Err(E2BIG as i32);
-            }
-            let oldest = self.elements.iter().min_by_key(|(_, element)| element.used);
-            let oldest = oldest.map(|(key, _)| key.clone());
-            oldest.and_then(|key| self.elements.remove(&key));
-        }
-        self.clock += 1;
-        self.elements.insert(key.into(), Element { used: self.clock, value });
-        Ok(())
-    }
-}
-
 macro_rules! tables {
     ($($(#[$doc:meta])* $name:ident $evicts:literal)*) => {$(
         $(#[$doc])*
@@ -154,7 +111,21 @@ macro_rules! tables {
 
             /// The value under this key, to be changed.
             pub fn get_ptr_mut(&self, key: impl Borrow<K>) -> Option<*mut V> {
-                self.table(|table| table.get(bytes(key.borrow())))
+                let found = self.table(|table| table.get(bytes(key.borrow())));
+                let meanwhile = self.table(|table| table.meanwhile.take());
+                if let Some(meanwhile) = meanwhile {
+                    meanwhile();
+                }
+                found
+            }
+
+            /// Does something directly after the next lookup, as another CPU may. From now on elements get the memory of
+            /// those that are gone, as since Linux 6.1, and it is not freed.
+            pub fn meanwhile(&self, act: impl FnOnce() + 'static) {
+                self.table(|table| {
+                    table.meanwhile = Some(Box::new(act));
+                    table.gone.get_or_insert_default();
+                });
             }
 
             /// The value under this key.
@@ -179,16 +150,20 @@ macro_rules! tables {
                 &self,
                 key: impl Borrow<K>,
                 value: impl Borrow<V>,
-                _flags: u64,
+                flags: u64,
             ) -> Result<(), i32> {
                 if state::fails() {
                     return Err(E2BIG as i32);
+                }
+                let key = bytes(key.borrow());
+                if flags == BPF_EXIST.into() && !self.table(|table| table.elements.contains_key(key)) {
+                    return Err(ENOENT as i32);
                 }
                 let mut copy = Box::<V>::new_uninit();
                 // SAFETY: both are one value.
                 unsafe { ptr::copy_nonoverlapping(value.borrow(), copy.as_mut_ptr(), 1) };
                 let most = N.min(state::with(|state| state.largest_table));
-                self.table(|table| table.insert(bytes(key.borrow()), copy, most, $evicts))
+                self.table(|table| table.insert(key, copy, most, $evicts))
             }
 
             /// Removes what is under the key.
@@ -196,8 +171,8 @@ macro_rules! tables {
             /// # Errors
             /// If there is nothing.
             pub fn remove(&self, key: impl Borrow<K>) -> Result<(), i32> {
-                let removed = self.table(|table| table.elements.remove(bytes(key.borrow())));
-                if removed.is_some() { Ok(()) } else { Err(ENOENT as i32) }
+                let removed = self.table(|table| table.remove(bytes(key.borrow())));
+                if removed { Ok(()) } else { Err(ENOENT as i32) }
             }
 
             /// How many elements there are; for tests.

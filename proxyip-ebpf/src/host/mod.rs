@@ -33,6 +33,8 @@ mod looks;
 pub mod machine;
 pub mod maps;
 #[cfg(test)]
+mod meanwhile_tests;
+#[cfg(test)]
 mod nat_tests;
 mod numbers;
 #[cfg(test)]
@@ -51,6 +53,7 @@ mod split_end_tests;
 mod split_tests;
 mod stack;
 pub mod state;
+mod table;
 #[cfg(test)]
 mod tests;
 pub mod wire;

@@ -21,9 +21,9 @@ pub static CLIENTS: LpmTrie<ScopedAddress, u8, { MAX_NETWORKS as usize }> = LpmT
 #[unsafe(no_mangle)]
 pub static SET: Global<u32> = Global::new(0);
 
-/// The scopes of named sets in [`CLIENTS`], host order; replaced like policies.
+/// The scopes of named sets in [`CLIENTS`], as [`set_word`](proxyip_common::policy::set_word)s; replaced like policies.
 #[btf_map]
-pub static SETS: HashMap<u32, u32, { MAX_SETS as usize }, { BPF_F_NO_PREALLOC as usize }> =
+pub static SETS: HashMap<u32, u64, { MAX_SETS as usize }, { BPF_F_NO_PREALLOC as usize }> =
     HashMap::new();
 
 /// Names of the sets, for the agent.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use aya::maps::{Array, HashMap, MapData};
+use proxyip_common::policy::PolicyWords;
 use proxyip_common::settings::{Denied, DrainedPort, ListenerSettings, Policy, access};
 
 use super::places::{Places, by_place};
@@ -21,7 +22,7 @@ use crate::tables::owners::claim;
 /// Writes them.
 pub(super) struct Listeners {
     settings: Array<MapData, Raw<ListenerSettings>>,
-    pub(super) policies: HashMap<MapData, u32, Raw<Policy>>,
+    pub(super) policies: HashMap<MapData, u32, Raw<PolicyWords>>,
     pub(super) places: Places,
     drained: DrainedMap,
     /// The lists of each listener in force, by place.
@@ -54,12 +55,13 @@ impl Listeners {
     /// Opens the maps. What an agent before this one has put in force stays, but its lists are not known until
     /// [`Listeners::adopt`].
     pub(super) fn open(pin_path: &Path) -> Result<Self> {
-        let policies: HashMap<MapData, u32, Raw<Policy>> =
+        let policies: HashMap<MapData, u32, Raw<PolicyWords>> =
             open_owned(pin_path, &claim!("POLICIES"))?;
-        let there: Vec<(u16, Raw<Policy>)> = by_place(policies.iter())?;
-        let lists = there.into_iter().map(|(place, Raw(policy))| {
+        let there: Vec<(u16, Raw<PolicyWords>)> = by_place(policies.iter())?;
+        let lists = there.into_iter().filter_map(|(place, Raw(words))| {
+            let policy = words.policy(place)?;
             let lists = Lists { policy, sources: Entries::new(), clients: Entries::new() };
-            (place, Arc::new(lists))
+            Some((place, Arc::new(lists)))
         });
         Ok(Self {
             settings: open_owned(pin_path, &claim!("LISTENERS"))?,
@@ -208,7 +210,7 @@ impl Listeners {
         let old = self.in_force.get(&place).map(|old| old.policy);
         if old != Some(policy) {
             self.policies
-                .insert(u32::from(place), Raw(policy), 0)
+                .insert(u32::from(place), Raw(PolicyWords::new(place, &policy)), 0)
                 .context("the policies cannot be written")?;
         }
         self.in_force.insert(place, lists);

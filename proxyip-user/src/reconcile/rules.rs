@@ -76,8 +76,9 @@ impl Listeners {
 
     /// The verdict of the kernel's maps on a client.
     pub(super) fn judge(&self, scopes: &Scopes, place: u16, client: IpAddr) -> Result<Verdict> {
-        let Raw(policy) =
+        let Raw(words) =
             self.policies.get(&place.into(), 0).context("the policies cannot be read")?;
+        let policy = words.policy(place).context("the policy is another listener's")?;
         let found = scopes.clients.get(policy.scope, client)?;
         Ok(verdict_of(found.unwrap_or(policy.otherwise)))
     }

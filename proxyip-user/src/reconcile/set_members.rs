@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use aya::maps::{HashMap, MapData};
+use proxyip_common::policy::{scope_of_set, set_word};
 
 use super::places::{Places, by_place};
 use super::scopes::Scopes;
@@ -18,7 +19,7 @@ use crate::tables::owners::claim;
 /// Writes them.
 pub(super) struct SetMembers {
     /// Scopes, by place.
-    sets: HashMap<MapData, u32, u32>,
+    sets: HashMap<MapData, u32, u64>,
     places: Places,
     /// The members of each set in force, by place.
     in_force: BTreeMap<u16, Arc<Members>>,
@@ -42,10 +43,12 @@ impl SetMembers {
     /// Opens the maps. What an agent before this one has put in force stays, but it is not known until
     /// [`SetMembers::adopt`].
     pub(super) fn open(pin_path: &Path) -> Result<Self> {
-        let sets: HashMap<MapData, u32, u32> = open_owned(pin_path, &claim!("SETS"))?;
-        let there: Vec<(u16, u32)> = by_place(sets.iter())?;
+        let sets: HashMap<MapData, u32, u64> = open_owned(pin_path, &claim!("SETS"))?;
+        let there: Vec<(u16, u64)> = by_place(sets.iter())?;
         let members = |scope| Arc::new(Members { scope, entries: Entries::new() });
-        let in_force = there.into_iter().map(|(place, scope)| (place, members(scope))).collect();
+        let scope = |(place, word): (u16, u64)| Some((place, scope_of_set(word, place.into())?));
+        let in_force = there.into_iter().filter_map(scope);
+        let in_force = in_force.map(|(place, scope)| (place, members(scope))).collect();
         Ok(Self { sets, places: Places::of_sets(pin_path)?, in_force })
     }
 
@@ -126,7 +129,9 @@ impl SetMembers {
         let old = self.in_force.get(&place).map(|old| old.scope);
         if old != Some(members.scope) {
             let context = "the sets cannot be written";
-            self.sets.insert(u32::from(place), members.scope, 0).context(context)?;
+            self.sets
+                .insert(u32::from(place), set_word(place.into(), members.scope), 0)
+                .context(context)?;
             if let Some(old) = old {
                 scopes.replaced(old);
             }

@@ -9,8 +9,9 @@ use aya::Pod;
 use aya::maps::{Array, HashMap, Map, MapData};
 use ipnet::IpNet;
 use proxyip_api::acl::Verdict;
+use proxyip_common::policy::PolicyWords;
 use proxyip_common::settings::{
-    DrainedPort, ListenerSettings, MAX_LISTENERS, MAX_SETS, Name, Policy, RETIRED,
+    DrainedPort, ListenerSettings, MAX_LISTENERS, MAX_SETS, Name, RETIRED,
 };
 use proxyip_tests::Scratch;
 use proxyip_user::bpf::pod::Raw;
@@ -50,7 +51,7 @@ impl Maps {
         ports.map(|DrainedPort { listener, port }| (listener, port)).collect()
     }
 
-    fn sets(&self) -> HashMap<MapData, u32, u32> {
+    fn sets(&self) -> HashMap<MapData, u32, u64> {
         Map::HashMap(self.open("SETS")).try_into().expect("sets")
     }
 
@@ -64,7 +65,7 @@ impl Maps {
 
     /// All that decides on connections, but for the numbers of scopes.
     fn in_force(&self) -> impl PartialEq + Debug + use<> {
-        let policies: HashMap<MapData, u32, Raw<Policy>> =
+        let policies: HashMap<MapData, u32, Raw<PolicyWords>> =
             Map::HashMap(self.open("POLICIES")).try_into().expect("policies");
         let mut policies: Vec<_> = policies.iter().map(|entry| entry.expect("a policy")).collect();
         policies.sort_by_key(|(place, _)| *place);

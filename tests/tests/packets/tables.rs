@@ -8,6 +8,7 @@ use proxyip_common::cookie::{SECRETS, Secret};
 use proxyip_common::counter::{Counter, DropReason, Obstacle, per_listener};
 use proxyip_common::flow::{FlowKey, FlowRecord, Handshake, Translation};
 use proxyip_common::partial::{HeaderBytes, PartialHeader};
+use proxyip_common::policy::PolicyWords;
 use proxyip_common::settings::{
     ListenerSettings, NamespaceSettings, Policy, RETIRED, ScopedAddress, access,
 };
@@ -51,7 +52,7 @@ fn configure(ebpf: &mut Ebpf) {
     }
     let mut ports: Array<MapData, u16> = take(ebpf, "PORTS");
     let mut settings: Array<MapData, Raw<ListenerSettings>> = take(ebpf, "LISTENERS");
-    let mut policies: HashMap<MapData, u32, Raw<Policy>> = take(ebpf, "POLICIES");
+    let mut policies: HashMap<MapData, u32, Raw<PolicyWords>> = take(ebpf, "POLICIES");
     let mut clients: LpmTrie<MapData, Raw<ScopedAddress>, u8> = take(ebpf, "CLIENTS");
     let mut trusted: LpmTrie<MapData, Raw<ScopedAddress>, u8> = take(ebpf, "TRUSTED");
     for (index, (port, hand_off, untrusted)) in (0..).zip(LISTENERS) {
@@ -77,7 +78,7 @@ fn configure(ebpf: &mut Ebpf) {
             let key = Key::new(ScopedAddress::BITS, Raw(client));
             clients.insert(&key, access::DENY, 0).expect("a verdict");
         }
-        policies.insert(scope, Raw(policy), 0).expect("a policy");
+        policies.insert(scope, Raw(PolicyWords::new(index, &policy)), 0).expect("a policy");
         for source in TRUSTED {
             let address = ScopedAddress::new(index.into(), &endpoint(source));
             trusted.insert(&Key::new(ScopedAddress::BITS, Raw(address)), 1, 0).expect("trust");

@@ -5,12 +5,13 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use aya::maps::{HashMap, LpmTrie, Map, MapData};
-use proxyip_common::settings::{Policy, ScopedAddress};
+use proxyip_common::policy::PolicyWords;
+use proxyip_common::settings::ScopedAddress;
 use proxyip_user::bpf::pod::Raw;
 
 /// The agent's maps, through their pins.
 pub(super) struct Maps {
-    policies: HashMap<MapData, u32, Raw<Policy>>,
+    policies: HashMap<MapData, u32, Raw<PolicyWords>>,
     trusted: LpmTrie<MapData, Raw<ScopedAddress>, u8>,
     clients: LpmTrie<MapData, Raw<ScopedAddress>, u8>,
 }
@@ -27,7 +28,8 @@ impl Maps {
     }
 
     pub(super) fn is_trusted(&self, place: u16, source: IpAddr) -> bool {
-        let Raw(policy) = self.policies.get(&place.into(), 0).expect("a policy");
+        let Raw(words) = self.policies.get(&place.into(), 0).expect("a policy");
+        let policy = words.policy(place).expect("the listener's own");
         let address = ScopedAddress::new(policy.scope, &crate::state::endpoint(source));
         let key = aya::maps::lpm_trie::Key::new(ScopedAddress::BITS, Raw(address));
         self.trusted.get(&key, 0).is_ok_and(|value| value != 0)
@@ -35,7 +37,11 @@ impl Maps {
 
     /// Scopes that have networks and belong to no policy.
     pub(super) fn left_over(&self) -> Vec<u32> {
-        let policies = self.policies.iter().map(|entry| entry.expect("a policy").1.0.scope);
+        let policies = self.policies.iter().map(|entry| {
+            let (place, Raw(words)) = entry.expect("a policy");
+            let place = u16::try_from(place).expect("a place");
+            words.policy(place).expect("the listener's own").scope
+        });
         let in_force: Vec<_> = policies.collect();
         let keys = self.trusted.keys().chain(self.clients.keys());
         let scopes = keys.map(|key| u32::from_be_bytes(key.expect("a key").data().0.scope));
