@@ -32,6 +32,9 @@ pub fn on_untrusted(packet: &impl Packet, rules: Rules, segment: &Segment) -> De
     const RESET: u8 = Untrusted::Reset as u8;
     const DROP: u8 = Untrusted::Drop as u8;
     let reason = match rules.untrusted() {
+        // A RST is written as a plain packet, and a device would complete its checksum where the TCP header was. A
+        // fragment may not even show the number that the RST would have to acknowledge.
+        RESET if segment.shape != Shape::Plain => DropReason::UntrustedDropped,
         RESET => DropReason::UntrustedReset,
         DROP => DropReason::UntrustedDropped,
         _ => return Decision::PassCounted(Counter::Bypassed),

@@ -141,12 +141,10 @@ fn strangers(family: Family, program: Program) -> Vec<Case> {
             program,
             whole.fragment(0..20 + 4, true),
         );
-        let seen = whole.with(|syn| syn.payload.truncate(4));
         cases.push(match port {
-            RESETTING => {
-                stranger_refused(case, port).answered(DropReason::UntrustedReset, seen.reset())
+            DROPPING | RESETTING => {
+                stranger_refused(case, port).dropped(DropReason::UntrustedDropped)
             }
-            DROPPING => stranger_refused(case, port).dropped(DropReason::UntrustedDropped),
             _ => case.counts(Counter::Bypassed),
         });
         if family == Family::V4 {
@@ -155,12 +153,10 @@ fn strangers(family: Family, program: Program) -> Vec<Case> {
                 program,
                 syn.fragment(0..8, true),
             );
-            let blank = syn.with(|syn| syn.sequence = 0);
             cases.push(match port {
-                RESETTING => {
-                    stranger_refused(case, port).answered(DropReason::UntrustedReset, blank.reset())
+                DROPPING | RESETTING => {
+                    stranger_refused(case, port).dropped(DropReason::UntrustedDropped)
                 }
-                DROPPING => stranger_refused(case, port).dropped(DropReason::UntrustedDropped),
                 _ => case.counts(Counter::Bypassed),
             });
         }

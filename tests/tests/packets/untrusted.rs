@@ -38,10 +38,13 @@ fn syns(family: Family, program: Program) -> Vec<Case> {
                 let mut syn = stranger(family, port).with(change);
                 syn.payload = payload;
                 let case = Case::new(at(what, family, port), program, syn.frame());
+                let plain = syn.ip_options.is_empty() && syn.extensions.is_empty();
                 cases.push(match port {
-                    RESETTING => stranger_refused(case, port)
+                    RESETTING if plain => stranger_refused(case, port)
                         .answered(DropReason::UntrustedReset, syn.reset()),
-                    DROPPING => stranger_refused(case, port).dropped(DropReason::UntrustedDropped),
+                    DROPPING | RESETTING => {
+                        stranger_refused(case, port).dropped(DropReason::UntrustedDropped)
+                    }
                     _ => case.counts(Counter::Bypassed),
                 });
             }
