@@ -69,6 +69,7 @@ pub fn answer_syn(
 }
 
 /// How large segments may be.
+#[derive(Clone, Copy)]
 struct Sizes {
     /// Those to the peer, as a class of the cookie.
     mss_class: u8,
