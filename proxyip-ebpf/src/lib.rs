@@ -22,4 +22,6 @@ pub mod hooks;
 #[cfg(not(target_arch = "bpf"))]
 pub mod host;
 pub mod kernel;
+#[cfg(not(target_arch = "bpf"))]
+pub mod machine;
 mod state;

@@ -20,11 +20,11 @@ use proxyip_ebpf::{
     host::{
         bindings::{BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_SUCCESS},
         frame::Frame,
-        machine::Machine,
         sockets::{Kind, Socket},
         wire::{Segment, flags},
     },
     kernel::platform::{Basic, Modern},
+    machine::Machine,
 };
 
 use self::{

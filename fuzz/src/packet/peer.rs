@@ -4,10 +4,8 @@ use proxyip_common::{
     address::Endpoint,
     header::{Header, parse},
 };
-use proxyip_ebpf::host::{
-    machine::endpoint,
-    wire::{Segment, flags},
-};
+use proxyip_ebpf::host::wire::{Segment, flags};
+use proxyip_ebpf::machine::endpoint;
 
 /// One end of a connection.
 pub(super) struct Peer {

@@ -4,10 +4,10 @@ use etherparse::{LaxSlicedPacket, NetSlice, SlicedPacket, TransportSlice};
 use proxyip_common::{flow::Origin, settings::ListenerSettings};
 use proxyip_ebpf::host::{
     frame::{Checksum, Frame},
-    machine::{Fate, Run},
     sockets::{Kind, Socket},
     wire::{Segment, flags},
 };
+use proxyip_ebpf::machine::{Fate, Run};
 
 use super::{
     ACCEPT, OBSERVE, Site,

@@ -9,7 +9,23 @@ use super::{
     sockets::{Kind, Request, socket},
     state,
 };
-use crate::kernel::kfunc::RequestAttributes;
+
+/// `struct bpf_tcp_req_attrs`, as the kernel has it
+/// (<https://elixir.bootlin.com/linux/v6.9/source/include/net/tcp.h>).
+#[repr(C)]
+pub struct RequestAttributes {
+    _rcv_tsval: u32,
+    _rcv_tsecr: u32,
+    mss: u16,
+    rcv_wscale: u8,
+    snd_wscale: u8,
+    _ecn_ok: u8,
+    wscale_ok: u8,
+    sack_ok: u8,
+    tstamp_ok: u8,
+    _usec_ts_ok: u8,
+    reserved: [u8; 3],
+}
 
 /// `bpf_sk_assign_tcp_reqsk()` (<https://elixir.bootlin.com/linux/v6.9/source/net/core/filter.c>).
 pub unsafe extern "C" fn assign(

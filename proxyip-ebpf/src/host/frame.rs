@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Length of an Ethernet header.
-pub(super) const ETHERNET: usize = 14;
+pub(crate) const ETHERNET: usize = 14;
 
 /// How far the checksum of a frame is known (`ip_summed`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,13 +37,13 @@ pub struct Frame {
     head: Box<[u8]>,
     /// How many those are at most.
     linear: usize,
-    pub(super) checksum: Checksum,
+    pub(crate) checksum: Checksum,
     /// Where the TCP header is, for [`Checksum::Partial`].
     start: usize,
     /// The device's sum, for [`Checksum::Complete`].
-    pub(super) sum: u32,
+    pub(crate) sum: u32,
     /// The request socket that a program has put on it.
-    pub(super) request: Option<Request>,
+    pub(crate) request: Option<Request>,
 }
 
 /// The interface of all frames.
@@ -81,7 +81,7 @@ impl Frame {
     }
 
     /// The frame as a socket of this host sends it, and not as it comes in.
-    pub(super) fn from_socket(mut self: Box<Self>, socket: *mut bpf_sock) -> Box<Self> {
+    pub(crate) fn from_socket(mut self: Box<Self>, socket: *mut bpf_sock) -> Box<Self> {
         self.context.ingress_ifindex = 0;
         self.context.__bindgen_anon_2.sk = socket;
         self
@@ -98,7 +98,7 @@ impl Frame {
     }
 
     /// The shortest that a program can make it.
-    pub(super) fn shortest(&self) -> usize {
+    pub(crate) fn shortest(&self) -> usize {
         if self.checksum == Checksum::Partial { self.start + 18 } else { ETHERNET }
     }
 
@@ -106,12 +106,12 @@ impl Frame {
     ///
     /// # Safety
     /// The context is that of a frame, which nobody else uses meanwhile.
-    pub(super) unsafe fn of<'a>(context: *mut __sk_buff) -> &'a mut Self {
+    pub(crate) unsafe fn of<'a>(context: *mut __sk_buff) -> &'a mut Self {
         // SAFETY: the context is the first field, and the pointer was made from one to the whole frame.
         unsafe { &mut *context.cast::<Self>() }
     }
 
-    pub(super) fn as_context(&mut self) -> *mut __sk_buff {
+    pub(crate) fn as_context(&mut self) -> *mut __sk_buff {
         core::ptr::from_mut(self).cast()
     }
 
@@ -135,24 +135,24 @@ impl Frame {
         self.checksum != Checksum::Complete || same(self.sum, sum(&self.bytes[ETHERNET..]))
     }
 
-    pub(super) fn data(&mut self) -> usize {
+    pub(crate) fn data(&mut self) -> usize {
         // An allocation of its own, so that AddressSanitizer sees what is read behind it.
         self.head = self.bytes[..self.linear.min(self.bytes.len())].into();
         self.head.as_ptr() as usize
     }
 
-    pub(super) fn data_end(&self) -> usize {
+    pub(crate) fn data_end(&self) -> usize {
         self.head.as_ptr() as usize + self.head.len()
     }
 
     /// The bytes in a range that is within the frame.
-    pub(super) fn range(&mut self, offset: u32, length: usize) -> Option<&mut [u8]> {
+    pub(crate) fn range(&mut self, offset: u32, length: usize) -> Option<&mut [u8]> {
         let start = offset as usize;
         self.bytes.get_mut(start..start.checked_add(length)?)
     }
 
     /// Changes the device's sum for bytes that were replaced.
-    pub(super) fn resum(&mut self, offset: u32, old: u32, new: u32) {
+    pub(crate) fn resum(&mut self, offset: u32, old: u32, new: u32) {
         if self.checksum != Checksum::Complete {
             return;
         }
@@ -160,7 +160,7 @@ impl Frame {
         self.sum = add(add(self.sum, !turned(old)), turned(new));
     }
 
-    pub(super) fn resize(&mut self, length: u32) {
+    pub(crate) fn resize(&mut self, length: u32) {
         self.bytes.resize(length as usize, 0);
         self.context.len = length;
         if self.checksum == Checksum::Complete {

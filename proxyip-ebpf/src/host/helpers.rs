@@ -19,9 +19,8 @@ use super::{
         tcx_action_base::{TCX_DROP, TCX_REDIRECT},
     },
     frame::{Checksum, Frame, INTERFACE},
-    machine,
     numbers::{EACCES, EFAULT, EINVAL, ENOMEM, ENOTSUPP, add, fold, sum},
-    state::{self, Redirect},
+    state::{self, NAMESPACE_COOKIE, Redirect},
 };
 
 /// More than any offset in a frame.
@@ -184,7 +183,7 @@ pub unsafe fn bpf_clone_redirect(skb: *mut __sk_buff, ifindex: u32, flags: u64) 
     // A clone has no socket.
     clone.request = None;
     if flags == 0 {
-        machine::transmit(clone);
+        state::transmit(clone);
     } else {
         state::with(|state| state.queued.push_back(clone));
     }
@@ -250,7 +249,7 @@ pub unsafe fn bpf_ktime_get_ns() -> u64 {
 
 /// The network namespace's cookie.
 pub unsafe fn bpf_get_netns_cookie(_ctx: *mut c_void) -> u64 {
-    machine::NAMESPACE_COOKIE
+    NAMESPACE_COOKIE
 }
 
 /// Copies an event into the ring buffer.

@@ -28,7 +28,7 @@ pub fn clear() {
 }
 
 /// Does something with the contents of a map.
-pub(super) fn contents<C: Default + 'static, R>(map: usize, act: impl FnOnce(&mut C) -> R) -> R {
+pub(crate) fn contents<C: Default + 'static, R>(map: usize, act: impl FnOnce(&mut C) -> R) -> R {
     MAPS.with(|maps| {
         let mut maps = maps.borrow_mut();
         let contents = maps.entry(map).or_insert_with(|| Box::new(C::default()));

@@ -2,60 +2,17 @@
 //!
 //! It has the interface of the crate that the programs use on the BPF target, and the kernel's rules: what the kernel
 //! refuses is refused here, and what the verifier would refuse (a socket that is not released) is a panic. All its
-//! state belongs to one thread. [`machine::Machine`] is the host around it, with a small TCP of its own.
+//! state belongs to one thread. The programs are called from above, by `machine`.
 
 mod assign;
-#[cfg(test)]
-mod conversation;
-#[cfg(test)]
-mod cookie_tests;
-#[cfg(test)]
-mod counting_tests;
-#[cfg(test)]
-mod damaged_tests;
-#[cfg(test)]
-mod denial_tests;
-#[cfg(test)]
-mod drain_tests;
-#[cfg(test)]
-mod ended_tests;
-#[cfg(test)]
-mod fallback_tests;
 pub mod frame;
-#[cfg(test)]
-mod function_tests;
-#[cfg(test)]
-mod headers;
 pub mod helpers;
-#[cfg(test)]
-mod long_tests;
-mod looks;
-pub mod machine;
 pub mod maps;
-#[cfg(test)]
-mod meanwhile_tests;
-#[cfg(test)]
-mod nat_tests;
 mod numbers;
-#[cfg(test)]
-mod own_tests;
-#[cfg(test)]
-mod policy_tests;
 pub mod programs;
-#[cfg(test)]
-mod segment_tests;
 pub mod sockets;
-#[cfg(test)]
-mod sockopt_tests;
-#[cfg(test)]
-mod split_end_tests;
-#[cfg(test)]
-mod split_tests;
-mod stack;
 pub mod state;
 mod table;
-#[cfg(test)]
-mod tests;
 pub mod wire;
 
 use core::ffi::c_void;
@@ -99,12 +56,10 @@ pub const fn has_messages() -> bool {
 }
 
 /// Messages for the agent go nowhere, but their arguments are evaluated.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! host_message {
+macro_rules! message {
     ($ctx:expr, $format:literal $(, $argument:expr)* $(,)?) => {{
         let _ = ($ctx, $(&$argument),*);
     }};
 }
 
-pub use crate::{host_message as debug, host_message as trace};
+pub(crate) use {message as debug, message as trace};

@@ -48,8 +48,8 @@ pub struct Socket {
     references: u32,
     storage: BTreeMap<usize, Box<[u64]>>,
     /// Initial sequence numbers: the peer's and its own.
-    pub(super) isn: u32,
-    pub(super) iss: u32,
+    pub(crate) isn: u32,
+    pub(crate) iss: u32,
     /// What the application has read.
     pub received: Vec<u8>,
     /// How many bytes it has sent.
@@ -64,7 +64,7 @@ pub struct Socket {
 
 impl Socket {
     /// A socket without a connection.
-    pub(super) fn new(kind: Kind) -> Box<Self> {
+    pub(crate) fn new(kind: Kind) -> Box<Self> {
         // SAFETY: numbers, for which zero is a value.
         let (mut common, tcp): (bpf_sock, bpf_tcp_sock) =
             unsafe { MaybeUninit::zeroed().assume_init() };
@@ -100,16 +100,16 @@ impl Socket {
         self.tcp.rcv_nxt
     }
 
-    pub(super) fn set_next(&mut self, next: u32) {
+    pub(crate) fn set_next(&mut self, next: u32) {
         self.tcp.rcv_nxt = next;
     }
 
     /// Sets the local port that programs see.
-    pub(super) fn set_port(&mut self, port: u16) {
+    pub(crate) fn set_port(&mut self, port: u16) {
         self.common.src_port = port.into();
     }
 
-    pub(super) fn as_sock(&mut self) -> *mut bpf_sock {
+    pub(crate) fn as_sock(&mut self) -> *mut bpf_sock {
         ptr::from_mut(self).cast()
     }
 
@@ -133,9 +133,9 @@ pub mod offsets {
 }
 
 /// Two ends as bytes, the peer's first.
-pub(super) type Ends = [u8; 36];
+pub(crate) type Ends = [u8; 36];
 
-pub(super) fn ends(peer: Endpoint, local: Endpoint) -> Ends {
+pub(crate) fn ends(peer: Endpoint, local: Endpoint) -> Ends {
     let mut ends = [0; 36];
     ends[..16].copy_from_slice(&peer.address());
     ends[16..32].copy_from_slice(&local.address());
@@ -148,16 +148,16 @@ pub(super) fn ends(peer: Endpoint, local: Endpoint) -> Ends {
 #[derive(Default)]
 pub struct Sockets {
     /// By local port, in host order.
-    pub(super) listening: BTreeMap<u16, Box<Socket>>,
+    pub(crate) listening: BTreeMap<u16, Box<Socket>>,
     /// By their ends.
-    pub(super) flows: BTreeMap<Ends, Box<Socket>>,
+    pub(crate) flows: BTreeMap<Ends, Box<Socket>>,
     /// How many references programs hold.
     held: u32,
 }
 
 impl Sockets {
     /// The socket that TCP would find.
-    pub(super) fn find(&mut self, peer: Endpoint, local: Endpoint) -> Option<&mut Socket> {
+    pub(crate) fn find(&mut self, peer: Endpoint, local: Endpoint) -> Option<&mut Socket> {
         let socket = match self.flows.get_mut(&ends(peer, local)) {
             Some(socket) => socket,
             None => self.listening.get_mut(&local.port())?,
@@ -166,14 +166,14 @@ impl Sockets {
     }
 
     /// A program that has ended holds none.
-    pub(super) fn assert_released(&self) {
+    pub(crate) fn assert_released(&self) {
         assert_eq!(self.held, 0, "a program has kept a reference to a socket");
     }
 }
 
 /// # Safety
 /// The pointer is a socket's, and nobody else uses the socket at the same time.
-pub(super) unsafe fn socket<'a, T>(socket: *mut T) -> &'a mut Socket {
+pub(crate) unsafe fn socket<'a, T>(socket: *mut T) -> &'a mut Socket {
     // SAFETY: programs have pointers to the first fields of sockets only.
     let socket = unsafe { &mut *socket.cast::<Socket>() };
     assert!(socket.references > 0, "a program uses a socket that it does not hold");

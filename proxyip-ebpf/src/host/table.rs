@@ -5,19 +5,19 @@ use std::{collections::BTreeMap, ptr};
 
 use super::numbers::E2BIG;
 
-pub(super) struct Element<V> {
+pub(crate) struct Element<V> {
     used: u64,
     value: Box<MaybeUninit<V>>,
 }
 
 /// The contents of a hash table.
-pub(super) struct Table<V> {
+pub(crate) struct Table<V> {
     clock: u64,
-    pub(super) elements: BTreeMap<Box<[u8]>, Element<V>>,
+    pub(crate) elements: BTreeMap<Box<[u8]>, Element<V>>,
     /// What is done after the next lookup, once.
-    pub(super) meanwhile: Option<Box<dyn FnOnce()>>,
+    pub(crate) meanwhile: Option<Box<dyn FnOnce()>>,
     /// The memory of elements that are gone, which the next ones get; `None` if it is freed.
-    pub(super) gone: Option<Vec<Box<MaybeUninit<V>>>>,
+    pub(crate) gone: Option<Vec<Box<MaybeUninit<V>>>>,
 }
 
 impl<V> Default for Table<V> {
@@ -27,14 +27,14 @@ impl<V> Default for Table<V> {
 }
 
 impl<V> Table<V> {
-    pub(super) fn get(&mut self, key: &[u8]) -> Option<*mut V> {
+    pub(crate) fn get(&mut self, key: &[u8]) -> Option<*mut V> {
         self.clock += 1;
         let element = self.elements.get_mut(key)?;
         element.used = self.clock;
         Some(element.value.as_mut_ptr())
     }
 
-    pub(super) fn insert(
+    pub(crate) fn insert(
         &mut self,
         key: &[u8],
         value: Box<MaybeUninit<V>>,
@@ -61,7 +61,7 @@ impl<V> Table<V> {
         Ok(())
     }
 
-    pub(super) fn remove(&mut self, key: &[u8]) -> bool {
+    pub(crate) fn remove(&mut self, key: &[u8]) -> bool {
         let old = self.elements.remove(key);
         let removed = old.is_some();
         self.let_go(old);

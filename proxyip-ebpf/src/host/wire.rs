@@ -10,9 +10,20 @@ use super::{
     numbers::{add, fold, sum},
 };
 
-use crate::frame::tcp::PROTOCOL_TCP;
-/// Flags of TCP.
-pub use crate::frame::tcp::flags;
+/// IP protocol number of TCP.
+const PROTOCOL_TCP: u8 = 6;
+
+/// Flags of TCP (RFC 9293 §3.1).
+pub mod flags {
+    /// No more data from the sender.
+    pub const FIN: u8 = 1;
+    /// Synchronize sequence numbers.
+    pub const SYN: u8 = 1 << 1;
+    /// Reset the connection.
+    pub const RST: u8 = 1 << 2;
+    /// The acknowledgment field is significant.
+    pub const ACK: u8 = 1 << 4;
+}
 
 /// A TCP segment without IP options; numbers in host byte order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +107,7 @@ impl Segment {
     }
 
     /// Leaves the checksum of this frame, which was read as `self`, to a device; returns where the TCP header is.
-    pub(super) fn make_partial(&self, frame: &mut [u8]) -> usize {
+    pub(crate) fn make_partial(&self, frame: &mut [u8]) -> usize {
         let start = match frame[12] {
             8 => ETHERNET + usize::from(frame[ETHERNET] & 0xf) * 4,
             _ => ETHERNET + 40,

@@ -14,9 +14,11 @@ pub use aya_log_ebpf::{debug, trace};
 
 #[cfg(not(target_arch = "bpf"))]
 pub use crate::host::{
-    EbpfContext, Global, bindings, btf_maps, debug, function, has_messages, helpers, macros,
-    offsets, programs, trace,
+    EbpfContext, Global, bindings, btf_maps, function, has_messages, helpers, macros, offsets,
+    programs,
 };
+#[cfg(not(target_arch = "bpf"))]
+pub(crate) use crate::host::{debug, trace};
 
 /// Where the kernel's structures have their fields: the agent finds it in the running kernel's BTF.
 #[cfg(target_arch = "bpf")]

@@ -66,7 +66,7 @@ impl Graph {
             Some(module) => &of.room_of(module)?.name,
             None => "the crate's root",
         };
-        if from.beside.is_some() || from.name == to || from.imports.iter().any(|name| name == to) {
+        if from.name == to || from.imports.iter().any(|name| name == to) {
             return None;
         }
         let file = self.modules[&edge.from].display();
@@ -116,7 +116,7 @@ impl Graph {
         let is_checked = |path: &Vec<String>| {
             path.first()
                 .and_then(|module| of.room_of(module))
-                .is_some_and(|room| room.beside.is_none())
+                .is_some_and(|room| room.circles.is_none())
         };
         let reached: BTreeMap<_, _> = self
             .modules

@@ -36,8 +36,8 @@ pub(super) struct Room {
     /// The rooms that it may import.
     #[serde(default)]
     pub(super) imports: Vec<String>,
-    /// Why its imports are not checked, if they are not: it stands beside the others, not among them.
-    pub(super) beside: Option<String>,
+    /// Why its own modules may import one another in a circle, if they may.
+    pub(super) circles: Option<String>,
 }
 
 impl Crate {

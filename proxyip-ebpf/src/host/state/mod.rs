@@ -6,6 +6,9 @@ use std::{cell::RefCell, collections::VecDeque};
 
 use super::{frame::Frame, maps, sockets::Sockets};
 
+/// The cookie of the host's network namespace.
+pub const NAMESPACE_COOKIE: u64 = 0x1234;
+
 /// Where a frame goes when the program is through; the number is an interface's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Redirect {
@@ -27,6 +30,8 @@ pub struct State {
     pub redirect: Option<Redirect>,
     /// Clones that wait for the interface's ingress.
     pub queued: VecDeque<Box<Frame>>,
+    /// The interface's egress, which may have a program.
+    pub egress: fn(Box<Frame>),
     /// Frames that have left through the interface's egress.
     pub sent: Vec<Box<Frame>>,
     /// Sockets.
@@ -66,6 +71,7 @@ impl Default for State {
             route: super::bindings::BPF_FIB_LKUP_RET_NOT_FWDED.into(),
             redirect: None,
             queued: VecDeque::new(),
+            egress: |frame| with(|state| state.sent.push(frame)),
             sent: Vec::new(),
             sockets: Sockets::default(),
             redirected: None,
@@ -95,10 +101,16 @@ pub fn reset() {
 }
 
 /// Whether this call of a helper, which can fail, is the one that does.
-pub(super) fn fails() -> bool {
+pub(crate) fn fails() -> bool {
     with(|state| {
         let fails = state.failure == 1;
         state.failure = state.failure.saturating_sub(1);
         fails
     })
+}
+
+/// Sends a frame through the interface's egress.
+pub fn transmit(frame: Box<Frame>) {
+    let egress = with(|state| state.egress);
+    egress(frame);
 }

@@ -3,13 +3,13 @@
 use proxyip_common::counter::Counter;
 
 use super::{
+    Fate,
     conversation::{
         CONSUMING, Conversation, HEADER_TIMEOUT, LINUX, OBSERVE, QUESTION, SECOND, ends4, ends6,
     },
     headers::{self, CLIENT},
-    machine::Fate,
-    wire::flags,
 };
+use crate::host::wire::flags;
 
 /// A version 2 header, and the first words behind it.
 pub(super) fn stream() -> Vec<u8> {

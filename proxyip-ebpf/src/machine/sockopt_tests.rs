@@ -8,7 +8,7 @@ use proxyip_common::{
     socket_option::{INFO, LEVEL, SocketAddress, SocketInfo},
 };
 
-use super::{
+use crate::host::{
     bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sockopt},
     programs::SockoptContext,
     sockets::{Kind, Socket, bpf_sk_storage_get},

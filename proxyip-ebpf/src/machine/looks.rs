@@ -6,7 +6,7 @@ use proxyip_common::{
     flow::{FlowKey, FlowRecord},
 };
 
-use super::machine::{Machine, NAMESPACE_COOKIE};
+use super::{Machine, NAMESPACE_COOKIE};
 use crate::state::{
     counters::{COUNTERS, DROPS, LEFT_TO_KERNEL, LISTENER_COUNTERS},
     flows::FLOWS,

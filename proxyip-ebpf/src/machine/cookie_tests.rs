@@ -9,8 +9,8 @@ use proxyip_common::{
 
 use super::{
     conversation::{ACCEPT, Conversation, ISN, QUESTION, Way, ends4, ends6},
+    endpoint,
     headers::{self, CLIENT},
-    machine::endpoint,
 };
 
 /// With another hand-off allowed, and without.

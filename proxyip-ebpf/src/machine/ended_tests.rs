@@ -10,10 +10,12 @@ use super::{
     conversation::{
         ACCEPT, CONSUMING, Conversation, LINUX, OBSERVE, QUESTION, SECOND, Way, ends4, ends6,
     },
-    frame::{Checksum, Frame},
+    endpoint,
     headers::{self, CLIENT},
-    machine::endpoint,
     stack,
+};
+use crate::host::{
+    frame::{Checksum, Frame},
     wire::{Segment, flags},
 };
 

@@ -7,9 +7,9 @@ use proxyip_common::{
     settings::{HandOffChoice, ListenerSettings, NamespaceSettings},
 };
 
-use super::{
+use super::{Fate, Machine, Run, endpoint};
+use crate::host::{
     frame::{Checksum, Frame},
-    machine::{Fate, Machine, Run, endpoint},
     sockets::{Kind, Socket},
     wire::{Segment, flags},
 };

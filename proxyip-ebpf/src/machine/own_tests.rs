@@ -12,8 +12,8 @@ use super::{
         ACCEPT, BASIC, CONSUMING, Conversation, HEADER_TIMEOUT, OBSERVE, QUESTION, TRANSLATE, Way,
         ends4, ends6,
     },
+    endpoint,
     headers::{self, v2_raw},
-    machine::endpoint,
 };
 
 const WAYS: [Way; 4] = [ACCEPT, TRANSLATE, BASIC, OBSERVE];

@@ -6,10 +6,12 @@ use proxyip_common::{
 };
 
 use super::{
-    frame::{Checksum, Frame},
-    machine::{Fate, endpoint},
-    sockets::{Kind, Socket},
+    Fate, endpoint,
     tests::{LINE, Peer},
+};
+use crate::host::{
+    frame::{Checksum, Frame},
+    sockets::{Kind, Socket},
     wire::flags,
 };
 use crate::{

@@ -3,11 +3,13 @@
 use proxyip_common::counter::DropReason;
 
 use super::{
+    Fate,
     conversation::{CONSUMING, Conversation, LINUX, QUESTION, SECOND, ends4, ends6},
-    frame::{Checksum, Frame},
     headers::{self, CLIENT},
-    machine::Fate,
     segment_tests::stream,
+};
+use crate::host::{
+    frame::{Checksum, Frame},
     wire::{Segment, flags},
 };
 

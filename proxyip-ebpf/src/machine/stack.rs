@@ -5,18 +5,17 @@ use core::mem::MaybeUninit;
 
 use proxyip_common::address::Endpoint;
 
-use super::{
+use crate::hooks::sockops;
+use crate::host::{
     bindings::{
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB, BPF_TCP_CLOSE, bpf_sock_ops,
     },
     frame::{Checksum, Frame},
-    machine,
     programs::SockOpsContext,
     sockets::{Kind, Socket, ends},
     state,
     wire::{Segment, flags},
 };
-use crate::hooks::sockops;
 
 /// What the stack does about a segment.
 enum Answer {
@@ -57,7 +56,7 @@ pub(super) fn receive(frame: &Frame) {
                     let socket = state.sockets.flows.get_mut(&ends(peer, local));
                     socket.map_or(core::ptr::null_mut(), |socket| socket.as_sock())
                 });
-                return machine::transmit(frame.from_socket(socket));
+                return state::transmit(frame.from_socket(socket));
             }
             // Its payload is taken now.
             Answer::Established => tell(peer, local, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, [0; 4]),

@@ -6,13 +6,14 @@ use proxyip_common::{
 };
 
 use super::{
+    Fate,
     conversation::{
         ACCEPT, BASIC, CONSUMING, Conversation, OBSERVE, QUESTION, TRANSLATE, Way, ends4,
     },
+    endpoint,
     headers::{self, CLIENT, v2_raw},
-    machine::{Fate, endpoint},
-    wire::flags,
 };
+use crate::host::wire::flags;
 
 /// Every way to the application.
 const WAYS: [Way; 4] = [ACCEPT, TRANSLATE, BASIC, OBSERVE];

@@ -9,11 +9,13 @@ use proxyip_common::{
 };
 
 use super::{
+    NAMESPACE_COOKIE, endpoint,
+    tests::{LINE, Peer},
+};
+use crate::host::{
     bindings::BPF_ANY,
     frame::{Checksum, Frame},
-    machine::{NAMESPACE_COOKIE, endpoint},
     sockets::Kind,
-    tests::{LINE, Peer},
     wire::flags,
 };
 use crate::{

@@ -1,5 +1,48 @@
 //! The host around the programs: it gives them frames, and does what they say.
 
+#[cfg(test)]
+mod conversation;
+#[cfg(test)]
+mod cookie_tests;
+#[cfg(test)]
+mod counting_tests;
+#[cfg(test)]
+mod damaged_tests;
+#[cfg(test)]
+mod denial_tests;
+#[cfg(test)]
+mod drain_tests;
+#[cfg(test)]
+mod ended_tests;
+#[cfg(test)]
+mod fallback_tests;
+#[cfg(test)]
+mod function_tests;
+#[cfg(test)]
+mod headers;
+#[cfg(test)]
+mod long_tests;
+mod looks;
+#[cfg(test)]
+mod meanwhile_tests;
+#[cfg(test)]
+mod nat_tests;
+#[cfg(test)]
+mod own_tests;
+#[cfg(test)]
+mod policy_tests;
+#[cfg(test)]
+mod segment_tests;
+#[cfg(test)]
+mod sockopt_tests;
+#[cfg(test)]
+mod split_end_tests;
+#[cfg(test)]
+mod split_tests;
+mod stack;
+#[cfg(test)]
+mod tests;
+
 use core::{mem::take, net::SocketAddr};
 
 use proxyip_common::{
@@ -13,7 +56,7 @@ use proxyip_common::{
     },
 };
 
-use super::{
+use crate::host::{
     bindings::{
         BPF_ANY,
         tcx_action_base::{TCX_DROP, TCX_NEXT, TCX_REDIRECT},
@@ -22,7 +65,6 @@ use super::{
     maps::lpm_trie::Key,
     programs::TcContext,
     sockets::{Kind, Socket, ends},
-    stack,
     state::{self, Redirect, State},
     wire::Segment,
 };
@@ -41,8 +83,8 @@ use crate::{
     },
 };
 
-/// The cookie of the host's network namespace.
-pub const NAMESPACE_COOKIE: u64 = 0x1234;
+pub use crate::host::state::NAMESPACE_COOKIE;
+
 /// Bits of a VLAN's number.
 const VLAN_BITS: u32 = 12;
 
@@ -82,6 +124,7 @@ impl Machine {
         let settings = NamespaceSettings { cookie: NAMESPACE_COOKIE, ..settings };
         put(NAMESPACES.get_ptr_mut(0), settings);
         state::with(|state| {
+            state.egress = send;
             state.sysctls = state::Sysctls {
                 window_scaling: settings.has(NamespaceSettings::WINDOW_SCALING),
                 sack: settings.has(NamespaceSettings::SACK),
@@ -283,7 +326,7 @@ fn redirect(mut frame: Box<Frame>) -> Fate {
     frame.request = None;
     match redirect.expect("a program that redirects says where") {
         Redirect::Neighbour(_) => {
-            transmit(frame);
+            state::transmit(frame);
             Fate::Sent
         }
         Redirect::Ingress(_) => {
@@ -293,8 +336,8 @@ fn redirect(mut frame: Box<Frame>) -> Fate {
     }
 }
 
-/// Sends a frame through the interface's egress.
-pub(super) fn transmit(mut frame: Box<Frame>) {
+/// Sends a frame as the egress program lets it go.
+fn send(mut frame: Box<Frame>) {
     let verdict = egress::run(&TcContext::new(&mut frame));
     match verdict {
         TCX_NEXT => state::with(|state| state.sent.push(frame)),

@@ -8,8 +8,8 @@ use proxyip_common::{
 use super::{
     conversation::{ACCEPT, CONSUMING, Conversation, OBSERVE, QUESTION, TRANSLATE, Way},
     headers::{CLIENT, v2_long},
-    wire::flags,
 };
+use crate::host::wire::flags;
 
 const LONGEST: usize = 65_551;
 const WAYS: [Way; 4] = [ACCEPT, TRANSLATE, super::conversation::BASIC, OBSERVE];
@@ -108,7 +108,7 @@ fn long_headers_of_two_connections_may_interleave() {
     for way in CONSUMING {
         let mut peer = Conversation::opened(way);
         let (first, second) = (stream(10_000), stream(7000));
-        let other = (super::machine::endpoint("10.0.0.2:40001"), peer.ends.1);
+        let other = (super::endpoint("10.0.0.2:40001"), peer.ends.1);
         peer.send_part(&first, 0..5000, 5000);
         let (ends, acknowledgment) = (peer.ends, peer.acknowledgment);
         peer.ends = other;

@@ -6,10 +6,10 @@ use proxyip_common::{
 };
 
 use super::{
-    machine::{Fate, NAMESPACE_COOKIE, endpoint},
+    Fate, NAMESPACE_COOKIE, endpoint,
     tests::{LINE, Peer},
-    wire::flags,
 };
+use crate::host::wire::flags;
 use crate::kernel::platform::Modern;
 
 const SECOND: u64 = 1_000_000_000;

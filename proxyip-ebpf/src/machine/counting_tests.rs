@@ -11,8 +11,7 @@ use super::{
     conversation::{
         ACCEPT, BASIC, CONSUMING, Conversation, LINUX, OBSERVE, TRANSLATE, Way, ends4, ends6,
     },
-    headers,
-    machine::endpoint,
+    endpoint, headers,
 };
 
 /// Every way to the application.
@@ -121,7 +120,7 @@ fn speak(peer: &mut Conversation, parts: &[&[u8]], pause: u64) {
     let mut at = 0;
     for part in parts {
         peer.wait(pause);
-        peer.send(at, super::wire::flags::ACK, part);
+        peer.send(at, crate::host::wire::flags::ACK, part);
         at += part.len() as i32;
     }
 }

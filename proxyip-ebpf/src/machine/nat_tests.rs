@@ -13,6 +13,8 @@ use super::{
         ACCEPT, BASIC, Conversation, LINUX, OBSERVE, QUESTION, TRANSLATE, Way, ends4, ends6,
     },
     headers::{self, CLIENT},
+};
+use crate::host::{
     sockets::{Kind, Socket},
     wire::flags,
 };

@@ -2,9 +2,9 @@
 
 use proxyip_common::settings::{ListenerSettings, NamespaceSettings};
 
-use super::{
+use super::{Machine, endpoint};
+use crate::host::{
     frame::{Checksum, Frame},
-    machine::{Machine, endpoint},
     programs::TcContext,
     wire,
 };

@@ -3,12 +3,15 @@
 use proxyip_common::counter::{Counter, DropReason};
 
 use super::{
+    Fate,
     conversation::{
         ACCEPT, CONSUMING, Conversation, LINUX, QUESTION, SECOND, TRANSLATE, ends4, ends6,
     },
-    frame::{Checksum, Frame},
+    endpoint,
     headers::{self, CLIENT},
-    machine::{Fate, endpoint},
+};
+use crate::host::{
+    frame::{Checksum, Frame},
     sockets::Socket,
     wire::flags,
 };

@@ -6,9 +6,11 @@ use proxyip_common::{
 };
 
 use super::{
-    machine::{Fate, endpoint},
-    sockets::{Kind, Socket},
+    Fate, endpoint,
     tests::{LINE, Peer},
+};
+use crate::host::{
+    sockets::{Kind, Socket},
     wire::flags,
 };
 use crate::kernel::platform::{Basic, Modern, Platform};

@@ -5,10 +5,9 @@ use proxyip_common::counter::{Counter, DropReason};
 use super::{
     conversation::{ACCEPT, BASIC, CONSUMING, Conversation, HEADER_TIMEOUT, QUESTION, TRANSLATE},
     headers::{self, CLIENT},
-    sockets::Socket,
     split_tests::stream,
-    wire::flags,
 };
+use crate::host::{sockets::Socket, wire::flags};
 
 #[test]
 fn a_malformed_header_is_reset_as_soon_as_that_shows() {
