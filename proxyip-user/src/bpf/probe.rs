@@ -1,6 +1,7 @@
 //! Asks the running kernel what it can do.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use aya::programs::{ProgramError, ProgramType, SchedClassifier, TcAttachType};
@@ -22,6 +23,8 @@ pub(crate) fn probe() -> Result<Capability> {
         assign: object::assign(),
         tcx: has_tcx()?,
         netns_cookie,
+        // The file and the field have the same condition (`net/sched/sch_api.c`, `include/linux/skbuff.h`).
+        tc_index: Path::new("/proc/net/psched").exists(),
         softirqs_preempt: real_time::softirqs_preempt(release.trim())?,
     })
 }

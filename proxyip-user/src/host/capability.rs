@@ -20,6 +20,8 @@ pub(crate) struct Capability {
     pub(crate) netns_cookie: bool,
     /// Two packets may be in the kernel programs at a time on a processor.
     pub(crate) softirqs_preempt: bool,
+    /// A packet has a field in which the kernel programs mark what they queue (`tc_index`).
+    pub(crate) tc_index: bool,
 }
 
 impl Capability {
@@ -59,6 +61,12 @@ impl Capability {
              CONFIG_PREEMPT_RT_NEEDS_BH_LOCK=y that has its /boot/config",
             self.release
         );
+        ensure!(
+            self.tc_index,
+            "Linux {} was built without CONFIG_NET_SCHED (there is no /proc/net/psched). Without it packets have no \
+             tc_index, in which proxyip marks those that it queues: run a kernel with it",
+            self.release
+        );
         let accept = config.listeners.iter().find(|one| one.hand_off == HandOffChoice::Accept);
         if let (Some(listener), None) = (accept, self.assign) {
             bail!(
@@ -86,7 +94,14 @@ mod tests {
     use super::*;
 
     fn linux(release: &str, assign: Option<u32>, tcx: bool, netns_cookie: bool) -> Capability {
-        Capability { release: release.into(), assign, tcx, netns_cookie, softirqs_preempt: false }
+        Capability {
+            release: release.into(),
+            assign,
+            tcx,
+            netns_cookie,
+            softirqs_preempt: false,
+            tc_index: true,
+        }
     }
 
     fn config(hand_off: &str, interfaces: &str) -> Config {
@@ -145,6 +160,13 @@ mod tests {
         for part in ["6.18.5-rt", "PREEMPT_RT,", "CONFIG_PREEMPT_RT_NEEDS_BH_LOCK=y"] {
             assert!(error.contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn kernels_that_cannot_mark_what_is_queued_are_refused() {
+        let kernel = Capability { tc_index: false, ..linux("6.12.1", Some(1), true, true) };
+        let error = kernel.check(&config("translate", "")).unwrap_err().to_string();
+        assert!(error.contains("CONFIG_NET_SCHED"), "{error}");
     }
 
     #[test]
