@@ -46,7 +46,7 @@ fn step_by_step(bytes: &[u8]) -> Result<Header, HeaderError> {
     })
 }
 
-/// Reads a long header, of which the kernel programs never have all bytes at once.
+/// Reads a long header. The kernel programs never have all its bytes at once.
 fn byte_by_byte(bytes: &[u8]) -> Result<Header, HeaderError> {
     let mut long = Long::begin(bytes)?;
     for byte in bytes {

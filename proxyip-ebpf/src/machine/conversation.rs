@@ -237,7 +237,7 @@ impl Conversation {
         self.machine.sent().into_iter().map(read).collect()
     }
 
-    /// Receives a frame; returns what became of it and of all that it made come.
+    /// Receives a frame; returns its fate, and that of all frames that it caused.
     pub(super) fn receive(&mut self, frame: Box<Frame>) -> Vec<Fate> {
         let runs = (self.way.receive)(&mut self.machine, frame);
         runs.iter().map(|run| run.fate).collect()

@@ -19,7 +19,7 @@ fn stream(length: usize) -> Vec<u8> {
     [&v2_long(length, 5000.min(length / 2)), QUESTION].concat()
 }
 
-/// Sends the stream in segments of at most `most` bytes, none of which may remain without an answer or be lost.
+/// Sends the stream in segments of at most `most` bytes. Each must be answered, and none lost.
 fn send_all(peer: &mut Conversation, bytes: &[u8], most: usize) {
     let header = bytes.len() - QUESTION.len();
     for start in (0..bytes.len()).step_by(most) {

@@ -104,7 +104,7 @@ pub enum Fate {
 /// One run of the ingress program.
 #[derive(Debug)]
 pub struct Run {
-    /// What became of the frame.
+    /// What happened to the frame.
     pub fate: Fate,
     /// The frame as it came.
     pub before: Vec<u8>,

@@ -44,7 +44,7 @@ pub struct Memory {
     pub found: Cell<Found>,
     /// What the listening socket that would get the SYN allows. Written by [`find`](crate::decide::found::find).
     pub limits: Cell<Limits>,
-    /// The segment's handshake, as far as it is known. Written by `decide`, through [`Memory::settle`] alone.
+    /// What is known of the segment's handshake. Written by `decide`, through [`Memory::settle`] alone.
     pub handshake: Cell<Handshake>,
     /// When the SYN came of a handshake that the kernel does; 0 if that is not known. Written before the hand-off, which
     /// forgets the SYN, and read behind it: a number on the stack would be one too many.
@@ -68,7 +68,7 @@ pub fn memory() -> Option<&'static Memory> {
 }
 
 impl Memory {
-    /// Says of which handshake the segment is. Nothing has been read of its header.
+    /// Names the handshake of the segment. Nothing has been read of its header.
     #[inline(always)]
     pub fn settle(&self, handshake: Handshake) {
         self.handshake.set(handshake);

@@ -199,7 +199,7 @@ pub fn acknowledged(memory: &Memory) -> u32 {
     if isn == memory.handshake.get().isn.0 { acknowledged } else { 0 }
 }
 
-/// Notes that the peer is told of all bytes of this handshake's header.
+/// Notes that all bytes of this handshake's header are acknowledged.
 #[inline(always)]
 pub fn note_acknowledged(memory: &Memory) {
     let Some(kept) = HEADER_BYTES.get_ptr_mut(memory.key()) else { return };

@@ -83,7 +83,7 @@ fn attached(interface: &str, direction: Direction) -> Result<Vec<u32>> {
     }
 }
 
-/// By its name, of which the kernel keeps 15 bytes.
+/// By its name. The kernel keeps its first 15 bytes.
 fn is_ours(program: u32) -> bool {
     calls::program_name(program).is_some_and(|name| [INGRESS, EGRESS].contains(&&*name))
 }

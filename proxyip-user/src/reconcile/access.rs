@@ -130,7 +130,7 @@ impl Control {
         writer.orphaned(name)
     }
 
-    /// Removes a rule of a listener that the configuration does not have; `None` if it is not such a listener.
+    /// Removes a rule of a listener that the configuration does not have; `None` if the configuration has it.
     fn remove_orphan(&self, name: &str, network: IpNet) -> Option<Result<(), AclError>> {
         let mut writer = self.writer();
         let (place, commands) = self.orphaned(&writer, name)?;

@@ -63,7 +63,7 @@ impl Maps {
         }
     }
 
-    /// All that decides on connections, but for the numbers of scopes.
+    /// All that decides on connections, except the numbers of scopes.
     fn in_force(&self) -> impl PartialEq + Debug + use<> {
         let policies: HashMap<MapData, u32, Raw<PolicyWords>> =
             Map::HashMap(self.open("POLICIES")).try_into().expect("policies");

@@ -1,4 +1,4 @@
-//! What became of each connection: who opened it, and whom the application took for its client.
+//! The outcome of each connection: who opened it, and whom the application took for its client.
 
 use std::collections::HashMap;
 use std::fmt;

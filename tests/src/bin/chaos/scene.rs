@@ -27,7 +27,7 @@ fn guard() -> Guard {
     Guard::ports(&PORTS[..2]).hand_off(HandOff::Auto).with(&translated)
 }
 
-/// Another one: lists of clients, none of which comes, and one more listener.
+/// Another one: lists of clients that never come, and one more listener.
 fn other_guard() -> Guard {
     let denied: Vec<_> = (0..=255).map(|number| format!("192.0.{number}.0/24")).collect();
     guard().deny(&denied.join(",")).with(&Guard::ports(&[443]).named("guest"))

@@ -39,7 +39,7 @@ pub(crate) fn guard() -> Guard {
     Guard::ports(&[80]).hand_off(HandOff::Auto).with(&translated)
 }
 
-/// Another one: a list of clients, none of which comes, and one more listener.
+/// Another one: a list of clients that never come, and one more listener.
 fn other_guard() -> Guard {
     let denied: Vec<_> = (0..=255).map(|number| format!("192.0.{number}.0/24")).collect();
     guard().deny(&denied.join(",")).with(&Guard::ports(&[82]).named("guest"))
