@@ -70,13 +70,11 @@ pub(super) struct Arguments {
 impl Arguments {
     /// The configuration as it is written.
     fn written(&self) -> Result<Config, ConfigError> {
-        match &self.config {
-            Some(path) => Config::from_file(path),
-            None => {
-                let (interfaces, trusted) = (self.interfaces.clone(), self.trusted.clone());
-                Ok(Config::from_arguments(interfaces, &self.ports, trusted))
-            }
+        if let Some(path) = &self.config {
+            return Config::from_file(path);
         }
+        let (interfaces, trusted) = (self.interfaces.clone(), self.trusted.clone());
+        Ok(Config::from_arguments(interfaces, &self.ports, trusted))
     }
 
     fn config(&self) -> Result<Config, ConfigError> {

@@ -75,8 +75,8 @@ struct Asked<'a> {
 /// Compares the names with the client that asks.
 fn note(asked: &Asked<'_>, book: &Book) {
     let Asked { names, port, number, before, begun } = *asked;
-    let asker = book.asker(number);
-    let is_right = |name: &SocketAddr| Some(*name) == asker;
+    let client = book.asker(number);
+    let is_right = |name: &SocketAddr| Some(*name) == client;
     if before.is_empty() && names.iter().all(is_right) {
         return;
     }
@@ -86,7 +86,7 @@ fn note(asked: &Asked<'_>, book: &Book) {
         let at = if before.is_empty() { begun } else { Instant::now() };
         book.unguarded(Unguarded { at, port, line, named });
     } else {
-        book.wrong(format!("port {port}: {names:?} for {asker:?}, who sent {before:?} first"));
+        book.wrong(format!("port {port}: {names:?} for {client:?}, who sent {before:?} first"));
     }
 }
 
