@@ -8,7 +8,7 @@ use aya::programs::{ProgramError, ProgramType, SchedClassifier, TcAttachType};
 use aya::sys::{BpfHelper, SyscallError, is_helper_supported};
 
 use super::object;
-use crate::host::capability::Capability;
+use crate::host::capability::{Capability, Unfit};
 use crate::host::real_time;
 
 /// Asks the kernel.
@@ -23,10 +23,17 @@ pub(crate) fn probe() -> Result<Capability> {
         assign: object::assign(),
         tcx: has_tcx()?,
         netns_cookie,
-        // The file and the field have the same condition (`net/sched/sch_api.c`, `include/linux/skbuff.h`).
-        tc_index: Path::new("/proc/net/psched").exists(),
-        softirqs_preempt: real_time::softirqs_preempt(release.trim())?,
+        unfit: unfit(release.trim())?,
     })
+}
+
+/// Why no configuration can run on it.
+fn unfit(release: &str) -> Result<Option<Unfit>> {
+    // The file and `tc_index` have the same condition (`net/sched/sch_api.c`, `include/linux/skbuff.h`).
+    if !Path::new("/proc/net/psched").exists() {
+        return Ok(Some(Unfit::NoTcIndex));
+    }
+    Ok(real_time::softirqs_preempt(release)?.then_some(Unfit::SoftirqsPreempt))
 }
 
 /// Whether the kernel knows TCX. Then it can be asked about any interface.

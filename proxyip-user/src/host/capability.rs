@@ -18,10 +18,34 @@ pub(crate) struct Capability {
     pub(crate) tcx: bool,
     /// Programs on sockets can tell network namespaces apart.
     pub(crate) netns_cookie: bool,
+    /// Why it can run no configuration.
+    pub(crate) unfit: Option<Unfit>,
+}
+
+/// What makes a kernel unfit for proxyip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unfit {
     /// Two packets may be in the kernel programs at a time on a processor.
-    pub(crate) softirqs_preempt: bool,
-    /// A packet has a field in which the kernel programs mark what they queue (`tc_index`).
-    pub(crate) tc_index: bool,
+    SoftirqsPreempt,
+    /// A packet has no field in which the kernel programs mark what they queue.
+    NoTcIndex,
+}
+
+impl Unfit {
+    /// What is missing and what to do, behind the kernel's release.
+    const fn sentence(self) -> &'static str {
+        match self {
+            Self::SoftirqsPreempt => {
+                "was built with PREEMPT_RT. Packets interrupt one another within the kernel programs, so that a connection \
+                 might get another one's client: run a kernel without PREEMPT_RT, one before 6.18, or one with \
+                 CONFIG_PREEMPT_RT_NEEDS_BH_LOCK=y that has its /boot/config"
+            }
+            Self::NoTcIndex => {
+                "was built without CONFIG_NET_SCHED (there is no /proc/net/psched). Packets have no tc_index, in which \
+                 proxyip marks those that it queues: run a kernel with it"
+            }
+        }
+    }
 }
 
 impl Capability {
@@ -54,19 +78,9 @@ impl Capability {
     /// # Errors
     /// Names the listener and what to do.
     pub(crate) fn check(&self, config: &Config) -> Result<()> {
-        ensure!(
-            !self.softirqs_preempt,
-            "on Linux {}, built with PREEMPT_RT, packets interrupt one another within the kernel programs, so that a \
-             connection might get another one's client: run a kernel without PREEMPT_RT, one before 6.18, or one with \
-             CONFIG_PREEMPT_RT_NEEDS_BH_LOCK=y that has its /boot/config",
-            self.release
-        );
-        ensure!(
-            self.tc_index,
-            "Linux {} was built without CONFIG_NET_SCHED (there is no /proc/net/psched). Without it packets have no \
-             tc_index, in which proxyip marks those that it queues: run a kernel with it",
-            self.release
-        );
+        if let Some(unfit) = self.unfit {
+            bail!("Linux {} {}", self.release, unfit.sentence());
+        }
         let accept = config.listeners.iter().find(|one| one.hand_off == HandOffChoice::Accept);
         if let (Some(listener), None) = (accept, self.assign) {
             bail!(
@@ -94,14 +108,7 @@ mod tests {
     use super::*;
 
     fn linux(release: &str, assign: Option<u32>, tcx: bool, netns_cookie: bool) -> Capability {
-        Capability {
-            release: release.into(),
-            assign,
-            tcx,
-            netns_cookie,
-            softirqs_preempt: false,
-            tc_index: true,
-        }
+        Capability { release: release.into(), assign, tcx, netns_cookie, unfit: None }
     }
 
     fn config(hand_off: &str, interfaces: &str) -> Config {
@@ -152,21 +159,19 @@ mod tests {
     }
 
     #[test]
-    fn kernels_whose_softirqs_preempt_one_another_are_refused() {
+    fn unfit_kernels_are_refused_with_what_to_do() {
         let kernel = linux("6.18.5-rt", Some(1), true, true);
         kernel.check(&config("auto", "")).unwrap();
-        let kernel = Capability { softirqs_preempt: true, ..kernel };
-        let error = kernel.check(&config("auto", "")).unwrap_err().to_string();
-        for part in ["6.18.5-rt", "PREEMPT_RT,", "CONFIG_PREEMPT_RT_NEEDS_BH_LOCK=y"] {
-            assert!(error.contains(part), "{error}");
+        for (unfit, parts) in [
+            (Unfit::SoftirqsPreempt, ["PREEMPT_RT.", "CONFIG_PREEMPT_RT_NEEDS_BH_LOCK=y"]),
+            (Unfit::NoTcIndex, ["CONFIG_NET_SCHED", "tc_index"]),
+        ] {
+            let kernel = Capability { unfit: Some(unfit), ..kernel.clone() };
+            let error = kernel.check(&config("translate", "")).unwrap_err().to_string();
+            for part in ["Linux 6.18.5-rt"].into_iter().chain(parts) {
+                assert!(error.contains(part), "{error}");
+            }
         }
-    }
-
-    #[test]
-    fn kernels_that_cannot_mark_what_is_queued_are_refused() {
-        let kernel = Capability { tc_index: false, ..linux("6.12.1", Some(1), true, true) };
-        let error = kernel.check(&config("translate", "")).unwrap_err().to_string();
-        assert!(error.contains("CONFIG_NET_SCHED"), "{error}");
     }
 
     #[test]
