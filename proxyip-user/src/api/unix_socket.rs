@@ -2,14 +2,15 @@
 
 use std::fs::{self, Permissions};
 use std::io::ErrorKind;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use nix::sys::stat::{Mode, fchmod};
-use nix::unistd::chown;
+use anyhow::{Context, Result, bail, ensure};
+use nix::fcntl::{AtFlags, OFlag, open};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
+use nix::unistd::{fchownat, geteuid};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::config::Access;
@@ -38,8 +39,7 @@ impl UnixSocket {
         remove_stale(path).with_context(context)?;
         let listener = bind_closed(path).with_context(context)?;
         let socket = Self { listener, path: path.into() };
-        chown(path, None, access.group).with_context(context)?;
-        fs::set_permissions(path, Permissions::from_mode(access.mode)).with_context(context)?;
+        give(path, access).with_context(context)?;
         Ok(socket)
     }
 
@@ -70,6 +70,19 @@ fn bind_closed(path: &Path) -> Result<UnixListener> {
     socket.bind(&SockAddr::unix(path)?)?;
     socket.listen(BACKLOG)?;
     Ok(OwnedFd::from(socket).into())
+}
+
+/// Gives the socket's file its group and mode. It is opened first, so that nobody who may change the directory gets another
+/// file changed.
+fn give(path: &Path, access: Access) -> Result<()> {
+    let file = open(path, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
+    let status = fstat(&file)?;
+    let is_socket = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFSOCK;
+    ensure!(is_socket && status.st_uid == geteuid().as_raw(), "another file has taken its place");
+    fchownat(&file, "", None, access.group, AtFlags::AT_EMPTY_PATH)?;
+    // The kernel changes no mode through such a descriptor, but through its name.
+    let name = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(fs::set_permissions(name, Permissions::from_mode(access.mode))?)
 }
 
 /// Removes a socket that nobody answers on. Does not wait for an agent that hangs.
@@ -123,6 +136,21 @@ mod tests {
         let metadata = fs::metadata(&path).unwrap();
         assert_eq!(metadata.permissions().mode() & 0o777, 0o606);
         assert_eq!(Some(metadata.gid()), group.map(nix::unistd::Gid::as_raw));
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_the_socket_is_not_changed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, precious) = (directory.path().join("api.sock"), directory.path().join("file"));
+        fs::write(&precious, "").unwrap();
+        let mode = || fs::metadata(&precious).unwrap().permissions().mode();
+        let before = mode();
+        std::os::unix::fs::symlink(&precious, &path).unwrap();
+        assert!(give(&path, Access { mode: 0o666, group: None }).is_err());
+        fs::rename(&precious, &path).unwrap();
+        assert!(give(&path, Access { mode: 0o666, group: None }).is_err());
+        fs::rename(&path, &precious).unwrap();
+        assert_eq!(mode(), before);
     }
 
     #[test]

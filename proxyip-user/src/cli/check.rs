@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use proxyip_api::status::Status;
+use proxyip_api::status::{DegradedPort, ListenerJson, Status};
 use serde::Serialize;
 
 use super::exit::Exit;
@@ -44,6 +44,8 @@ pub(super) struct Report {
     warnings: Vec<String>,
     /// What the agent has found: in traffic, and in files that change.
     findings: Vec<String>,
+    /// What the agent has counted, which may be meant.
+    notes: Vec<String>,
     /// What the kernel cannot do.
     limits: Vec<String>,
     /// What `proxyip run` would find.
@@ -117,6 +119,7 @@ impl Report {
         let new = status.warnings.into_iter().filter(|warning| !self.warnings.contains(warning));
         self.warnings.extend(new.collect::<Vec<_>>());
         self.findings = status.findings;
+        self.notes = status.listeners.iter().flat_map(notes).collect();
         self.limits = status.kernel;
     }
 
@@ -128,6 +131,7 @@ impl Report {
             ("", &self.problems),
             ("warning: ", &self.warnings),
             ("found: ", &self.findings),
+            ("note: ", &self.notes),
             ("kernel: ", &self.limits),
         ] {
             lines.extend(sentences.iter().map(|sentence| format!("{kind}{sentence}\n")));
@@ -161,6 +165,25 @@ impl Report {
             Exit::Doubtful
         }
     }
+}
+
+/// What may be meant, and may explain what an operator sees.
+fn notes(listener: &ListenerJson) -> Vec<String> {
+    let name = &listener.name;
+    let mut notes = Vec::new();
+    if listener.headerless > 0 {
+        notes.push(format!(
+            "listener {name:?}: {} connections of trusted sources began without a header",
+            listener.headerless
+        ));
+    }
+    notes.extend(listener.degraded.iter().map(|DegradedPort { port, netns, reason, retry_s }| {
+        format!(
+            "listener {name:?}: new connections to port {port} ({netns}) are translated for {retry_s} s more \
+             (`proxyip explain {reason}`)"
+        )
+    }));
+    notes
 }
 
 /// What stands above a check and those beside it.
@@ -218,26 +241,41 @@ mod tests {
         let mut report = Report {
             warnings: vec!["w".into()],
             findings: vec!["f".into(), "g".into()],
+            notes: vec!["n".into()],
             limits: vec!["l".into()],
             silence: Some("no agent".into()),
             ..Report::default()
         };
         assert_eq!(
             report.text(),
-            "warning: w\nfound: f\nfound: g\nkernel: l\n\
+            "warning: w\nfound: f\nfound: g\nnote: n\nkernel: l\n\
              nothing could be learnt from traffic: no agent\n"
         );
         assert_eq!(report.exit().code(), 1);
         report.warnings.clear();
         report.findings.clear();
+        report.notes.clear();
         assert_eq!((report.exit().code(), report.text().contains("no mistakes found")), (0, true));
         assert_eq!(
             serde_json::to_value(&report).unwrap(),
             json!({
-                "problems": [], "warnings": [], "findings": [], "limits": ["l"], "preflight": [],
-                "agent": false,
+                "problems": [], "warnings": [], "findings": [], "notes": [], "limits": ["l"],
+                "preflight": [], "agent": false,
             })
         );
+    }
+
+    #[test]
+    fn what_may_be_meant_is_noted() {
+        let listener = json!({
+            "name": "web", "ports": [443], "trusted": [], "denied": "reset", "hand_off": "auto",
+            "new_connections": {"hand_off": "accept", "why": "x"}, "connections": [], "headerless": 7,
+            "degraded": [{"port": 443, "netns": "host", "reason": "stack_refuses", "retry_s": 9}],
+        });
+        let notes = notes(&serde_json::from_value(listener).unwrap());
+        assert_eq!(notes.len(), 2, "{notes:?}");
+        assert!(notes[0].contains("\"web\": 7 connections"), "{notes:?}");
+        assert!(notes[1].contains("443 (host) are translated for 9 s"), "{notes:?}");
     }
 
     fn looked_at(check: &'static str, netns: Option<&str>, state: State) -> Check {
