@@ -11,8 +11,8 @@
 //! - `E`: parity of the epoch in which the cookie was made; the current epoch and the one before count.
 //! - *flow tag*: keyed hash of the 4-tuple and the epoch. It recognises any segment of a handshake in
 //!   flight, so that one which overtook the first is dropped instead of reset. It is in the lowest byte, because a
-//!   server counts up from its cookie. A segment of a connection that has ended acknowledges the cookie and what the
-//!   server has sent, and only one number in 256 has the same tag.
+//!   server counts up from its cookie. A segment of a connection that has ended acknowledges
+//!   also what the server has sent. Only one number in 256 has the same tag.
 //! - *handshake tag*: keyed hash of all that and of the peer's initial sequence number and the options.
 //! - *MSS*: index into a table of classes; *SP*: SACK permitted; *wscale*: the peer's, 15 for none.
 //!

@@ -56,8 +56,8 @@ kinds! {
     Origin:
     /// The header names a client.
     Proxied = 1, "proxied"
-    /// The load balancer speaks for itself (a health check), by v2 LOCAL, or by a header that names its own end of this
-    /// connection as the client; the peer is the client.
+    /// The load balancer speaks for itself (a health check), by v2 LOCAL. So it does by a header that names its own end of
+    /// this connection as the client. The peer is the client.
     Local = 2, "local"
     /// UNSPEC, UNIX or v1 UNKNOWN: no client is named.
     Unknown = 3, "unknown"

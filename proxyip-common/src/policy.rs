@@ -1,7 +1,7 @@
 //! Policies and the scopes of sets as maps hold them: in words that say whose they are.
 //!
-//! Since Linux 6.1, the element of a value that was replaced may get the value of another key at once, while a program
-//! still has it. The kernel copies values by whole words. So a program reads each word once, and sees in it whose it is.
+//! Since Linux 6.1, the element of a replaced value may get the value of another key at once, while a program still has
+//! it. The kernel copies values by whole words. So a program reads each word once, and sees in it whose it is.
 
 use core::num::NonZeroU64;
 

@@ -1,4 +1,4 @@
-//! Other software with a program on sockets, which overwrites the flags that all such programs share.
+//! Other software with a program on sockets, which overwrites the flags that all programs on sockets share.
 
 use std::fs::{self, File};
 use std::os::fd::{AsRawFd, OwnedFd};

@@ -106,8 +106,8 @@ pub enum Failure {
     Held(Counter),
 }
 
-/// Makes a bare ACK of the first segment of a translated connection, whose stream begins with this sequence number, and
-/// queues the segment itself behind it.
+/// Makes a bare ACK of the first segment of a translated connection, and queues the segment itself behind it. `stream` is the
+/// number of the first byte.
 ///
 /// # Errors
 /// What could not be done.

@@ -3,7 +3,7 @@
 //! 1. A SYN is answered with a keyed cookie ([`crate::decide::syn`]); nothing is remembered.
 //! 2. The handshake's bare ACK is dropped.
 //! 3. The first segment with payload brings the header. It is cut down to a bare ACK whose sequence number
-//!    lies behind the header, and given to the kernel, which makes the socket from it ([`crate::act::hand_over`]).
+//!    lies behind the header. The kernel makes the socket from it ([`crate::act::hand_over`]).
 
 use proxyip_common::{
     cookie::{Agreed, Check, FlowHash},

@@ -28,8 +28,8 @@ pub enum Known {
     Nothing,
     /// Its connection was in `TIME_WAIT` when a SYN came; its shift.
     Superseded(u32),
-    /// Our requeued first segment, of which the peer is to be told that all came; the bare ACK before it did not
-    /// establish the connection.
+    /// Our requeued first segment, which is to be acknowledged whole. The bare ACK before it did not establish the
+    /// connection.
     Queued(Acknowledgment),
     Living(Decision),
 }

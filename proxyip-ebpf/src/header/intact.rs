@@ -1,7 +1,7 @@
 //! Whether a segment arrived as it was sent.
 //!
-//! A segment is answered, its header is read and a bare ACK is made from it before TCP sees it, and what is written gets a
-//! new checksum. So this code checks the segment's checksum, unless somebody has done so before.
+//! The programs answer a segment, read its header and make a bare ACK from it before TCP sees it. What they write gets a new
+//! checksum. So this code checks the segment's checksum, unless somebody has done so before.
 
 use core::cell::Cell;
 

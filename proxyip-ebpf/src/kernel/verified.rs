@@ -2,8 +2,8 @@
 //!
 //! Each function says how it is called, because the compiler's own choice changes with every line:
 //!
-//! - `#[inline(always)]` is the rule. A call costs a frame of the stack, which has 512 bytes for a whole chain, and
-//!   the verifier forgets at a call what it knows of numbers on the stack.
+//! - `#[inline(always)]` is the rule. A call costs a frame of the stack, which has 512 bytes for a whole chain. At
+//!   a call the verifier forgets what it knows of numbers on the stack.
 //! - `#[inline(never)]` is for a function that needs room on the stack, so that its room is gone before the next is called.
 //!   It is for a function with many callers too, and for one whose result LLVM must not put together with others. The
 //!   verifier walks it anew at each call, so facts that lead to one and the same walk go through working memory.

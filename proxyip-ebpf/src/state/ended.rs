@@ -7,8 +7,8 @@ use crate::{
     kernel::{bindings::BPF_ANY, btf_maps::LruHashMap, macros::btf_map},
 };
 
-/// The numbers of connections that have ended. Where many end, the oldest make room: a segment of theirs gets no RST in
-/// one case of 256, and a first segment that comes as late is taken for a new one.
+/// The numbers of connections that have ended. Where many end, the oldest make room. A segment of theirs gets no RST in
+/// one case of 256. A first segment that comes as late is taken for a new one.
 #[btf_map]
 pub static ENDED: LruHashMap<FlowKey, Ended, 32_768> = LruHashMap::new();
 

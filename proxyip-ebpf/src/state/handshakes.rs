@@ -43,7 +43,7 @@ impl Handshake {
     /// Of a segment whose hand-off is not decided.
     pub const NONE: Self = Self::new(Seq(0), 0);
 
-    /// A handshake of which only these two values are known.
+    /// A handshake, known by these two values only.
     #[inline(always)]
     pub const fn new(isn: Seq, hand_off: u8) -> Self {
         Self {

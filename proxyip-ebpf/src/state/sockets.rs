@@ -95,7 +95,7 @@ impl Found {
     /// No socket.
     pub const NOTHING: Self = Self::new(State::Nothing);
 
-    /// A socket of which only the state is known.
+    /// A socket, known by its state only.
     #[inline(always)]
     pub const fn new(state: State) -> Self {
         Self { state, mptcp: false, marked: false, awaits_header: false, next: Seq(0) }
@@ -177,7 +177,7 @@ impl Socket {
             return limits;
         }
         let (mss, waiting, most) = (USER_MSS_AT.load(), BACKLOG_AT.load(), MAX_BACKLOG_AT.load());
-        // SAFETY: offsets of such fields, as the kernel's BTF says.
+        // SAFETY: offsets of these fields, as the kernel's BTF says.
         unsafe {
             if mss != 0 {
                 limits.user_mss = socket.add(mss as usize).cast::<u16>().read_volatile();

@@ -80,7 +80,7 @@ fn give(path: &Path, access: Access) -> Result<()> {
     let is_socket = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFSOCK;
     ensure!(is_socket && status.st_uid == geteuid().as_raw(), "another file has taken its place");
     fchownat(&file, "", None, access.group, AtFlags::AT_EMPTY_PATH)?;
-    // The kernel changes no mode through such a descriptor, but through its name.
+    // The kernel changes the mode by the name of this descriptor only.
     let name = format!("/proc/self/fd/{}", file.as_raw_fd());
     Ok(fs::set_permissions(name, Permissions::from_mode(access.mode))?)
 }

@@ -14,8 +14,8 @@ use crate::config::port_ranges;
 ///
 /// New connections of trusted sources are refused with a RST. Established connections go on, and so do those whose
 /// header is on its way. Sources that are not trusted get what `untrusted` says, as before. A drained port stays
-/// drained when the agent is restarted or reloads, until you resume it or the kernel programs are detached, or until the
-/// host restarts.
+/// drained when the agent is restarted or reloads. It takes connections again when you resume it, when the kernel programs
+/// are detached, or when the host restarts.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]

@@ -1,4 +1,4 @@
-//! Which ports of which listeners are drained.
+//! The ports of listeners that are drained.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -97,7 +97,7 @@ impl DrainedMap {
         ports.iter().try_for_each(|port| self.add(place, *port))
     }
 
-    /// Takes new connections again: to a port, or to all, each of which may have been drained alone.
+    /// Takes new connections again: to a port, or to all, whether they were drained alone or together.
     pub(crate) fn remove(&mut self, place: u16, port: u16) -> Result<()> {
         let matches = |there: &u16| port == DrainedPort::ALL || *there == port;
         let mut there = self.ports.at(place).into_iter().filter(matches);

@@ -80,7 +80,7 @@ fn more_openings_than_the_kernel_remembers(hand_off: HandOff) {
     site.finish(&mut agent, &[]);
 }
 
-/// Since Linux 6.14 the kernel drops a segment if it echoes a timestamp that none of its SYN-ACKs had.
+/// Since Linux 6.14 the kernel drops a segment if it echoes a timestamp that its SYN-ACKs did not have.
 fn an_answer_to_a_probe_is_echoed(hand_off: HandOff) {
     with_echo(hand_off, &[], |site, _| {
         let mut peer = RawPeer::new(site, 4000, 80);

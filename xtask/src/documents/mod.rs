@@ -1,7 +1,8 @@
 //! What `cargo xtask lint` checks in the documents: links, the paths that they name, the commands that they show, and
-//! their English.
+//! their English, and that of comments.
 
 mod commands;
+mod comments;
 mod links;
 mod markdown;
 mod paths;
@@ -21,6 +22,8 @@ const GENERATED: &str = "docs/conformance.md";
 /// Its entries are fragments of sentences.
 const CHANGELOG: &str = "CHANGELOG.md";
 const README: &str = "README.md";
+/// Words that a sentence in a document may have.
+const LONGEST_SENTENCE: usize = 25;
 /// A longer README is not read to its end.
 const LONGEST_README: usize = 200;
 
@@ -34,12 +37,13 @@ pub(crate) fn check() -> Result<()> {
     let words = root.join(WORDS);
     let words = fs::read_to_string(&words).with_context(|| format!("cannot read {WORDS}"))?;
     let words = Words::parse(&words).map_err(|line| anyhow::anyhow!("{WORDS}: {line:?}"))?;
-    let faults = faults(&root, &pages, &words);
+    let mut faults = faults(&root, &pages, &words);
+    faults.extend(comments::faults(&root, &words)?);
     for fault in &faults {
         eprintln!("{fault}");
     }
     if !faults.is_empty() {
-        bail!("{} faults in the documents", faults.len());
+        bail!("{} faults in documents and comments", faults.len());
     }
     Ok(())
 }
@@ -54,7 +58,7 @@ fn faults(root: &Path, pages: &Pages, words: &Words) -> Vec<String> {
             found.extend(too_long(page));
         }
         if ![GENERATED, CHANGELOG].contains(&path.as_str()) {
-            found.extend(prose::faults(page, words));
+            found.extend(prose::faults(page, words, LONGEST_SENTENCE));
         }
         found.sort();
         faults.extend(found.into_iter().map(|(line, fault)| format!("{path}:{line}: {fault}")));

@@ -1,9 +1,6 @@
-//! The English of the documents: the length of sentences, and words that stop a reader.
+//! The English of documents and comments: the length of sentences, and words that stop a reader.
 
 use super::markdown::{Page, Place};
-
-/// Words that a sentence may have. A colon or a semicolon ends one, as a full stop does.
-const LONGEST: usize = 25;
 
 /// The words that documents must not use: one a line, as `words | better words | words behind them that are fine`.
 #[derive(Debug)]
@@ -54,14 +51,15 @@ impl Rule {
     }
 }
 
-/// What is wrong, by the line that a paragraph, list item or cell begins in.
-pub(super) fn faults(page: &Page, words: &Words) -> Vec<(usize, String)> {
+/// What is wrong, by the line that a paragraph, list item or cell begins in. A sentence may have `longest` words; a colon or a
+/// semicolon ends one, as a full stop does.
+pub(super) fn faults(page: &Page, words: &Words, longest: usize) -> Vec<(usize, String)> {
     let mut faults = Vec::new();
     for (line, text) in passages(page) {
         for sentence in text.split(['.', ':', ';', '?', '!']).map(str::trim) {
             let sentence: Vec<_> =
                 sentence.split_whitespace().map(plain).filter(|word| !word.is_empty()).collect();
-            if sentence.len() > LONGEST {
+            if sentence.len() > longest {
                 let beginning = sentence[..5].join(" ");
                 faults.push((
                     line,
@@ -135,7 +133,7 @@ mod tests {
     const WORDS: &str = "# a comment\nsuch | these | as\nbut for | except\n";
 
     fn faults_of(text: &str) -> Vec<(usize, String)> {
-        faults(&Page::parse(text), &Words::parse(WORDS).unwrap())
+        faults(&Page::parse(text), &Words::parse(WORDS).unwrap(), 25)
     }
 
     #[test]

@@ -148,8 +148,8 @@ impl Line {
     }
 
     /// Whether the address being read may be one of IPv6. nginx announces the family of the client, and names its own
-    /// socket of another family as the destination. Only the client must be of the announced family, and a `TCP6` line
-    /// may name any client, because an IPv4 address is an IPv4-mapped one too.
+    /// socket of another family as the destination. Only the client must be of the announced family. A `TCP6` line may
+    /// name any client, because an IPv4 address is an IPv4-mapped one too.
     #[inline(always)]
     const fn may_be_ipv6(&self) -> bool {
         self.family == 6 || self.field == field::DESTINATION_ADDRESS

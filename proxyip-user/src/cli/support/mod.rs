@@ -27,7 +27,7 @@ const FLOWS: u16 = 1000;
 
 /// Collect what somebody needs who looks for a fault, as one JSON document.
 ///
-/// It has the agent's status and metrics, the findings of `proxyip check`, the configuration file, and the last lines
+/// It has the agent's status and metrics, the findings of `proxyip check`, and the configuration file. It has the last lines
 /// of the service's log in the systemd journal. It also has the kernel, its BPF programs, maps and links, the pins, and
 /// the sysctls and interfaces of each namespace. It works without a running agent too. A part that cannot be read has
 /// an error in its place.
