@@ -78,7 +78,7 @@ pub(crate) fn nightly(night: &Night) -> Result<()> {
 fn released(steps: &mut Steps, soak_minutes: u32) -> Result<()> {
     let programs = steps.need("building, as released", || Programs::build(Profile::Release))?;
     test::end_to_end_tests(steps, &programs, &[])?;
-    steps.check("soak", || soak::soak(soak_minutes));
+    steps.check("soak", || soak::soak(&programs.agent, soak_minutes));
     Ok(())
 }
 

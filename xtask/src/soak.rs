@@ -23,12 +23,12 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     host::prepare("soak")?;
     build_ebpf::run()?;
-    soak(options.minutes)
+    soak(&agent::build()?, options.minutes)
 }
 
-/// Soaks the agent, once the kernel programs are built and packages are there.
-pub(crate) fn soak(minutes: u32) -> Result<()> {
-    run_command(&mut program(&agent::build()?, minutes))
+/// Soaks an agent that is built, once the packages are there.
+pub(crate) fn soak(agent: &Path, minutes: u32) -> Result<()> {
+    run_command(&mut program(agent, minutes))
 }
 
 // Started and not linked, so that the other verbs need not wait for it to build.
