@@ -115,12 +115,6 @@ impl Terminal {
         self.screen().screen().alternate_screen()
     }
 
-    /// Whether it shows a cursor.
-    #[must_use]
-    pub fn has_cursor(&self) -> bool {
-        !self.screen().screen().hide_cursor()
-    }
-
     /// Waits until it shows `part`; all that it shows then.
     ///
     /// # Panics
@@ -142,9 +136,10 @@ impl Terminal {
         found.unwrap_or_else(|| panic!("the terminal does not show {what}:\n{last}"))
     }
 
-    /// Waits until the program that drew has ended.
+    /// Waits until the program that drew has given back the shell's screen, and then the cursor on it.
     pub fn wait_shell(&self) {
         eventually("the shell's own screen", || (!self.is_drawn_on()).then_some(()));
+        eventually("a cursor", || (!self.screen().screen().hide_cursor()).then_some(()));
     }
 
     fn screen(&self) -> MutexGuard<'_, Parser> {
