@@ -3,10 +3,13 @@
 //! Nothing here does anything. A field that an older agent lacks has a default, so that newer tools read older answers.
 
 pub mod acl;
+pub mod check;
 pub mod clients;
 pub mod drain;
+pub mod finding;
 pub mod flow;
 pub mod health;
+mod labels;
 pub mod line;
 pub mod reload;
 pub mod status;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::finding::Finding;
 use crate::reload::LastReload;
 
 /// Numbers by label.
@@ -54,6 +55,27 @@ pub struct Status {
     /// refuses. It may be a mistake that traffic shows, in the configuration here or at the load balancer.
     #[serde(default)]
     pub findings: Vec<String>,
+    /// The warnings, then the findings, each with its label.
+    #[serde(default)]
+    pub remarks: Vec<Finding>,
+}
+
+impl Status {
+    /// The warnings, and the findings. They have no labels if an older agent gave none.
+    #[must_use]
+    pub fn split_remarks(&self) -> (Vec<Finding>, Vec<Finding>) {
+        if let Some((warnings, findings)) = self.remarks.split_at_checked(self.warnings.len())
+            && findings.len() == self.findings.len()
+        {
+            return (warnings.to_vec(), findings.to_vec());
+        }
+        let unlabelled = |sentences: &[String]| {
+            let finding =
+                |sentence: &String| Finding { label: "".into(), sentence: sentence.clone() };
+            sentences.iter().map(finding).collect()
+        };
+        (unlabelled(&self.warnings), unlabelled(&self.findings))
+    }
 }
 
 /// Rules made by command for a listener that the configuration does not have. They are in force again when it has.

@@ -1,6 +1,8 @@
 //! What documents say of keys, labels, metrics, commands and fields, as Markdown, from the lists that the agent itself uses.
 
 use anyhow::{Context, Result};
+use proxyip_api::check::Subject;
+use proxyip_api::finding::FindingKind;
 use proxyip_common::counter::{DropReason, Obstacle};
 use proxyip_common::verdict::Verdict;
 use serde_json::{Value, json};
@@ -25,6 +27,8 @@ pub fn reference() -> Result<Value> {
             "config-keys": config_keys(),
             "reasons": reasons(),
             "obstacles": obstacles(),
+            "findings": findings(),
+            "checks": checks(),
             "metrics": metrics(&sample()?)?,
             "commands": commands(),
             "exit-codes": exit_codes(),
@@ -124,6 +128,20 @@ fn obstacles() -> String {
         [label, reason.sentence().into(), reason.advice().into()]
     };
     table(&["label", "meaning", "what to do"], Obstacle::ALL.iter().map(row))
+}
+
+fn findings() -> String {
+    let row = |kind: &FindingKind| {
+        [format!("`{}`", kind.label()), kind.sentence().into(), kind.advice().into()]
+    };
+    table(&["label", "meaning", "what to do"], FindingKind::ALL.iter().map(row))
+}
+
+fn checks() -> String {
+    let row = |subject: &Subject| {
+        [format!("`{}`", subject.label()), subject.sentence().into(), subject.advice().into()]
+    };
+    table(&["label", "what is looked at", "what to do"], Subject::ALL.iter().map(row))
 }
 
 /// A family of metrics of an `OpenMetrics` text.
@@ -236,6 +254,8 @@ mod tests {
         let block = |name: &str| reference["blocks"][name].as_str().unwrap().to_owned();
         assert_eq!(block("reasons").lines().count(), DropReason::ALL.len() + 2);
         assert_eq!(block("obstacles").lines().count(), Obstacle::ALL.len() + 2);
+        assert_eq!(block("findings").lines().count(), FindingKind::ALL.len() + 2);
+        assert_eq!(block("checks").lines().count(), Subject::ALL.len() + 2);
         for key in SECTIONS.iter().flat_map(|section| section.keys) {
             assert!(block("config-keys").contains(&format!("\n| `{}` |", key.name())));
         }

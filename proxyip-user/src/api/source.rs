@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::Result;
+use proxyip_api::finding::{Finding, FindingKind};
 use proxyip_api::status::DegradedPort;
 use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use proxyip_common::flow::{FlowKey, FlowRecord};
@@ -55,14 +56,14 @@ pub trait Source: Send + Sync + 'static {
     fn drained(&self, listener: u16, ports: &[u16]) -> Vec<u16>;
     /// What the kernel cannot do; a line each.
     fn limits(&self) -> Vec<String>;
-    /// What is not guarded, because kernel programs are not attached, and threads of the agent that fail; a sentence each.
-    fn detached(&self) -> Vec<String>;
+    /// What is not guarded, because kernel programs are not attached, and threads of the agent that fail.
+    fn detached(&self) -> Vec<Finding>;
     /// How often a kernel program or its pin was missing, and was put back.
     fn mended(&self) -> u64;
     /// A sentence while the maps have parts of two configurations.
     fn mixed(&self) -> Option<String>;
-    /// Mistakes in the configuration, here or at the load balancer, that show in the traffic; a sentence each.
-    fn findings(&self) -> Vec<String>;
+    /// Mistakes in the configuration, here or at the load balancer, that show in the traffic.
+    fn findings(&self) -> Vec<Finding>;
 }
 
 impl Source for View {
@@ -136,8 +137,9 @@ impl Source for View {
         self.environment.limits().to_vec()
     }
 
-    fn detached(&self) -> Vec<String> {
-        self.guarding.missing().into_iter().chain(self.health.sentences()).collect()
+    fn detached(&self) -> Vec<Finding> {
+        let fails = labelled(FindingKind::ThreadFails, self.health.sentences());
+        self.guarding.missing().into_iter().chain(fails).collect()
     }
 
     fn mended(&self) -> u64 {
@@ -148,10 +150,21 @@ impl Source for View {
         self.mixed.sentence()
     }
 
-    fn findings(&self) -> Vec<String> {
-        let sentences = self.stale.sentence().into_iter().chain(self.environment.full_tables());
-        let sentences = sentences.chain(self.guarding.remarks()).chain(self.early.sentence());
-        let sentences = sentences.chain(self.redirects.sentences());
-        sentences.chain(self.unnoticed.sentence()).chain(self.findings.sentences()).collect()
+    fn findings(&self) -> Vec<Finding> {
+        let stale = labelled(FindingKind::ListsStale, self.stale.sentence());
+        let routes = labelled(FindingKind::RoutesFull, self.environment.full_tables());
+        let early = labelled(FindingKind::SegmentsEarly, self.early.sentence());
+        let redirected = labelled(FindingKind::Redirected, self.redirects.sentences());
+        let unnoticed = labelled(FindingKind::EndsUnnoticed, self.unnoticed.sentence());
+        let findings = stale.chain(routes).chain(self.guarding.remarks()).chain(early);
+        findings.chain(redirected).chain(unnoticed).chain(self.findings.all()).collect()
     }
+}
+
+/// Gives sentences the label of their kind.
+fn labelled(
+    kind: FindingKind,
+    sentences: impl IntoIterator<Item = String>,
+) -> impl Iterator<Item = Finding> {
+    sentences.into_iter().map(move |sentence| Finding::new(kind, sentence))
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use anyhow::bail;
 use hyper::Method;
+use proxyip_api::finding::{Finding, FindingKind};
 use proxyip_api::reload::Reloaded;
 use proxyip_api::status::DegradedPort;
 use proxyip_api::status::Status;
@@ -168,8 +169,9 @@ impl Source for Maps {
         vec!["Linux is old".into()]
     }
 
-    fn detached(&self) -> Vec<String> {
-        if self.state == State::Broken { vec!["interface eth0 is gone".into()] } else { Vec::new() }
+    fn detached(&self) -> Vec<Finding> {
+        let gone = || Finding::new(FindingKind::InterfaceGone, "interface eth0 is gone");
+        if self.state == State::Broken { vec![gone()] } else { Vec::new() }
     }
 
     fn mixed(&self) -> Option<String> {
@@ -180,8 +182,8 @@ impl Source for Maps {
         2
     }
 
-    fn findings(&self) -> Vec<String> {
-        vec!["nobody sends a header".into()]
+    fn findings(&self) -> Vec<Finding> {
+        vec![Finding::new(FindingKind::HeadersMissing, "nobody sends a header")]
     }
 }
 
@@ -312,6 +314,7 @@ async fn readiness_and_status() {
             "last_reload": {"successful": true, "time": null},
             "flows": 3, "translated": 2, "limits": {"flows": 1024, "translated": 2048}, "kernel": ["Linux is old"],
             "warnings": [], "findings": ["nobody sends a header"],
+            "remarks": [{"label": "headers_missing", "sentence": "nobody sends a header"}],
         });
         assert_eq!(status, expected);
     })
@@ -327,6 +330,7 @@ async fn a_reload_says_how_it_ended_and_so_does_the_status() {
         assert!(!status.last_reload.successful);
         let part = "stays in force: proxyip.toml:3: no; proxyip.toml:4: no";
         assert!(status.findings[0].ends_with(part), "{:?}", status.findings);
+        assert_eq!(status.remarks[0].label, "reload_refused");
 
         let request = client::request::<Reloaded>(path, Method::POST, "/v1/reload").await;
         assert_eq!(request.unwrap().0.warnings, ["odd"]);

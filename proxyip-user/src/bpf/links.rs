@@ -53,7 +53,8 @@ impl Links {
     /// What to do then.
     pub(crate) fn hidden_sentence(&self) -> String {
         format!(
-            "another file system has been mounted over the one with {}: umount it before the agent is restarted, which              would not find what is attached",
+            "another file system has been mounted over the one with {}: umount it before the agent is restarted, which \
+             would not find what is attached",
             self.directory.display()
         )
     }

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
+use proxyip_api::check::Subject;
+use proxyip_api::finding::Finding;
 use proxyip_api::status::{DegradedPort, ListenerJson, Status};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::exit::Exit;
 use super::output::{fail, print};
@@ -35,15 +37,26 @@ pub(super) struct Arguments {
     json: bool,
 }
 
+/// A report with the labels of its warnings and findings, for JSON.
+#[derive(Debug, Serialize)]
+pub(super) struct Labelled<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    /// The warnings, then the findings.
+    remarks: Vec<&'a Finding>,
+}
+
 /// What was found.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Report {
     /// What is wrong with the file.
     problems: Vec<String>,
     /// What is allowed in it, but probably a mistake.
-    warnings: Vec<String>,
+    #[serde(serialize_with = "sentences")]
+    warnings: Vec<Finding>,
     /// What the agent has found: in traffic, and in files that change.
-    findings: Vec<String>,
+    #[serde(serialize_with = "sentences")]
+    findings: Vec<Finding>,
     /// What the agent has counted, which may be meant.
     notes: Vec<String>,
     /// What the kernel cannot do.
@@ -68,7 +81,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 fn check(arguments: &Arguments) -> Result<Exit> {
     let report = report(arguments.config.as_deref(), arguments.socket.as_deref());
     if arguments.json {
-        print([&json::to_vec(&report)?[..], b"\n"].concat())?;
+        print([&json::to_vec(&report.labelled())?[..], b"\n"].concat())?;
     } else {
         print(report.text())?;
     }
@@ -112,13 +125,19 @@ impl Report {
         }
     }
 
+    pub(super) fn labelled(&self) -> Labelled<'_> {
+        let remarks = self.warnings.iter().chain(&self.findings).collect();
+        Labelled { report: self, remarks }
+    }
+
     /// Takes what an agent says.
     fn hear(&mut self, status: Status) {
         self.agent = true;
+        let (warnings, findings) = status.split_remarks();
         // The file may have the same.
-        let new = status.warnings.into_iter().filter(|warning| !self.warnings.contains(warning));
-        self.warnings.extend(new.collect::<Vec<_>>());
-        self.findings = status.findings;
+        let known: Vec<_> = self.warnings.iter().map(|one| one.sentence.clone()).collect();
+        self.warnings.extend(warnings.into_iter().filter(|one| !known.contains(&one.sentence)));
+        self.findings = findings;
         self.notes = status.listeners.iter().flat_map(notes).collect();
         self.limits = status.kernel;
     }
@@ -127,19 +146,17 @@ impl Report {
     /// their lines. Then what was looked at on the host.
     fn text(&self) -> String {
         let mut lines = Vec::new();
-        for (kind, sentences) in [
-            ("", &self.problems),
-            ("warning: ", &self.warnings),
-            ("found: ", &self.findings),
-            ("note: ", &self.notes),
-            ("kernel: ", &self.limits),
-        ] {
-            lines.extend(sentences.iter().map(|sentence| format!("{kind}{sentence}\n")));
+        lines.extend(self.problems.iter().map(|problem| format!("{problem}\n")));
+        for (kind, remarks) in [("warning", &self.warnings), ("found", &self.findings)] {
+            lines.extend(remarks.iter().map(|remark| format!("{kind}: {remark}\n")));
+        }
+        for (kind, sentences) in [("note", &self.notes), ("kernel", &self.limits)] {
+            lines.extend(sentences.iter().map(|sentence| format!("{kind}: {sentence}\n")));
         }
         for group in self.preflight.chunk_by(|one, other| place(one) == place(other)) {
             lines.push(format!("{}\n", place(&group[0])));
             lines.extend(group.iter().map(|Check { check, state, sentence, .. }| {
-                format!("  {:<7}  {check}: {sentence}\n", state.label())
+                format!("  {:<7}  {}: {sentence}\n", state.label(), check.label())
             }));
         }
         if self.exit() == Exit::Clean {
@@ -167,6 +184,10 @@ impl Report {
     }
 }
 
+fn sentences<S: Serializer>(all: &[Finding], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(all.iter().map(|one| &one.sentence))
+}
+
 /// What may be meant, and may explain what an operator sees.
 fn notes(listener: &ListenerJson) -> Vec<String> {
     let name = &listener.name;
@@ -190,127 +211,10 @@ fn notes(listener: &ListenerJson) -> Vec<String> {
 fn place(check: &Check) -> String {
     match (&check.netns, check.check) {
         (Some(netns), _) => format!("network namespace {netns}"),
-        (None, "listener") => "applications".into(),
+        (None, Subject::Listener) => "applications".into(),
         (None, _) => "this host".into(),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use serde_json::json;
-
-    use super::*;
-
-    /// Reads a file with `text`.
-    fn read(text: &str) -> (Report, Option<Config>) {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("proxyip.toml");
-        fs::write(&path, text).unwrap();
-        let mut report = Report::default();
-        let config = report.read(&path);
-        (report, config)
-    }
-
-    #[test]
-    fn files_are_right_questionable_or_wrong() {
-        for (text, code, part) in [
-            ("[[listener]]\nports=[443]\ntrusted=['10.0.0.0/8']\n", 0, "no mistakes found"),
-            ("[[listener]]\nports=[443]\ntrusted=['0.0.0.0/0']\n", 1, "warning: listener"),
-            ("[[listener]]\nports=[0]\n", 2, "/proxyip.toml:2: listener.ports: "),
-            ("[[listener]]\nports=[0]\n", 2, "/proxyip.toml:1: listener.trusted: missing"),
-        ] {
-            let (report, _) = read(text);
-            assert_eq!(report.exit().code(), code, "{report:?}");
-            assert!(report.text().contains(part), "{}", report.text());
-        }
-        let mut report = Report::default();
-        report.read(Path::new("/nonexistent/proxyip.toml"));
-        assert_eq!((report.exit().code(), report.problems.len()), (2, 1), "{report:?}");
-    }
-
-    #[test]
-    fn the_agent_is_asked_where_the_file_says() {
-        let file = "[[listener]]\nports=[443]\ntrusted=['10.0.0.0/8']\n[api]\nsocket='/x/api.sock'";
-        assert_eq!(read(file).1.unwrap().api.socket, Path::new("/x/api.sock"));
-    }
-
-    #[test]
-    fn each_sentence_has_its_line() {
-        let mut report = Report {
-            warnings: vec!["w".into()],
-            findings: vec!["f".into(), "g".into()],
-            notes: vec!["n".into()],
-            limits: vec!["l".into()],
-            silence: Some("no agent".into()),
-            ..Report::default()
-        };
-        assert_eq!(
-            report.text(),
-            "warning: w\nfound: f\nfound: g\nnote: n\nkernel: l\n\
-             nothing could be learnt from traffic: no agent\n"
-        );
-        assert_eq!(report.exit().code(), 1);
-        report.warnings.clear();
-        report.findings.clear();
-        report.notes.clear();
-        assert_eq!((report.exit().code(), report.text().contains("no mistakes found")), (0, true));
-        assert_eq!(
-            serde_json::to_value(&report).unwrap(),
-            json!({
-                "problems": [], "warnings": [], "findings": [], "notes": [], "limits": ["l"],
-                "preflight": [], "agent": false,
-            })
-        );
-    }
-
-    #[test]
-    fn what_may_be_meant_is_noted() {
-        let listener = json!({
-            "name": "web", "ports": [443], "trusted": [], "denied": "reset", "hand_off": "auto",
-            "new_connections": {"hand_off": "accept", "why": "x"}, "connections": [], "headerless": 7,
-            "degraded": [{"port": 443, "netns": "host", "reason": "stack_refuses", "retry_s": 9}],
-        });
-        let notes = notes(&serde_json::from_value(listener).unwrap());
-        assert_eq!(notes.len(), 2, "{notes:?}");
-        assert!(notes[0].contains("\"web\": 7 connections"), "{notes:?}");
-        assert!(notes[1].contains("443 (host) are translated for 9 s"), "{notes:?}");
-    }
-
-    fn looked_at(check: &'static str, netns: Option<&str>, state: State) -> Check {
-        Check { check, netns: netns.map(Into::into), state, sentence: "as it is".into() }
-    }
-
-    #[test]
-    fn what_was_looked_at_is_grouped() {
-        let report = Report {
-            preflight: vec![
-                looked_at("kernel", None, State::Ok),
-                looked_at("cgroup", None, State::Problem),
-                looked_at("interface", Some("/run/netns/blue"), State::Ok),
-                looked_at("listener", None, State::Warning),
-            ],
-            ..Report::default()
-        };
-        assert_eq!(
-            report.text(),
-            "this host\n  ok       kernel: as it is\n  problem  cgroup: as it is\n\
-             network namespace /run/netns/blue\n  ok       interface: as it is\n\
-             applications\n  warning  listener: as it is\n"
-        );
-        let json = serde_json::to_value(&report).unwrap();
-        let problem = json!({"check": "cgroup", "state": "problem", "sentence": "as it is"});
-        assert_eq!(json["preflight"][1], problem);
-        assert_eq!(json["preflight"][2]["netns"], "/run/netns/blue");
-    }
-
-    #[test]
-    fn the_worst_that_was_found_is_the_exit_code() {
-        for (state, code) in [(State::Ok, 0), (State::Warning, 1), (State::Problem, 2)] {
-            let preflight =
-                vec![looked_at("kernel", None, State::Ok), looked_at("jit", None, state)];
-            assert_eq!(Report { preflight, ..Report::default() }.exit().code(), code, "{state:?}");
-        }
-    }
-}
+mod tests;

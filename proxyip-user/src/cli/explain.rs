@@ -3,12 +3,14 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use proxyip_api::check::Subject;
+use proxyip_api::finding::FindingKind;
 use proxyip_common::counter::{Counter, DropReason, Obstacle};
 
 use super::exit::Exit;
 use super::output::{fail, finish, print};
 
-/// Say what a label of metrics, logs and answers means, and what to do about it.
+/// Say what a label of metrics, logs, findings and checks means, and what to do about it.
 ///
 /// Without a label it lists all. It asks no agent.
 #[derive(Debug, clap::Args)]
@@ -32,6 +34,8 @@ struct Entry {
 const REFUSED: &str = "Refused";
 const NOT_ACCEPT: &str = "Not served by the accept hand-off";
 const COUNTED: &str = "Counted";
+const FOUND: &str = "Found, or warned of";
+const CHECKED: &str = "Looked at by `proxyip check`";
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let all = entries();
@@ -65,7 +69,19 @@ fn entries() -> Vec<Entry> {
         sentence: counter.sentence(),
         advice: None,
     });
-    refused.chain(not_accept).chain(counted).collect()
+    let found = FindingKind::ALL.iter().map(|kind| Entry {
+        kind: FOUND,
+        label: kind.label(),
+        sentence: kind.sentence(),
+        advice: Some(kind.advice()),
+    });
+    let checked = Subject::ALL.iter().map(|subject| Entry {
+        kind: CHECKED,
+        label: subject.label(),
+        sentence: subject.sentence(),
+        advice: Some(subject.advice()),
+    });
+    found.chain(checked).chain(refused).chain(not_accept).chain(counted).collect()
 }
 
 /// A line for each label, below the title of its list.
@@ -125,7 +141,7 @@ mod tests {
         let all = entries();
         let text = list(&all);
         assert_eq!(text.lines().filter(|line| line.starts_with("  ")).count(), all.len());
-        for title in [REFUSED, NOT_ACCEPT, COUNTED] {
+        for title in [FOUND, CHECKED, REFUSED, NOT_ACCEPT, COUNTED] {
             assert_eq!(text.lines().filter(|line| *line == title).count(), 1, "{text}");
         }
     }

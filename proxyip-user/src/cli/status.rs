@@ -3,6 +3,7 @@
 use std::fmt::{self, Write};
 
 use anyhow::Result;
+use proxyip_api::finding::Finding;
 use proxyip_api::status::{Connections, NewConnections};
 use proxyip_api::status::{ListenerJson, Numbers, Status, Verdicts};
 use proxyip_common::counter::{Counter, DropReason, Obstacle};
@@ -35,23 +36,42 @@ fn render(text: &mut String, status: &Status) -> fmt::Result {
     writeln!(text, "proxyip {version}, process {pid}, running for {}", short(*uptime_s))?;
     let (of_flows, of_translated) = (limits.flows, limits.translated);
     writeln!(text, "{flows} of {of_flows} flows, {translated} of {of_translated} translated")?;
-    remarks(text, "Look at", &[&status.warnings[..], &status.findings[..]].concat())?;
-    remarks(text, "Limits of the kernel", &status.kernel)?;
-    writeln!(text, "\nAttached to")?;
+    remarks(text, LOOK_AT, &looked_at(status))?;
+    remarks(text, "Limits of this kernel", &status.kernel)?;
+    writeln!(text, "\nInterfaces that the kernel programs are attached to")?;
     for interface in &status.interfaces {
         match interface.netns.as_str() {
             "host" => writeln!(text, "  {}", interface.name)?,
             netns => writeln!(text, "  {} in {netns}", interface.name)?,
         }
     }
-    writeln!(text, "\nListeners")?;
+    writeln!(text, "\nListeners, and how their connections reach the application")?;
     status.listeners.iter().try_for_each(|one| listener(text, one))?;
     let counters = sentences(Counter::ALL, |counter| (counter.label(), counter.sentence()));
-    numbers(text, "Counted", &status.counters, &counters)?;
+    numbers(
+        text,
+        "Counted since the kernel programs were first attached",
+        &status.counters,
+        &counters,
+    )?;
     let drops = sentences(DropReason::ALL, |reason| (reason.label(), reason.sentence()));
-    numbers(text, "Refused", &status.drops, &drops)?;
+    numbers(text, "Refused, by reason", &status.drops, &drops)?;
     let left = sentences(Obstacle::ALL, |reason| (reason.label(), reason.sentence()));
-    numbers(text, "Left to the kernel, header in place", &status.left_to_kernel, &left)
+    numbers(
+        text,
+        "Left alone, so that the application gets the header, by reason",
+        &status.left_to_kernel,
+        &left,
+    )
+}
+
+/// The title above warnings and findings.
+const LOOK_AT: &str = "What you should look at (`proxyip explain LABEL` says more)";
+
+/// Warnings and findings.
+fn looked_at(status: &Status) -> Vec<String> {
+    let (warnings, findings) = status.split_remarks();
+    warnings.iter().chain(&findings).map(Finding::to_string).collect()
 }
 
 /// Writes nothing if there are none.
@@ -142,6 +162,8 @@ fn numbers(text: &mut String, title: &str, numbers: &Numbers, known: &[Sentence]
 
 #[cfg(test)]
 mod tests {
+    use proxyip_api::finding::FindingKind;
+
     use super::*;
 
     #[test]
@@ -186,9 +208,22 @@ mod tests {
     #[test]
     fn remarks_are_shown_if_there_are_any() {
         let mut text = String::new();
-        remarks(&mut text, "Look at", &["nobody sends a header".into()]).unwrap();
-        remarks(&mut text, "Limits of the kernel", &[]).unwrap();
-        assert_eq!(text, "\nLook at\n  nobody sends a header\n");
+        remarks(&mut text, "Remarks", &["nobody sends a header".into()]).unwrap();
+        remarks(&mut text, "Limits", &[]).unwrap();
+        assert_eq!(text, "\nRemarks\n  nobody sends a header\n");
+    }
+
+    #[test]
+    fn what_to_look_at_has_its_label() {
+        let mut status: Status = serde_json::from_value(serde_json::json!({
+            "version": "0.1.0", "pid": 7, "counters": {}, "drops": {}, "left_to_kernel": {},
+            "interfaces": [], "listeners": [], "flows": 0, "translated": 0, "kernel": [],
+            "findings": ["eth0 is gone"],
+        }))
+        .unwrap();
+        assert_eq!(looked_at(&status), ["eth0 is gone"], "of an older agent");
+        status.remarks = vec![Finding::new(FindingKind::InterfaceGone, "eth0 is gone")];
+        assert_eq!(looked_at(&status), ["interface_gone: eth0 is gone"]);
     }
 
     #[test]

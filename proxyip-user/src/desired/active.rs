@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use proxyip_api::finding::{Finding, FindingKind};
 use tokio::sync::watch;
 
 use crate::config::{Config, Listener};
@@ -14,8 +15,8 @@ use crate::config::{Config, Listener};
 pub struct Active {
     /// The configuration.
     pub config: Config,
-    /// Its [`Config::warnings`], and a sentence for each of `orphans`.
-    pub warnings: Vec<String>,
+    /// Its [`Config::warnings`], and one for each of `orphans`.
+    pub warnings: Vec<Finding>,
     /// Listeners that the configuration does not have, but commands have made rules for. With how many each has.
     pub orphans: Vec<(String, usize)>,
     /// The place of each listener, in the order of the configuration.
@@ -36,14 +37,15 @@ impl Active {
     /// The same with rules of commands that wait for their listeners.
     #[must_use]
     pub(crate) fn with_orphans(mut self, orphans: Vec<(String, usize)>) -> Self {
-        let sentence = |(name, count): &(String, usize)| {
+        let warning = |(name, count): &(String, usize)| {
             let rules = if *count == 1 { "1 rule" } else { &format!("{count} rules") };
-            format!(
+            let sentence = format!(
                 "there is no listener {name:?}, but {rules} made by command for it: in force again when the configuration \
                  has the listener (`proxyip acl list --orphaned`, `proxyip acl remove`)"
-            )
+            );
+            Finding::new(FindingKind::RulesOrphaned, sentence)
         };
-        self.warnings.extend(orphans.iter().map(sentence));
+        self.warnings.extend(orphans.iter().map(warning));
         Self { orphans, ..self }
     }
 

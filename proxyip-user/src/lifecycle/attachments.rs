@@ -3,11 +3,13 @@
 //! Others change what is attached: they detach links, delete qdiscs, remove pins and interfaces. What the kernel really
 //! has is read back all the time, and mended where that is possible.
 
+use std::fmt;
 use std::fs::File;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use nix::net::if_::{if_nameindex, if_nametoindex};
+use proxyip_api::finding::{Finding, FindingKind};
 
 use crate::bpf::calls::Target;
 use crate::bpf::direction::Direction;
@@ -61,6 +63,17 @@ impl From<&str> for Interface {
     }
 }
 
+/// An interface that does not exist now, as the begin of a sentence.
+#[derive(Debug)]
+struct Gone(String);
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(what) = self;
+        write!(f, "{what} is gone: the agent attaches to it as soon as it is there again")
+    }
+}
+
 /// What was found at one place.
 type Found = (String, Result<InPlace>);
 
@@ -101,7 +114,9 @@ impl Attachments {
         for one in &mut self.namespaces {
             match one.ensure(&mut self.links) {
                 Ok(more) => found.extend(more),
-                Err(error) => missing.push(format!("{error:#}")),
+                Err(error) => {
+                    missing.push(Finding::new(FindingKind::NamespaceLost, format!("{error:#}")));
+                }
             }
         }
         for (what, result) in found {
@@ -110,15 +125,17 @@ impl Attachments {
                     self.say(&what, change);
                     remarks.extend(before.into_iter().map(|other| came_before(&what, other)));
                 }
-                Err(error) => missing.push(format!("{error:#}")),
+                Err(error) => missing.push(not_in_place(&error)),
             }
         }
         if self.links.is_hidden() {
-            remarks.push(self.links.hidden_sentence());
+            remarks.push(Finding::new(FindingKind::PinsHidden, self.links.hidden_sentence()));
         } else {
             match maps.ensure() {
                 Ok(pinned) => pinned.iter().for_each(|map| self.say(map, Change::Pinned)),
-                Err(error) => remarks.push(format!("{error:#}")),
+                Err(error) => {
+                    remarks.push(Finding::new(FindingKind::PinsLost, format!("{error:#}")));
+                }
             }
         }
         self.guarding.set(missing, remarks);
@@ -165,9 +182,7 @@ impl OfNamespace {
             for interface in interfaces.iter_mut() {
                 if let Err(error) = interface.find() {
                     let what = format!("interface {}{within}", interface.name);
-                    let error = error.context(format!(
-                        "{what} is gone: the agent attaches to it as soon as it is there again"
-                    ));
+                    let error = error.context(Gone(what.clone()));
                     found.push((what, Err(error)));
                 }
             }
@@ -226,10 +241,17 @@ fn exists(index: u32) -> bool {
     if_nameindex().is_ok_and(|all| all.iter().any(|one| one.index() == index))
 }
 
-fn came_before(what: &str, other: u32) -> String {
-    format!(
+fn not_in_place(error: &anyhow::Error) -> Finding {
+    let is_gone = error.is::<Gone>();
+    let kind = if is_gone { FindingKind::InterfaceGone } else { FindingKind::NotAttached };
+    Finding::new(kind, format!("{error:#}"))
+}
+
+fn came_before(what: &str, other: u32) -> Finding {
+    let sentence = format!(
         "{} runs before {what}: connections that it lets pass itself are not guarded. Let its owner attach it behind, or \
          restart the agent, which comes first again",
         named(other)
-    )
+    );
+    Finding::new(FindingKind::OtherProgramFirst, sentence)
 }

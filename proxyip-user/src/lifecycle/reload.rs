@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use proxyip_api::finding::Finding;
 use tokio::signal::unix::Signal;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
@@ -64,7 +65,7 @@ impl<R: Fn() -> Result<Config, ConfigError> + Send + Sync + 'static> Reload<R> {
         let reload = move || {
             let config = read().map_err(|error| sentence(&error))?;
             control.reload(&config).map_err(|error| format!("{error:#}"))?;
-            let warnings = control.current().borrow().warnings.clone();
+            let warnings = Finding::sentences(&control.current().borrow().warnings);
             Ok(warnings)
         };
         let outcome: Outcome = blocking(reload).await?;

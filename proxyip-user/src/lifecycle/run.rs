@@ -60,7 +60,7 @@ pub async fn agent(
 ) -> Result<()> {
     let Signals { hangup, mut interrupt, mut terminate } = signals;
     for warning in config.warnings() {
-        tracing::warn!("{warning}");
+        tracing::warn!("{}", warning.sentence);
     }
     let _lock = AgentLock::take(&config.agent.pin_path)?;
     let sockets = Sockets::bind(&config.api)?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
+use proxyip_api::check::Subject;
 
 use super::check::Check;
 use super::listening::{Listening, listening};
@@ -19,7 +20,7 @@ pub(crate) fn checks(config: &Config, has_kfunc: bool) -> Vec<Check> {
             let listeners = config.listeners.iter();
             listeners.flat_map(|listener| of_listener(listener, &ports, has_kfunc)).collect()
         }
-        Err(error) => vec![Check::warning("listener", format!("{error:#}"))],
+        Err(error) => vec![Check::warning(Subject::Listener, format!("{error:#}"))],
     }
 }
 
@@ -59,7 +60,7 @@ fn of_listener(
     let mut checks = Vec::new();
     if !silent.is_empty() {
         checks.push(Check::warning(
-            "listener",
+            Subject::Listener,
             format!(
                 "{name:?}: nothing listens on {}: start the application, or name its network namespace and its \
                  own interface",
@@ -69,7 +70,7 @@ fn of_listener(
     }
     if !hidden.is_empty() {
         checks.push(Check::warning(
-            "listener",
+            Subject::Listener,
             format!(
                 "{name:?}: what listens on {} has a loopback address, which a load balancer cannot connect to: let \
                  the application listen on the address that it connects to, or on all",
@@ -82,9 +83,9 @@ fn of_listener(
         let found = format!("{name:?}: the application listens with an MPTCP socket on {ports}");
         match listener.hand_off {
             HandOffChoice::Auto => checks
-                .push(Check::ok("listener", format!("{found}, so connections are translated"))),
+                .push(Check::ok(Subject::Listener, format!("{found}, so connections are translated"))),
             HandOffChoice::Accept => checks.push(Check::warning(
-                "listener",
+                Subject::Listener,
                 format!(
                     "{found}, which cannot be served with hand_off = \"accept\": write \"auto\", or switch MPTCP \
                      off in the application (Go: GODEBUG=multipathtcp=0)"
@@ -95,7 +96,10 @@ fn of_listener(
     }
     if checks.is_empty() {
         let guarded = port_ranges(&listener.ports);
-        checks.push(Check::ok("listener", format!("{name:?}: something listens on {guarded}")));
+        checks.push(Check::ok(
+            Subject::Listener,
+            format!("{name:?}: something listens on {guarded}"),
+        ));
     }
     checks
 }

@@ -1,5 +1,6 @@
 //! One thing that was looked at, and how it is.
 
+use proxyip_api::check::Subject;
 use serde::Serialize;
 
 use crate::config::Netns;
@@ -8,7 +9,7 @@ use crate::config::Netns;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
     /// What it is, such as `kernel` or `tcp_syncookies`.
-    pub check: &'static str,
+    pub check: Subject,
     /// The network namespace that it is about: `host` or a path. Absent if it is about the whole host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub netns: Option<String>,
@@ -43,24 +44,24 @@ impl State {
 }
 
 impl Check {
-    fn new(check: &'static str, state: State, sentence: impl Into<String>) -> Self {
+    fn new(check: Subject, state: State, sentence: impl Into<String>) -> Self {
         Self { check, netns: None, state, sentence: sentence.into() }
     }
 
-    pub(super) fn ok(check: &'static str, sentence: impl Into<String>) -> Self {
+    pub(super) fn ok(check: Subject, sentence: impl Into<String>) -> Self {
         Self::new(check, State::Ok, sentence)
     }
 
-    pub(super) fn warning(check: &'static str, sentence: impl Into<String>) -> Self {
+    pub(super) fn warning(check: Subject, sentence: impl Into<String>) -> Self {
         Self::new(check, State::Warning, sentence)
     }
 
-    pub(super) fn problem(check: &'static str, sentence: impl Into<String>) -> Self {
+    pub(super) fn problem(check: Subject, sentence: impl Into<String>) -> Self {
         Self::new(check, State::Problem, sentence)
     }
 
     /// What was found, or that it could not be.
-    pub(super) fn of(check: &'static str, result: anyhow::Result<String>) -> Self {
+    pub(super) fn of(check: Subject, result: anyhow::Result<String>) -> Self {
         match result {
             Ok(sentence) => Self::ok(check, sentence),
             Err(error) => Self::problem(check, format!("{error:#}")),

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use proxyip_api::check::Subject;
 
 use super::check::Check;
 use crate::config::{Config, Destination, FlowFormat};
@@ -16,13 +17,13 @@ pub(crate) fn checks(config: &Config, running: bool) -> Vec<Check> {
     match &config.log.to {
         _ if config.log.flows == FlowFormat::Off => {}
         Destination::Stdout => {}
-        Destination::File(path) => checks.push(Check::of("flow_log", file(path))),
-        Destination::Journald => checks.push(Check::of("flow_log", journal(journal::SOCKET))),
+        Destination::File(path) => checks.push(Check::of(Subject::FlowLog, file(path))),
+        Destination::Journald => checks.push(Check::of(Subject::FlowLog, journal(journal::SOCKET))),
     }
     if let Some(address) = config.api.http
         && !running
     {
-        checks.push(Check::of("http", http(address)));
+        checks.push(Check::of(Subject::Http, http(address)));
     }
     checks
 }

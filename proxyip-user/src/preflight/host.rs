@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use caps::errors::CapsError;
 use caps::{CapSet, Capability as Permission, CapsHashSet};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use proxyip_api::check::Subject;
 
 use super::check::Check;
 use crate::bpf::{cgroup, sockets};
@@ -27,8 +28,8 @@ pub(crate) fn checks(
         btf(Path::new("/sys/kernel/btf/vmlinux")),
         jit(jit_enable()),
         permissions(caps::read(None, CapSet::Effective)),
-        Check::of("bpffs", bpffs(pin_path)),
-        Check::of("cgroup", root_cgroup(config)),
+        Check::of(Subject::Bpffs, bpffs(pin_path)),
+        Check::of(Subject::Cgroup, root_cgroup(config)),
         running(holder, agent, pin_path),
     ]);
     checks
@@ -38,20 +39,21 @@ pub(crate) fn checks(
 fn kernel(capability: &Result<Capability>) -> Vec<Check> {
     match capability {
         Ok(capability) => {
-            let release = Check::ok("kernel", format!("Linux {}", capability.release));
-            let limits = capability.limits().into_iter().map(|limit| Check::ok("kernel", limit));
+            let release = Check::ok(Subject::Kernel, format!("Linux {}", capability.release));
+            let limits =
+                capability.limits().into_iter().map(|limit| Check::ok(Subject::Kernel, limit));
             std::iter::once(release).chain(limits).collect()
         }
-        Err(error) => vec![Check::problem("kernel", format!("{error:#}"))],
+        Err(error) => vec![Check::problem(Subject::Kernel, format!("{error:#}"))],
     }
 }
 
 fn btf(path: &Path) -> Check {
     if path.exists() {
-        Check::ok("btf", "the kernel describes its types")
+        Check::ok(Subject::Btf, "the kernel describes its types")
     } else {
         let sentence = "is missing: run a kernel with CONFIG_DEBUG_INFO_BTF";
-        Check::problem("btf", format!("{} {sentence}", path.display()))
+        Check::problem(Subject::Btf, format!("{} {sentence}", path.display()))
     }
 }
 
@@ -67,31 +69,34 @@ fn jit_enable() -> Result<Option<u64>> {
 fn jit(value: Result<Option<u64>>) -> Check {
     match value {
         Ok(Some(0)) => Check::problem(
-            "jit",
+            Subject::Jit,
             "net.core.bpf_jit_enable is 0, but the programs need the JIT: sysctl -w net.core.bpf_jit_enable=1",
         ),
-        Ok(Some(_)) => Check::ok("jit", "on"),
+        Ok(Some(_)) => Check::ok(Subject::Jit, "on"),
         Ok(None) => Check::ok(
-            "jit",
+            Subject::Jit,
             "net.core.bpf_jit_enable cannot be seen from this network namespace; it must not be 0",
         ),
-        Err(error) => Check::warning("jit", format!("{error:#}")),
+        Err(error) => Check::warning(Subject::Jit, format!("{error:#}")),
     }
 }
 
 fn permissions(effective: Result<CapsHashSet, CapsError>) -> Check {
     let effective = match effective {
         Ok(effective) => effective,
-        Err(error) => return Check::problem("permissions", error.to_string()),
+        Err(error) => return Check::problem(Subject::Permissions, error.to_string()),
     };
     // CAP_SYS_ADMIN includes CAP_BPF and CAP_PERFMON; namespaces are entered with nothing less.
     let needed = [Permission::CAP_SYS_ADMIN, Permission::CAP_NET_ADMIN];
     let missing: Vec<_> = needed.into_iter().filter(|one| !effective.contains(one)).collect();
     if missing.is_empty() {
-        return Check::ok("permissions", "those of root");
+        return Check::ok(Subject::Permissions, "those of root");
     }
     let missing: Vec<_> = missing.iter().map(ToString::to_string).collect();
-    Check::problem("permissions", format!("{} missing: run this as root", missing.join(", ")))
+    Check::problem(
+        Subject::Permissions,
+        format!("{} missing: run this as root", missing.join(", ")),
+    )
 }
 
 fn bpffs(pin_path: &Path) -> Result<String> {
@@ -118,24 +123,25 @@ fn root_cgroup(config: Option<&Config>) -> Result<String> {
 fn running(holder: Option<u32>, agent: Option<u32>, pin_path: &Path) -> Check {
     let place = pin_path.display();
     match (holder, agent) {
-        (None, None) => Check::ok("agent", "none runs"),
-        (Some(holder), Some(agent)) if holder == agent => {
-            Check::ok("agent", format!("process {agent} runs; SIGHUP makes it read a new file"))
-        }
+        (None, None) => Check::ok(Subject::Agent, "none runs"),
+        (Some(holder), Some(agent)) if holder == agent => Check::ok(
+            Subject::Agent,
+            format!("process {agent} runs; SIGHUP makes it read a new file"),
+        ),
         (Some(holder), Some(agent)) => Check::problem(
-            "agent",
+            Subject::Agent,
             format!(
                 "process {agent} answers, but process {holder} has {place}: one agent per host, so stop one"
             ),
         ),
         (Some(holder), None) => Check::problem(
-            "agent",
+            Subject::Agent,
             format!(
                 "process {holder} runs on {place} and does not answer: name its socket with --socket, or stop it"
             ),
         ),
         // Its pins are elsewhere, or it is in another PID namespace.
-        (None, Some(agent)) => Check::ok("agent", format!("process {agent} runs")),
+        (None, Some(agent)) => Check::ok(Subject::Agent, format!("process {agent} runs")),
     }
 }
 

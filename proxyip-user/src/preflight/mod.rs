@@ -8,6 +8,8 @@ pub mod inventory;
 pub mod listening;
 pub mod namespaces;
 
+use proxyip_api::check::Subject;
+
 pub use self::check::{Check, State};
 use crate::bpf::probe::probe;
 use crate::config::{Config, DEFAULT_PIN_PATH};
@@ -24,7 +26,7 @@ pub fn preflight(config: Option<&Config>, agent: Option<u32>) -> Vec<Check> {
         if let Ok(capability) = &capability
             && let Err(error) = capability.check(config)
         {
-            checks.push(Check::problem("kernel", format!("{error:#}")));
+            checks.push(Check::problem(Subject::Kernel, format!("{error:#}")));
         }
         let has_kfunc = capability.is_ok_and(|capability| capability.assign.is_some());
         checks.extend(endpoints::checks(config, holder.or(agent).is_some()));

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
+use proxyip_api::check::Subject;
 use proxyip_common::settings::NamespaceSettings;
 
 use super::check::Check;
@@ -36,7 +37,7 @@ pub(crate) fn checks(config: &Config, has_kfunc: bool) -> Vec<Check> {
                 found.extend(own_balancer(config, &interfaces));
                 found.extend(match read() {
                     Ok(sysctls) => of_sysctls(config, has_kfunc, &sysctls),
-                    Err(error) => vec![Check::problem("sysctl", format!("{error:#}"))],
+                    Err(error) => vec![Check::problem(Subject::Sysctl, format!("{error:#}"))],
                 });
                 namespace::inode()
             })
@@ -44,10 +45,10 @@ pub(crate) fn checks(config: &Config, has_kfunc: bool) -> Vec<Check> {
         match entered {
             Ok(inode) if seen.contains(&inode) => {
                 let sentence = "is named twice, by different names: name it once";
-                found.push(Check::problem("netns", sentence));
+                found.push(Check::problem(Subject::Netns, sentence));
             }
             Ok(inode) => seen.push(inode),
-            Err(error) => found.push(Check::problem("netns", format!("{error:#}"))),
+            Err(error) => found.push(Check::problem(Subject::Netns, format!("{error:#}"))),
         }
         checks.extend(found.into_iter().map(|check| check.within(netns)));
     }
@@ -56,7 +57,7 @@ pub(crate) fn checks(config: &Config, has_kfunc: bool) -> Vec<Check> {
 
 fn interface(name: &str, pin_path: &Path) -> Check {
     let found = check_interface(name).and_then(|()| strays::check(pin_path, &[name]));
-    Check::of("interface", found.map(|()| name.into()))
+    Check::of(Subject::Interface, found.map(|()| name.into()))
 }
 
 /// A load balancer on this host connects to the host's own address over `lo`, whatever interface has the address.
@@ -77,7 +78,7 @@ fn own_balancer(config: &Config, interfaces: &[&str]) -> Option<Check> {
         listeners.filter(|listener| listener.ports.iter().any(|port| ports.contains_key(port)));
     heard.find_map(|listener| trusted_address(listener, &own)).map(|(listener, address)| {
         Check::warning(
-            "interface",
+            Subject::Interface,
             format!(
                 "{listener:?} trusts {address}, an address of this host: a load balancer here connects over lo, which \
                  no [[interface]] names, so applications would read its headers: add [[interface]] name = \"lo\""
@@ -105,12 +106,20 @@ fn of_sysctls(config: &Config, has_kfunc: bool, sysctls: &Sysctls) -> Vec<Check>
         checks.extend(handing_over(config, sysctls.flags));
     }
     for (flag, name, loss) in [
-        (NamespaceSettings::TIMESTAMPS, "tcp_timestamps", "round-trip times are measured worse"),
-        (NamespaceSettings::WINDOW_SCALING, "tcp_window_scaling", "windows end at 64 KB"),
-        (NamespaceSettings::SACK, "tcp_sack", "what is lost is sent again with more beside it"),
+        (
+            NamespaceSettings::TIMESTAMPS,
+            Subject::TcpTimestamps,
+            "round-trip times are measured worse",
+        ),
+        (NamespaceSettings::WINDOW_SCALING, Subject::TcpWindowScaling, "windows end at 64 KB"),
+        (
+            NamespaceSettings::SACK,
+            Subject::TcpSack,
+            "what is lost is sent again with more beside it",
+        ),
     ] {
         if sysctls.flags & flag == 0 {
-            let key = format!("net.ipv4.{name}");
+            let key = format!("net.ipv4.{}", name.label());
             let sentence = format!("{key} is 0, so that {loss}: sysctl -w {key}=1");
             checks.push(Check::warning(name, sentence));
         }
@@ -120,7 +129,7 @@ fn of_sysctls(config: &Config, has_kfunc: bool, sysctls: &Sysctls) -> Vec<Check>
         checks.push(synack_retries(sysctls.synack_retries));
     }
     if checks.is_empty() {
-        checks.push(Check::ok("sysctl", "as proxyip wants them"));
+        checks.push(Check::ok(Subject::Sysctl, "as proxyip wants them"));
     }
     checks
 }
@@ -136,10 +145,10 @@ fn handing_over(config: &Config, flags: u8) -> Vec<Check> {
         None => "connections are translated instead of accepted".into(),
     };
     let needed = [
-        (NamespaceSettings::SYNCOOKIES, "tcp_syncookies", "net.ipv4.tcp_syncookies"),
+        (NamespaceSettings::SYNCOOKIES, Subject::TcpSyncookies, "net.ipv4.tcp_syncookies"),
         (
             NamespaceSettings::CONNTRACK_LOOSE,
-            "nf_conntrack_tcp_loose",
+            Subject::NfConntrackTcpLoose,
             "net.netfilter.nf_conntrack_tcp_loose",
         ),
     ];
@@ -154,7 +163,7 @@ fn handing_over(config: &Config, flags: u8) -> Vec<Check> {
 fn synack_retries(retries: u64) -> Check {
     let seconds = (2 << retries) - 1;
     Check::warning(
-        "tcp_synack_retries",
+        Subject::TcpSynackRetries,
         format!(
             "net.ipv4.tcp_synack_retries is {retries}, so that connections are reset whose header comes later \
              than {seconds} s, if they are translated: sysctl -w net.ipv4.tcp_synack_retries=5"
@@ -224,10 +233,10 @@ mod tests {
             let checks = checks(config, true).into_iter();
             checks.map(|one| (one.check, one.state)).collect::<Vec<_>>()
         };
-        assert!(states(&config).contains(&("interface", State::Ok)));
+        assert!(states(&config).contains(&(Subject::Interface, State::Ok)));
         config.interfaces[0].name = "nowhere0".into();
-        assert!(states(&config).contains(&("interface", State::Problem)));
+        assert!(states(&config).contains(&(Subject::Interface, State::Problem)));
         config.interfaces[0].netns = crate::config::Netns::Path("/run/netns/nowhere".into());
-        assert_eq!(states(&config), [("netns", State::Problem)]);
+        assert_eq!(states(&config), [(Subject::Netns, State::Problem)]);
     }
 }

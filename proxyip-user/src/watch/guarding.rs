@@ -2,27 +2,29 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use proxyip_api::finding::Finding;
+
 /// What was last seen of the places of the kernel programs. One thread looks and writes, others read.
 #[derive(Clone, Debug, Default)]
 pub struct Guarding(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    missing: Vec<String>,
-    remarks: Vec<String>,
+    missing: Vec<Finding>,
+    remarks: Vec<Finding>,
     mended: u64,
 }
 
 impl Guarding {
-    /// What is not guarded; a sentence each.
+    /// What is not guarded.
     #[must_use]
-    pub fn missing(&self) -> Vec<String> {
+    pub fn missing(&self) -> Vec<Finding> {
         self.locked().missing.clone()
     }
 
-    /// What somebody should look at, though all programs are where they belong; a sentence each.
+    /// What somebody should look at, though all programs are where they belong.
     #[must_use]
-    pub fn remarks(&self) -> Vec<String> {
+    pub fn remarks(&self) -> Vec<Finding> {
         self.locked().remarks.clone()
     }
 
@@ -37,13 +39,13 @@ impl Guarding {
     }
 
     /// Notes what is seen now, and logs what was not seen before.
-    pub(crate) fn set(&self, missing: Vec<String>, remarks: Vec<String>) {
+    pub(crate) fn set(&self, missing: Vec<Finding>, remarks: Vec<Finding>) {
         let mut state = self.locked();
-        for sentence in missing.iter().filter(|sentence| !state.missing.contains(sentence)) {
-            tracing::error!("not guarded: {sentence}");
+        for one in missing.iter().filter(|one| !state.missing.contains(one)) {
+            tracing::error!("not guarded: {}", one.sentence);
         }
-        for sentence in remarks.iter().filter(|sentence| !state.remarks.contains(sentence)) {
-            tracing::warn!("{sentence}");
+        for one in remarks.iter().filter(|one| !state.remarks.contains(one)) {
+            tracing::warn!("{}", one.sentence);
         }
         if missing.is_empty() && !state.missing.is_empty() {
             tracing::info!("everything is guarded again");

@@ -15,10 +15,12 @@ use crate::{
 };
 
 /// In which page each block stands.
-const PAGES: [(&str, &str); 7] = [
+const PAGES: [(&str, &str); 9] = [
     ("config-keys", "docs/configuration.md"),
     ("reasons", "docs/troubleshooting.md"),
     ("obstacles", "docs/hand-offs.md"),
+    ("findings", "docs/troubleshooting.md"),
+    ("checks", "docs/troubleshooting.md"),
     ("metrics", "docs/observability.md"),
     ("exit-codes", "docs/cli.md"),
     ("commands", "docs/cli.md"),

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use proxyip_api::finding::Finding;
 use proxyip_api::health::{Alive, ErrorJson, IsReady};
 
 use crate::api::failure::{Failure, fail};
@@ -30,7 +31,8 @@ pub(crate) async fn is_alive() -> Json<Alive> {
 pub(crate) async fn is_ready(State(shared): State<Shared>) -> Result<Json<IsReady>, Failure> {
     let detached = shared.source.detached();
     if !detached.is_empty() {
-        return Err(fail(StatusCode::SERVICE_UNAVAILABLE, detached.join("; ")));
+        let sentences = Finding::sentences(&detached).join("; ");
+        return Err(fail(StatusCode::SERVICE_UNAVAILABLE, sentences));
     }
     if let Some(sentence) = shared.source.mixed() {
         return Err(fail(StatusCode::SERVICE_UNAVAILABLE, sentence));

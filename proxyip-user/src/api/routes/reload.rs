@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use proxyip_api::finding::{Finding, FindingKind};
 use proxyip_api::health::ErrorJson;
 use proxyip_api::reload::{LastReload, Reloaded};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
@@ -44,12 +45,13 @@ pub(crate) fn last(last: Last) -> LastReload {
 }
 
 /// What somebody should look at, if the last reload was refused.
-pub(crate) fn finding(last: &Last) -> Option<String> {
+pub(crate) fn finding(last: &Last) -> Option<Finding> {
     let error = last.error.as_ref()?;
     // Findings are a line each.
     let reason = error.trim().lines().map(str::trim).collect::<Vec<_>>().join("; ");
-    Some(format!(
+    let sentence = format!(
         "the reload at {:.0} was refused, and the configuration before it stays in force: {reason}",
         last.at
-    ))
+    );
+    Some(Finding::new(FindingKind::ReloadRefused, sentence))
 }

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use axum::extract::State;
 use axum::response::Response;
+use proxyip_api::finding::{Finding, FindingKind};
 use proxyip_api::status::{
     DegradedPort, InterfaceJson, Limits, ListenerJson, ListenersJson, Numbers, OrphanedRules,
     Status, Verdicts,
@@ -68,6 +69,9 @@ fn read(shared: &Shared, active: &Active) -> Result<Status> {
         },
     });
     let (flows, translated) = source.capacity();
+    let warnings = &active.warnings;
+    let findings: Vec<_> =
+        reload::finding(&last_reload).into_iter().chain(findings(source, active)?).collect();
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
@@ -81,11 +85,9 @@ fn read(shared: &Shared, active: &Active) -> Result<Status> {
         translated: source.translated()?,
         limits: Limits { flows, translated },
         kernel: source.limits(),
-        warnings: active.warnings.clone(),
-        findings: reload::finding(&last_reload)
-            .into_iter()
-            .chain(findings(source, active)?)
-            .collect(),
+        warnings: Finding::sentences(warnings),
+        findings: Finding::sentences(&findings),
+        remarks: warnings.iter().cloned().chain(findings).collect(),
         last_reload: reload::last(last_reload),
         orphaned: orphaned(active),
     })
@@ -100,17 +102,17 @@ fn orphaned(active: &Active) -> Vec<OrphanedRules> {
 }
 
 /// What somebody should look at.
-fn findings(source: &dyn Source, active: &Active) -> Result<Vec<String>> {
+fn findings(source: &dyn Source, active: &Active) -> Result<Vec<Finding>> {
     let mut findings = source.detached();
-    findings.extend(source.mixed());
+    findings.extend(source.mixed().map(|mixed| Finding::new(FindingKind::ConfigMixed, mixed)));
     for (place, listener) in active.listeners() {
-        let sentence = |port: DegradedPort| degraded(&listener.name, &port);
-        findings.extend(degraded_ports(source, place, listener)?.into_iter().map(sentence));
+        let finding = |port: DegradedPort| degraded(&listener.name, &port);
+        findings.extend(degraded_ports(source, place, listener)?.into_iter().map(finding));
     }
     findings.extend(active.listeners().filter_map(|(place, one)| drained(source, place, one)));
     let flows = Fill { map: "FLOWS", entries: source.flow_count()?, most: source.capacity().0 };
     let fills = source.fills()?;
-    findings.extend(fills.iter().chain([&flows]).filter_map(full::sentence));
+    findings.extend(fills.iter().chain([&flows]).filter_map(full::finding));
     findings.extend(source.findings());
     Ok(findings)
 }
@@ -120,13 +122,14 @@ fn drained(
     source: &dyn Source,
     place: u16,
     Listener { name, ports, .. }: &Listener,
-) -> Option<String> {
+) -> Option<Finding> {
     let drained = source.drained(place, ports);
     let ports = Some(port_ranges(&drained)).filter(|_| !drained.is_empty())?;
-    Some(format!(
+    let sentence = format!(
         "listener {name:?}: new connections to ports {ports} are refused, because a command drained them; \
          `proxyip listener resume` ends that"
-    ))
+    );
+    Some(Finding::new(FindingKind::Drained, sentence))
 }
 
 /// Of the ports that have fallen back, those that the listener still has.
@@ -142,13 +145,14 @@ fn degraded_ports(
     Ok(degraded)
 }
 
-fn degraded(listener: &str, DegradedPort { port, netns, retry_s, .. }: &DegradedPort) -> String {
+fn degraded(listener: &str, DegradedPort { port, netns, retry_s, .. }: &DegradedPort) -> Finding {
     let place = if netns == "host" { String::new() } else { format!(" in {netns}") };
-    format!(
+    let sentence = format!(
         "new connections to port {port}{place} of listener {listener:?} are translated, because none that was handed \
          over was established for a while; accept is tried again in {retry_s} s: look for firewall rules that drop ACKs \
          without a SYN"
-    )
+    );
+    Finding::new(FindingKind::Degraded, sentence)
 }
 
 fn listeners_of(source: &dyn Source, active: &Active) -> Result<Vec<ListenerJson>> {

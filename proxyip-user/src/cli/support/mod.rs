@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use self::mask::masked;
-use super::check::{self, Report};
+use super::check::{self, Labelled};
 use super::output::print;
 use super::reading::ask;
 use crate::client;
@@ -81,14 +81,14 @@ fn bundle(arguments: &Arguments) -> Value {
         "proxyip": env!("CARGO_PKG_VERSION"),
         "time": format!("{:.3}", Timestamp::now()),
         "configuration": configuration(path),
-        "check": hide(checked(&check::report(file, Some(&socket))), addresses),
+        "check": hide(checked(check::report(file, Some(&socket)).labelled()), addresses),
         "agent": agent(&socket, addresses),
         "host": inventory(config.as_ref(), pin_path),
         "log": hide(log(), addresses),
     })
 }
 
-fn checked(report: &Report) -> Value {
+fn checked(report: Labelled) -> Value {
     serde_json::to_value(report).unwrap_or_else(|error| problem(&error))
 }
 
