@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -24,14 +25,14 @@ pub struct Networks {
 pub struct NetworkFile {
     /// Its absolute path.
     pub path: PathBuf,
-    /// What was in it when it was read, each once.
-    pub networks: Vec<IpNet>,
+    /// What was in it when it was read, each once. Copies of a configuration share it: it may have a million.
+    pub networks: Arc<[IpNet]>,
 }
 
 impl Networks {
     /// All of them. A network that is both written and in the file comes twice.
     pub fn iter(&self) -> impl Iterator<Item = &IpNet> {
-        self.written.iter().chain(self.file.iter().flat_map(|file| &file.networks))
+        self.written.iter().chain(self.file.iter().flat_map(|file| file.networks.iter()))
     }
 
     /// Whether the configuration has this list, though perhaps an empty one.

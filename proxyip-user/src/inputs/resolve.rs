@@ -1,6 +1,6 @@
 //! From a [`Spec`] to a [`Config`].
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Group};
 
@@ -30,27 +30,40 @@ impl Config {
         read(text).map_err(Wrong::into_problems)
     }
 
-    /// The same configuration with what is in its files of networks now.
+    /// The same configuration with what is in these of its files of networks now. The others are not read, and their
+    /// networks are shared.
     ///
     /// # Errors
     /// Everything that is wrong with them.
-    pub fn with_files_read_again(&self) -> Result<Self, NetworkFileError> {
+    pub fn with_files_read_again(&self, changed: &[PathBuf]) -> Result<Self, NetworkFileError> {
         let mut config = self.clone();
         let mut faults = Vec::new();
+        // Whether the list has another content than before.
         let mut read = |networks: &mut Networks| {
-            let Some(file) = &mut networks.file else { return };
+            let Some(file) = networks.file.as_mut().filter(|file| changed.contains(&file.path))
+            else {
+                return false;
+            };
             match read_networks(&file.path) {
-                Ok(networks) => file.networks = networks,
+                Ok(networks) if *networks == *file.networks => return false,
+                Ok(networks) => file.networks = networks.into(),
                 Err(NetworkFileError(wrong)) => faults.extend(wrong),
             }
+            true
         };
+        for set in &mut config.sets {
+            read(&mut set.networks);
+        }
+        let mut others = Vec::new();
         for listener in &mut config.listeners {
             let lists = [&mut listener.trusted, &mut listener.allow, &mut listener.deny];
-            lists.into_iter().for_each(&mut read);
+            // Each list is read, also behind one that has changed.
+            if lists.into_iter().map(&mut read).fold(false, |any, one| any | one) {
+                others.push(&*listener);
+            }
         }
-        config.sets.iter_mut().for_each(|set| read(&mut set.networks));
         if faults.is_empty() {
-            faults = config.listeners.iter().flat_map(disagreements).collect();
+            faults = others.into_iter().flat_map(disagreements).collect();
         }
         if faults.is_empty() { Ok(config) } else { Err(NetworkFileError(faults)) }
     }
@@ -136,7 +149,8 @@ fn set(problems: &mut Vec<Problem>, spec: Set<ListSpec>) -> Set {
 
 fn networks(problems: &mut Vec<Problem>, spec: &ListSpec) -> Networks {
     let file = spec.file.as_ref().and_then(|At { value: path, place }| {
-        let read = read_networks(path).map(|networks| NetworkFile { path: path.clone(), networks });
+        let read = read_networks(path)
+            .map(|networks| NetworkFile { path: path.clone(), networks: networks.into() });
         let wrong = |NetworkFileError(faults)| {
             problems.extend(faults.into_iter().map(|fault| place.problem(fault)));
         };

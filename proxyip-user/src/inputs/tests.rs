@@ -44,7 +44,7 @@ fn a_file_is_read_with_comments_and_any_separators() {
         "{LEAST}allow = '203.0.113.0/24, 10.0.0.0/8'\nallow_file = '{}'\n",
         path.display()
     ));
-    let file = NetworkFile { path, networks: expected.clone() };
+    let file = NetworkFile { path, networks: expected.clone().into() };
     assert_eq!(listener.allow, Networks { written: written.clone(), file: Some(file) });
     assert!(listener.allow.iter().eq(written.iter().chain(&expected)));
 
@@ -275,4 +275,26 @@ fn a_group_is_a_number_or_in_the_group_database() {
         let seen = problems(&format!("{LEAST}[api]\nsocket_group = '{group}'\n"));
         assert_eq!(seen, [format!("5: api.socket_group: there is no group {group:?}")]);
     }
+}
+
+#[test]
+fn files_that_have_not_changed_are_neither_read_nor_copied() {
+    let files = Files::new();
+    let (a, b) = (files.add("a", "10.0.0.0/8"), files.add("b", "192.0.2.0/24"));
+    let config = Config::from_toml(&format!(
+        "[[listener]]\nports = [1]\ntrusted_file = '{}'\nallow_file = '{}'\n[[set]]\nname = 's'\nfile = '{}'\n",
+        a.display(),
+        b.display(),
+        b.display()
+    ))
+    .unwrap();
+    files.add("a", "not a network");
+    files.add("b", "198.51.100.0/24 203.0.113.0/24");
+    let again = config.with_files_read_again(std::slice::from_ref(&b)).unwrap();
+    let trusted = |config: &Config| config.listeners[0].trusted.file.clone().unwrap().networks;
+    assert!(std::sync::Arc::ptr_eq(&trusted(&config), &trusted(&again)));
+    let new = networks(&["198.51.100.0/24", "203.0.113.0/24"]);
+    assert!(again.listeners[0].allow.iter().eq(&new));
+    assert!(again.sets[0].networks.iter().eq(&new));
+    assert!(config.with_files_read_again(&[a]).is_err());
 }

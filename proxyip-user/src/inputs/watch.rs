@@ -52,7 +52,20 @@ impl Watch {
                 changed.push(path);
             }
         }
+        if !changed.is_empty() {
+            // One reading puts everything in force, or says everything that is wrong.
+            changed.extend(self.failed());
+        }
         changed
+    }
+
+    /// Those that wait for another try.
+    fn failed(&mut self) -> impl Iterator<Item = PathBuf> {
+        let waiting = self.files.iter_mut().filter(|(_, file)| file.retry > 0);
+        waiting.map(|(path, file)| {
+            file.retry = 0;
+            path.clone()
+        })
     }
 
     /// Has these reported again some time later, even if they look the same: something else may have kept the agent
@@ -126,6 +139,30 @@ mod tests {
         watch.retry(std::slice::from_ref(&path));
         let again = (0..RETRY).filter(|_| !watch.changed(&config).is_empty()).count();
         assert_eq!(again, 1, "what was wrong is tried again");
+    }
+
+    #[test]
+    fn what_was_wrong_is_tried_again_with_the_next_change() {
+        let directory = tempfile::tempdir().unwrap();
+        let [a, b] = ["a", "b"].map(|name| directory.path().join(name));
+        for path in [&a, &b] {
+            fs::write(path, "10.0.0.0/8\n").unwrap();
+        }
+        let text = format!(
+            "[[listener]]\nports=[443]\ntrusted_file='{}'\nallow_file='{}'\n",
+            a.display(),
+            b.display()
+        );
+        let config = Config::from_toml(&text).unwrap();
+        let mut watch = Watch::default();
+        for expected in [0, 2, 0] {
+            assert_eq!(watch.changed(&config).len(), expected);
+        }
+        watch.retry(std::slice::from_ref(&a));
+        fs::write(&b, "10.0.0.0/8\n192.0.2.0/24\n").unwrap();
+        assert!(watch.changed(&config).is_empty(), "it may not be whole");
+        assert_eq!(watch.changed(&config), [b, a]);
+        assert!((0..RETRY).all(|_| watch.changed(&config).is_empty()), "once is enough");
     }
 
     #[test]

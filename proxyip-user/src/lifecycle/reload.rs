@@ -102,7 +102,7 @@ impl<R: Fn() -> Result<Config, ConfigError> + Send + Sync + 'static> Reload<R> {
             if changed.is_empty() {
                 return watch;
             }
-            match control.read_files_again() {
+            match control.read_files_again(&changed) {
                 Ok(()) => say(&changed, &active.config, &control.current().borrow().config),
                 Err(error) => {
                     let names = names(&changed);

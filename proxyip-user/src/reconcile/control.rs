@@ -1,6 +1,7 @@
 //! Changes while the agent runs: another configuration, and files of networks.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Result, ensure};
@@ -143,12 +144,12 @@ impl Control {
         self.publish(writer, &active.config, active.places().to_vec());
     }
 
-    /// Puts what is in the files of networks now in force. May block.
+    /// Puts what is in these files of networks now in force. May block.
     ///
     /// # Errors
     /// If they are wrong. Then what was in them stays in force.
-    pub fn read_files_again(&self) -> Result<()> {
-        let read = self.active().config.with_files_read_again();
+    pub fn read_files_again(&self, changed: &[PathBuf]) -> Result<()> {
+        let read = self.active().config.with_files_read_again(changed);
         let done = read.map_err(Into::into).and_then(|config| self.reload(&config));
         if let Err(error) = &done {
             let sentence = "files of networks are not in force as they are now, but as they were";

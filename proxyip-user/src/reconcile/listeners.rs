@@ -12,7 +12,7 @@ use proxyip_common::settings::{Denied, DrainedPort, ListenerSettings, Policy, ac
 use super::places::{Places, by_place};
 use super::scopes::Scopes;
 use crate::bpf::pod::Raw;
-use crate::config::{Config, Listener};
+use crate::config::{Config, Listener, Networks};
 use crate::desired::networks::{Commands, Entries, clients, otherwise, sources, value, verdict_of};
 use crate::desired::settings::settings_of;
 use crate::tables::drained::{Change, DrainedMap, DrainedPorts};
@@ -47,8 +47,32 @@ pub(super) struct Before {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Lists {
     pub(super) policy: Policy,
-    pub(super) sources: Entries,
-    pub(super) clients: Entries,
+    /// What they were made from, with what commands have said; `None` if that is not known.
+    pub(super) made_from: Option<MadeFrom>,
+    pub(super) sources: Arc<Entries>,
+    pub(super) clients: Arc<Entries>,
+}
+
+/// The lists of a listener as the configuration has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct MadeFrom {
+    trusted: Networks,
+    allow: Networks,
+    deny: Networks,
+}
+
+impl From<&Listener> for MadeFrom {
+    fn from(listener: &Listener) -> Self {
+        let Listener { trusted, allow, deny, .. } = listener;
+        Self { trusted: trusted.clone(), allow: allow.clone(), deny: deny.clone() }
+    }
+}
+
+impl MadeFrom {
+    fn is_of(&self, listener: &Listener) -> bool {
+        let Self { trusted, allow, deny } = self;
+        (trusted, allow, deny) == (&listener.trusted, &listener.allow, &listener.deny)
+    }
 }
 
 impl Listeners {
@@ -60,7 +84,8 @@ impl Listeners {
         let there: Vec<(u16, Raw<PolicyWords>)> = by_place(policies.iter())?;
         let lists = there.into_iter().filter_map(|(place, Raw(words))| {
             let policy = words.policy(place)?;
-            let lists = Lists { policy, sources: Entries::new(), clients: Entries::new() };
+            let (sources, clients) = <(Arc<Entries>, Arc<Entries>)>::default();
+            let lists = Lists { policy, made_from: None, sources, clients };
             Some((place, Arc::new(lists)))
         });
         Ok(Self {
@@ -87,8 +112,8 @@ impl Listeners {
     ) {
         for (place, lists) in &mut self.in_force {
             let lists = Arc::make_mut(lists);
-            lists.sources = sources.remove(&lists.policy.scope).unwrap_or_default();
-            lists.clients = clients.remove(&lists.policy.scope).unwrap_or_default();
+            lists.sources = sources.remove(&lists.policy.scope).unwrap_or_default().into();
+            lists.clients = clients.remove(&lists.policy.scope).unwrap_or_default().into();
             let by_command =
                 lists.clients.iter().filter(|(_, value)| *value & access::FROM_COMMAND != 0);
             let commands = by_command.map(|(network, value)| (*network, verdict_of(*value)));
@@ -111,31 +136,58 @@ impl Listeners {
         place: u16,
         listener: &Listener,
     ) -> Result<Arc<Lists>> {
-        let none = Commands::new();
+        let is_of =
+            |there: &Lists| there.made_from.as_ref().is_some_and(|made| made.is_of(listener));
         // Not those of a listener that has left.
         let stays = self.places.is_of(place, &listener.name);
+        match self.in_force.get(&place).filter(|there| stays && is_of(there)) {
+            // Sorting a million networks takes a second, so it is done for new ones alone.
+            Some(there) => {
+                let lists = Lists::clone(there);
+                Ok(Arc::new(Lists { policy: self.policy(place, listener, &lists), ..lists }))
+            }
+            None => self.prepare_anew(scopes, place, listener),
+        }
+    }
+
+    /// As [`Listeners::prepare`], also if commands have changed what the lists must say.
+    pub(super) fn prepare_anew(
+        &self,
+        scopes: &mut Scopes,
+        place: u16,
+        listener: &Listener,
+    ) -> Result<Arc<Lists>> {
+        let none = Commands::new();
+        let stays = self.places.is_of(place, &listener.name);
         let commands = self.commands.get(&place).filter(|_| stays);
-        let sources = sources(&listener.trusted);
-        let clients = clients(listener, commands.unwrap_or(&none));
+        let sources = Arc::new(sources(&listener.trusted));
+        let clients = Arc::new(clients(listener, commands.unwrap_or(&none)));
         let there = self.in_force.get(&place);
         let there = there.filter(|there| there.sources == sources && there.clients == clients);
         let scope = match there {
             Some(there) => there.policy.scope,
             None => scopes.write(&sources, &clients)?,
         };
+        let made_from = Some(MadeFrom::from(listener));
+        let policy = Policy { scope, ..Policy::default() };
+        let lists = Lists { policy, made_from, sources, clients };
+        Ok(Arc::new(Lists { policy: self.policy(place, listener, &lists), ..lists }))
+    }
+
+    /// The policy of a listener at this place that has these lists.
+    fn policy(&self, place: u16, listener: &Listener, lists: &Lists) -> Policy {
         let before = self.in_force.get(&place).map(|there| there.policy);
         // Connections that were marked keep their mark.
         let mark = before.filter(|_| listener.denied != Denied::Mark).map(|policy| policy.mark);
-        let policy = Policy {
-            scope,
+        Policy {
+            scope: lists.policy.scope,
             mark: mark.unwrap_or(listener.mark),
             untrusted: listener.untrusted as u8,
             denied: listener.denied as u8,
             otherwise: value(otherwise(listener)),
-            judges: u8::from(!clients.is_empty() || listener.allow.is_given()),
+            judges: u8::from(!lists.clients.is_empty() || listener.allow.is_given()),
             reserved: [0; 4],
-        };
-        Ok(Arc::new(Lists { policy, sources, clients }))
+        }
     }
 
     /// What is at a place now, to put it back there.

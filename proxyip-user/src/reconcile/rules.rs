@@ -46,7 +46,7 @@ impl Listeners {
         let judges = self.in_force.get(&place).is_some_and(|there| there.policy.judges != 0);
         // Other networks depend on these.
         if !judges || network.prefix_len() == 0 || covers_ipv4(&network) {
-            let lists = self.prepare(scopes, place, listener)?;
+            let lists = self.prepare_anew(scopes, place, listener)?;
             return self.enforce(scopes, place, lists);
         }
         let Some(there) = self.in_force.get_mut(&place).map(Arc::make_mut) else { return Ok(()) };
@@ -58,11 +58,11 @@ impl Listeners {
                 } else {
                     scopes.clients.add(scope, &network, value)?;
                 }
-                there.clients.insert(network, value);
+                Arc::make_mut(&mut there.clients).insert(network, value);
             }
             None if there.clients.contains_key(&network) => {
                 scopes.clients.unset(scope, &network)?;
-                there.clients.remove(&network);
+                Arc::make_mut(&mut there.clients).remove(&network);
             }
             None => {}
         }
@@ -98,14 +98,14 @@ impl Listeners {
     /// Leaves nothing at a place but the rules of commands. They stay in the map, so that another agent finds them.
     pub(super) fn keep_commands(&mut self, scopes: &mut Scopes, place: u16) -> Result<()> {
         let Some(there) = self.in_force.get(&place) else { return Ok(()) };
-        let (sources, clients) =
-            (Entries::new(), clients(&Listener::default(), &self.commands(place)));
+        let sources = Arc::<Entries>::default();
+        let clients = Arc::new(clients(&Listener::default(), &self.commands(place)));
         if there.sources == sources && there.clients == clients {
             return Ok(());
         }
         let scope = scopes.write(&sources, &clients)?;
         let policy = Policy { scope, ..there.policy };
-        self.enforce(scopes, place, Arc::new(Lists { policy, sources, clients }))
+        self.enforce(scopes, place, Arc::new(Lists { policy, made_from: None, sources, clients }))
     }
 
     /// The listeners that are at none of these places and have rules of commands, by name, with how many.

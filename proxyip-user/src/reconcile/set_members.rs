@@ -10,7 +10,7 @@ use proxyip_common::policy::{scope_of_set, set_word};
 
 use super::places::{Places, by_place};
 use super::scopes::Scopes;
-use crate::config::{Config, Set};
+use crate::config::{Config, Networks, Set};
 use crate::desired::networks::{Entries, members};
 use crate::tables::fill::Level;
 use crate::tables::maps::{open_owned, remove};
@@ -36,7 +36,9 @@ pub(super) struct Before {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Members {
     pub(super) scope: u32,
-    entries: Entries,
+    /// What they were made from; `None` if that is not known.
+    made_from: Option<Networks>,
+    entries: Arc<Entries>,
 }
 
 impl SetMembers {
@@ -45,7 +47,7 @@ impl SetMembers {
     pub(super) fn open(pin_path: &Path) -> Result<Self> {
         let sets: HashMap<MapData, u32, u64> = open_owned(pin_path, &claim!("SETS"))?;
         let there: Vec<(u16, u64)> = by_place(sets.iter())?;
-        let members = |scope| Arc::new(Members { scope, entries: Entries::new() });
+        let members = |scope| Arc::new(Members { scope, made_from: None, entries: Arc::default() });
         let scope = |(place, word): (u16, u64)| Some((place, scope_of_set(word, place.into())?));
         let in_force = there.into_iter().filter_map(scope);
         let in_force = in_force.map(|(place, scope)| (place, members(scope))).collect();
@@ -65,7 +67,8 @@ impl SetMembers {
     /// Takes over the members in force, by scope.
     pub(super) fn adopt(&mut self, entries: &mut BTreeMap<u32, Entries>) {
         for members in self.in_force.values_mut() {
-            Arc::make_mut(members).entries = entries.remove(&members.scope).unwrap_or_default();
+            let there = entries.remove(&members.scope).unwrap_or_default();
+            Arc::make_mut(members).entries = there.into();
         }
     }
 
@@ -83,13 +86,18 @@ impl SetMembers {
         place: u16,
         set: &Set,
     ) -> Result<Arc<Members>> {
-        let entries = members(set);
-        let there = self.in_force.get(&place).filter(|there| there.entries == entries);
+        let there = self.in_force.get(&place);
+        let made_from = Some(set.networks.clone());
+        if let Some(there) = there.filter(|there| there.made_from == made_from) {
+            return Ok(Arc::clone(there));
+        }
+        let entries = Arc::new(members(set));
+        let there = there.filter(|there| there.entries == entries);
         let scope = match there {
             Some(there) => there.scope,
             None => scopes.write(&Entries::new(), &entries)?,
         };
-        Ok(Arc::new(Members { scope, entries }))
+        Ok(Arc::new(Members { scope, made_from, entries }))
     }
 
     /// What is at a place now, to put it back there.
