@@ -77,6 +77,7 @@ mod policy_under_load;
 mod postgres;
 mod preflight;
 mod raw;
+mod real_time;
 mod refusing_stack;
 mod reload;
 mod reload_command;

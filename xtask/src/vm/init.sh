@@ -11,6 +11,12 @@ for module in $($busybox cat /modules.order); do
     $busybox insmod "/modules/$module" || echo "cannot load $module"
 done
 
+# Some kernels look for disks beside everything else.
+for _ in $($busybox seq 100); do
+    [ -e /dev/vdc ] && break
+    $busybox sleep 0.1
+done
+
 # All guests share the image: changes go to memory, and are forgotten.
 $busybox mount -t ext4 -o ro /dev/vda /image
 $busybox mount -t tmpfs tmpfs /changes

@@ -18,7 +18,7 @@ use crate::command::run;
 
 const INIT: &str = include_str!("init.sh");
 
-/// A kernel of Debian, in its build for virtual machines.
+/// A kernel of Debian: in its build for virtual machines, or in the one with `PREEMPT_RT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Kernel {
     /// Debian 11
@@ -33,6 +33,12 @@ pub(crate) enum Kernel {
     /// The newest that Debian has, in its development release
     #[value(name = "newest", alias = "7")]
     Sid,
+    /// Debian 13, for real time
+    #[value(name = "6.12-rt")]
+    TrixieRealTime,
+    /// The newest for real time: the agent refuses to start there
+    #[value(name = "newest-rt")]
+    SidRealTime,
 }
 
 /// What boots.
@@ -45,6 +51,9 @@ pub(super) struct Files {
 }
 
 impl Kernel {
+    /// Those that most servers have.
+    pub(crate) const USUAL: [Self; 4] = [Self::Bullseye, Self::Bookworm, Self::Trixie, Self::Sid];
+
     /// The name on the command line.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -52,6 +61,8 @@ impl Kernel {
             Self::Bookworm => "6.1",
             Self::Trixie => "6.12",
             Self::Sid => "newest",
+            Self::TrixieRealTime => "6.12-rt",
+            Self::SidRealTime => "newest-rt",
         }
     }
 
@@ -59,8 +70,15 @@ impl Kernel {
         match self {
             Self::Bullseye => debian::BULLSEYE,
             Self::Bookworm => debian::BOOKWORM,
-            Self::Trixie => debian::TRIXIE,
-            Self::Sid => debian::SID,
+            Self::Trixie | Self::TrixieRealTime => debian::TRIXIE,
+            Self::Sid | Self::SidRealTime => debian::SID,
+        }
+    }
+
+    fn package(self) -> &'static str {
+        match self {
+            Self::Bullseye | Self::Bookworm | Self::Trixie | Self::Sid => "linux-image-cloud-amd64",
+            Self::TrixieRealTime | Self::SidRealTime => "linux-image-rt-amd64",
         }
     }
 
@@ -69,7 +87,7 @@ impl Kernel {
         let tree = Tree {
             release: self.release(),
             variant: Variant::Unpacked,
-            packages: vec!["linux-image-cloud-amd64", "busybox-static"],
+            packages: vec![self.package(), "busybox-static"],
         };
         let recipe = format!("{}\n{:?}\n{INIT}", tree.recipe(), modules::AT_BOOT);
         let directory =

@@ -3,9 +3,12 @@
 use anyhow::{Result, bail};
 
 /// Disks, their file system, and the layer that takes changes.
-pub(super) const AT_BOOT: [&str; 4] = ["virtio_pci", "virtio_blk", "ext4", "overlay"];
+pub(super) const AT_BOOT: [&str; 5] = ["virtio_pci", "virtio_blk", IF_THERE[0], "ext4", "overlay"];
 
-/// The files of `names` and of all that they need, in the order of loading. `dependencies` and
+/// What `ext4` asks for by another name: in some kernels a module, in others built in, and in newer ones not there.
+pub(super) const IF_THERE: [&str; 1] = ["crc32c_generic"];
+
+/// The files of `names` and of all that they need, in the order of loading. Those of [`IF_THERE`] may be missing. `dependencies` and
 /// `builtin` are the kernel's `modules.dep` and `modules.builtin`.
 pub(super) fn load_order(names: &[&str], dependencies: &str, builtin: &str) -> Result<Vec<String>> {
     let mut order: Vec<String> = Vec::new();
@@ -15,7 +18,7 @@ pub(super) fn load_order(names: &[&str], dependencies: &str, builtin: &str) -> R
             .filter_map(|line| line.split_once(':'))
             .find(|(file, _)| is_module(file, name));
         let Some((file, needs)) = line else {
-            if builtin.lines().any(|file| is_module(file, name)) {
+            if IF_THERE.contains(name) || builtin.lines().any(|file| is_module(file, name)) {
                 continue;
             }
             bail!("the kernel has no {name}");
@@ -58,6 +61,7 @@ mod tests {
     fn what_is_built_in_need_not_be_loaded() {
         let builtin = "kernel/fs/ext4/ext4.ko\n";
         assert!(load_order(&["ext4"], DEPENDENCIES, builtin).unwrap().is_empty());
+        assert!(load_order(&IF_THERE, DEPENDENCIES, builtin).unwrap().is_empty());
         let error = load_order(&["overlay"], DEPENDENCIES, builtin).unwrap_err();
         assert_eq!(error.to_string(), "the kernel has no overlay");
     }
