@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::host::bpffs;
+
 /// Maps of another layout are not adopted: raise this whenever a type in them changes.
 const LAYOUT: u32 = 9;
 
@@ -25,6 +27,15 @@ pub(crate) fn link_directory(pin_path: &Path) -> PathBuf {
 /// Where the programs of named sets are pinned.
 pub(crate) fn match_directory(pin_path: &Path) -> PathBuf {
     pin_path.join("match")
+}
+
+/// The pin paths of proxyip on this host, beside this one.
+pub(crate) fn others(pin_path: &Path) -> Vec<PathBuf> {
+    let has_layout =
+        |name: &str| name.strip_prefix(MAPS).is_some_and(|layout| layout.parse::<u32>().is_ok());
+    let mut paths = bpffs::pin_paths(has_layout);
+    paths.retain(|path| path != pin_path);
+    paths
 }
 
 /// Where something is pinned before it takes the place of `pin`.

@@ -68,6 +68,28 @@ pub(super) struct Report {
     /// Why none has.
     #[serde(skip)]
     silence: Option<String>,
+    #[serde(skip)]
+    looked_at: LookedAt,
+}
+
+/// What was looked at beside the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum LookedAt {
+    #[default]
+    NoFile,
+    File,
+}
+
+impl LookedAt {
+    /// Words on what was not looked at.
+    const fn unseen(self) -> &'static str {
+        match self {
+            Self::NoFile => {
+                " on this host; no configuration file was looked at, since --config names none"
+            }
+            Self::File => "",
+        }
+    }
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
@@ -90,7 +112,8 @@ fn check(arguments: &Arguments) -> Result<Exit> {
 
 /// Looks at the host, at a file if there is one, and asks the agent on the socket, or the file's.
 pub(super) fn report(file: Option<&Path>, socket: Option<&Path>) -> Report {
-    let mut report = Report::default();
+    let looked_at = if file.is_some() { LookedAt::File } else { LookedAt::NoFile };
+    let mut report = Report { looked_at, ..Report::default() };
     let config = file.and_then(|path| report.read(path));
     let configured = config.as_ref().map(|config| &*config.api.socket);
     let socket = socket.or(configured).unwrap_or(DEFAULT_SOCKET.as_ref());
@@ -153,6 +176,8 @@ impl Report {
         for (kind, sentences) in [("note", &self.notes), ("kernel", &self.limits)] {
             lines.extend(sentences.iter().map(|sentence| format!("{kind}: {sentence}\n")));
         }
+        let own = self.own_namespace();
+        let place = |check: &Check| place(check, own);
         for group in self.preflight.chunk_by(|one, other| place(one) == place(other)) {
             lines.push(format!("{}\n", place(&group[0])));
             lines.extend(group.iter().map(|Check { check, state, sentence, .. }| {
@@ -160,12 +185,22 @@ impl Report {
             }));
         }
         if self.exit() == Exit::Clean {
-            lines.push("no mistakes found\n".into());
+            lines.push(format!("no mistakes found{}\n", self.looked_at.unseen()));
         }
         if let Some(why) = &self.silence {
             lines.push(format!("nothing could be learnt from traffic: {why}\n"));
         }
         lines.concat()
+    }
+
+    /// What the namespace is that this command runs in.
+    fn own_namespace(&self) -> &'static str {
+        let is_another = |check: &Check| check.check == Subject::Netns && check.netns.is_none();
+        if self.preflight.iter().any(is_another) {
+            "this network namespace, which is not the agent's"
+        } else {
+            "the agent's network namespace"
+        }
     }
 
     /// Limits of the kernel are nobody's mistake.
@@ -199,17 +234,19 @@ fn notes(listener: &ListenerJson) -> Vec<String> {
         ));
     }
     notes.extend(listener.degraded.iter().map(|DegradedPort { port, netns, reason, retry_s }| {
+        let place = if netns == "host" { String::new() } else { format!(" in {netns}") };
         format!(
-            "listener {name:?}: new connections to port {port} ({netns}) are translated for {retry_s} s more \
+            "listener {name:?}: new connections to port {port}{place} are translated for {retry_s} s more \
              (`proxyip explain {reason}`)"
         )
     }));
     notes
 }
 
-/// What stands above a check and those beside it.
-fn place(check: &Check) -> String {
+/// What stands above a check and those beside it. `own` is the namespace that this command runs in.
+fn place(check: &Check, own: &str) -> String {
     match (&check.netns, check.check) {
+        (Some(netns), _) if netns == "host" => own.into(),
         (Some(netns), _) => format!("network namespace {netns}"),
         (None, Subject::Listener) => "applications".into(),
         (None, _) => "this host".into(),

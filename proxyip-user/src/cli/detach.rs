@@ -1,14 +1,14 @@
 //! `proxyip detach`
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
 
 use super::output::print;
 use crate::config::DEFAULT_PIN_PATH;
-use crate::lifecycle::detach::{detach, left_over};
+use crate::lifecycle::detach::{detach, elsewhere, has_pins, left_over};
 use crate::lifecycle::lock::AgentLock;
 
 /// Remove the kernel programs that an agent has left working.
@@ -29,11 +29,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let path = &arguments.pin_path;
     if !path.try_exists()? {
         left_over(path)?;
-        return print(format!("nothing is pinned in {}\n", path.display()));
+        return print(nothing(path));
     }
+    let pinned = has_pins(path)?;
     let _lock = AgentLock::take(path)?;
     let patience = Duration::from_secs(arguments.drain.into());
     detach(path, patience, |sentence| {
         writeln!(io::stderr(), "proxyip: {sentence}").ok();
-    })
+    })?;
+    if pinned { Ok(()) } else { print(nothing(path)) }
+}
+
+/// That there was nothing to detach, and where there is.
+fn nothing(path: &Path) -> String {
+    let other = elsewhere(path).map(|other| format!("; {other}")).unwrap_or_default();
+    format!("nothing is pinned in {}, so nothing was detached{other}\n", path.display())
 }

@@ -31,11 +31,11 @@ struct Entry {
     advice: Option<&'static str>,
 }
 
-const REFUSED: &str = "Refused";
-const NOT_ACCEPT: &str = "Not served by the accept hand-off";
-const COUNTED: &str = "Counted";
-const FOUND: &str = "Found, or warned of";
-const CHECKED: &str = "Looked at by `proxyip check`";
+const REFUSED: &str = "Refusals";
+const NOT_ACCEPT: &str = "Obstacles to the accept hand-off";
+const COUNTED: &str = "Counters";
+const FOUND: &str = "Findings and warnings";
+const CHECKED: &str = "What `proxyip check` looks at";
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let all = entries();
@@ -104,9 +104,20 @@ impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, label, sentence, advice } = self;
         writeln!(f, "{label}: {sentence}")?;
-        writeln!(f, "  {kind}.")?;
-        if let Some(advice) = advice { writeln!(f, "  {advice}") } else { Ok(()) }
+        writeln!(f, "  Listed under: {kind}")?;
+        match advice {
+            Some(advice) => writeln!(f, "  What to do: {}", to_do(advice)),
+            None => Ok(()),
+        }
     }
+}
+
+/// An advice as it follows a colon.
+fn to_do(advice: &str) -> String {
+    let Some(because) = advice.strip_prefix("Nothing: ") else { return advice.into() };
+    let mut rest = because.chars();
+    let first = rest.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    format!("nothing. {first}{}", rest.as_str())
 }
 
 #[cfg(test)]
@@ -121,12 +132,20 @@ mod tests {
     #[test]
     fn a_label_has_its_sentence_and_advice() {
         let text = explain("header_missing");
-        let sentence = "header_missing: the first bytes are no PROXY header\n  Refused.\n  Switch";
+        let sentence = "header_missing: the first bytes are no PROXY header\n  Listed under: Refusals\n  What to do: Switch";
         assert!(text.starts_with(sentence), "{text}");
         assert_eq!(
             explain("closed"),
-            "closed: established connection that has ended\n  Counted.\n"
+            "closed: established connection that has ended\n  Listed under: Counters\n"
         );
+    }
+
+    #[test]
+    fn nothing_to_do_is_said_in_words() {
+        let text = explain("untrusted_reset");
+        assert!(text.contains("  What to do: nothing. `untrusted = \"reset\"` asks"), "{text}");
+        assert_eq!(to_do("Nothing: the next one."), "nothing. The next one.");
+        assert_eq!(to_do("Nothing if it is rare."), "Nothing if it is rare.");
     }
 
     #[test]

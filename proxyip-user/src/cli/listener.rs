@@ -57,7 +57,8 @@ fn words(Drained { listener, ports }: &Drained) -> String {
     match &ports[..] {
         [] => format!("{listener}: new connections to all ports are taken\n"),
         ports => format!(
-            "{listener}: new connections are refused, established ones go on: ports {}\n",
+            "{listener}: new connections are refused, established ones go on: ports {}\n\
+             `proxyip listener resume {listener}` takes new connections again\n",
             port_ranges(ports)
         ),
     }
@@ -90,7 +91,10 @@ mod tests {
     fn what_is_drained_is_named() {
         let drained =
             |ports: &[u16]| words(&Drained { listener: "web".into(), ports: ports.into() });
-        assert!(drained(&[443, 8000, 8001]).ends_with("ports 443, 8000-8001\n"));
+        let text = drained(&[443, 8000, 8001]);
+        let end =
+            "ports 443, 8000-8001\n`proxyip listener resume web` takes new connections again\n";
+        assert!(text.ends_with(end), "{text}");
         assert_eq!(drained(&[]), "web: new connections to all ports are taken\n");
     }
 }

@@ -19,6 +19,7 @@ mod run;
 mod status;
 mod support;
 mod table;
+mod tips;
 mod top;
 
 use std::process::ExitCode;
@@ -66,7 +67,8 @@ pub(crate) fn command() -> clap::Command {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    match Cli::parse().verb {
+    let cli = Cli::try_parse().unwrap_or_else(|error| tips::with_tip(error).exit());
+    match cli.verb {
         Verb::Run(arguments) => run::run(arguments),
         Verb::Lookup(arguments) => lookup::run(&arguments),
         Verb::Flows(arguments) => finish(ask(flows::run(&arguments))),

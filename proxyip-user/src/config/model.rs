@@ -1,5 +1,6 @@
 //! What a file says, as types.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -71,6 +72,15 @@ pub enum Netns {
     Host,
     /// The namespace that this file stands for, for example `/run/netns/blue`.
     Path(PathBuf),
+}
+
+impl fmt::Display for Netns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host => f.write_str("the agent's network namespace"),
+            Self::Path(path) => write!(f, "network namespace {}", path.display()),
+        }
+    }
 }
 
 /// `[[set]]`; a list of networks is an `L`.

@@ -7,9 +7,12 @@ use futures_util::TryStreamExt;
 use rtnetlink::packet_route::link::LinkLayerType;
 use rtnetlink::{Error, new_connection};
 
-/// Only devices with an Ethernet header can be served. Not to be called on a thread of a runtime.
-pub(crate) fn check_interface(interface: &str) -> Result<()> {
-    match kind(interface)? {
+use crate::config::Netns;
+
+/// Only devices with an Ethernet header can be served. The calling thread is in `netns`. Not to be called on a thread of a
+/// runtime.
+pub(crate) fn check_interface(interface: &str, netns: &Netns) -> Result<()> {
+    match kind(interface, netns)? {
         LinkLayerType::Ether | LinkLayerType::Loopback => Ok(()),
         other => bail!(
             "interface {interface} has no Ethernet header (hardware type {})",
@@ -18,10 +21,10 @@ pub(crate) fn check_interface(interface: &str) -> Result<()> {
     }
 }
 
-fn kind(interface: &str) -> Result<LinkLayerType> {
+fn kind(interface: &str, netns: &Netns) -> Result<LinkLayerType> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let kind = runtime.context("the runtime cannot be started")?.block_on(ask(interface))?;
-    kind.with_context(|| format!("interface {interface} does not exist in this network namespace"))
+    kind.with_context(|| format!("interface {interface} does not exist in {netns}"))
 }
 
 /// The inner error is the kernel's answer.
@@ -44,11 +47,14 @@ mod tests {
 
     #[test]
     fn an_interface_is_found_by_its_name() {
-        check_interface("lo").unwrap();
-        let error = format!("{:#}", check_interface("nowhere0").unwrap_err());
-        assert_eq!(
-            error,
-            "interface nowhere0 does not exist in this network namespace: No such device (os error 19)"
-        );
+        check_interface("lo", &Netns::Host).unwrap();
+        for (netns, place) in [
+            (Netns::Host, "the agent's network namespace"),
+            (Netns::Path("/run/netns/blue".into()), "network namespace /run/netns/blue"),
+        ] {
+            let error = format!("{:#}", check_interface("nowhere0", &netns).unwrap_err());
+            let expected = format!("nowhere0 does not exist in {place}: No such device");
+            assert!(error.contains(&expected), "{error}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The host as it is: network namespaces, sysctls, routes and counters.
 
+pub(crate) mod bpffs;
 pub mod capability;
 pub(crate) mod changes;
 pub mod links;

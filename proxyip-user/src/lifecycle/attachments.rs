@@ -180,7 +180,7 @@ impl OfNamespace {
         namespace.run(|| {
             let mut found = Vec::new();
             for interface in interfaces.iter_mut() {
-                if let Err(error) = interface.find() {
+                if let Err(error) = interface.find(netns) {
                     let what = format!("interface {}{within}", interface.name);
                     let error = error.context(Gone(what.clone()));
                     found.push((what, Err(error)));
@@ -218,12 +218,12 @@ impl OfNamespace {
 impl Interface {
     /// Finds the interface in the calling thread's namespace. One that was renamed stays, until another one gets its
     /// name.
-    fn find(&mut self) -> Result<()> {
+    fn find(&mut self, netns: &Netns) -> Result<()> {
         match if_nametoindex(&*self.name) {
             Ok(index) if self.index == Some(index) => Ok(()),
             Ok(index) => {
                 self.index = None;
-                check_interface(&self.name)?;
+                check_interface(&self.name, netns)?;
                 self.index = Some(index);
                 Ok(())
             }

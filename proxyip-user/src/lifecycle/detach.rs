@@ -3,7 +3,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use nix::net::if_::if_nameindex;
 use proxyip_common::flow::{FlowKey, FlowRecord};
 
 use crate::bpf::attached;
-use crate::bpf::pins::map_directory;
+use crate::bpf::pins::{self, map_directory};
 use crate::bpf::pod::Raw;
 use crate::bpf::strays;
 use crate::host::namespace::Namespace;
@@ -44,6 +44,29 @@ pub fn detach(pin_path: &Path, patience: Duration, mut tell: impl FnMut(String))
     }
     attached::remove_all(pin_path)?;
     left_over(pin_path)
+}
+
+/// Whether anything is pinned in a directory.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn has_pins(pin_path: &Path) -> Result<bool> {
+    Ok(!pins::list(pin_path)?.is_empty())
+}
+
+/// Says where else on this host proxyip has pins, if it has.
+#[must_use]
+pub fn elsewhere(pin_path: &Path) -> Option<String> {
+    sentence_of(&pins::others(pin_path))
+}
+
+fn sentence_of(others: &[PathBuf]) -> Option<String> {
+    let first = others.first()?.display();
+    let all: Vec<_> = others.iter().map(|path| path.display().to_string()).collect();
+    Some(format!(
+        "proxyip has other pins on this host, below {} (`proxyip detach --pin-path {first}`)",
+        all.join(", ")
+    ))
 }
 
 /// Makes sure that the interfaces of this network namespace have no programs of proxyip that are pinned elsewhere, or
@@ -135,4 +158,19 @@ fn destroyer(pin_path: &Path, cookie: u64) -> Result<Option<Destroyer>> {
     let namespace = attached::namespace(pin_path, cookie);
     let open = |namespace: Namespace| namespace.run(|| Ok(Destroyer::open()?));
     namespace.map(open).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_pins_are_named() {
+        assert_eq!(sentence_of(&[]), None);
+        let others = ["/sys/fs/bpf/blue", "/sys/fs/bpf/green"].map(PathBuf::from);
+        let sentence = sentence_of(&others).unwrap();
+        let expected = "below /sys/fs/bpf/blue, /sys/fs/bpf/green \
+                        (`proxyip detach --pin-path /sys/fs/bpf/blue`)";
+        assert!(sentence.ends_with(expected), "{sentence}");
+    }
 }

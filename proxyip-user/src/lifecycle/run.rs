@@ -21,6 +21,7 @@ use crate::config::{Config, ConfigError, KernelLog};
 use crate::flowlog::flows::Flows;
 use crate::flowlog::queue::FlowLog;
 use crate::flowlog::recorder::Recorder;
+use crate::host::bpffs;
 use crate::reconcile::reloads::reloads;
 use crate::supervise::shield;
 
@@ -62,6 +63,8 @@ pub async fn agent(
     for warning in config.warnings() {
         tracing::warn!("{}", warning.sentence);
     }
+    // Otherwise the kernel would refuse the first pin, and not say why.
+    bpffs::check(&config.agent.pin_path)?;
     let _lock = AgentLock::take(&config.agent.pin_path)?;
     let sockets = Sockets::bind(&config.api)?;
     let log = FlowLog::open(&config.log)?;

@@ -35,7 +35,7 @@ pub(super) fn open_namespaces<'a>(
     for (netns, interfaces) in by_namespace(&config.interfaces) {
         let namespace = Namespace::open(netns)?;
         let cookie = namespace.run(|| {
-            interfaces.iter().try_for_each(|interface| check_interface(interface))?;
+            interfaces.iter().try_for_each(|interface| check_interface(interface, netns))?;
             strays::check(&config.agent.pin_path, &interfaces)?;
             if capability.netns_cookie { namespace::cookie() } else { Ok(0) }
         })?;

@@ -16,21 +16,32 @@ const LOOPBACK: &str = "lo";
 
 pub(crate) fn checks(config: &Config, has_kfunc: bool) -> Vec<Check> {
     match of_all_namespaces(config) {
-        Ok(ports) => {
+        Ok(sockets) => {
             let listeners = config.listeners.iter();
-            listeners.flat_map(|listener| of_listener(listener, &ports, has_kfunc)).collect()
+            listeners.flat_map(|listener| of_listener(listener, &sockets, has_kfunc)).collect()
         }
         Err(error) => vec![Check::warning(Subject::Listener, format!("{error:#}"))],
     }
 }
 
+/// The listening sockets of all namespaces that could be entered.
+#[derive(Debug, Default)]
+struct Sockets {
+    ports: BTreeMap<u16, Listening>,
+    /// The namespaces that could not be opened.
+    missing: Vec<String>,
+}
+
 /// A port is guarded in all namespaces, and the application is in one of them. Another check reports the namespaces
 /// that cannot be entered.
-fn of_all_namespaces(config: &Config) -> Result<BTreeMap<u16, Listening>> {
-    let mut all = BTreeMap::<u16, Listening>::new();
+fn of_all_namespaces(config: &Config) -> Result<Sockets> {
+    let mut all = Sockets::default();
     for (netns, interfaces) in by_namespace(&config.interfaces) {
         let loopback = interfaces.contains(&LOOPBACK);
-        let Ok(namespace) = Namespace::open(netns) else { continue };
+        let Ok(namespace) = Namespace::open(netns) else {
+            all.missing.push(netns.to_string());
+            continue;
+        };
         let ports = namespace.run(|| {
             listening().context(
                 "the listening sockets cannot be listed (modprobe tcp_diag may help): see with `ss -tln` that \
@@ -39,7 +50,7 @@ fn of_all_namespaces(config: &Config) -> Result<BTreeMap<u16, Listening>> {
         })?;
         for (port, mut found) in ports {
             found.beyond_loopback |= loopback;
-            all.entry(port).or_default().add(found);
+            all.ports.entry(port).or_default().add(found);
         }
     }
     Ok(all)
@@ -47,7 +58,7 @@ fn of_all_namespaces(config: &Config) -> Result<BTreeMap<u16, Listening>> {
 
 fn of_listener(
     listener: &Listener,
-    ports: &BTreeMap<u16, Listening>,
+    Sockets { ports, missing }: &Sockets,
     has_kfunc: bool,
 ) -> Vec<Check> {
     let name = &listener.name;
@@ -59,14 +70,17 @@ fn of_listener(
     let multipath = select(&|found| found.is_some_and(|found| found.multipath));
     let mut checks = Vec::new();
     if !silent.is_empty() {
-        checks.push(Check::warning(
-            Subject::Listener,
-            format!(
-                "{name:?}: nothing listens on {}: start the application, or name its network namespace and its \
-                 own interface",
-                port_ranges(&silent)
-            ),
-        ));
+        let what_to_do = match &missing[..] {
+            [] => {
+                "start the application, or name its network namespace and its own interface".into()
+            }
+            missing => {
+                format!("the application may be in {}, which is missing", missing.join(" or "))
+            }
+        };
+        let silent = port_ranges(&silent);
+        let sentence = format!("{name:?}: nothing listens on {silent}: {what_to_do}");
+        checks.push(Check::warning(Subject::Listener, sentence));
     }
     if !hidden.is_empty() {
         checks.push(Check::warning(
@@ -137,12 +151,23 @@ mod tests {
         ] {
             let toml = format!("ports=[80,81]\ntrusted=['10.0.0.0/8']\nhand_off='{hand_off}'\n");
             let config = Config::from_toml(&format!("[[listener]]\nname='web'\n{toml}")).unwrap();
-            let checks = of_listener(&config.listeners[0], &sockets.into_iter().collect(), true);
+            let sockets = Sockets { ports: sockets.into_iter().collect(), missing: Vec::new() };
+            let checks = of_listener(&config.listeners[0], &sockets, true);
             assert_eq!(checks.len(), expected.len(), "{checks:?}");
             for (check, (state, part)) in checks.iter().zip(expected) {
                 assert_eq!(check.state, state, "{check:?}");
                 assert!(check.sentence.contains(part), "{check:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_namespace_that_is_missing_may_have_the_application() {
+        let file = "[[interface]]\nnetns='/run/netns/nowhere'\n[[listener]]\nports=[80]\ntrusted=['10.0.0.0/8']\n";
+        let checks = checks(&Config::from_toml(file).unwrap(), true);
+        let [check] = &checks[..] else { panic!("{checks:?}") };
+        assert_eq!(check.state, State::Warning);
+        let part = "on 80: the application may be in network namespace /run/netns/nowhere, which is missing";
+        assert!(check.sentence.ends_with(part), "{check:?}");
     }
 }

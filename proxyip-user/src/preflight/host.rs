@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use caps::errors::CapsError;
 use caps::{CapSet, Capability as Permission, CapsHashSet};
-use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use proxyip_api::check::Subject;
 
 use super::check::Check;
 use crate::bpf::{cgroup, sockets};
 use crate::config::{Config, DEFAULT_PIN_PATH, Netns};
+use crate::host::bpffs;
 use crate::host::capability::Capability;
 use crate::host::namespace::Namespace;
 use crate::host::sysctl;
@@ -28,7 +28,7 @@ pub(crate) fn checks(
         btf(Path::new("/sys/kernel/btf/vmlinux")),
         jit(jit_enable()),
         permissions(caps::read(None, CapSet::Effective)),
-        Check::of(Subject::Bpffs, bpffs(pin_path)),
+        Check::of(Subject::Bpffs, pins(pin_path)),
         Check::of(Subject::Cgroup, root_cgroup(config)),
         running(holder, agent, pin_path),
     ]);
@@ -99,15 +99,8 @@ fn permissions(effective: Result<CapsHashSet, CapsError>) -> Check {
     )
 }
 
-fn bpffs(pin_path: &Path) -> Result<String> {
-    let there = pin_path.ancestors().find(|path| path.exists());
-    let there = there.with_context(|| format!("{} is no absolute path", pin_path.display()))?;
-    let kind = statfs(there).with_context(|| format!("{} is unusable", there.display()))?;
-    anyhow::ensure!(
-        kind.filesystem_type() == BPF_FS_MAGIC,
-        "{} would not be on a BPF file system: mount -t bpf bpf /sys/fs/bpf",
-        pin_path.display()
-    );
+fn pins(pin_path: &Path) -> Result<String> {
+    bpffs::check(pin_path)?;
     Ok(format!("{} is on a BPF file system", pin_path.display()))
 }
 
@@ -166,7 +159,7 @@ mod tests {
 
     #[test]
     fn pins_belong_on_a_bpf_file_system() {
-        let error = bpffs(Path::new("/proc/pins")).unwrap_err().to_string();
+        let error = pins(Path::new("/proc/pins")).unwrap_err().to_string();
         assert!(error.starts_with("/proc/pins would not be"), "{error}");
     }
 

@@ -22,6 +22,7 @@ pub fn preflight(config: Option<&Config>, agent: Option<u32>) -> Vec<Check> {
     let capability = probe();
     let holder = lock::holder_of(pin_path);
     let mut checks = host::checks(&capability, config, (holder, agent));
+    checks.extend(holder.and_then(namespaces::elsewhere));
     if let Some(config) = config {
         if let Ok(capability) = &capability
             && let Err(error) = capability.check(config)

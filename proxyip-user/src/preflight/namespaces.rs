@@ -1,6 +1,8 @@
 //! Each network namespace of the configuration: whether it can be entered, its interfaces, its sysctls.
 
+use std::fs;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::Result;
@@ -12,7 +14,7 @@ use proxyip_common::settings::NamespaceSettings;
 use super::check::Check;
 use super::listening::listening;
 use crate::bpf::strays;
-use crate::config::{Config, HandOffChoice, Listener};
+use crate::config::{Config, HandOffChoice, Listener, Netns};
 use crate::desired::targets::by_namespace;
 use crate::host::links::check_interface;
 use crate::host::namespace::{self, Namespace};
@@ -33,7 +35,7 @@ pub(crate) fn checks(config: &Config, has_kfunc: bool) -> Vec<Check> {
         let mut found = Vec::new();
         let entered = Namespace::open(netns).and_then(|namespace| {
             namespace.run(|| {
-                found.extend(interfaces.iter().map(|name| interface(name, pin_path)));
+                found.extend(interfaces.iter().map(|name| interface(name, netns, pin_path)));
                 found.extend(own_balancer(config, &interfaces));
                 found.extend(match read() {
                     Ok(sysctls) => of_sysctls(config, has_kfunc, &sysctls),
@@ -55,8 +57,23 @@ pub(crate) fn checks(config: &Config, has_kfunc: bool) -> Vec<Check> {
     checks
 }
 
-fn interface(name: &str, pin_path: &Path) -> Check {
-    let found = check_interface(name).and_then(|()| strays::check(pin_path, &[name]));
+/// A warning if the agent with this process id is in another namespace than this command.
+pub(crate) fn elsewhere(agent: u32) -> Option<Check> {
+    let own = namespace::inode().ok()?;
+    let its = fs::metadata(format!("/proc/{agent}/ns/net")).ok()?.ino();
+    (its != own).then(|| {
+        Check::warning(
+            Subject::Netns,
+            format!(
+                "the agent, process {agent}, runs in another network namespace than this command, which looks at its own: \
+                 nsenter --target {agent} --net proxyip check"
+            ),
+        )
+    })
+}
+
+fn interface(name: &str, netns: &Netns, pin_path: &Path) -> Check {
+    let found = check_interface(name, netns).and_then(|()| strays::check(pin_path, &[name]));
     Check::of(Subject::Interface, found.map(|()| name.into()))
 }
 

@@ -98,12 +98,12 @@ fn the_test_of_a_client_is_what_its_connections_experience() {
         ("198.51.100.129", false, &format!("198.51.100.128/25 deny ({file})")),
         ("198.51.100.200", true, "198.51.100.200/32 allow (configuration)"),
         ("203.0.113.127", true, "203.0.113.0/25 allow (command)"),
-        ("203.0.113.128", false, "no rule has it"),
+        ("203.0.113.128", false, "no rule matches"),
         ("2001:db8:5::7", true, "2001:db8::/32 allow (configuration)"),
         ("2001:db8:6::7", true, "2001:db8:6::7/128 allow (command)"),
         ("2001:db8:6::8", false, &format!("2001:db8:6::/48 deny ({file})")),
         ("2001:db8:7::7", false, "2001:db8:7::/48 deny (command)"),
-        ("2001:db9::1", false, "no rule has it"),
+        ("2001:db9::1", false, "no rule matches"),
     ] {
         let answer = agent.ask(&["acl", "test", "web", client]);
         assert_eq!(answer.code, i32::from(!allowed), "{client}: {answer:?}");

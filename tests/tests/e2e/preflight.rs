@@ -55,7 +55,7 @@ fn assert_is_ready(site: &Site) {
         "this host",
         "  ok       kernel: Linux ",
         "  ok       cgroup: ",
-        "network namespace host",
+        "the agent's network namespace",
         "  ok       interface: eth0",
         "applications",
         "  ok       listener: \"web\": something listens on 80",
@@ -128,7 +128,7 @@ fn assert_pins_must_be_on_a_bpf_file_system(site: &Site) {
     let elsewhere = site.scratch.path("pins").display().to_string();
     let toml =
         toml(site, "", "").replace(&site.scratch.pin_path().display().to_string(), &elsewhere);
-    assert_found(site, &toml, 2, Some(("bpffs", "mount -t bpf")));
+    assert_found(site, &toml, 2, Some(("bpffs", "one is mounted at ")));
     assert!(!site.scratch.path("pins").exists());
 }
 

@@ -53,7 +53,7 @@ fn head(rules: &Rules) -> String {
         other => other,
     };
     let otherwise = participle(rules.otherwise);
-    format!("clients that no network has are {otherwise}; denied clients {denied}")
+    format!("clients that are in no network of this list are {otherwise}; denied clients {denied}")
 }
 
 pub(super) fn decision(decision: &Decision) -> String {
@@ -62,7 +62,7 @@ pub(super) fn decision(decision: &Decision) -> String {
         Some(Rule { network, verdict: by, origin: from }) => {
             format!("{verdict}: {network} {} ({})\n", by.label(), origin(from))
         }
-        None => format!("{verdict}: no rule has it, others are {verdict}\n"),
+        None => format!("{verdict}: no rule matches, and other clients are {verdict}\n"),
     }
 }
 
@@ -107,7 +107,7 @@ mod tests {
         };
         assert_eq!(
             rules(&list),
-            "web: clients that no network has are allowed; denied clients are reset\n\
+            "web: clients that are in no network of this list are allowed; denied clients are reset\n\
              NETWORK          VERDICT  FROM\n\
              198.51.100.7/32  allow    command\n\
              203.0.113.0/24   deny     configuration\n\
@@ -134,8 +134,8 @@ mod tests {
         for (verdict, rule, text) in [
             (Verdict::Deny, Some(deny), "denied: 203.0.113.0/24 deny (configuration)\n"),
             (Verdict::Allow, Some(allow), "allowed: 203.0.113.9/32 allow (command)\n"),
-            (Verdict::Allow, None, "allowed: no rule has it, others are allowed\n"),
-            (Verdict::Deny, None, "denied: no rule has it, others are denied\n"),
+            (Verdict::Allow, None, "allowed: no rule matches, and other clients are allowed\n"),
+            (Verdict::Deny, None, "denied: no rule matches, and other clients are denied\n"),
         ] {
             let client = "203.0.113.9".parse().unwrap();
             assert_eq!(decision(&Decision { listener: "web".into(), client, verdict, rule }), text);

@@ -86,7 +86,7 @@ fn what_may_be_meant_is_noted() {
     let notes = notes(&serde_json::from_value(listener).unwrap());
     assert_eq!(notes.len(), 2, "{notes:?}");
     assert!(notes[0].contains("\"web\": 7 connections"), "{notes:?}");
-    assert!(notes[1].contains("443 (host) are translated for 9 s"), "{notes:?}");
+    assert!(notes[1].contains("port 443 are translated for 9 s"), "{notes:?}");
 }
 
 fn looked_at(check: Subject, netns: Option<&str>, state: State) -> Check {

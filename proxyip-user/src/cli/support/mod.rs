@@ -3,7 +3,7 @@
 mod mask;
 
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,8 +17,9 @@ use super::check::{self, Labelled};
 use super::output::print;
 use super::reading::ask;
 use crate::client;
-use crate::config::{Config, DEFAULT_PIN_PATH, DEFAULT_SOCKET};
+use crate::config::{Config, ConfigError, DEFAULT_PIN_PATH, DEFAULT_SOCKET};
 use crate::json;
+use crate::lifecycle::detach::elsewhere;
 use crate::preflight::inventory::inventory;
 
 /// Lines of the log, and flows.
@@ -58,7 +59,11 @@ enum Addresses {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
-    let bundle = json::to_vec(&bundle(arguments))?;
+    let bundle = bundle(arguments);
+    for note in bundle["notes"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        writeln!(io::stderr(), "proxyip: {note}").ok();
+    }
+    let bundle = json::to_vec(&bundle)?;
     let bundle = [&bundle[..], b"\n"].concat();
     let Some(path) = &arguments.output else { return print(bundle) };
     let mut file = OpenOptions::new();
@@ -70,7 +75,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
 fn bundle(arguments: &Arguments) -> Value {
     let addresses = if arguments.flows { Addresses::Shown } else { Addresses::Hidden };
     let path = &arguments.config;
-    let config = Config::from_file(path).ok();
+    let config = Config::from_file(path);
+    let notes = notes(arguments, config.as_ref().err());
+    let config = config.ok();
     let socket = arguments.socket.clone();
     let socket = socket.or_else(|| config.as_ref().map(|config| config.api.socket.clone()));
     let socket = socket.unwrap_or_else(|| DEFAULT_SOCKET.into());
@@ -80,12 +87,30 @@ fn bundle(arguments: &Arguments) -> Value {
     json!({
         "proxyip": env!("CARGO_PKG_VERSION"),
         "time": format!("{:.3}", Timestamp::now()),
+        "notes": notes,
         "configuration": configuration(path),
         "check": hide(checked(check::report(file, Some(&socket)).labelled()), addresses),
         "agent": agent(&socket, addresses),
         "host": inventory(config.as_ref(), pin_path),
         "log": hide(log(), addresses),
     })
+}
+
+/// What whoever made the bundle should know: that no configuration was read, and what was looked at instead.
+fn notes(arguments: &Arguments, error: Option<&ConfigError>) -> Vec<String> {
+    let Some(error) = error else { return Vec::new() };
+    let reason = error.to_string().replace('\n', "; ");
+    let socket = match &arguments.socket {
+        Some(_) => String::new(),
+        None => format!("the socket {DEFAULT_SOCKET} and "),
+    };
+    let pins = Path::new(DEFAULT_PIN_PATH);
+    let without = format!(
+        "no configuration was read ({reason}), so the bundle is about {socket}pins below {}: name the agent's file with \
+         --config",
+        pins.display()
+    );
+    std::iter::once(without).chain(elsewhere(pins)).collect()
 }
 
 fn checked(report: Labelled) -> Value {
@@ -176,6 +201,9 @@ mod tests {
         assert!(bundle["host"]["kernel"]["release"].is_array(), "{bundle}");
         assert!(bundle["check"]["preflight"].is_array(), "{bundle}");
         assert!(bundle["agent"]["flows"].is_null());
+        let note = bundle["notes"][0].as_str().unwrap();
+        assert!(note.starts_with("no configuration was read (/nonexistent/proxyip.toml"), "{note}");
+        assert!(note.contains("pins below /sys/fs/bpf/proxyip: name"), "{note}");
     }
 
     #[test]
