@@ -73,6 +73,7 @@ mod policy;
 mod policy_again;
 mod policy_changes;
 mod policy_log;
+mod policy_routing;
 mod policy_under_load;
 mod postgres;
 mod preflight;
