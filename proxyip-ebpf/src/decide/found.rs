@@ -52,6 +52,8 @@ fn connected(segment: &Segment, socket: &Socket) -> Found {
         return found;
     }
     let Some(record) = socket.record() else { return found };
+    // SAFETY: the socket is held. A program on another CPU may be filling it: then each field is the old or the new one.
+    let record = unsafe { record.as_ref() };
     found.marked = marks && record.has(FlowRecord::DENIED);
     if observes
         && awaits_header(record)

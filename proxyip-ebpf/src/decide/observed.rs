@@ -55,7 +55,9 @@ pub fn hides_header(segment: &Segment, ahead: i32) -> bool {
 #[inline(never)]
 pub fn fill_mark(packet: &impl Packet, segment: &Segment, memory: &Memory) {
     let Some(socket) = Socket::find(packet, segment) else { return };
-    let Some(record) = socket.record() else { return };
+    let Some(mut record) = socket.record() else { return };
+    // SAFETY: the socket is held, and nobody else takes a reference to the record meanwhile.
+    let record = unsafe { record.as_mut() };
     memory.change_record(|record| record.established_ns = now());
     *record = *memory.record();
     if let Some(flow) = FLOWS.get_ptr_mut(memory.key()) {

@@ -1,6 +1,6 @@
 //! The socket a segment belongs to.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, ptr::NonNull};
 
 use proxyip_common::flow::FlowRecord;
 
@@ -142,19 +142,18 @@ impl Socket {
         !unsafe { bpf_skc_to_mptcp_sock(self.0.cast()) }.is_null()
     }
 
-    /// The record in the storage of a full socket.
+    /// The record in the storage of a full socket. It lives as long as the socket is held.
     #[inline(always)]
-    pub fn record(&self) -> Option<&'static mut FlowRecord> {
+    pub fn record(&self) -> Option<NonNull<FlowRecord>> {
         let map: *mut c_void = core::ptr::from_ref(&SOCKETS).cast_mut().cast();
-        // SAFETY: not null, and held; the storage lives as long as the socket, and that as long as the program
-        // runs.
+        // SAFETY: not null, and held.
         unsafe {
             let full = bpf_sk_fullsock(self.0);
             if full.is_null() {
                 return None;
             }
             let record = bpf_sk_storage_get(map, full.cast(), core::ptr::null_mut(), 0);
-            record.cast::<FlowRecord>().as_mut()
+            NonNull::new(record.cast::<FlowRecord>())
         }
     }
 
