@@ -17,8 +17,8 @@
 //! - *MSS*: index into a table of classes; *SP*: SACK permitted; *wscale*: the peer's, 15 for none.
 //!
 //! The kernel's own cookies carry the options in a timestamp; this cookie always holds them itself. So peers without
-//! timestamps (Windows by default) keep window scaling and SACK. A forger would choose the form without timestamps
-//! anyway. 23 tag bits, one valid value for each choice of options: a blind guess from a spoofed trusted address is
+//! timestamps (Windows by default) keep window scaling and SACK. Only ECN is in the timestamp ([`stamp`]), because no bit is
+//! left. A forger would choose the form without timestamps anyway. 23 tag bits, one valid value for each choice of options: a blind guess from a spoofed trusted address is
 //! right once in 2^22.
 
 use crate::address::{Local, Peer};
@@ -116,6 +116,17 @@ impl Agreed {
             window_scale: if scale == Self::NO_SCALE { None } else { Some(scale as u8) },
         }
     }
+}
+
+/// The bit of a SYN-ACK's timestamp that says whether the two ends use ECN (RFC 3168). The peer echoes it with its header.
+pub const ECN: u32 = 1;
+
+/// The SYN-ACK's timestamp at this time of its clock, which ticks milliseconds. `ecn` is [`ECN`] or 0. Never ahead of the
+/// clock: what the socket sends later must not be older.
+#[inline(always)]
+#[must_use]
+pub const fn stamp(clock: u32, ecn: u32) -> u32 {
+    clock.wrapping_sub((clock ^ ecn) & ECN)
 }
 
 /// What a segment's acknowledgment number says.

@@ -38,6 +38,8 @@ impl NamespaceSettings {
     pub const CONNTRACK_LOOSE: u8 = 1 << 4;
     /// At least one route has an MTU or an advertised MSS of its own.
     pub const ROUTE_MSS: u8 = 1 << 5;
+    /// `net.ipv4.tcp_ecn` is not 0.
+    pub const ECN: u8 = 1 << 6;
 
     /// Whether all of `flags` are set.
     #[inline(always)]

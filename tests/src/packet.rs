@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use etherparse::checksum::Sum16BitWords;
 use etherparse::{
-    IpFragOffset, IpNumber, Ipv4Header, Ipv6FragmentHeader, Ipv6Header, Ipv6RawExtHeader,
+    IpEcn, IpFragOffset, IpNumber, Ipv4Header, Ipv6FragmentHeader, Ipv6Header, Ipv6RawExtHeader,
     TcpHeader, ip_number,
 };
 
@@ -61,6 +61,8 @@ pub struct Packet {
     pub to: SocketAddr,
     /// The time to live, or hop limit.
     pub hops: u8,
+    /// The two bits of the IP header in which routers mark it (RFC 3168 §5).
+    pub ecn: IpEcn,
     /// IPv4 options, a multiple of four bytes.
     pub ip_options: Vec<u8>,
     /// IPv6 extension headers: the number of each, and what it holds behind its length.
@@ -98,6 +100,7 @@ impl Packet {
             from,
             to,
             hops: 64,
+            ecn: IpEcn::ZERO,
             ip_options: Vec::new(),
             extensions: Vec::new(),
             ip_length: None,
@@ -178,6 +181,7 @@ impl Packet {
     ) -> Vec<u8> {
         let mut header =
             Ipv4Header::new(0, self.hops, ip_number::TCP, source, destination).expect("a header");
+        header.ecn = self.ecn;
         header.dont_fragment = fragment.is_none();
         if let Some((offset, more)) = fragment {
             header.identification = self.identification();
@@ -213,6 +217,7 @@ impl Packet {
             payload_length: self.ip_length.unwrap_or(honest),
             next_header: next,
             hop_limit: self.hops,
+            traffic_class: self.ecn.value(),
             source,
             destination,
             ..Ipv6Header::default()

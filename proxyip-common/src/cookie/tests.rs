@@ -36,6 +36,13 @@ proptest! {
         let cookie = flow(8).cookie(isn, options);
         prop_assert_eq!(flow(8).check(cookie, isn), Check::Valid(options));
     }
+
+    #[test]
+    fn a_stamp_is_the_last_time_with_its_bit(clock: u32, ecn in 0u32..2) {
+        let stamp = stamp(clock, ecn);
+        prop_assert_eq!(stamp & ECN, ecn);
+        prop_assert!(clock.wrapping_sub(stamp) < 2, "{stamp} at {clock}");
+    }
 }
 
 #[test]

@@ -4,7 +4,10 @@
 //! the unmodified segment follows it. TCP trims the header from the clone as data already received. No payload byte
 //! is moved, so GSO, paged data and checksum state need no care.
 
-use proxyip_common::counter::{Counter, DropReason};
+use proxyip_common::{
+    cookie,
+    counter::{Counter, DropReason},
+};
 
 use crate::{
     act::rewrite::{Start, trim},
@@ -94,6 +97,7 @@ fn fill(attributes: &mut RequestAttributes, segment: &Segment, memory: &Memory) 
         attributes.tstamp_ok = 1;
         attributes.rcv_tsval = timestamps.value;
         attributes.rcv_tsecr = timestamps.echo;
+        attributes.ecn_ok = (timestamps.echo & cookie::ECN) as u8;
     }
     true
 }

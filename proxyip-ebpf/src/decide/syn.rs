@@ -1,7 +1,7 @@
 //! The SYN-ACK: a keyed cookie, and what this namespace's stack would offer.
 
 use proxyip_common::{
-    cookie::Agreed,
+    cookie::{self, Agreed},
     counter::{Counter, DropReason, Obstacle},
     settings::{NamespaceSettings, ScopedAddress},
 };
@@ -12,7 +12,7 @@ use crate::{
         ip::{IPV4, IPV6},
         options::{self, MAXIMUM_SEGMENT_SIZE, NO_OPERATION as NOP, SACK_PERMITTED, WINDOW_SCALE},
         reply::{Reply, put_option, put_timestamps},
-        segment::{Segment, classes, incoming},
+        segment::{Segment, classes, incoming, is_ecn_capable},
         tcp::{Seq, TCP, flags},
     },
     kernel::{btf_maps::lpm_trie::Key, helpers::bpf_check_mtu, packet::Packet, verified::Code},
@@ -62,19 +62,22 @@ pub fn answer_syn(
     let Some(mss) = advertised_mss(packet, segment, settings) else {
         return Ok(Decision::Refuse(DropReason::SynAckFailed));
     };
-    match syn_ack(segment, memory, settings, Sizes { mss_class, mss }) {
+    let ecn = settings.has(NamespaceSettings::ECN) && offers_ecn(packet, segment);
+    match syn_ack(segment, memory, settings, Path { mss_class, mss, ecn }) {
         Some(reply) => Ok(Decision::Answer(Counter::SynAnswered, reply)),
         None => Ok(Decision::Refuse(DropReason::SynAckFailed)),
     }
 }
 
-/// How large segments may be.
+/// What is known of the way between the two ends.
 #[derive(Clone, Copy)]
-struct Sizes {
-    /// Those to the peer, as a class of the cookie.
+struct Path {
+    /// How large segments to the peer may be, as a class of the cookie.
     mss_class: u8,
-    /// Those from the peer, by the route.
+    /// How large those from the peer may be, by the route.
     mss: u16,
+    /// Routers may mark segments instead of dropping them.
+    ecn: bool,
 }
 
 /// The SYN-ACK: the cookie as its sequence number, and the options that this namespace's stack would offer.
@@ -83,12 +86,12 @@ fn syn_ack(
     segment: &Segment,
     memory: &Memory,
     settings: &NamespaceSettings,
-    sizes: Sizes,
+    path: Path,
 ) -> Option<Reply> {
     let (offered, buffer) = (&memory.options.received, &memory.reply);
     let scaling = settings.has(NamespaceSettings::WINDOW_SCALING);
     let agreed = Agreed {
-        mss_class: sizes.mss_class,
+        mss_class: path.mss_class,
         sack: offered.sack_permitted.get() && settings.has(NamespaceSettings::SACK),
         window_scale: if scaling { offered.window_scale.get() } else { None },
     };
@@ -99,7 +102,7 @@ fn syn_ack(
     let acknowledgment = segment.sequence.plus(1);
     let mut reply = Reply::bare(Seq(cookie), acknowledgment, flags::SYN | flags::ACK);
     reply.window = settings.window;
-    let mss = memory.limits.get().limit(sizes.mss);
+    let mss = memory.limits.get().limit(path.mss);
     let [high, low] = mss.to_be_bytes();
     // Four no-operations where an option is missing in the middle; none behind the last.
     put_option(buffer, 0, [MAXIMUM_SEGMENT_SIZE, 4, high, low, NOP, NOP, NOP, NOP]);
@@ -114,10 +117,25 @@ fn syn_ack(
     }
     if let Some(received) = timestamps {
         let lead = if agreed.sack { [SACK_PERMITTED, 2] } else { [NOP, NOP] };
-        put_timestamps(buffer, 8, lead, (clock(settings), received.value));
+        // The timestamp brings it back.
+        let ecn = if path.ecn { cookie::ECN } else { 0 };
+        if path.ecn {
+            reply.flags |= flags::ECE;
+        }
+        let stamp = cookie::stamp(clock(settings), ecn);
+        put_timestamps(buffer, 8, lead, (stamp, received.value));
         reply.options_length = 20;
     }
     Some(reply)
+}
+
+/// Whether the peer offers ECN as RFC 3168 §6.1.1 wants it. The kernel does not believe a SYN that is marked itself: something
+/// on the way may set these bits (`tcp_ecn_create_request()`,
+/// <https://elixir.bootlin.com/linux/v6.9/source/net/ipv4/tcp_input.c>).
+#[inline(always)]
+fn offers_ecn(packet: &impl Packet, segment: &Segment) -> bool {
+    segment.flags & (flags::ECE | flags::CWR) == flags::ECE | flags::CWR
+        && !is_ecn_capable(packet, segment)
 }
 
 /// The cookie for the SYN being read and what was agreed on, packed; not a cookie if the namespace's settings are not there.

@@ -8,10 +8,10 @@ use proxyip_common::{
 
 use crate::{
     frame::{
-        ip::{IPV4, IPV6},
+        ip::{ETHERNET, IPV4, IPV6},
         tcp::Seq,
     },
-    kernel::{btf_maps::PerCpuArray, macros::btf_map},
+    kernel::{btf_maps::PerCpuArray, macros::btf_map, packet::Packet},
 };
 
 /// In [`Segment::listener`]: the port is no longer guarded.
@@ -67,6 +67,16 @@ impl Segment {
 #[inline(always)]
 pub fn classes(segment: &Segment) -> &'static [u16; 8] {
     if segment.ipv6 { &MSS_V6 } else { &MSS_V4 }
+}
+
+/// Whether the IP header of a segment in [`Shape::Plain`] says that routers may mark it, or that one has (RFC 3168 §5).
+#[inline(always)]
+pub fn is_ecn_capable(packet: &impl Packet, segment: &Segment) -> bool {
+    const ECN: u8 = 3;
+    // The second byte of either header has them; in IPv6 the field lies four bits earlier.
+    let service = packet.load_at::<[u8; 2]>(ETHERNET).map_or(ECN, |[_, second]| second);
+    let service = if segment.ipv6 { service >> 4 } else { service };
+    service & ECN != 0
 }
 
 /// The segments being read by the ingress and by the egress program. On the stack, the verifier would walk the

@@ -65,6 +65,10 @@ pub mod flags {
     pub const SYN: u8 = 1 << 1;
     pub const RST: u8 = 1 << 2;
     pub const ACK: u8 = 1 << 4;
+    /// RFC 3168 §6.1.
+    pub const ECE: u8 = 1 << 6;
+    /// RFC 3168 §6.1.
+    pub const CWR: u8 = 1 << 7;
 }
 
 /// A TCP header without options (RFC 9293 §3.1).

@@ -19,7 +19,7 @@ pub struct RequestAttributes {
     mss: u16,
     rcv_wscale: u8,
     snd_wscale: u8,
-    _ecn_ok: u8,
+    ecn_ok: u8,
     wscale_ok: u8,
     sack_ok: u8,
     tstamp_ok: u8,
@@ -62,6 +62,6 @@ pub unsafe extern "C" fn assign(
     if state::fails() {
         return ENOMEM as i32;
     }
-    frame.request = Some(Request);
+    frame.request = Some(Request { ecn: wanted.ecn_ok != 0 });
     0
 }

@@ -37,7 +37,10 @@ pub enum Kind {
 
 /// A request socket made by a program.
 #[derive(Clone, Copy, Debug)]
-pub struct Request;
+pub struct Request {
+    /// The two ends use ECN.
+    pub(crate) ecn: bool,
+}
 
 /// A socket. The first fields are what programs see.
 #[repr(C)]
@@ -50,6 +53,8 @@ pub struct Socket {
     /// Initial sequence numbers: the peer's and its own.
     pub(crate) isn: u32,
     pub(crate) iss: u32,
+    /// The two ends use ECN.
+    pub ecn: bool,
     /// What the application has read.
     pub received: Vec<u8>,
     /// How many bytes it has sent.
@@ -82,6 +87,7 @@ impl Socket {
             storage: BTreeMap::new(),
             isn: 0,
             iss: 0,
+            ecn: false,
             received: Vec::new(),
             sent: 0,
             user_mss: 0,

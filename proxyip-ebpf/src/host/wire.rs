@@ -23,6 +23,10 @@ pub mod flags {
     pub const RST: u8 = 1 << 2;
     /// The acknowledgment field is significant.
     pub const ACK: u8 = 1 << 4;
+    /// A router has marked what was received (RFC 3168).
+    pub const ECE: u8 = 1 << 6;
+    /// The sender sends less, because it has heard that (RFC 3168).
+    pub const CWR: u8 = 1 << 7;
 }
 
 /// A TCP segment without IP options; numbers in host byte order.

@@ -81,7 +81,8 @@ const NAMESPACE: NamespaceSettings = NamespaceSettings {
         | NamespaceSettings::TIMESTAMPS
         | NamespaceSettings::SACK
         | NamespaceSettings::WINDOW_SCALING
-        | NamespaceSettings::CONNTRACK_LOOSE,
+        | NamespaceSettings::CONNTRACK_LOOSE
+        | NamespaceSettings::ECN,
 };
 
 /// The trusted load balancer's IPv4 end of the first connection, and the server's.

@@ -13,6 +13,8 @@ mod denial_tests;
 #[cfg(test)]
 mod drain_tests;
 #[cfg(test)]
+mod ecn_tests;
+#[cfg(test)]
 mod ended_tests;
 #[cfg(test)]
 mod fallback_tests;

@@ -12,7 +12,7 @@ use crate::host::{
     },
     frame::{Checksum, Frame},
     programs::SockOpsContext,
-    sockets::{Kind, Socket, ends},
+    sockets::{Kind, Request, Socket, ends},
     state,
     wire::{Segment, flags},
 };
@@ -38,7 +38,7 @@ pub(super) fn receive(frame: &Frame) {
             match kind {
                 None => Answer::Nothing,
                 Some(Kind::Listening | Kind::ListeningMptcp | Kind::TimeWait) => {
-                    open(state, &segment, frame.request.is_some())
+                    open(state, &segment, frame.request)
                 }
                 Some(Kind::Request) => establish(state, &segment),
                 Some(Kind::Connected) => take(state, &segment),
@@ -83,7 +83,7 @@ pub(super) fn close(peer: Endpoint, local: Endpoint) {
 }
 
 /// A segment for a socket that has no connection.
-fn open(state: &mut state::State, segment: &Segment, requested: bool) -> Answer {
+fn open(state: &mut state::State, segment: &Segment, request: Option<Request>) -> Answer {
     let ends = ends(segment.source, segment.destination);
     if !state.sockets.listening.contains_key(&segment.destination.port()) {
         return Answer::Nothing;
@@ -101,9 +101,9 @@ fn open(state: &mut state::State, segment: &Segment, requested: bool) -> Answer 
     if kind != flags::ACK {
         return Answer::Nothing;
     }
-    if !requested {
+    let Some(request) = request else {
         return Answer::Segment(segment.acknowledgment, 0, flags::RST, vec![]);
-    }
+    };
     if state.accept_queue_full {
         return Answer::Nothing;
     }
@@ -111,6 +111,7 @@ fn open(state: &mut state::State, segment: &Segment, requested: bool) -> Answer 
     socket.set_next(segment.sequence);
     socket.iss = segment.acknowledgment.wrapping_sub(1);
     socket.isn = segment.sequence.wrapping_sub(1);
+    socket.ecn = request.ecn;
     state.sockets.flows.insert(ends, socket);
     Answer::Established
 }

@@ -28,6 +28,7 @@ pub(crate) fn read() -> Result<NamespaceSettings> {
         (NamespaceSettings::SACK, required("ipv4/tcp_sack")?),
         (NamespaceSettings::WINDOW_SCALING, required("ipv4/tcp_window_scaling")?),
         (NamespaceSettings::CONNTRACK_LOOSE, loose),
+        (NamespaceSettings::ECN, required("ipv4/tcp_ecn")?),
     ] {
         if value != 0 {
             flags |= flag;

@@ -9,10 +9,16 @@ use proxyip_tests::{
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::common::{auto_and_translate, header_of_client, socket_address};
+use crate::common::{
+    CLIENT, ask_names, assert_both, auto_and_translate, header_of_client, on_ipv6_socket,
+    open_and_send, socket_address, trusted_dial, trusted_dial6,
+};
 use crate::raw::{DATA, QUESTION, close, expect_answer, with_echo};
 
-auto_and_translate!(a_segment_of_a_connection_that_has_ended_is_reset);
+auto_and_translate!(
+    a_segment_of_a_connection_that_has_ended_is_reset,
+    both_ends_use_ecn_if_the_load_balancer_offers_it
+);
 
 /// How long an answer may take.
 const SOON: Duration = Duration::from_secs(1);
@@ -95,4 +101,21 @@ fn a_syn_ack_is_what_the_application_allows() {
     second.sequence = RawPeer::INITIAL;
     second.open(&[]);
     site.finish(&mut agent, &[("accept_queue_full", 1)]);
+}
+
+/// As the kernel alone would: marks of routers then slow a connection down before anything is lost.
+fn both_ends_use_ecn_if_the_load_balancer_offers_it(hand_off: HandOff) {
+    let site = Site::without_captures();
+    site.net.balancer.sysctl("ipv4.tcp_ecn", "1");
+    let _echo = EchoServer::start(&site.net.server, "::", 80);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]).hand_off(hand_off));
+    for dial in [trusted_dial(80), trusted_dial6(80)] {
+        let stream = open_and_send(&site, &dial, &header_of_client());
+        assert_both(ask_names(&stream), on_ipv6_socket(CLIENT));
+        for end in [&site.net.balancer, &site.net.server] {
+            let sockets = end.run("ss -tionH state established");
+            assert!(sockets.contains(" ecn "), "{}: {sockets}", end.name());
+        }
+    }
+    site.finish(&mut agent, &[]);
 }

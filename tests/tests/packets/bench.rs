@@ -83,7 +83,8 @@ pub(crate) const SETTINGS: NamespaceSettings = NamespaceSettings {
         | NamespaceSettings::TIMESTAMPS
         | NamespaceSettings::SACK
         | NamespaceSettings::WINDOW_SCALING
-        | NamespaceSettings::CONNTRACK_LOOSE,
+        | NamespaceSettings::CONNTRACK_LOOSE
+        | NamespaceSettings::ECN,
 };
 
 /// Runs `work` on a new bench, on a thread inside its namespace.

@@ -1,5 +1,6 @@
 //! The handshake of the accept hand-off: a SYN, and what may follow its SYN-ACK.
 
+use etherparse::IpEcn;
 use proxyip_common::cookie::Agreed;
 use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use proxyip_common::flow::HandOff;
@@ -13,7 +14,7 @@ use crate::state::{
     handshake, is_good, linux_options, mss,
 };
 use crate::trial::hold;
-use proxyip_tests::packet::{ACK, Checksum, FIN, PSH, Packet, RST, SYN};
+use proxyip_tests::packet::{ACK, CWR, Checksum, ECE, FIN, PSH, Packet, RST, SYN};
 
 #[test]
 fn handshakes() {
@@ -98,6 +99,44 @@ fn offers(family: Family) -> Vec<Case> {
     let flags = SETTINGS.flags & !NamespaceSettings::TIMESTAMPS;
     let case = ingress("no timestamps", &syn).settings(NamespaceSettings { flags, ..SETTINGS });
     cases.push(case.answered(Counter::SynAnswered, syn_ack(&syn, LINUX)));
+    cases.extend(congestion(family));
+    cases
+}
+
+/// SYNs that offer ECN (RFC 3168), whole or by halves, and what of it is agreed to.
+fn congestion(family: Family) -> Vec<Case> {
+    let syn = family.syn(AUTO).with(|syn| {
+        syn.options = linux_options();
+        syn.flags = SYN | ECE | CWR;
+    });
+    let answer_to = |syn: &Packet, flags: u8| {
+        let answer = syn_ack_with_timestamps(syn, LINUX, 0x0102_0304);
+        answer.with(|answer| answer.flags = flags)
+    };
+    let case =
+        |what: &str, syn: &Packet| Case::new(at(what, family, AUTO), Program::Ingress, syn.frame());
+    let off = NamespaceSettings { flags: SETTINGS.flags & !NamespaceSettings::ECN, ..SETTINGS };
+    let mut cases = vec![
+        case("ECN", &syn).answered_now(
+            Counter::SynAnswered,
+            answer_to(&syn, SYN | ACK | ECE),
+            Some(12),
+        ),
+        case("no ECN here", &syn).settings(off).answered_now(
+            Counter::SynAnswered,
+            answer_to(&syn, SYN | ACK),
+            Some(12),
+        ),
+    ];
+    let halves = [ECE, CWR].map(|flag| syn.with(|syn| syn.flags = SYN | flag));
+    let marked = [IpEcn::ONE, IpEcn::TWO, IpEcn::THREE].map(|ecn| syn.with(|syn| syn.ecn = ecn));
+    for syn in halves.iter().chain(&marked) {
+        let answer = answer_to(syn, SYN | ACK);
+        cases.push(case("no ECN", syn).answered_now(Counter::SynAnswered, answer, Some(12)));
+    }
+    let plain = syn.with(|syn| syn.options = mss(1460));
+    let answer = syn_ack(&plain, Agreed { mss_class: 5, ..PLAIN });
+    cases.push(case("ECN without timestamps", &plain).answered(Counter::SynAnswered, answer));
     cases
 }
 

@@ -5,7 +5,9 @@ use std::io::Write as _;
 use std::ops::RangeInclusive;
 
 use etherparse::{SlicedPacket, TransportSlice};
+use proxyip_common::cookie;
 use proxyip_common::settings::NamespaceSettings;
+use proxyip_tests::packet::ECE;
 
 use crate::bench::{Bench, Outcome, on_bench};
 use crate::case::{Case, Expected};
@@ -55,7 +57,8 @@ impl Case {
             Expected::Answered(packet, Some(at)) => {
                 let at_time = |time: u32| {
                     let place = *at..at + 4;
-                    packet.with(|one| one.options[place].copy_from_slice(&time.to_be_bytes()))
+                    let stamp = cookie::stamp(time, u32::from(packet.flags & ECE != 0));
+                    packet.with(|one| one.options[place].copy_from_slice(&stamp.to_be_bytes()))
                 };
                 (REDIRECT, clock.map(|time| at_time(time).frame()).collect())
             }
