@@ -209,6 +209,8 @@ reasons! {
         "Guard the port that the connections are redirected to, in its namespace, or remove the rule of NAT (REDIRECT, DNAT)."
     Nat "nat" "the namespace has rules of NAT, with which the kernel refuses connections that are handed over"
         "Nothing under `auto`. Connections are accepted again when the namespace has no chain of NAT (`nft list ruleset`, `iptables -t nat -S`)."
+    Delayed "delayed" "connections were established late: incoming packets are redirected to another interface (IFB) behind the kernel programs"
+        "Nothing under `auto`: accept is tried again by itself, and `proxyip status` says when. To avoid the tries, write `hand_off = \"translate\"`."
 }
 
 impl From<HeaderError> for DropReason {

@@ -110,9 +110,8 @@ impl ListenerSettings {
     pub const V2: u8 = 1 << 1;
     /// Headers that name no client are refused.
     pub const REFUSE_UNKNOWN: u8 = 1 << 2;
-    /// The stack refuses what the accept hand-off gives it, for one port at least: [`Fallback`] says for which, and for
-    /// how long.
-    pub const STACK_REFUSES: u8 = 1 << 3;
+    /// One port at least is translated for a while, though accept is possible: [`Fallback`] says which, and for how long.
+    pub const FALLS_BACK: u8 = 1 << 3;
     /// Packets of denied connections may carry a mark.
     pub const MARKS: u8 = 1 << 4;
     /// Headers that name no client are those of the load balancer's own connections.
@@ -254,6 +253,18 @@ impl PlacedPort {
 pub struct Fallback {
     /// Its end, in nanoseconds of `CLOCK_MONOTONIC`.
     pub until_ns: u64,
+    /// Why: an [`Obstacle`](crate::counter::Obstacle) as its value.
+    pub reason: u8,
+    /// Zero.
+    pub reserved: [u8; 7],
+}
+
+impl Fallback {
+    /// A fallback until then, for the obstacle with this value.
+    #[must_use]
+    pub const fn new(until_ns: u64, reason: u8) -> Self {
+        Self { until_ns, reason, reserved: [0; 7] }
+    }
 }
 
 /// In `PORTS`: the port is no longer guarded, but some of its connections are still translated.

@@ -258,7 +258,7 @@ fn settings(configuration: Configuration) -> ListenerSettings {
     let flags = !configuration.refuses & (ListenerSettings::V1 | ListenerSettings::V2)
         | configuration.refuses
             & (ListenerSettings::REFUSE_UNKNOWN
-                | ListenerSettings::STACK_REFUSES
+                | ListenerSettings::FALLS_BACK
                 | ListenerSettings::UNKNOWN_IS_LOCAL
                 | ListenerSettings::HEADERLESS_IS_LOCAL);
     ListenerSettings {

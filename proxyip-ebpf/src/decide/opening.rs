@@ -12,7 +12,7 @@ use crate::{
     header::intact::is_intact,
     kernel::platform::Platform,
     state::{
-        fallbacks::stack_refuses,
+        fallbacks::fallback,
         flows::remove_flow,
         handshakes::{Handshake, OBSERVE, TRANSLATE},
         listeners::{choice, is_drained},
@@ -126,5 +126,5 @@ fn unserved<P: Platform>(segment: &Segment, memory: &Memory) -> Option<Obstacle>
     if memory.found.get().state == State::TimeWait {
         return Some(Obstacle::TimeWait);
     }
-    if stack_refuses(segment) { Some(Obstacle::StackRefuses) } else { None }
+    fallback(segment)
 }

@@ -2,7 +2,7 @@
 
 use proxyip_common::{
     counter::{DropReason, Obstacle, per_listener},
-    settings::{HandOffChoice, ListenerSettings, PlacedPort},
+    settings::{Fallback, HandOffChoice, ListenerSettings, PlacedPort},
 };
 
 use super::{
@@ -18,9 +18,13 @@ const HERE: PlacedPort = PlacedPort::new(NAMESPACE_COOKIE, 443);
 
 /// A listener of two ports, some of whose connections the stack refuses.
 fn refused(choice: HandOffChoice, at: PlacedPort) -> Peer {
+    fallen_back(choice, at, Obstacle::StackRefuses)
+}
+
+fn fallen_back(choice: HandOffChoice, at: PlacedPort, reason: Obstacle) -> Peer {
     let mut peer = Peer::new(choice);
     let settings = ListenerSettings {
-        flags: ListenerSettings::V1 | ListenerSettings::V2 | ListenerSettings::STACK_REFUSES,
+        flags: ListenerSettings::V1 | ListenerSettings::V2 | ListenerSettings::FALLS_BACK,
         hand_off: choice as u8,
         header_timeout_ns: 5 * SECOND,
         ..ListenerSettings::default()
@@ -28,7 +32,7 @@ fn refused(choice: HandOffChoice, at: PlacedPort) -> Peer {
     peer.machine.guard(443, 0, settings);
     peer.machine.guard(80, 0, settings);
     peer.machine.listen(80, false);
-    peer.machine.fall_back(at, UNTIL);
+    peer.machine.fall_back(at, Fallback::new(UNTIL, reason as u8));
     peer.machine.adjust(|state| state.now_ns = 100 * SECOND);
     peer
 }
@@ -71,14 +75,16 @@ fn only_auto_falls_back() {
 
 #[test]
 fn a_connection_that_falls_back_is_served_and_counted() {
-    let mut peer = refused(HandOffChoice::Auto, HERE);
-    peer.send::<Modern>(flags::SYN, b"");
-    peer.take_up();
-    peer.send::<Modern>(flags::ACK, b"");
-    peer.send::<Modern>(flags::ACK, &[LINE, b"GET /"].concat());
-    assert_eq!(peer.received().as_deref(), Some(&b"GET /"[..]));
-    let translated = per_listener::TRANSLATE + Obstacle::StackRefuses as u32;
-    assert_eq!(peer.machine.listener_counted(0, translated), 1);
+    for reason in [Obstacle::StackRefuses, Obstacle::Delayed] {
+        let mut peer = fallen_back(HandOffChoice::Auto, HERE, reason);
+        peer.send::<Modern>(flags::SYN, b"");
+        peer.take_up();
+        peer.send::<Modern>(flags::ACK, b"");
+        peer.send::<Modern>(flags::ACK, &[LINE, b"GET /"].concat());
+        assert_eq!(peer.received().as_deref(), Some(&b"GET /"[..]));
+        let translated = per_listener::TRANSLATE + reason as u32;
+        assert_eq!(peer.machine.listener_counted(0, translated), 1);
+    }
 }
 
 /// Its peer has a cookie of ours. Without a RST it would wait for the stack, which refuses.
@@ -93,4 +99,16 @@ fn a_handshake_from_before_is_reset_while_the_port_falls_back() {
         assert_eq!(peer.machine.dropped(DropReason::StackRefuses), dropped);
         assert_eq!(peer.received().as_deref(), received);
     }
+}
+
+/// The stack takes these, though late: nothing is lost.
+#[test]
+fn a_handshake_from_before_is_served_while_later_ones_are_translated_because_of_a_delay() {
+    let mut peer = fallen_back(HandOffChoice::Auto, HERE, Obstacle::Delayed);
+    peer.machine.adjust(|state| state.now_ns = UNTIL);
+    peer.shake_hands::<Modern>();
+    peer.machine.adjust(|state| state.now_ns = 100 * SECOND);
+    peer.send::<Modern>(flags::ACK, LINE);
+    assert_eq!(peer.received().as_deref(), Some(&b""[..]));
+    assert_eq!(peer.machine.dropped(DropReason::StackRefuses), 0);
 }

@@ -159,9 +159,9 @@ impl Machine {
         self.undisturbed(|| DRAINED.insert(port, 1, BPF_ANY.into()));
     }
 
-    /// Has the connections to a port translated until then.
-    pub fn fall_back(&mut self, at: PlacedPort, until_ns: u64) {
-        self.undisturbed(|| FALLBACKS.insert(at, Fallback { until_ns }, BPF_ANY.into()));
+    /// Has the connections to a port translated for a while.
+    pub fn fall_back(&mut self, at: PlacedPort, fallback: Fallback) {
+        self.undisturbed(|| FALLBACKS.insert(at, fallback, BPF_ANY.into()));
     }
 
     /// Says that there are rules of NAT, changed at this moment.

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use anyhow::Result;
 use proxyip_api::status::DegradedPort;
-use proxyip_common::counter::Obstacle;
 
 use crate::clock::now_ns;
 use crate::config::Netns;
@@ -72,16 +71,17 @@ impl View {
     /// If the clock cannot be read.
     pub fn degraded(&self, listener: u16) -> Result<Vec<DegradedPort>> {
         let now_ns = now_ns()?;
-        let degraded =
-            self.fallbacks.of(listener, now_ns).into_iter().map(|Degraded { at, until_ns }| {
+        let degraded = self.fallbacks.of(listener, now_ns).into_iter().map(
+            |Degraded { at, reason, until_ns }| {
                 let netns = match self.environment.netns(at.namespace) {
                     Some(Netns::Path(path)) => path.display().to_string(),
                     Some(Netns::Host) | None => "host".into(),
                 };
                 let retry = Duration::from_nanos(until_ns.saturating_sub(now_ns));
-                let reason = Obstacle::StackRefuses.label().into();
+                let reason = reason.label().into();
                 DegradedPort { port: at.port, netns, reason, retry_s: retry.as_secs() }
-            });
+            },
+        );
         Ok(degraded.collect())
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crate::host::bpffs;
 
 /// Maps of another layout are not adopted: raise this whenever a type in them changes.
-const LAYOUT: u32 = 9;
+const LAYOUT: u32 = 10;
 
 /// What the directories of maps are called, before the number of their layout.
 pub(super) const MAPS: &str = "maps-";

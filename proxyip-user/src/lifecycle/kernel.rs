@@ -48,6 +48,7 @@ use crate::tables::secrets::Secrets;
 use crate::tables::sources::Sources;
 use crate::tables::tally::Tally;
 use crate::tables::translations::TranslationMap;
+use crate::watch::delayed::Delays;
 use crate::watch::early::{self, Early};
 use crate::watch::environment::Environment;
 use crate::watch::fallbacks::Fallbacks;
@@ -133,9 +134,11 @@ impl Kernel {
         let active = Arc::clone(&current.borrow());
         let listeners = &view.listeners;
         let established = LastEstablished::default();
+        let delays = Delays::default();
         let maintenance = Maintenance {
             secrets,
             established: established.clone(),
+            delays: delays.clone(),
             partial_headers: steps.partial_headers(current.clone(), entrances)?,
             watchers: Watchers {
                 gap: Gap::new(
@@ -144,7 +147,7 @@ impl Kernel {
                     watched,
                     gap::Ports::new(
                         view.flows.clone(),
-                        established.clone(),
+                        (established, delays),
                         view.fallbacks.clone(),
                     ),
                 )?,

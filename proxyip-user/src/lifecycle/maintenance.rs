@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use proxyip_common::event::Event;
-use proxyip_common::settings::PlacedPort;
+use proxyip_common::settings::{Fallback, PlacedPort};
 use tokio::sync::mpsc::{Receiver, channel};
 
 use crate::desired::active::Current;
@@ -16,6 +16,7 @@ use crate::reap::partial_headers::PartialHeaders;
 use crate::reconcile::control::Control;
 use crate::supervise::{Health, Work};
 use crate::tables::secrets::Secrets;
+use crate::watch::delayed::Delays;
 use crate::watch::early;
 use crate::watch::gap::{Gap, Policy};
 use crate::watch::mistakes::Mistakes;
@@ -33,6 +34,8 @@ pub struct Maintenance {
     pub(crate) secrets: Secrets,
     /// Receives each event.
     pub(crate) established: LastEstablished,
+    /// Receives each event.
+    pub(crate) delays: Delays,
     pub(crate) partial_headers: PartialHeaders,
     pub(crate) watchers: Watchers,
 }
@@ -88,8 +91,8 @@ impl Watchers {
 }
 
 impl Policy for Control {
-    fn fall_back(&self, listener: &str, at: PlacedPort, until_ns: u64) -> Result<()> {
-        self.begin_fallback(listener, at, until_ns)
+    fn fall_back(&self, listener: &str, at: PlacedPort, fallback: Fallback) -> Result<()> {
+        self.begin_fallback(listener, at, fallback)
     }
 
     fn end_fallbacks(&self, ended: &[PlacedPort]) -> Result<()> {

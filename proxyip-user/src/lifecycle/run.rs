@@ -71,6 +71,7 @@ pub async fn agent(
     let lost_lines = log.lost();
     let (events, maintenance, view, control) = Kernel::start(&config, kernel_log)?.split();
     let established = maintenance.established.clone();
+    let delays = maintenance.delays.clone();
     let refusals = maintenance.spawn(&view.health)?;
     let flows = Arc::new(Flows::new(control.current()));
     let recorder = RefCell::new(Recorder::new(Arc::clone(&flows), log));
@@ -99,6 +100,7 @@ pub async fn agent(
         _ = terminate.recv() => Ok("SIGTERM"),
         result = events.run(|event, header| {
             established.note(event);
+            delays.note(event);
             shield(|| recorder.borrow_mut().handle(event, header));
         }) => {
             result.context("the kernel's events cannot be read").map(never)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Result, ensure};
-use proxyip_common::settings::PlacedPort;
+use proxyip_common::settings::{Fallback, PlacedPort};
 use tokio::sync::watch;
 
 use super::remark::Remark;
@@ -166,8 +166,7 @@ impl Control {
         self.writer().sweep()
     }
 
-    /// Has connections to a port of a listener translated until then, because the stack refuses handed-over ones. A
-    /// listener that has left since stays unchanged.
+    /// Has connections to a port of a listener translated for a while. A listener that has left since stays unchanged.
     ///
     /// # Errors
     /// If the maps cannot be written.
@@ -175,11 +174,11 @@ impl Control {
         &self,
         listener: &str,
         at: PlacedPort,
-        until_ns: u64,
+        fallback: Fallback,
     ) -> Result<()> {
         let mut writer = self.writer();
         match self.active().named(listener) {
-            Some((place, _)) => writer.begin_fallback(place, at, until_ns),
+            Some((place, _)) => writer.begin_fallback(place, at, fallback),
             None => Ok(()),
         }
     }

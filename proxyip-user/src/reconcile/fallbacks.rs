@@ -26,8 +26,8 @@ impl FallbackTable {
         Ok(table)
     }
 
-    pub(super) fn begin(&mut self, at: PlacedPort, until_ns: u64) -> Result<()> {
-        self.0.insert(Raw(at), Raw(Fallback { until_ns }), 0).context(UNWRITABLE)
+    pub(super) fn begin(&mut self, at: PlacedPort, fallback: Fallback) -> Result<()> {
+        self.0.insert(Raw(at), Raw(fallback), 0).context(UNWRITABLE)
     }
 
     pub(super) fn end(&mut self, at: PlacedPort) -> Result<()> {

@@ -279,7 +279,7 @@ impl Listeners {
         new.flags |= old.flags & ListenerSettings::MARKS;
         // What has been learnt lasts until the agent is started again.
         if self.started && old.hand_off == new.hand_off {
-            new.flags |= old.flags & ListenerSettings::STACK_REFUSES;
+            new.flags |= old.flags & ListenerSettings::FALLS_BACK;
         }
         if self.drained.ports().any(place) {
             new.flags |= ListenerSettings::DRAINS;
@@ -319,9 +319,9 @@ impl Listeners {
     }
 
     /// Has the kernel programs look for fallbacks of the listener's ports.
-    pub(super) fn set_stack_refuses(&mut self, place: u16) -> Result<()> {
+    pub(super) fn set_falls_back(&mut self, place: u16) -> Result<()> {
         let mut settings = self.settings(place)?;
-        settings.flags |= ListenerSettings::STACK_REFUSES;
+        settings.flags |= ListenerSettings::FALLS_BACK;
         self.set_settings(place, settings)
     }
 

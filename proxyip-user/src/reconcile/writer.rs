@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use ipnet::IpNet;
 use proxyip_api::acl::Verdict;
-use proxyip_common::settings::PlacedPort;
+use proxyip_common::settings::{Fallback, PlacedPort};
 
 use super::fallbacks::FallbackTable;
 use super::listeners::{Listeners, Lists};
@@ -172,16 +172,16 @@ impl Writer {
         }
     }
 
-    /// Has connections to a port of the listener at this place translated until then.
+    /// Has connections to a port of the listener at this place translated for a while.
     pub(crate) fn begin_fallback(
         &mut self,
         place: u16,
         at: PlacedPort,
-        until_ns: u64,
+        fallback: Fallback,
     ) -> Result<()> {
         // In this order: the kernel programs look for the port when the listener says so.
-        self.fallbacks.begin(at, until_ns)?;
-        self.listeners.set_stack_refuses(place)
+        self.fallbacks.begin(at, fallback)?;
+        self.listeners.set_falls_back(place)
     }
 
     /// Forgets a fallback that is over. The kernel programs have seen by themselves that it is.

@@ -90,7 +90,8 @@ impl Seen {
         format!(
             "{early} first segments of {handed_over} connections came before their connections, and the load \
              balancer had to send them again, 0.2 s later. Incoming packets are redirected to another interface \
-             (IFB) or SYNPROXY answers: docs/firewalls.md says what to do"
+             (IFB) or SYNPROXY answers: docs/firewalls.md says what to do. Under hand_off = \"auto\" the agent \
+             translates new connections for a while if accepted ones are late"
         )
     }
 }

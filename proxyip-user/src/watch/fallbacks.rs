@@ -1,17 +1,18 @@
-//! How long connections to a port are translated because the stack refused others: each time longer, and never for
-//! good.
+//! How long connections to a port are translated because the stack refused others, or took them late: each time longer, and
+//! never for good.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use proxyip_common::counter::Obstacle;
 use proxyip_common::settings::PlacedPort;
 
 /// How long the first time.
 const FIRST: Duration = Duration::from_mins(1);
 /// How long at most.
 const LONGEST: Duration = Duration::from_hours(1);
-/// If the stack refuses again within this after accept was tried again, the next time is longer.
+/// If the same happens again within this after accept was tried again, the next time is longer.
 const PROBATION: Duration = Duration::from_mins(15);
 
 /// The ports that have fallen back, or have lately.
@@ -23,6 +24,7 @@ pub struct Fallbacks(Arc<Mutex<BTreeMap<PlacedPort, Held>>>);
 struct Held {
     /// The listener's place.
     listener: u16,
+    reason: Obstacle,
     hold: Duration,
     /// On the kernel programs' clock.
     until_ns: u64,
@@ -33,8 +35,19 @@ struct Held {
 pub struct Degraded {
     /// The port, and its namespace.
     pub at: PlacedPort,
+    /// Why.
+    pub reason: Obstacle,
     /// When accept is tried again, in nanoseconds of `CLOCK_MONOTONIC`.
     pub until_ns: u64,
+}
+
+/// That a port falls back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fall {
+    pub(crate) at: PlacedPort,
+    pub(crate) reason: Obstacle,
+    /// When, on the kernel programs' clock.
+    pub(crate) now_ns: u64,
 }
 
 impl Held {
@@ -56,7 +69,11 @@ impl Fallbacks {
         let ports = self.ports();
         let held = ports.iter().filter(|(_, held)| held.listener == listener);
         let held = held.filter(|(_, held)| !held.is_over(now_ns));
-        held.map(|(at, held)| Degraded { at: *at, until_ns: held.until_ns }).collect()
+        let degraded = |(at, held): (&PlacedPort, &Held)| {
+            let Held { reason, until_ns, .. } = *held;
+            Degraded { at: *at, reason, until_ns }
+        };
+        held.map(degraded).collect()
     }
 
     /// The next fallback of a port: its end.
@@ -67,9 +84,10 @@ impl Fallbacks {
     }
 
     /// Notes that a port of the listener at this place falls back from now on.
-    pub(crate) fn begin(&self, listener: u16, at: PlacedPort, (now_ns, until_ns): (u64, u64)) {
+    pub(crate) fn begin(&self, listener: u16, fall: Fall, until_ns: u64) {
+        let Fall { at, reason, now_ns } = fall;
         let hold = Duration::from_nanos(until_ns.saturating_sub(now_ns));
-        self.ports().insert(at, Held { listener, hold, until_ns });
+        self.ports().insert(at, Held { listener, reason, hold, until_ns });
     }
 
     /// The ports that have tried accept again since `before_ns`.
@@ -97,7 +115,7 @@ mod tests {
     fn fall_back(fallbacks: &Fallbacks, at: PlacedPort, second: u64) -> u64 {
         let now_ns = second * SECOND;
         let until_ns = fallbacks.next(at, now_ns);
-        fallbacks.begin(WEB, at, (now_ns, until_ns));
+        fallbacks.begin(WEB, Fall { at, reason: Obstacle::Delayed, now_ns }, until_ns);
         (until_ns - now_ns) / SECOND
     }
 
@@ -121,7 +139,10 @@ mod tests {
             (PlacedPort::new(1, 443), PlacedPort::new(1, 80), PlacedPort::new(2, 443));
         fall_back(&fallbacks, at, 100);
         let of = |listener, now_s| fallbacks.of(listener, now_s * SECOND);
-        assert_eq!(of(WEB, 159), [Degraded { at, until_ns: 160 * SECOND }]);
+        assert_eq!(
+            of(WEB, 159),
+            [Degraded { at, reason: Obstacle::Delayed, until_ns: 160 * SECOND }]
+        );
         assert_eq!(of(WEB + 1, 159), []);
         assert_eq!(of(WEB, 160), [], "accept is tried again");
         for other in [port, namespace] {

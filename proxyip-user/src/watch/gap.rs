@@ -1,13 +1,15 @@
-//! The gap between connections handed over and connections established, by listener: what the stack refused.
+//! The gap between connections handed over and connections established, by listener: what the stack refused, or took late.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use proxyip_common::settings::PlacedPort;
+use proxyip_common::counter::Obstacle;
+use proxyip_common::settings::{Fallback, PlacedPort};
 
-use super::fallbacks::Fallbacks;
+use super::delayed::Delays;
+use super::fallbacks::{Fall, Fallbacks};
 use super::forbidden::Forbidden;
 use super::gap_cause::{Cause, Evidence};
 use super::looks::{LOOKS, Looks};
@@ -27,8 +29,8 @@ const SHARE: u32 = 20;
 
 /// Carries out what the gaps ask for.
 pub(crate) trait Policy {
-    /// Has connections to a port of a listener translated until then. A listener that has left since stays unchanged.
-    fn fall_back(&self, listener: &str, at: PlacedPort, until_ns: u64) -> Result<()>;
+    /// Has connections to a port of a listener translated for a while. A listener that has left since stays unchanged.
+    fn fall_back(&self, listener: &str, at: PlacedPort, fallback: Fallback) -> Result<()>;
     /// Ends those of these ports.
     fn end_fallbacks(&self, ended: &[PlacedPort]) -> Result<()>;
     /// Whether a named set has the client.
@@ -51,6 +53,7 @@ pub(crate) struct Gap {
 pub(crate) struct Ports {
     pub(crate) flows: FlowMap,
     pub(crate) last: LastEstablished,
+    pub(crate) delays: Delays,
     pub(crate) fallbacks: Fallbacks,
     /// Before this the flow table is not looked through again.
     rest: Instant,
@@ -76,8 +79,12 @@ struct Watched {
 }
 
 impl Ports {
-    pub(crate) fn new(flows: FlowMap, last: LastEstablished, fallbacks: Fallbacks) -> Self {
-        Self { flows, last, fallbacks, rest: Instant::now(), looked_ns: 0 }
+    pub(crate) fn new(
+        flows: FlowMap,
+        (last, delays): (LastEstablished, Delays),
+        fallbacks: Fallbacks,
+    ) -> Self {
+        Self { flows, last, delays, fallbacks, rest: Instant::now(), looked_ns: 0 }
     }
 
     /// The ports of a listener that the stack refuses; `None` if it is too early to look.
@@ -98,15 +105,11 @@ impl Ports {
     }
 
     /// Has the connections to a port translated, and returns for how long.
-    fn fall_back(
-        &self,
-        listener: &Watched,
-        (at, now_ns): (PlacedPort, u64),
-        policy: &impl Policy,
-    ) -> Result<Duration> {
+    fn fall_back(&self, listener: &Watched, fall: Fall, policy: &impl Policy) -> Result<Duration> {
+        let Fall { at, reason, now_ns } = fall;
         let until_ns = self.fallbacks.next(at, now_ns);
-        policy.fall_back(&listener.name, at, until_ns)?;
-        self.fallbacks.begin(listener.place, at, (now_ns, until_ns));
+        policy.fall_back(&listener.name, at, Fallback::new(until_ns, reason as u8))?;
+        self.fallbacks.begin(listener.place, fall, until_ns);
         Ok(Duration::from_nanos(until_ns - now_ns))
     }
 
@@ -166,6 +169,11 @@ impl Gap {
         self.overflows.rotate_left(1);
         self.overflows[LOOKS] = now;
         self.forbidden.look(&self.namespaces);
+        let delayed = self.ports.delays.take();
+        // A full queue delays connections, too, and would with any hand-off.
+        if !overflowed {
+            self.translate_delayed(&delayed, now_ns, policy)?;
+        }
         for listener in &mut self.listeners {
             listener.look(&self.map)?;
             if !listener.grown {
@@ -184,7 +192,8 @@ impl Gap {
                     .into_iter()
                     .partition(|at| self.forbidden.within(at.namespace).is_some());
                 for at in &refused {
-                    let hold = self.ports.fall_back(listener, (*at, now_ns), policy)?;
+                    let fall = Fall { at: *at, reason: Obstacle::StackRefuses, now_ns };
+                    let hold = self.ports.fall_back(listener, fall, policy)?;
                     listener.say_refused(*at, hold);
                 }
                 let sysctl = forbidden.iter().find_map(|at| self.forbidden.within(at.namespace));
@@ -193,6 +202,27 @@ impl Gap {
             }
             listener.grown = false;
             listener.say(cause);
+        }
+        Ok(())
+    }
+}
+
+impl Gap {
+    /// Has connections to these ports of listeners translated, because accepted ones are established late.
+    fn translate_delayed(
+        &self,
+        delayed: &[(u16, PlacedPort)],
+        now_ns: u64,
+        policy: &impl Policy,
+    ) -> Result<()> {
+        for (place, at) in delayed {
+            let listener = self.listeners.iter().find(|one| one.place == *place);
+            let Some(listener) = listener.filter(|one| one.hand_off == HandOffChoice::Auto) else {
+                continue;
+            };
+            let fall = Fall { at: *at, reason: Obstacle::Delayed, now_ns };
+            let hold = self.ports.fall_back(listener, fall, policy)?;
+            listener.say_delayed(*at, hold);
         }
         Ok(())
     }
@@ -251,6 +281,14 @@ impl Watched {
              connections to this port are translated; accept is tried again in {seconds} s"
         );
         self.unsaid = 0;
+    }
+
+    fn say_delayed(&self, at: PlacedPort, hold: Duration) {
+        let (name, port, seconds) = (&self.name, at.port, hold.as_secs());
+        tracing::warn!(
+            "listener {name:?}: connections to port {port} were established late, because incoming packets are delayed \
+             behind the kernel programs. New connections to this port are translated; accept is tried again in {seconds} s"
+        );
     }
 }
 

@@ -1,5 +1,6 @@
 //! Watches the counters for what the operator or the agent must act on.
 
+pub(crate) mod delayed;
 pub mod early;
 pub mod environment;
 pub mod fallbacks;

@@ -1,6 +1,8 @@
 //! What delays the packets that open a connection, so that its first segment comes before it: connections are served all
 //! the same, the agent says so, and another hand-off avoids it.
 
+use std::io::Write;
+
 use proxyip_tests::servers::EchoServer;
 use proxyip_tests::{Agent, Guard, HandOff, Site, address, eventually};
 
@@ -53,6 +55,35 @@ fn accepted_through_another_interface() {
     redirect_what_comes_in(&site);
     serve(&site);
     wait_finding(&agent);
+    finish(&site, &mut agent);
+}
+
+/// Translated connections are not late. What has a cookie already is served all the same.
+#[test]
+fn auto_translates_where_accepted_connections_are_late() {
+    let site = Site::without_captures();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    redirect_what_comes_in(&site);
+    let mut unused = trusted_dial(80).open(&site.net.balancer);
+    serve(&site);
+    let line = agent.wait_diagnostic("were established late");
+    assert!(line.contains("port 80") && line.contains("accept is tried again"), "{line}");
+    let degraded = agent.listener().degraded;
+    let degraded: Vec<_> = degraded.iter().map(|one| (one.port, &*one.reason)).collect();
+    assert_eq!(degraded, [(80, "delayed")]);
+    assert_eq!(agent.new_hand_off(), "translate");
+    let found = agent.status().findings.concat();
+    assert!(found.contains("accepted ones were established late"), "{found}");
+
+    let early = || agent.numbers("drops").get("payload_without_socket").copied();
+    let before = early();
+    serve(&site);
+    assert_eq!(agent.translated_for("delayed"), 6);
+    assert_eq!(early(), before, "none of these is sent again");
+    unused.write_all(&header_of_client()).expect("cannot send");
+    assert_both(ask_names(&unused), crate::common::socket_address(CLIENT));
+    assert_eq!(agent.counter("established"), 13);
     finish(&site, &mut agent);
 }
 

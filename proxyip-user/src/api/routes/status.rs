@@ -145,12 +145,20 @@ fn degraded_ports(
     Ok(degraded)
 }
 
-fn degraded(listener: &str, DegradedPort { port, netns, retry_s, .. }: &DegradedPort) -> Finding {
+fn degraded(listener: &str, port: &DegradedPort) -> Finding {
+    let DegradedPort { port, netns, retry_s, reason } = port;
     let place = if netns == "host" { String::new() } else { format!(" in {netns}") };
+    let (because, advice) = if *reason == Obstacle::Delayed.label() {
+        ("accepted ones were established late", "docs/firewalls.md says what delays them")
+    } else {
+        (
+            "none that was handed over was established for a while",
+            "look for firewall rules that drop ACKs without a SYN",
+        )
+    };
     let sentence = format!(
-        "new connections to port {port}{place} of listener {listener:?} are translated, because none that was handed \
-         over was established for a while; accept is tried again in {retry_s} s: look for firewall rules that drop ACKs \
-         without a SYN"
+        "new connections to port {port}{place} of listener {listener:?} are translated, because {because}; accept is \
+         tried again in {retry_s} s: {advice}"
     );
     Finding::new(FindingKind::Degraded, sentence)
 }
@@ -163,9 +171,11 @@ fn listener(source: &dyn Source, place: u16, listener: &Listener) -> Result<List
     let degraded = degraded_ports(source, place, listener)?;
     let all = !degraded.is_empty()
         && listener.ports.iter().all(|port| degraded.iter().any(|one| one.port == *port));
-    let refusal = LocatedObstacle { obstacle: Obstacle::StackRefuses, netns: None };
+    let reason = degraded.first().map(|one| one.reason.clone()).unwrap_or_default();
+    let reason = Obstacle::ALL.iter().copied().find(|one| all && one.label() == reason);
     let counts = source.listener_counts(place)?;
-    let obstacle = source.obstacle().or_else(|| all.then_some(refusal));
+    let obstacle =
+        source.obstacle().or_else(|| Some(LocatedObstacle { obstacle: reason?, netns: None }));
     Ok(ListenerJson {
         name: listener.name.clone(),
         ports: listener.ports.clone(),
