@@ -18,8 +18,8 @@
 //!
 //! The kernel's own cookies carry the options in a timestamp; this cookie always holds them itself. So peers without
 //! timestamps (Windows by default) keep window scaling and SACK. Only ECN is in the timestamp ([`stamp`]), because no bit is
-//! left. A forger would choose the form without timestamps anyway. 23 tag bits, one valid value for each choice of options: a blind guess from a spoofed trusted address is
-//! right once in 2^22.
+//! left. A forger would choose the form without timestamps anyway. 23 tag bits, one valid value for each choice of
+//! options: a blind guess from a spoofed trusted address is right once in 2^22.
 
 use crate::address::{Local, Peer};
 

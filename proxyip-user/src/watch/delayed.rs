@@ -89,7 +89,7 @@ mod tests {
         event
     }
 
-    /// So many connections to a port, of which the first ones are late.
+    /// So many connections to a port. The first ones are late.
     fn connect(delays: &Delays, port: u16, (all, late): (u16, u16)) {
         for peer_port in 0..all {
             if peer_port < late {
