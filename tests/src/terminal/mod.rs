@@ -87,6 +87,19 @@ impl Terminal {
         (&self.keyboard).write_all(keys.as_bytes()).expect("somebody reads the keyboard");
     }
 
+    /// Interrupts the program in the foreground, and waits for the shell.
+    ///
+    /// # Panics
+    /// When the shell does not come back.
+    pub fn interrupt(&self) {
+        self.press(Self::CONTROL_C);
+        eventually("the shell's prompt", || {
+            // The kernel throws away what is written while it interrupts, which may be the first prompt.
+            self.press("\r");
+            self.text().contains("shell>").then_some(())
+        });
+    }
+
     /// Gives it another size.
     pub fn resize(&self, size: Size) {
         let (lines, columns) = size.lines_and_columns();

@@ -36,14 +36,15 @@ fn trust_in_everybody_is_warned_of() {
     let mut agent = Agent::start(&site, &guard);
     let answer = agent.ask(&["check", "--config", agent.config()]);
     assert_eq!(answer.code, 1, "{answer:?}");
-    let warning = answer.stdout.lines().find_map(|line| line.strip_prefix("warning: "));
+    let begin = "warning: trusts_everyone: ";
+    let warning = answer.stdout.lines().find_map(|line| line.strip_prefix(begin));
     let warning = warning.unwrap_or_else(|| panic!("{answer:?}"));
     assert!(warning.contains("0.0.0.0/0"), "{warning}");
     agent.wait_diagnostic(warning);
     // The agent says so unasked.
     let answer = agent.ask(&["check"]);
     assert_eq!(answer.code, 1, "{answer:?}");
-    assert!(answer.stdout.contains(&format!("warning: {warning}")), "{answer:?}");
+    assert!(answer.stdout.contains(&format!("{begin}{warning}")), "{answer:?}");
     site.finish(&mut agent, &[]);
 }
 
