@@ -38,7 +38,7 @@ pub(crate) struct Night {
     /// For how many minutes everything happens to the agent that a host does, at random
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
     chaos_minutes: u32,
-    /// The other kernels; all of them if none is named
+    /// The other kernels; if none is named, those that are not for real time
     #[arg(long, value_enum, value_name = "VERSION")]
     kernel: Vec<Kernel>,
 }

@@ -56,7 +56,8 @@ pub fn hides_header(segment: &Segment, ahead: i32) -> bool {
 pub fn fill_mark(packet: &impl Packet, segment: &Segment, memory: &Memory) {
     let Some(socket) = Socket::find(packet, segment) else { return };
     let Some(mut record) = socket.record() else { return };
-    // SAFETY: the socket is held, and nobody else takes a reference to the record meanwhile.
+    // SAFETY: the socket is held. A program on another CPU may read the record meanwhile: each field is the old or the new
+    // one then.
     let record = unsafe { record.as_mut() };
     memory.change_record(|record| record.established_ns = now());
     *record = *memory.record();

@@ -62,8 +62,7 @@ impl Delays {
     pub(crate) fn take(&self) -> Vec<(u16, PlacedPort)> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let judged = state.ports.extract_if(.., |_, counts| counts.all >= LEAST);
-        let late =
-            judged.filter(|(_, counts)| counts.late >= LEAST && counts.late * 2 >= counts.all);
+        let late = judged.filter(|(_, counts)| counts.late.saturating_mul(2) >= counts.all);
         late.map(|(at, counts)| (counts.listener, at)).collect()
     }
 }
@@ -103,6 +102,8 @@ mod tests {
     fn a_port_is_late_if_half_of_enough_connections_are() {
         for (connections, expected) in [
             ((5, 5), true),
+            ((5, 3), true),
+            ((5, 2), false),
             ((10, 5), true),
             ((11, 5), false),
             ((4, 4), false),

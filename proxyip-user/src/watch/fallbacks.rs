@@ -76,6 +76,11 @@ impl Fallbacks {
         held.map(degraded).collect()
     }
 
+    /// Whether a port falls back now.
+    pub(crate) fn holds(&self, at: PlacedPort, now_ns: u64) -> bool {
+        self.ports().get(&at).is_some_and(|held| !held.is_over(now_ns))
+    }
+
     /// The next fallback of a port: its end.
     pub(crate) fn next(&self, at: PlacedPort, now_ns: u64) -> u64 {
         let before = self.ports().get(&at).copied().filter(|held| !held.is_forgotten(now_ns));
@@ -143,6 +148,8 @@ mod tests {
             of(WEB, 159),
             [Degraded { at, reason: Obstacle::Delayed, until_ns: 160 * SECOND }]
         );
+        assert!(fallbacks.holds(at, 159 * SECOND) && !fallbacks.holds(at, 160 * SECOND));
+        assert!(!fallbacks.holds(port, 159 * SECOND) && !fallbacks.holds(namespace, 159 * SECOND));
         assert_eq!(of(WEB + 1, 159), []);
         assert_eq!(of(WEB, 160), [], "accept is tried again");
         for other in [port, namespace] {

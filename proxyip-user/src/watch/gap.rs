@@ -220,6 +220,10 @@ impl Gap {
             let Some(listener) = listener.filter(|one| one.hand_off == HandOffChoice::Auto) else {
                 continue;
             };
+            // Handshakes from before are accepted, late, while the port falls back.
+            if self.ports.fallbacks.holds(*at, now_ns) {
+                continue;
+            }
             let fall = Fall { at: *at, reason: Obstacle::Delayed, now_ns };
             let hold = self.ports.fall_back(listener, fall, policy)?;
             listener.say_delayed(*at, hold);

@@ -54,8 +54,9 @@ impl Terminal {
         let (keyboard, line) = pseudoterminal().expect("a pseudoterminal");
         let handle = || line.try_clone().expect("a descriptor");
         // `setsid` makes it the controlling terminal. The user's configuration of the shell stays out.
-        let mut shell = Command::new("setsid");
-        shell.args(["--ctty", "bash", "--norc", "--noprofile"]);
+        // Whoever started the tests may ignore interrupts, which programs would inherit.
+        let mut shell = Command::new("env");
+        shell.args(["--default-signal", "setsid", "--ctty", "bash", "--norc", "--noprofile"]);
         shell.env("PS1", "shell> ").env("TERM", "xterm-256color").env_remove("PROMPT_COMMAND");
         shell.stdin(handle()).stdout(handle()).stderr(line);
         let (lines, columns) = size.lines_and_columns();
@@ -85,19 +86,6 @@ impl Terminal {
     /// When the shell has ended.
     pub fn press(&self, keys: &str) {
         (&self.keyboard).write_all(keys.as_bytes()).expect("somebody reads the keyboard");
-    }
-
-    /// Interrupts the program in the foreground, and waits for the shell.
-    ///
-    /// # Panics
-    /// When the shell does not come back.
-    pub fn interrupt(&self) {
-        self.press(Self::CONTROL_C);
-        eventually("the shell's prompt", || {
-            // The kernel throws away what is written while it interrupts, which may be the first prompt.
-            self.press("\r");
-            self.text().contains("shell>").then_some(())
-        });
     }
 
     /// Gives it another size.

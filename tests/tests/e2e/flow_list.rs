@@ -124,5 +124,6 @@ fn assert_a_watched_list_is_printed_again_and_again(site: &Site) {
     assert!(lines[0].starts_with("CLIENT") && lines[2].starts_with('…'), "{shown}");
     drop(streams);
     eventually("a table without flows", || (!terminal.text().contains('…')).then_some(()));
-    terminal.interrupt();
+    terminal.press(Terminal::CONTROL_C);
+    terminal.wait("shell>");
 }

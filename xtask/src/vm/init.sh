@@ -13,7 +13,7 @@ done
 
 # Some kernels look for disks beside everything else.
 for _ in $($busybox seq 100); do
-    [ -e /dev/vdc ] && break
+    [ -e /dev/vda ] && [ -e /dev/vdb ] && [ -e /dev/vdc ] && break
     $busybox sleep 0.1
 done
 

@@ -278,7 +278,7 @@ impl Families<'_> {
     }
 
     fn degraded(&mut self, listeners: &[(String, OfListener)]) -> fmt::Result {
-        let help = "ports whose new connections are translated for a while, because the stack refused others";
+        let help = "ports whose new connections are translated for a while, because the stack refused others or took them late";
         let row = |(name, listener): &(String, OfListener)| {
             ([("listener", name.clone())], listener.degraded)
         };
