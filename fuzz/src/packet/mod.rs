@@ -207,14 +207,19 @@ impl Site {
     /// Receives a frame; returns what is sent for it.
     fn receive(&mut self, frame: Box<Frame>) -> Vec<Segment> {
         let damaged = promises::is_damaged(&frame);
-        if let Some(segment) = Segment::read(frame.bytes(), false) {
-            self.suspect(&segment);
+        let segment = Segment::read(frame.bytes(), false);
+        if let Some(segment) = &segment {
+            self.suspect(segment);
         }
+        let fails = self.machine.adjust(|state| state.failure != 0);
         let runs = if self.configuration.modern {
             self.machine.receive::<Modern>(frame)
         } else {
             self.machine.receive::<Basic>(frame)
         };
+        if fails && self.machine.adjust(|state| state.failure == 0) {
+            self.doubt(segment.as_ref());
+        }
         let sent = self.machine.sent();
         for run in &runs {
             self.check_run(run);
@@ -236,6 +241,15 @@ impl Site {
         self.check_acknowledgments(&sent);
         self.note_openings();
         sent
+    }
+
+    /// A helper has failed for this segment. If it opens a connection, nothing may be known of it, and its end cannot be
+    /// remembered.
+    fn doubt(&mut self, segment: Option<&Segment>) {
+        let ends = segment.map(|segment| (segment.source, segment.destination));
+        for peer in &mut self.peers {
+            peer.honest &= ends != Some(peer.ends);
+        }
     }
 
     /// A frame of any bytes may be a peer's, which that has not sent.
