@@ -32,6 +32,11 @@ pub(super) fn is_honest(form: Form) -> bool {
     form.odd < 128
 }
 
+/// The number of the frame's VLAN. The programs leave a VLAN's frames to the VLAN's own interface.
+pub(super) fn vlan(form: Form) -> u8 {
+    if form.odd & 0x7f == 0x7f { form.skb } else { 0 }
+}
+
 /// The frame of a segment.
 pub(super) fn frame(mut segment: Segment, form: Form) -> Box<Frame> {
     segment.options = OPTIONS[usize::from(form.options % 8)].to_vec();
@@ -72,9 +77,7 @@ pub(super) fn skb(mut bytes: Vec<u8>, form: Form) -> Box<Frame> {
         _ => bytes.len(),
     };
     let mut frame = Frame::new(bytes, linear, checksum);
-    if form.odd & 0x7f == 0x7f {
-        frame.fields().vlan_tci = form.skb.into();
-    }
+    frame.fields().vlan_tci = vlan(form).into();
     frame
 }
 

@@ -197,9 +197,9 @@ impl Site {
         let peer = self.peer(flow);
         peer.honest &= is_honest(form) && !is_signed(form);
         let segment = make(peer);
-        let reset = self.owed_reset(flow, &segment);
+        let owed = if frames::vlan(form) == 0 { self.owed_reset(flow, &segment) } else { None };
         let sent = self.receive(frames::frame(segment, form));
-        if let Some(reset) = reset {
+        if let Some(reset) = owed {
             lives::check_reset(&reset, &sent);
         }
     }
