@@ -1,8 +1,8 @@
 //! What `proxyip check` looks at on a host.
 
+use proxyip_common::labels;
 use serde::{Serialize, Serializer};
 
-use crate::labels::labels;
 
 labels! {
     /// The subjects of checks.

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use proxyip_common::labels;
 use serde::{Deserialize, Serialize};
 
-use crate::labels::labels;
 
 labels! {
     /// The kinds of findings, and of warnings of a configuration.

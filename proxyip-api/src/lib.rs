@@ -9,7 +9,6 @@ pub mod drain;
 pub mod finding;
 pub mod flow;
 pub mod health;
-mod labels;
 pub mod line;
 pub mod reload;
 pub mod status;

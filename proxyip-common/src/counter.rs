@@ -10,33 +10,21 @@ use crate::header::HeaderError;
 
 pub mod per_listener;
 
+/// A list whose places are indexes in a map.
 macro_rules! counters {
     (
         $(#[$doc:meta])*
-        $list:ident: $($name:ident $label:literal $sentence:literal)*
+        $list:ident: $($name:ident $label:literal $sentence:literal $($advice:literal)?)*
     ) => {
-        $(#[$doc])*
-        #[repr(u8)]
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $list { $(#[doc = $sentence] $name,)* }
+        crate::labels! {
+            $(#[$doc])*
+            #[repr(u8)]
+            $list: $($name $label $sentence $($advice)?)*
+        }
 
         impl $list {
-            /// All of them, in the order of their indexes.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
             /// How many there are.
             pub const COUNT: u32 = Self::ALL.len() as u32;
-
-            /// The name in metrics, logs and JSON.
-            #[must_use]
-            pub const fn label(self) -> &'static str {
-                match self { $(Self::$name => $label,)* }
-            }
-
-            /// What it means, for people.
-            #[must_use]
-            pub const fn sentence(self) -> &'static str {
-                match self { $(Self::$name => $sentence,)* }
-            }
 
             /// The counter with this index; `None` if there is none.
             #[must_use]
@@ -45,26 +33,6 @@ macro_rules! counters {
                     $(index if index == Self::$name as u8 => Some(Self::$name),)*
                     _ => None,
                 }
-            }
-        }
-    };
-}
-
-macro_rules! reasons {
-    (
-        $(#[$doc:meta])*
-        $list:ident: $($name:ident $label:literal $sentence:literal $advice:literal)*
-    ) => {
-        counters! {
-            $(#[$doc])*
-            $list: $($name $label $sentence)*
-        }
-
-        impl $list {
-            /// What the operator does next.
-            #[must_use]
-            pub const fn advice(self) -> &'static str {
-                match self { $(Self::$name => $advice,)* }
             }
         }
     };
@@ -96,7 +64,7 @@ counters! {
     EventLost "event_lost" "event lost because the agent did not keep up or was not running"
 }
 
-reasons! {
+counters! {
     /// Why a connection or segment was refused.
     DropReason:
     HeaderMissing "header_missing" "the first bytes are no PROXY header"
@@ -181,7 +149,7 @@ reasons! {
         "Find out why the application does not accept connections. If it is only busy at times, raise its backlog and `net.core.somaxconn`."
 }
 
-reasons! {
+counters! {
     /// Why a trusted source's connection does not get the accept hand-off, but is translated or left to the
     /// kernel.
     Obstacle:

@@ -7,6 +7,7 @@
 //! - [`verdict`] and [`latency`]: what happens to connections, and how long their headers take.
 //! - [`event`] and [`settings`]: what the kernel tells the agent and what the agent tells the kernel.
 //! - [`socket_option`]: what applications can ask about a connection.
+//! - [`labels!`]: lists of labels, with what each means.
 //! - [`text`]: what a terminal obeys.
 //!
 //! Nothing here allocates, does I/O or contains `unsafe`; everything is a pure function or a plain type. Types that
@@ -29,6 +30,7 @@ pub mod counter;
 pub mod event;
 pub mod flow;
 pub mod header;
+mod labels;
 pub mod latency;
 pub mod lookup;
 pub mod nat;

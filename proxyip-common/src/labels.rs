@@ -1,19 +1,21 @@
 //! Lists of labels: each with what it means, and what the operator does next.
 
+/// A list as an enum: each variant has a label, a sentence and, in a list of advice, what the operator does next.
+#[macro_export]
 macro_rules! labels {
     (
-        $(#[$doc:meta])*
-        $list:ident: $($name:ident $label:literal $sentence:literal $advice:literal)*
+        $(#[$meta:meta])*
+        $list:ident: $($name:ident $label:literal $sentence:literal)*
     ) => {
-        $(#[$doc])*
+        $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum $list { $(#[doc = $sentence] $name,)* }
 
         impl $list {
-            /// All of them.
+            /// All of them, in the order of the list.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
-            /// The name in answers and on the command line. It does not change between versions.
+            /// The name in answers, metrics and logs, and on the command line. It does not change between versions.
             #[must_use]
             pub const fn label(self) -> &'static str {
                 match self { $(Self::$name => $label,)* }
@@ -24,7 +26,18 @@ macro_rules! labels {
             pub const fn sentence(self) -> &'static str {
                 match self { $(Self::$name => $sentence,)* }
             }
+        }
+    };
+    (
+        $(#[$meta:meta])*
+        $list:ident: $($name:ident $label:literal $sentence:literal $advice:literal)*
+    ) => {
+        $crate::labels! {
+            $(#[$meta])*
+            $list: $($name $label $sentence)*
+        }
 
+        impl $list {
             /// What the operator does next.
             #[must_use]
             pub const fn advice(self) -> &'static str {
@@ -33,5 +46,3 @@ macro_rules! labels {
         }
     };
 }
-
-pub(crate) use labels;
