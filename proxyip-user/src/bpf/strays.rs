@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use nix::net::if_::if_nametoindex;
 use super::calls::{self, Target};
 use super::direction::Direction;
 use super::filters;
-use super::pins::{link_directory, list};
+use super::pins::{link_directory, list, others};
 use super::programs::{EGRESS, INGRESS};
 use super::sockets::named;
 use crate::host::mounts;
@@ -94,16 +94,61 @@ fn sentence(pin_path: &Path, strays: &[Stray]) -> String {
         let and = if sentence.is_empty() { "" } else { ", " };
         write!(sentence, "{and}{} at {interface}", named(*program)).ok();
     }
-    let pins = pin_path.display();
+    let holders = holders(pin_path, strays);
     let own = mounts::of(Path::new("/proc/self")).unwrap_or_default();
-    let what_to_do = if mounts::layers(&own, pin_path, "bpf") > 1 {
-        "BPF file systems are mounted over one another there, and the upper one hides the pins: umount it"
-    } else {
-        "if an agent runs with another pin_path, stop it and run `proxyip detach --pin-path` with that; if its pins are \
-         gone, `bpftool link detach id` with each of its links in `bpftool link show` detaches them"
-    };
+    let what_to_do = what_to_do(&holders, mounts::layers(&own, pin_path, "bpf"));
     format!(
-        "programs of another proxyip are attached, which are not pinned below {pins}: {sentence}. Two on one interface break \
-         each connection; {what_to_do}"
+        "programs of another proxyip are attached, which are not pinned below {}: {sentence}. Two on one interface break \
+         each connection; {what_to_do}",
+        pin_path.display()
     )
+}
+
+/// The other pin paths that have the pins of some of these programs.
+fn holders(pin_path: &Path, strays: &[Stray]) -> Vec<PathBuf> {
+    let mut holders = others(pin_path);
+    holders.retain(|other| {
+        let pinned = pinned_programs(other).unwrap_or_default();
+        strays.iter().any(|(program, _)| pinned.contains(program))
+    });
+    holders
+}
+
+/// `layers` is how many BPF file systems are mounted over one another. They hide nothing if the pins are seen elsewhere.
+fn what_to_do(holders: &[PathBuf], layers: usize) -> String {
+    if let Some(first) = holders.first() {
+        let first = first.display();
+        let all: Vec<_> = holders.iter().map(|path| path.display().to_string()).collect();
+        return format!(
+            "they are pinned below {}: leave these interfaces to the agent with that pin_path, or stop it and run \
+             `proxyip detach --pin-path {first}`",
+            all.join(", ")
+        );
+    }
+    if layers > 1 {
+        return "BPF file systems are mounted over one another there, and the upper one hides the pins: umount it".into();
+    }
+    "if an agent runs with another pin_path, stop it and run `proxyip detach --pin-path` with that; if its pins are gone, \
+     `bpftool link detach id` with each of its links in `bpftool link show` detaches them"
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two layers hide nothing if the pins are seen: unmounting would take pins that are used.
+    #[test]
+    fn pins_that_are_seen_are_named_before_mounts() {
+        let blue = [PathBuf::from("/sys/fs/bpf/blue")];
+        for layers in [1, 2] {
+            let advice = what_to_do(&blue, layers);
+            let expected = "they are pinned below /sys/fs/bpf/blue: leave";
+            assert!(advice.starts_with(expected), "{advice}");
+            assert!(advice.ends_with("`proxyip detach --pin-path /sys/fs/bpf/blue`"), "{advice}");
+            assert!(!advice.contains("mount"), "{advice}");
+        }
+        assert!(what_to_do(&[], 2).ends_with("hides the pins: umount it"));
+        assert!(what_to_do(&[], 1).starts_with("if an agent runs with another pin_path"));
+    }
 }

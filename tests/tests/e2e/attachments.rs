@@ -210,3 +210,36 @@ fn a_second_bpf_file_system_over_the_pins_is_found() {
     assert_guarded(&site);
     site.finish(&mut agent, &[]);
 }
+
+/// Two BPF file systems over one another hide nothing where both agents pin in the upper one.
+#[test]
+fn another_agent_on_the_same_interface_is_named_by_its_pins() {
+    let site = Site::without_captures();
+    let (_holder, entrance) = mount_namespace(&site);
+    let inside = |program: &str| {
+        let mut command = site.net.server.command("nsenter");
+        command.args([&entrance, program]);
+        command
+    };
+    let mounted = attempt(inside("mount").args(["-t", "bpf", "bpf", "/sys/fs/bpf"]));
+    assert!(mounted.status.success(), "{mounted:?}");
+    let agent_inside = || inside(&agent_binary().display().to_string());
+    let agent = Agent::start_by(agent_inside(), &site, &Guard::ports(&[80]));
+
+    let pins = site.scratch.pin_path().display().to_string();
+    let other = format!("{pins}-other");
+    let text = fs::read_to_string(agent.config()).expect("the configuration");
+    let text = text.replace(&pins, &other).replace("api.sock", "other/api.sock");
+    let config = site.scratch.write("other.toml", &text);
+    for (arguments, code) in [
+        (&["run", "--config", &config][..], 1),
+        (&["check", "--config", &config, "--socket", "/nonexistent"], 2),
+    ] {
+        let answer = Answer::from(attempt(agent_inside().args(arguments)));
+        let said = format!("{}{}", answer.stdout, answer.stderr);
+        assert_eq!(answer.code, code, "{arguments:?}: {said}");
+        let advice = format!("pinned below {pins}: leave these interfaces");
+        assert!(said.contains(&advice) && !said.contains("umount"), "{arguments:?}: {said}");
+    }
+    assert!(!site.scratch.path("other").exists(), "the socket's directory is left");
+}
