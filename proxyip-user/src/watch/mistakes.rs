@@ -1,146 +1,35 @@
 //! Mistakes in the configuration, here or at the load balancer, that show in the traffic.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use anyhow::Result;
-use proxyip_api::finding::{Finding, FindingKind};
 use proxyip_common::counter::per_listener;
+use proxyip_common::settings::MAX_LISTENERS;
 
-use crate::config::Headerless;
+pub use findings::Findings;
+use findings::{ACCIDENTS, Kind, retain_strangers};
+
+use crate::config::{Headerless, Listener, Networks};
 use crate::desired::active::Active;
 use crate::tables::listeners::ListenerMap;
 use crate::tables::sources::{Seen, Sources};
 
-/// How long the agent reports a mistake after it was last seen.
-const MEMORY: Duration = Duration::from_mins(15);
-/// This many connections without a header are no accident: a port scan makes one or two.
-const ACCIDENTS: u64 = 3;
-
-/// What was seen lately.
-#[derive(Clone, Debug, Default)]
-pub struct Findings(Arc<Mutex<BTreeMap<Mistake, Found>>>);
-
-/// A mistake, and the listener that has it.
-type Mistake = (String, Kind);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Headerless,
-    SomeHeaderless,
-    UntrustedHeader,
-    OnlyUntrusted,
-}
-
-#[derive(Debug)]
-struct Found {
-    count: u64,
-    last: Instant,
-    /// The sources that it came from; the last one is the newest.
-    sources: Vec<IpAddr>,
-}
-
-impl Findings {
-    /// The findings.
-    #[must_use]
-    pub fn all(&self) -> Vec<Finding> {
-        let found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = found.iter().filter(|(_, found)| found.last.elapsed() < MEMORY);
-        let certain = fresh.filter(|((_, kind), found)| found.count >= kind.least());
-        certain
-            .map(|((listener, kind), found)| {
-                Finding::new(kind.finding(), kind.sentence(listener, found))
-            })
-            .collect()
-    }
-
-    /// Notes that a mistake was seen this many times, from these sources. Returns its sentence if it is new.
-    fn add(&self, mistake: Mistake, count: u64, sources: &[IpAddr]) -> Option<String> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = all.get(&mistake).filter(|found| found.last.elapsed() < MEMORY);
-        let before = before.map_or(0, |found| found.count);
-        let found =
-            Found { count: before + count, last: Instant::now(), sources: sources.to_vec() };
-        let least = mistake.1.least();
-        let is_new = before < least && found.count >= least;
-        let sentence = is_new.then(|| mistake.1.sentence(&mistake.0, &found));
-        all.insert(mistake, found);
-        sentence
-    }
-
-    /// Forgets the findings that have proved to be no mistakes.
-    fn remove(&self, mistake: &Mistake) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(mistake);
-    }
-}
-
-impl Kind {
-    /// How often it must be seen before it is said.
-    const fn least(self) -> u64 {
-        match self {
-            Self::SomeHeaderless => ACCIDENTS,
-            Self::Headerless | Self::UntrustedHeader | Self::OnlyUntrusted => 1,
-        }
-    }
-
-    const fn finding(self) -> FindingKind {
-        match self {
-            Self::Headerless => FindingKind::HeadersMissing,
-            Self::SomeHeaderless => FindingKind::SomeHeadersMissing,
-            Self::UntrustedHeader => FindingKind::UntrustedHeaders,
-            Self::OnlyUntrusted => FindingKind::UntrustedOnly,
-        }
-    }
-
-    fn sentence(self, listener: &str, Found { count, sources, .. }: &Found) -> String {
-        let such_as = such_as(sources);
-        match self {
-            Self::Headerless => format!(
-                "listener {listener:?}: {count} connections of trusted sources, none of which sent a PROXY \
-                 header: switch it on at the load balancer (AWS target group attribute \
-                 proxy_protocol_v2.enabled = true), or trust less"
-            ),
-            Self::SomeHeaderless => format!(
-                "listener {listener:?}: {count} connections of trusted sources were reset because they sent no PROXY \
-                 header, while others sent one: probably health checks or probes from an address that also sends \
-                 traffic. Let them send a header (HAProxy: check-send-proxy), or write `headerless = \"local\"`"
-            ),
-            Self::OnlyUntrusted => format!(
-                "listener {listener:?}: {count} connections refused since their sources are not \
-                 trusted{such_as}, and none that began with a PROXY header: {ADD_OR_SHOW}"
-            ),
-            Self::UntrustedHeader => format!(
-                "listener {listener:?}: {count} PROXY headers from sources that are not trusted{such_as}; the \
-                 application gets them: {ADD_OR_SHOW}"
-            ),
-        }
-    }
-}
-
-/// What to do with a source that is not trusted.
-const ADD_OR_SHOW: &str = "if it is the load balancer's address, add it to `trusted`; if it is a client's, the load \
-     balancer passes the clients' addresses on (AWS target group attribute preserve_client_ip.enabled: set it to false)";
-
-/// Names the sources, the newest first, in the middle of a sentence.
-fn such_as(sources: &[IpAddr]) -> String {
-    let names: Vec<_> = sources.iter().rev().map(ToString::to_string).collect();
-    if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) }
-}
+mod findings;
 
 /// Watches the counters of the listeners.
 pub(crate) struct Mistakes {
     map: ListenerMap,
     sources: Sources,
-    listeners: Vec<Watched>,
+    active: Arc<Active>,
+    /// By place, also of those that no listener has: the next one there must not begin with what was counted before.
+    looks: Vec<Look>,
     findings: Findings,
 }
 
-struct Watched {
-    place: u16,
-    name: String,
-    headerless: Headerless,
+/// What was seen at the last look at a listener's place.
+#[derive(Debug, Default)]
+struct Look {
     before: Counts,
     strangers: Strangers,
 }
@@ -167,6 +56,13 @@ impl Strangers {
         }
         self.sources.drain(..self.sources.len().saturating_sub(Self::MOST));
     }
+
+    /// Forgets those that are trusted now. True if it knew only these.
+    fn forget_trusted(&mut self, trusted: &Networks) -> bool {
+        let before = self.sources.len();
+        retain_strangers(&mut self.sources, trusted);
+        before > 0 && self.sources.is_empty()
+    }
 }
 
 /// What a listener has counted.
@@ -182,41 +78,53 @@ struct Counts {
 
 impl Mistakes {
     pub(crate) fn new(
-        active: &Active,
+        active: &Arc<Active>,
         map: ListenerMap,
         sources: Sources,
         findings: Findings,
     ) -> Result<Self> {
-        let mut mistakes = Self { map, sources, listeners: Vec::new(), findings };
-        mistakes.follow(active)?;
-        Ok(mistakes)
+        let mut looks = Vec::new();
+        for place in (0..MAX_LISTENERS).map_while(|place| u16::try_from(place).ok()) {
+            let headerless = active.at(place).map_or(Headerless::Reset, |one| one.headerless);
+            let mut look =
+                Look { before: counts(&map, place, headerless)?, strangers: Strangers::default() };
+            look.strangers.take(&sources.since(place, 0)?);
+            look.strangers.sources.clear();
+            looks.push(look);
+        }
+        Ok(Self { map, sources, active: Arc::clone(active), looks, findings })
     }
 
-    /// Watches the listeners that are in force now, and starts counting anew: what was wrong may be right.
-    pub(crate) fn follow(&mut self, active: &Active) -> Result<()> {
-        let watched = active.listeners().map(|(place, listener)| {
-            let headerless = listener.headerless;
-            let before = counts(&self.map, place, headerless)?;
-            let mut strangers = Strangers::default();
-            strangers.take(&self.sources.since(place, 0)?);
-            strangers.sources.clear();
-            Ok(Watched { place, name: listener.name.clone(), headerless, before, strangers })
-        });
-        self.listeners = watched.collect::<Result<_>>()?;
+    /// Watches the listeners that are in force now. What they counted since the last look is still to be judged.
+    pub(crate) fn follow(&mut self, active: &Arc<Active>) -> Result<()> {
+        let old = std::mem::replace(&mut self.active, Arc::clone(active));
+        for (place, listener) in active.listeners() {
+            let before = old.at(place).filter(|before| before.name == listener.name);
+            let Some(look) = self.looks.get_mut(usize::from(place)) else { continue };
+            if before != Some(listener) {
+                let now = counts(&self.map, place, listener.headerless)?;
+                look.restart(before, listener, now);
+            }
+        }
+        self.findings.follow(&old, active);
         Ok(())
     }
 
     /// Logs each mistake when it is seen for the first time.
     pub(crate) fn check(&mut self) -> Result<()> {
-        for listener in &mut self.listeners {
-            let now = counts(&self.map, listener.place, listener.headerless)?;
-            let strangers = &mut listener.strangers;
-            strangers.take(&self.sources.since(listener.place, strangers.newest_ns)?);
-            for (kind, count) in seen(&mut listener.before, now) {
-                let mistake = (listener.name.clone(), kind);
-                if kind == Kind::SomeHeaderless && listener.headerless == Headerless::Local {
+        for (place, listener) in self.active.listeners() {
+            let Some(look) = self.looks.get_mut(usize::from(place)) else { continue };
+            let now = counts(&self.map, place, listener.headerless)?;
+            let strangers = &mut look.strangers;
+            strangers.take(&self.sources.since(place, strangers.newest_ns)?);
+            let is_cured = strangers.forget_trusted(&listener.trusted);
+            for (kind, count) in seen(&mut look.before, now) {
+                if kind == Kind::SomeHeaderless && listener.headerless == Headerless::Local
+                    || kind.is_of_strangers() && is_cured && count > 0
+                {
                     continue;
                 }
+                let mistake = (listener.name.clone(), kind);
                 if count == 0 {
                     self.findings.remove(&mistake);
                 } else if let Some(sentence) = self.findings.add(mistake, count, &strangers.sources)
@@ -226,6 +134,23 @@ impl Mistakes {
             }
         }
         Ok(())
+    }
+}
+
+impl Look {
+    /// Another listener has this place, or the same one with other settings. What trusted sources did may be right now.
+    /// What other sources did since the last look is judged by the new settings.
+    fn restart(&mut self, before: Option<&Listener>, listener: &Listener, now: Counts) {
+        let Counts { untrusted, refused, .. } = self.before;
+        let same = |before: &Listener| {
+            before.trusted == listener.trusted && before.headerless == listener.headerless
+        };
+        if !before.is_some_and(same) {
+            self.before = Counts { untrusted, refused, ..now };
+        }
+        if before.is_none() {
+            self.strangers.sources.clear();
+        }
     }
 }
 

@@ -1,4 +1,7 @@
+use proxyip_api::finding::Finding;
+
 use super::*;
+use crate::config::Config;
 
 #[test]
 fn those_without_header_are_counted_apart_if_others_have_one() {
@@ -67,4 +70,83 @@ fn a_few_strangers_are_remembered_the_newest_last() {
     let last: Vec<_> = strangers.sources.iter().map(ToString::to_string).collect();
     assert_eq!(last, ["192.0.2.3", "192.0.2.1", "192.0.2.5", "192.0.2.6"]);
     assert_eq!(strangers.newest_ns, 6);
+}
+
+const WEB: &str = "[[listener]]\nname='web'\nports=[443]\ntrusted=['10.0.0.0/8']\n";
+
+fn active(text: &str) -> Arc<Active> {
+    Active::constant(Config::from_toml(text).unwrap()).borrow().clone()
+}
+
+/// The findings of a listener `web`, each of its own kind, after a reload.
+fn left_after(reload: &str) -> Vec<Finding> {
+    let findings = Findings::default();
+    let stranger = "198.51.100.7".parse().unwrap();
+    for kind in [Kind::Headerless, Kind::SomeHeaderless, Kind::UntrustedHeader] {
+        findings.add(("web".into(), kind), ACCIDENTS, &[stranger]);
+    }
+    assert_eq!(findings.all().len(), 3);
+    findings.follow(&active(WEB), &active(reload));
+    findings.all()
+}
+
+#[test]
+fn a_reload_ends_the_findings_that_it_may_have_cured() {
+    let all = &["headers_missing", "some_headers_missing", "untrusted_headers"][..];
+    let more = "trusted=['10.0.0.0/8', '192.0.2.0/24']";
+    for (what, from, to, left) in [
+        ("nothing of it", "[443]", "[443, 8443]", all),
+        ("the source is trusted", "['10.0.0.0/8']", "['10.0.0.0/8', '198.51.100.0/24']", &[]),
+        ("another source is trusted", "trusted=['10.0.0.0/8']", more, &all[2..]),
+        ("it refuses the source", "name", "untrusted='reset'\nname", &all[..2]),
+        ("no header is needed", "name", "headerless='local'\nname", &[all[0], all[2]]),
+        ("the port is not guarded", "443", "444", &[]),
+    ] {
+        let found = left_after(&WEB.replace(from, to));
+        let labels: Vec<_> = found.iter().map(|one| &*one.label).collect();
+        assert_eq!(labels, left, "{what}");
+    }
+}
+
+#[test]
+fn a_finding_names_its_listener_as_it_is_called_now() {
+    let found = left_after(&WEB.replace("web", "shop"));
+    assert_eq!(found.len(), 3);
+    for Finding { sentence, .. } in found {
+        assert!(sentence.starts_with("listener \"shop\": "), "{sentence}");
+    }
+    // Another listener has the port now.
+    let other = "[[listener]]\nname='mail'\nports=[25]\ntrusted=['10.0.0.0/8']\n";
+    assert_eq!(left_after(other), []);
+}
+
+/// A header that comes between a reload and the next look is found, also at a listener that is new.
+#[test]
+fn what_strangers_did_since_the_last_look_is_judged_after_a_reload() {
+    let listener = |text: &str| active(text).config.listeners[0].clone();
+    let (web, wider) = (listener(WEB), listener(&WEB.replace("10.0.0.0/8", "10.0.0.0/7")));
+    let counts = |count| Counts { headers: count, headerless: count, untrusted: count, refused: 0 };
+    for (before, now, expected) in [
+        (Some(&web), &wider, vec![(Kind::UntrustedHeader, 3)]),
+        (None, &web, vec![(Kind::UntrustedHeader, 3)]),
+    ] {
+        let mut look = Look { before: counts(4), ..Look::default() };
+        look.restart(before, now, counts(7));
+        assert_eq!(seen(&mut look.before, counts(7)), expected);
+    }
+}
+
+#[test]
+fn strangers_that_are_trusted_now_prove_nothing() {
+    let trusted = &active(WEB).config.listeners[0].trusted;
+    let [friend, stranger]: [IpAddr; 2] = [[10, 0, 0, 2].into(), [192, 0, 2, 1].into()];
+    for (sources, cured, left) in [
+        (vec![], false, vec![]),
+        (vec![friend], true, vec![]),
+        (vec![friend, stranger], false, vec![stranger]),
+    ] {
+        let mut strangers = Strangers { sources, ..Strangers::default() };
+        assert_eq!(strangers.forget_trusted(trusted), cured);
+        assert_eq!(strangers.sources, left);
+    }
 }
