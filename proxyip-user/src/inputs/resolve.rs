@@ -1,6 +1,6 @@
 //! From a [`Spec`] to a [`Config`].
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::unistd::{Gid, Group};
 
@@ -28,44 +28,6 @@ impl Config {
     /// Everything that is wrong with both, in the order of the lines.
     pub fn from_toml(text: &str) -> Result<Self, Vec<Problem>> {
         read(text).map_err(Wrong::into_problems)
-    }
-
-    /// The same configuration with what is in these of its files of networks now. The others are not read, and their
-    /// networks are shared.
-    ///
-    /// # Errors
-    /// Everything that is wrong with them.
-    pub fn with_files_read_again(&self, changed: &[PathBuf]) -> Result<Self, NetworkFileError> {
-        let mut config = self.clone();
-        let mut faults = Vec::new();
-        // Whether the list has another content than before.
-        let mut read = |networks: &mut Networks| {
-            let Some(file) = networks.file.as_mut().filter(|file| changed.contains(&file.path))
-            else {
-                return false;
-            };
-            match read_networks(&file.path) {
-                Ok(networks) if *networks == *file.networks => return false,
-                Ok(networks) => file.networks = networks.into(),
-                Err(NetworkFileError(wrong)) => faults.extend(wrong),
-            }
-            true
-        };
-        for set in &mut config.sets {
-            read(&mut set.networks);
-        }
-        let mut others = Vec::new();
-        for listener in &mut config.listeners {
-            let lists = [&mut listener.trusted, &mut listener.allow, &mut listener.deny];
-            // Each list is read, also behind one that has changed.
-            if lists.into_iter().map(&mut read).fold(false, |any, one| any | one) {
-                others.push(&*listener);
-            }
-        }
-        if faults.is_empty() {
-            faults = others.into_iter().flat_map(disagreements).collect();
-        }
-        if faults.is_empty() { Ok(config) } else { Err(NetworkFileError(faults)) }
     }
 }
 
@@ -182,7 +144,7 @@ fn check_contradictions(
 }
 
 /// What is wrong with files that are right by themselves.
-fn disagreements(listener: &Listener) -> Vec<Fault> {
+pub(super) fn disagreements(listener: &Listener) -> Vec<Fault> {
     let nobody = listener.trusted.iter().next().is_none();
     let nobody = listener.trusted.file.as_ref().filter(|_| nobody);
     let nobody = nobody.map(|file| Fault::NobodyTrusted(file.path.clone()));

@@ -14,7 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::notify;
 use crate::config::{Config, ConfigError};
 use crate::inputs::watch::Watch;
-use crate::reconcile::control::Control;
+use crate::reconcile::control::{Control, NotTaken};
 use crate::reconcile::reloads::{Outcome, Requests};
 
 /// How often to look at the files of networks.
@@ -102,14 +102,14 @@ impl<R: Fn() -> Result<Config, ConfigError> + Send + Sync + 'static> Reload<R> {
             if changed.is_empty() {
                 return watch;
             }
-            match control.read_files_again(&changed) {
-                Ok(()) => say(&changed, &active.config, &control.current().borrow().config),
-                Err(error) => {
-                    let names = names(&changed);
-                    tracing::error!("{names} changed; what was in it stays in force:\n{error:#}");
-                    watch.retry(&changed);
-                }
+            let mut taken = changed.clone();
+            if let Err(NotTaken { files, error }) = control.read_files_again(&changed) {
+                let names = names(&files);
+                tracing::error!("{names} changed; what was in it stays in force:\n{error:#}");
+                watch.retry(&files);
+                taken.retain(|path| !files.contains(path));
             }
+            say(&taken, &active.config, &control.current().borrow().config);
             watch
         };
         self.watch = blocking(look).await?;
@@ -129,7 +129,7 @@ fn sentence(error: &ConfigError) -> String {
 
 /// Says which files have other networks now; at the first look all seem to have changed.
 fn say(changed: &[PathBuf], before: &Config, now: &Config) {
-    if before != now {
+    if before != now && !changed.is_empty() {
         tracing::info!("{} changed: what is in it now is in force", names(changed));
     }
 }

@@ -34,6 +34,15 @@ pub(super) struct Inner {
     mixed: Remark,
 }
 
+/// Files of networks that are not in force as they are now.
+#[derive(Debug)]
+pub struct NotTaken {
+    /// Their paths.
+    pub files: Vec<PathBuf>,
+    /// Why.
+    pub error: anyhow::Error,
+}
+
 impl Control {
     /// Puts the first configuration in force.
     pub(crate) fn start(
@@ -147,15 +156,17 @@ impl Control {
     /// Puts what is in these files of networks now in force. May block.
     ///
     /// # Errors
-    /// If they are wrong. Then what was in them stays in force.
-    pub fn read_files_again(&self, changed: &[PathBuf]) -> Result<()> {
-        let read = self.active().config.with_files_read_again(changed);
-        let done = read.map_err(Into::into).and_then(|config| self.reload(&config));
-        if let Err(error) = &done {
-            let sentence = "files of networks are not in force as they are now, but as they were";
-            self.0.stale.set(Some(format!("{sentence}: {error:#}")));
-        }
-        done
+    /// Names the files that are wrong. What was in them stays in force.
+    pub fn read_files_again(&self, changed: &[PathBuf]) -> Result<(), NotTaken> {
+        let again = self.active().config.with_files_read_again(changed);
+        let not_taken = match self.reload(&again.config) {
+            Ok(()) if again.wrong.is_empty() => return Ok(()),
+            Ok(()) => NotTaken { files: again.wrong, error: again.faults.into() },
+            Err(error) => NotTaken { files: changed.to_vec(), error },
+        };
+        let sentence = "files of networks are not in force as they are now, but as they were";
+        self.0.stale.set(Some(format!("{sentence}: {:#}", not_taken.error)));
+        Err(not_taken)
     }
 
     /// Removes lists that were replaced. May block.
