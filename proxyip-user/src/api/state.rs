@@ -7,6 +7,7 @@ use anyhow::Result;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use proxyip_common::flow::{FlowKey, FlowRecord};
 use serde::Serialize;
 
 use super::answer::{BUFFER, JSON, send};
@@ -133,10 +134,25 @@ impl Shared {
         Arc::clone(&self.current.borrow())
     }
 
-    /// The place of the listener with this name.
-    pub(super) fn place_of(&self, name: &str) -> Result<u16, Failure> {
+    /// The flows of the listener with this name.
+    pub(super) fn of_listener(&self, name: &str) -> Result<OfListener, Failure> {
         let active = self.active();
         let named = active.named(name).map(|(place, _)| place);
-        named.ok_or_else(|| fail(StatusCode::NOT_FOUND, format!("there is no listener {name:?}")))
+        let place = named
+            .ok_or_else(|| fail(StatusCode::NOT_FOUND, format!("there is no listener {name:?}")))?;
+        Ok(OfListener { place, active })
+    }
+}
+
+/// Chooses the flows of one listener.
+pub(super) struct OfListener {
+    place: u16,
+    active: Arc<Active>,
+}
+
+impl OfListener {
+    pub(super) fn takes(&self, key: &FlowKey, record: &FlowRecord) -> bool {
+        let of_flow = || self.active.of_flow(record.listener, key.local.0.port());
+        record.listener == self.place || of_flow().is_some_and(|(place, _)| place == self.place)
     }
 }

@@ -66,6 +66,14 @@ impl Active {
         self.listeners().find_map(|(at, listener)| (at == place).then_some(listener))
     }
 
+    /// The listener of a flow to this port, and its place. If the flow's own listener has left or is called otherwise now,
+    /// it is the one that guards the port.
+    #[must_use]
+    pub fn of_flow(&self, place: u16, port: u16) -> Option<(u16, &Listener)> {
+        let own = self.at(place).map(|listener| (place, listener));
+        own.or_else(|| self.listeners().find(|(_, listener)| listener.ports.contains(&port)))
+    }
+
     /// The listener with a name, and its place.
     #[must_use]
     pub fn named(&self, name: &str) -> Option<(u16, &Listener)> {
@@ -79,5 +87,24 @@ impl Active {
     pub(crate) fn constant(config: Config) -> Current {
         let places = (0u16..).zip(&config.listeners).map(|(place, _)| place).collect();
         watch::channel(Arc::new(Self::new(config, places))).1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flow_whose_listener_has_left_is_of_the_one_that_guards_its_port() {
+        let text = "[[listener]]\nname='web'\nports=[443]\ntrusted=['10.0.0.0/8']\n\
+                    [[listener]]\nname='mail'\nports=[25]\ntrusted=['10.0.0.0/8']\n";
+        let active = Active::new(Config::from_toml(text).unwrap(), vec![4, 7]);
+        let name = |place, port| {
+            active.of_flow(place, port).map(|(place, one)| (place, one.name.as_str()))
+        };
+        assert_eq!(name(4, 443), Some((4, "web")));
+        assert_eq!(name(4, 80), Some((4, "web")), "it guarded this port, too");
+        assert_eq!(name(0, 443), Some((4, "web")), "it was called otherwise");
+        assert_eq!(name(0, 80), None);
     }
 }

@@ -73,7 +73,7 @@ impl Flows {
     #[must_use]
     pub fn describe(&self, key: &FlowKey, record: &FlowRecord) -> Flow {
         let tlvs = self.memory().get(key, record).and_then(tlvs::from_bytes);
-        flow(key, record, self.listener(record.listener), tlvs)
+        flow(key, record, self.listener(key, record), tlvs)
     }
 
     /// The same of a flow that lives.
@@ -89,10 +89,12 @@ impl Flows {
         &self.clock
     }
 
-    /// The name of the listener at this place.
+    /// The name of the flow's listener.
     #[must_use]
-    pub fn listener(&self, place: u16) -> Option<String> {
-        self.current.borrow().at(place).map(|listener| listener.name.clone())
+    pub fn listener(&self, key: &FlowKey, record: &FlowRecord) -> Option<String> {
+        let active = self.current.borrow();
+        let listener = active.of_flow(record.listener, key.local.0.port());
+        listener.map(|(_, listener)| listener.name.clone())
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {

@@ -127,7 +127,7 @@ impl Recorder {
 
     /// The connection as warnings name it.
     fn name(&self, event: &Event) -> String {
-        let listener = self.flows.listener(event.record.listener).unwrap_or_default();
+        let listener = self.flows.listener(&event.key, &event.record).unwrap_or_default();
         let (peer, local) = (event.key.peer, event.key.local);
         if !event.record.is_known() {
             return format!("connection from {peer} to {local} ({listener:?})");
@@ -141,7 +141,7 @@ impl Recorder {
 
     fn attempt(&self, event: &Event, hand_off: Option<HandOff>) -> Connection {
         Connection::Attempt {
-            listener: self.flows.listener(event.record.listener),
+            listener: self.flows.listener(&event.key, &event.record),
             hand_off: hand_off.map(|hand_off| hand_off.label().into()),
             peer: event.key.peer.0.to_socket_addr(),
             local: event.key.local.0.to_socket_addr(),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use anyhow::Result;
 use ipnet::IpNet;
 use proxyip_api::acl::{Decision, Disconnected, MAX_DISCONNECTED, Origin, Rules, Verdict};
-use proxyip_common::flow::{FlowRecord, Origin as ClientOrigin};
+use proxyip_common::flow::{FlowKey, FlowRecord, Origin as ClientOrigin};
 
 use super::acl::{Acl, AclError};
 use super::control::Control;
@@ -91,7 +91,7 @@ impl Acl for Control {
         let mut ended = Vec::new();
         for flow in self.0.flows.all() {
             let (key, record) = flow?;
-            let Some(name) = self.denies(&record)? else { continue };
+            let Some(name) = self.denies(&key, &record)? else { continue };
             if listener.is_none_or(|listener| listener == name) {
                 ended.extend(disconnecter.end(name, (&key, &record))?);
             }
@@ -146,14 +146,15 @@ impl Control {
     }
 
     /// The name of the listener that would refuse the flow's client now.
-    fn denies(&self, record: &FlowRecord) -> Result<Option<String>> {
+    fn denies(&self, key: &FlowKey, record: &FlowRecord) -> Result<Option<String>> {
         let writer = self.writer();
         let active = self.active();
-        let Some(listener) = active.at(record.listener) else { return Ok(None) };
+        let of_flow = active.of_flow(record.listener, key.local.0.port());
+        let Some((place, listener)) = of_flow else { return Ok(None) };
         let verdict = match ClientOrigin::from_u8(record.origin) {
             _ if listener.denied == Denied::Mark => Verdict::Allow,
             Some(ClientOrigin::Proxied) => {
-                writer.judge(record.listener, record.client.0.to_socket_addr().ip())?
+                writer.judge(place, record.client.0.to_socket_addr().ip())?
             }
             Some(ClientOrigin::Unknown) => otherwise(listener),
             Some(ClientOrigin::Local) | None => Verdict::Allow,

@@ -53,6 +53,23 @@ fn a_changed_allow_list_counts_from_the_next_connection_on() {
     site.finish(&mut agent, &[("denied_reset", 2)]);
 }
 
+/// Its flows have the new name, and commands find them.
+#[test]
+fn flows_of_a_listener_that_is_called_otherwise_are_still_its_own() {
+    let site = Site::without_captures();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let stream = assert_accepted(&site, 80);
+    assert_taken(&agent.reload(&Guard::ports(&[80]).named("shop")));
+    let shown = agent.ask(&["flows", "--listener", "shop"]).stdout;
+    assert!(shown.contains(" shop "), "{shown}");
+    assert_eq!(agent.ask(&["acl", "deny", "shop", CLIENT_NET]).code, 0);
+    let ended = agent.ask(&["acl", "disconnect", "shop"]);
+    assert!(ended.stdout.starts_with("shop: "), "{ended:?}");
+    assert!(is_reset(&stream));
+    site.finish(&mut agent, &[]);
+}
+
 /// How many connections a listener has had, with any hand-off.
 fn connections(agent: &Agent, name: &str) -> u64 {
     let listeners = agent.status().listeners;

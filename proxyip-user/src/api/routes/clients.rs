@@ -15,7 +15,7 @@ use utoipa::IntoParams;
 
 use crate::api::failure::Failure;
 use crate::api::query;
-use crate::api::state::Shared;
+use crate::api::state::{OfListener, Shared};
 
 const DEFAULT_LIMIT: u16 = 10;
 /// How many flows are counted. They are in the first buckets of a keyed hash table, which makes them a fair sample.
@@ -49,11 +49,11 @@ pub(crate) async fn clients(
 ) -> Result<Response, Failure> {
     let Query(query) = query?;
     let limit = query::limit(query.limit.as_deref(), DEFAULT_LIMIT, MAX_FLOWS)?;
-    let listener = query.listener.map(|name| shared.place_of(&name)).transpose()?;
-    shared.json(move |shared| Ok(count(shared, listener, limit)?)).await
+    let listener = query.listener.map(|name| shared.of_listener(&name)).transpose()?;
+    shared.json(move |shared| Ok(count(shared, listener.as_ref(), limit)?)).await
 }
 
-fn count(shared: &Shared, listener: Option<u16>, limit: usize) -> Result<Clients> {
+fn count(shared: &Shared, listener: Option<&OfListener>, limit: usize) -> Result<Clients> {
     let mut counts = HashMap::<IpAddr, u64>::new();
     let (mut cursor, mut seen) = (Some(0), 0);
     while let Some(from) = cursor
@@ -61,8 +61,8 @@ fn count(shared: &Shared, listener: Option<u16>, limit: usize) -> Result<Clients
     {
         let chunk = shared.source.flows(from, CHUNK)?;
         seen += chunk.flows.len();
-        for (_, record) in chunk.flows {
-            if listener.is_none_or(|place| place == record.listener) {
+        for (key, record) in chunk.flows {
+            if listener.is_none_or(|listener| listener.takes(&key, &record)) {
                 *counts.entry(record.client.0.to_socket_addr().ip()).or_default() += 1;
             }
         }

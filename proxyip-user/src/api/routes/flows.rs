@@ -7,13 +7,13 @@ use axum::response::Response;
 use ipnet::IpNet;
 use proxyip_api::flow::{FlowPage, MAX_FLOWS};
 use proxyip_api::health::ErrorJson;
-use proxyip_common::flow::FlowRecord;
+use proxyip_common::flow::{FlowKey, FlowRecord};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::api::failure::Failure;
 use crate::api::query;
-use crate::api::state::Shared;
+use crate::api::state::{OfListener, Shared};
 use crate::json;
 use crate::tables::maps::Cursor;
 use crate::tables::maps::FlowChunk;
@@ -61,15 +61,14 @@ pub(crate) async fn flows(
     let limit = query::limit(query.limit.as_deref(), DEFAULT_LIMIT, MAX_FLOWS)?;
     let from = query::cursor(query.cursor.as_deref())?;
     let client = query.client.map(|text| query::network("client", &text)).transpose()?;
-    let filter =
-        Filter { client, listener: query.listener.map(|name| shared.place_of(&name)).transpose()? };
+    let listener = query.listener.map(|name| shared.of_listener(&name)).transpose()?;
+    let filter = Filter { client, listener };
     shared.page(move |shared| Ok(page(shared, &filter, limit, from)?)).await
 }
 
 struct Filter {
     client: Option<IpNet>,
-    /// Its place.
-    listener: Option<u16>,
+    listener: Option<OfListener>,
 }
 
 impl Filter {
@@ -78,9 +77,9 @@ impl Filter {
         self.client.is_none() && self.listener.is_none()
     }
 
-    fn takes(&self, record: &FlowRecord) -> bool {
+    fn takes(&self, key: &FlowKey, record: &FlowRecord) -> bool {
         let client = || record.client.0.to_socket_addr().ip();
-        self.listener.is_none_or(|place| place == record.listener)
+        self.listener.as_ref().is_none_or(|listener| listener.takes(key, record))
             && self.client.is_none_or(|network| network.contains(&client()))
     }
 }
@@ -95,7 +94,7 @@ fn page(shared: &Shared, filter: &Filter, limit: usize, from: Cursor) -> Result<
         && text.len() < MAX_BYTES
     {
         let (chunk, about) = read(shared, filter, from, limit - found)?;
-        for (key, record) in chunk.flows.iter().filter(|(_, record)| filter.takes(record)) {
+        for (key, record) in chunk.flows.iter().filter(|(key, record)| filter.takes(key, record)) {
             if found > 0 {
                 text.push(b',');
             }
@@ -118,7 +117,7 @@ fn page(shared: &Shared, filter: &Filter, limit: usize, from: Cursor) -> Result<
 fn read(shared: &Shared, filter: &Filter, from: Cursor, room: usize) -> Result<(FlowChunk, usize)> {
     if !filter.is_any() && room < CHUNK {
         let chunk = shared.source.flows(from, CHUNK)?;
-        let taken = chunk.flows.iter().filter(|(_, record)| filter.takes(record)).count();
+        let taken = chunk.flows.iter().filter(|(key, record)| filter.takes(key, record)).count();
         if taken <= room {
             return Ok((chunk, CHUNK));
         }
