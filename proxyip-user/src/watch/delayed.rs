@@ -1,7 +1,8 @@
 //! Ports whose connections are established late: the first segment came before its connection, and was sent again.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use proxyip_common::counter::DropReason;
 use proxyip_common::event::{Event, EventKind};
@@ -12,6 +13,8 @@ use proxyip_common::settings::PlacedPort;
 const LEAST: u32 = 5;
 /// How many connections may wait for their second try. More at a time are no delay, but a flood: all are forgotten.
 const MOST: usize = 4096;
+/// How long a connection waits. Its peer has given up by then, or tries so seldom that it tells nothing of a delay.
+const LONGEST: Duration = Duration::from_mins(1);
 
 /// What the events say of connections by the accept hand-off.
 #[derive(Clone, Debug, Default)]
@@ -19,8 +22,8 @@ pub(crate) struct Delays(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Connections whose first segment found no connection.
-    waiting: HashSet<FlowKey>,
+    /// Connections whose first segment found no connection, and when it last did.
+    waiting: HashMap<FlowKey, Instant>,
     ports: BTreeMap<PlacedPort, Counts>,
 }
 
@@ -42,17 +45,17 @@ impl Delays {
         let State { waiting, ports } = &mut *state;
         match *kind {
             REFUSED if *reason == DropReason::PayloadWithoutSocket as u8 => {
-                if waiting.len() == MOST {
+                if waiting.len() >= MOST && !waiting.contains_key(key) {
                     waiting.clear();
                 }
-                waiting.insert(*key);
+                waiting.insert(*key, Instant::now());
             }
             ESTABLISHED if record.hand_off == HandOff::Accept as u8 => {
                 let at = PlacedPort::new(key.namespace, key.local.0.port());
                 let counts = ports.entry(at).or_default();
                 counts.listener = record.listener;
                 counts.all = counts.all.saturating_add(1);
-                counts.late += u32::from(waiting.remove(key));
+                counts.late += u32::from(waiting.remove(key).is_some());
             }
             _ => {}
         }
@@ -60,7 +63,12 @@ impl Delays {
 
     /// The ports whose connections are late, with the places of their listeners. Each connection is judged once.
     pub(crate) fn take(&self) -> Vec<(u16, PlacedPort)> {
+        self.take_at(Instant::now())
+    }
+
+    fn take_at(&self, now: Instant) -> Vec<(u16, PlacedPort)> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.waiting.retain(|_, since| now.saturating_duration_since(*since) < LONGEST);
         let judged = state.ports.extract_if(.., |_, counts| counts.all >= LEAST);
         let late = judged.filter(|(_, counts)| counts.late.saturating_mul(2) >= counts.all);
         late.map(|(at, counts)| (counts.listener, at)).collect()
@@ -140,6 +148,20 @@ mod tests {
             event.record.hand_off = HandOff::Translate as u8;
             delays.note(&event);
         }
+        assert_eq!(delays.take(), []);
+    }
+
+    /// A peer may never send its segment again. Its port is used by another connection some day.
+    #[test]
+    fn what_waits_for_too_long_is_forgotten() {
+        let (delays, begin) = (Delays::default(), Instant::now());
+        for peer_port in 0..5 {
+            delays.note(&event(EventKind::Refused, peer_port, 443));
+        }
+        let waiting = || delays.0.lock().unwrap().waiting.len();
+        assert_eq!((delays.take_at(begin + LONGEST / 2), waiting()), (vec![], 5));
+        assert_eq!((delays.take_at(begin + 2 * LONGEST), waiting()), (vec![], 0));
+        connect(&delays, 443, (5, 0));
         assert_eq!(delays.take(), []);
     }
 

@@ -76,9 +76,12 @@ impl Fallbacks {
         held.map(degraded).collect()
     }
 
-    /// Whether a port falls back now.
-    pub(crate) fn holds(&self, at: PlacedPort, now_ns: u64) -> bool {
-        self.ports().get(&at).is_some_and(|held| !held.is_over(now_ns))
+    /// Whether a port of the listener at this place falls back now. What another listener has learnt of the port does not
+    /// bind this one.
+    pub(crate) fn holds(&self, listener: u16, at: PlacedPort, now_ns: u64) -> bool {
+        let ports = self.ports();
+        let held = ports.get(&at).filter(|held| held.listener == listener);
+        held.is_some_and(|held| !held.is_over(now_ns))
     }
 
     /// The next fallback of a port: its end.
@@ -148,8 +151,10 @@ mod tests {
             of(WEB, 159),
             [Degraded { at, reason: Obstacle::Delayed, until_ns: 160 * SECOND }]
         );
-        assert!(fallbacks.holds(at, 159 * SECOND) && !fallbacks.holds(at, 160 * SECOND));
-        assert!(!fallbacks.holds(port, 159 * SECOND) && !fallbacks.holds(namespace, 159 * SECOND));
+        let holds = |listener, at, now_s| fallbacks.holds(listener, at, now_s * SECOND);
+        assert!(holds(WEB, at, 159) && !holds(WEB, at, 160));
+        assert!(!holds(WEB, port, 159) && !holds(WEB, namespace, 159));
+        assert!(!holds(WEB + 1, at, 159), "the port is another listener's now");
         assert_eq!(of(WEB + 1, 159), []);
         assert_eq!(of(WEB, 160), [], "accept is tried again");
         for other in [port, namespace] {

@@ -221,7 +221,7 @@ impl Gap {
                 continue;
             };
             // Handshakes from before are accepted, late, while the port falls back.
-            if self.ports.fallbacks.holds(*at, now_ns) {
+            if self.ports.fallbacks.holds(*place, *at, now_ns) {
                 continue;
             }
             let fall = Fall { at: *at, reason: Obstacle::Delayed, now_ns };

@@ -1,6 +1,6 @@
 //! A listener's hand-offs as `GET /v1/status` reports them: what its connections got, and what new ones get.
 
-use proxyip_api::status::{Connections, NewConnections};
+use proxyip_api::status::{Connections, DegradedPort, NewConnections};
 use proxyip_common::counter::Obstacle;
 use proxyip_common::flow::HandOff;
 
@@ -28,6 +28,39 @@ pub(crate) fn new_connections(
         }
     };
     NewConnections { hand_off: hand_off.label().into(), why }
+}
+
+/// The same where ports have fallen back to translate, each for its own reason.
+pub(crate) fn with_fallbacks(
+    new: NewConnections,
+    ports: &[u16],
+    degraded: &[DegradedPort],
+) -> NewConnections {
+    if degraded.is_empty() || new.hand_off != HandOff::Accept.label() {
+        return new;
+    }
+    let all = ports.iter().all(|port| degraded.iter().any(|one| one.port == *port));
+    let same = degraded.iter().all(|one| one.reason == degraded[0].reason);
+    let why = if all && same { because(&degraded[0]).into() } else { each(degraded) };
+    if all {
+        NewConnections { hand_off: HandOff::Translate.label().into(), why }
+    } else {
+        NewConnections { why: format!("{}, but some are translated: {why}", new.why), ..new }
+    }
+}
+
+/// Why connections to each of these ports are translated.
+fn each(degraded: &[DegradedPort]) -> String {
+    let sentence = |one: &DegradedPort| {
+        let place = if one.netns == "host" { String::new() } else { format!(" in {}", one.netns) };
+        format!("port {}{place}: {}", one.port, because(one))
+    };
+    degraded.iter().map(sentence).collect::<Vec<_>>().join("; ")
+}
+
+fn because(port: &DegradedPort) -> &'static str {
+    let reason = Obstacle::ALL.iter().find(|one| one.label() == port.reason);
+    reason.map_or("its last connections were not accepted", |one| one.sentence())
 }
 
 fn sentence(obstacle: &LocatedObstacle) -> String {
@@ -90,6 +123,36 @@ mod tests {
             let expected = NewConnections { hand_off: hand_off.into(), why: why.into() };
             assert_eq!(new_connections(choice, obstacle), expected);
         }
+    }
+
+    #[test]
+    fn each_port_that_falls_back_has_its_own_reason() {
+        let port = |port, netns: &str, reason: Obstacle| DegradedPort {
+            port,
+            netns: netns.into(),
+            reason: reason.label().into(),
+            retry_s: 9,
+        };
+        let [refused, delayed] = [Obstacle::StackRefuses, Obstacle::Delayed];
+        let blue = "/run/netns/blue";
+        let new = |degraded: &[DegradedPort]| {
+            let new =
+                with_fallbacks(new_connections(HandOffChoice::Auto, None), &[80, 443], degraded);
+            (new.hand_off.into_owned(), new.why)
+        };
+        let fine = "the kernel and its settings allow it";
+        assert_eq!(new(&[]), ("accept".into(), fine.into()));
+        let one = new(&[port(443, "host", delayed)]);
+        let why = format!("{fine}, but some are translated: port 443: {}", delayed.sentence());
+        assert_eq!(one, ("accept".into(), why));
+        let both = [port(80, "host", refused), port(443, "host", refused)];
+        assert_eq!(new(&both), ("translate".into(), refused.sentence().into()));
+        let why =
+            format!("port 80: {}; port 443 in {blue}: {}", refused.sentence(), delayed.sentence());
+        assert_eq!(
+            new(&[port(80, "host", refused), port(443, blue, delayed)]),
+            ("translate".into(), why)
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use proxyip_api::status::{
 use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use proxyip_common::verdict::Verdict;
 
-use super::hand_offs::{connections, new_connections};
+use super::hand_offs::{connections, new_connections, with_fallbacks};
 use super::reload;
 use crate::api::failure::Failure;
 use crate::api::source::Source;
@@ -20,7 +20,6 @@ use crate::config::{HandOffChoice, Listener, Netns, Networks, port_ranges};
 use crate::desired::active::Active;
 use crate::tables::fill::Fill;
 use crate::tables::outcomes::Outcome;
-use crate::watch::environment::LocatedObstacle;
 use crate::watch::full;
 
 fn verdicts(outcomes: &[Outcome]) -> Verdicts {
@@ -169,13 +168,8 @@ fn listeners_of(source: &dyn Source, active: &Active) -> Result<Vec<ListenerJson
 
 fn listener(source: &dyn Source, place: u16, listener: &Listener) -> Result<ListenerJson> {
     let degraded = degraded_ports(source, place, listener)?;
-    let all = !degraded.is_empty()
-        && listener.ports.iter().all(|port| degraded.iter().any(|one| one.port == *port));
-    let reason = degraded.first().map(|one| one.reason.clone()).unwrap_or_default();
-    let reason = Obstacle::ALL.iter().copied().find(|one| all && one.label() == reason);
     let counts = source.listener_counts(place)?;
-    let obstacle =
-        source.obstacle().or_else(|| Some(LocatedObstacle { obstacle: reason?, netns: None }));
+    let new = new_connections(listener.hand_off, source.obstacle().as_ref());
     Ok(ListenerJson {
         name: listener.name.clone(),
         ports: listener.ports.clone(),
@@ -186,7 +180,7 @@ fn listener(source: &dyn Source, place: u16, listener: &Listener) -> Result<List
         denied: listener.denied_label().into(),
         hand_off: listener.hand_off_label().into(),
         drained: source.drained(place, &listener.ports),
-        new_connections: new_connections(listener.hand_off, obstacle.as_ref()),
+        new_connections: with_fallbacks(new, &listener.ports, &degraded),
         degraded,
         connections: connections(&counts),
         verdicts: verdicts(&source.outcomes(place)?),
