@@ -3,7 +3,6 @@
 use proxyip_common::labels;
 use serde::{Serialize, Serializer};
 
-
 labels! {
     /// The subjects of checks.
     Subject:
@@ -25,8 +24,8 @@ labels! {
         "Correct `[log]` in the configuration, or the permissions of the file."
     Http "http" "whether the TCP address of the API is free"
         "Stop what listens there, or choose another address in `[api] http`."
-    Netns "netns" "whether a network namespace of the configuration can be entered"
-        "Correct `netns`, or make the namespace: `ip netns list` shows those with names. Name each namespace once."
+    Netns "netns" "whether a network namespace of the configuration can be entered, and whether the command runs in the agent's"
+        "Correct `netns`, or make the namespace: `ip netns list` shows those with names. Name each namespace once. If the agent runs in another namespace, run the command there, as the sentence says."
     Interface "interface" "whether an interface exists, can be served, and is free"
         "Correct `name` in `[[interface]]`: `ip link` shows the interfaces of a namespace."
     Sysctl "sysctl" "whether the sysctls of a network namespace can be read, and are as proxyip wants them"

@@ -6,7 +6,6 @@ use std::fmt;
 use proxyip_common::labels;
 use serde::{Deserialize, Serialize};
 
-
 labels! {
     /// The kinds of findings, and of warnings of a configuration.
     FindingKind:

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use proxyip_api::check::Subject;
 use proxyip_api::finding::FindingKind;
 use proxyip_common::counter::{Counter, DropReason, Obstacle};
+use proxyip_common::flow::{HandOff, Origin};
+use proxyip_common::verdict::Verdict;
 
 use super::exit::Exit;
 use super::output::{fail, finish, print};
@@ -35,6 +37,9 @@ const REFUSED: &str = "Refusals";
 const NOT_ACCEPT: &str = "Obstacles to the accept hand-off";
 const COUNTED: &str = "Counters";
 const FOUND: &str = "Findings and warnings";
+const HAND_OFFS: &str = "Hand-offs";
+const ORIGINS: &str = "What a header says of the client";
+const VERDICTS: &str = "Verdicts";
 const CHECKED: &str = "What `proxyip check` looks at";
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
@@ -67,7 +72,7 @@ fn entries() -> Vec<Entry> {
         kind: COUNTED,
         label: counter.label(),
         sentence: counter.sentence(),
-        advice: None,
+        advice: advice_of(*counter),
     });
     let found = FindingKind::ALL.iter().map(|kind| Entry {
         kind: FOUND,
@@ -81,7 +86,74 @@ fn entries() -> Vec<Entry> {
         sentence: subject.sentence(),
         advice: Some(subject.advice()),
     });
-    found.chain(checked).chain(refused).chain(not_accept).chain(counted).collect()
+    let reasons = found.chain(checked).chain(refused).chain(not_accept).chain(counted);
+    reasons.chain(hand_offs()).chain(origins()).chain(verdicts()).collect()
+}
+
+/// Most counters ask for nothing.
+const fn advice_of(counter: Counter) -> Option<&'static str> {
+    match counter {
+        Counter::UntrustedHeader => Some(FindingKind::UntrustedHeaders.advice()),
+        _ => None,
+    }
+}
+
+/// The values of `hand_off`, in the configuration, in answers and in the flow log.
+fn hand_offs() -> impl Iterator<Item = Entry> {
+    let auto = (
+        "auto",
+        "each connection is accepted if that is possible, and translated if not: decided at its SYN",
+    );
+    let one = |hand_off: HandOff| {
+        let sentence = match hand_off {
+            HandOff::Accept => {
+                "the connection begins behind its header, and is an ordinary one from then on"
+            }
+            HandOff::Translate => {
+                "the header is taken out of the connection, whose sequence numbers are translated for its life"
+            }
+            HandOff::Observe => "the header is read and left in place for the application",
+        };
+        (hand_off.label(), sentence)
+    };
+    let others = [HandOff::Accept, HandOff::Translate, HandOff::Observe].map(one);
+    std::iter::once(auto).chain(others).map(|meaning| word(HAND_OFFS, meaning))
+}
+
+/// The values of `origin` in answers and in the flow log.
+fn origins() -> impl Iterator<Item = Entry> {
+    let one = |origin: Origin| {
+        let sentence = match origin {
+            Origin::Proxied => "the header names the client",
+            Origin::Local => {
+                "the load balancer speaks for itself, for example in a health check: the peer is the client"
+            }
+            Origin::Unknown => "the header names no client, so the peer is taken for it",
+        };
+        word(ORIGINS, (origin.label(), sentence))
+    };
+    [Origin::Proxied, Origin::Local, Origin::Unknown].into_iter().map(one)
+}
+
+/// The values of `verdict` in the flow log and in metrics.
+fn verdicts() -> impl Iterator<Item = Entry> {
+    let one = |verdict: Verdict| {
+        let sentence = match verdict {
+            Verdict::Accept => "the connection is given to the application",
+            Verdict::Mark => {
+                "the connection is given to the application, and its packets are marked because its client is denied"
+            }
+            Verdict::Reset => "the connection is reset",
+            Verdict::Drop => "the connection gets no answer",
+        };
+        word(VERDICTS, (verdict.label(), sentence))
+    };
+    Verdict::ALL.into_iter().map(one)
+}
+
+/// A word that needs no advice.
+const fn word(kind: &'static str, (label, sentence): (&'static str, &'static str)) -> Entry {
+    Entry { kind, label, sentence, advice: None }
 }
 
 /// A line for each label, below the title of its list.
@@ -141,6 +213,23 @@ mod tests {
     }
 
     #[test]
+    fn words_of_answers_and_of_the_flow_log_are_explained() {
+        for label in ["auto", "translate", "observe", "proxied", "local", "unknown", "mark"] {
+            let text = explain(label);
+            assert!(text.starts_with(&format!("{label}: ")), "{label}: {text}");
+        }
+        let text = explain("accept");
+        assert!(text.contains(HAND_OFFS) && text.contains(VERDICTS), "{text}");
+    }
+
+    /// The finding has another label, which says what to do.
+    #[test]
+    fn the_counter_of_untrusted_headers_says_what_to_do() {
+        let text = explain("untrusted_header");
+        assert!(text.contains("What to do: Add the source to `trusted`"), "{text}");
+    }
+
+    #[test]
     fn nothing_to_do_is_said_in_words() {
         let text = explain("untrusted_reset");
         assert!(text.contains("  What to do: nothing. `untrusted = \"reset\"` asks"), "{text}");
@@ -160,7 +249,8 @@ mod tests {
         let all = entries();
         let text = list(&all);
         assert_eq!(text.lines().filter(|line| line.starts_with("  ")).count(), all.len());
-        for title in [FOUND, CHECKED, REFUSED, NOT_ACCEPT, COUNTED] {
+        let reasons = [FOUND, CHECKED, REFUSED, NOT_ACCEPT, COUNTED];
+        for title in reasons.into_iter().chain([HAND_OFFS, ORIGINS, VERDICTS]) {
             assert_eq!(text.lines().filter(|line| *line == title).count(), 1, "{text}");
         }
     }
