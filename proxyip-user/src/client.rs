@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody is there, or may not be asked.
-    #[error("no agent answers on {}: {cause}{}", path.display(), hint(cause))]
+    #[error("no agent answers on {}{}: {cause}{}", path.display(), named(path), hint(cause))]
     Unreachable {
         /// The socket.
         path: PathBuf,
@@ -47,6 +47,13 @@ pub enum ClientError {
         /// The agent's sentence.
         sentence: String,
     },
+}
+
+/// Who has named this socket, if it is easily forgotten.
+fn named(path: &Path) -> &'static str {
+    let is_named =
+        std::env::var_os("PROXYIP_SOCKET").is_some_and(|named| path == Path::new(&named));
+    if is_named { ", which PROXYIP_SOCKET names" } else { "" }
 }
 
 fn hint(error: &io::Error) -> &'static str {

@@ -1,5 +1,6 @@
 //! `proxyip check`
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -116,15 +117,41 @@ pub(super) fn report(file: Option<&Path>, socket: Option<&Path>) -> Report {
     let mut report = Report { looked_at, ..Report::default() };
     let config = file.and_then(|path| report.read(path));
     let configured = config.as_ref().map(|config| &*config.api.socket);
+    let named = socket;
     let socket = socket.or(configured).unwrap_or(DEFAULT_SOCKET.as_ref());
     let status = ask(async { Ok(client::get::<Status>(socket, "/v1/status").await?.0) });
     let agent = status.as_ref().ok().map(|status| status.pid);
-    report.preflight = preflight(config.as_ref(), agent);
+    report.preflight = preflight(config.as_ref(), agent, &again(file, named));
     match status {
         Ok(status) => report.hear(status),
         Err(error) => report.silence = Some(format!("{error:#}")),
     }
+    report.notes.extend(named.zip(configured).and_then(|(named, of_file)| asked(named, of_file)));
     report
+}
+
+/// That the agent was asked elsewhere than where the file has it.
+fn asked(named: &Path, of_file: &Path) -> Option<String> {
+    let (named, of_file) = (named.display(), of_file.display());
+    (named.to_string() != of_file.to_string()).then(|| {
+        format!(
+            "the agent was asked on {named}, as --socket or PROXYIP_SOCKET says, and not on {of_file}, the socket of the file"
+        )
+    })
+}
+
+/// The same command, for a shell.
+fn again(file: Option<&Path>, socket: Option<&Path>) -> String {
+    let mut command = "proxyip check".to_owned();
+    for (option, path) in [("--config", file), ("--socket", socket)] {
+        if let Some(path) = path {
+            let path = path.display().to_string().replace('\'', r"'\''");
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@".contains(c);
+            let word = if path.chars().all(is_plain) { path } else { format!("'{path}'") };
+            write!(command, " {option} {word}").ok();
+        }
+    }
+    command
 }
 
 impl Report {

@@ -78,7 +78,11 @@ impl Arguments {
     }
 
     fn config(&self) -> Result<Config, ConfigError> {
-        Ok(self.change(self.written()?))
+        let written = self.written()?;
+        if let Some(sentence) = self.moved(&written) {
+            tracing::warn!("{sentence}");
+        }
+        Ok(self.change(written))
     }
 
     fn change(&self, mut config: Config) -> Config {

@@ -9,7 +9,7 @@ use proxyip_api::check::Subject;
 
 use super::check::Check;
 use crate::bpf::{cgroup, sockets};
-use crate::config::{Config, DEFAULT_PIN_PATH, Netns};
+use crate::config::{Config, Netns};
 use crate::host::bpffs;
 use crate::host::capability::Capability;
 use crate::host::namespace::Namespace;
@@ -19,9 +19,9 @@ use crate::host::sysctl;
 pub(crate) fn checks(
     capability: &Result<Capability>,
     config: Option<&Config>,
+    pin_path: &Path,
     agents: (Option<u32>, Option<u32>),
 ) -> Vec<Check> {
-    let pin_path = config.map_or(DEFAULT_PIN_PATH.as_ref(), |config| &*config.agent.pin_path);
     let (holder, agent) = agents;
     let mut checks = kernel(capability);
     checks.extend([
@@ -119,7 +119,7 @@ fn running(holder: Option<u32>, agent: Option<u32>, pin_path: &Path) -> Check {
         (None, None) => Check::ok(Subject::Agent, "none runs"),
         (Some(holder), Some(agent)) if holder == agent => Check::ok(
             Subject::Agent,
-            format!("process {agent} runs; SIGHUP makes it read a new file"),
+            format!("process {agent} runs; `proxyip reload` makes it read a new file"),
         ),
         (Some(holder), Some(agent)) => Check::problem(
             Subject::Agent,

@@ -8,21 +8,26 @@ pub mod inventory;
 pub mod listening;
 pub mod namespaces;
 
+use std::path::{Path, PathBuf};
+
 use proxyip_api::check::Subject;
 
 pub use self::check::{Check, State};
+use crate::bpf::pins;
 use crate::bpf::probe::probe;
 use crate::config::{Config, DEFAULT_PIN_PATH};
 use crate::lifecycle::lock;
 
-/// Looks at the host, and at what the configuration names. `agent` is the process that answers where one should.
+/// Looks at the host, and at what the configuration names. `agent` is the process that answers where one should, and
+/// `again` the command that looks once more.
 #[must_use]
-pub fn preflight(config: Option<&Config>, agent: Option<u32>) -> Vec<Check> {
-    let pin_path = config.map_or(DEFAULT_PIN_PATH.as_ref(), |config| &*config.agent.pin_path);
+pub fn preflight(config: Option<&Config>, agent: Option<u32>, again: &str) -> Vec<Check> {
+    let configured = config.map(|config| config.agent.pin_path.clone());
+    let pin_path = &configured.unwrap_or_else(|| pins_without_file(agent));
     let capability = probe();
     let holder = lock::holder_of(pin_path);
-    let mut checks = host::checks(&capability, config, (holder, agent));
-    checks.extend(holder.and_then(namespaces::elsewhere));
+    let mut checks = host::checks(&capability, config, pin_path, (holder, agent));
+    checks.extend(holder.and_then(|holder| namespaces::elsewhere(holder, again)));
     if let Some(config) = config {
         if let Ok(capability) = &capability
             && let Err(error) = capability.check(config)
@@ -35,4 +40,42 @@ pub fn preflight(config: Option<&Config>, agent: Option<u32>) -> Vec<Check> {
         checks.extend(applications::checks(config, has_kfunc));
     }
     checks
+}
+
+/// Where the agent that answers has its pins; the default if none does, or if it is in another PID namespace.
+fn pins_without_file(agent: Option<u32>) -> PathBuf {
+    let default = Path::new(DEFAULT_PIN_PATH);
+    let paths = std::iter::once(default.to_owned()).chain(pins::others(default));
+    held_by(agent, paths, lock::holder_of).unwrap_or_else(|| default.to_owned())
+}
+
+fn held_by(
+    agent: Option<u32>,
+    mut paths: impl Iterator<Item = PathBuf>,
+    holder_of: impl Fn(&Path) -> Option<u32>,
+) -> Option<PathBuf> {
+    let agent = agent?;
+    paths.find(|path| holder_of(path) == Some(agent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_file_the_pins_of_the_agent_that_answers_are_looked_at() {
+        let [default, blue] = [DEFAULT_PIN_PATH, "/sys/fs/bpf/blue"].map(PathBuf::from);
+        let holder_of = |path: &Path| {
+            [(&default, 7), (&blue, 8)]
+                .iter()
+                .find(|(there, _)| *there == path)
+                .map(|(_, pid)| *pid)
+        };
+        let looked_at =
+            |agent| held_by(agent, [&default, &blue].map(Clone::clone).into_iter(), holder_of);
+        assert_eq!(looked_at(Some(7)), Some(default.clone()));
+        assert_eq!(looked_at(Some(8)), Some(blue.clone()));
+        // Another agent on the host may serve others.
+        assert_eq!((looked_at(None), looked_at(Some(9))), (None, None));
+    }
 }

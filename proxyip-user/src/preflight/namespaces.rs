@@ -57,8 +57,9 @@ pub(crate) fn checks(config: &Config, has_kfunc: bool) -> Vec<Check> {
     checks
 }
 
-/// A warning if the agent with this process id is in another namespace than this command.
-pub(crate) fn elsewhere(agent: u32) -> Option<Check> {
+/// A warning if the agent with this process id is in another namespace than this command; `again` runs the command once
+/// more.
+pub(crate) fn elsewhere(agent: u32, again: &str) -> Option<Check> {
     let own = namespace::inode().ok()?;
     let its = fs::metadata(format!("/proc/{agent}/ns/net")).ok()?.ino();
     (its != own).then(|| {
@@ -66,7 +67,7 @@ pub(crate) fn elsewhere(agent: u32) -> Option<Check> {
             Subject::Netns,
             format!(
                 "the agent, process {agent}, runs in another network namespace than this command, which looks at its own: \
-                 nsenter --target {agent} --net proxyip check"
+                 nsenter --target {agent} --net {again}"
             ),
         )
     })

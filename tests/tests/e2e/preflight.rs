@@ -155,6 +155,10 @@ fn a_running_agent_is_known() {
     let answer = agent.ask(&["check", "--config", agent.config()]);
     assert_eq!(answer.code, 0, "{answer:?}");
     assert!(answer.stdout.contains(&format!("ok       agent: process {pid} runs")), "{answer:?}");
+    // Without the file, its pins are found all the same.
+    let pins = format!("bpffs: {} is on", site.scratch.pin_path().display());
+    let answer = agent.ask(&["check"]);
+    assert!(answer.stdout.contains(&pins), "{answer:?}");
     let nobody = site.scratch.path("nobody.sock").display().to_string();
     let answer = agent.ask(&["check", "--config", agent.config(), "--socket", &nobody]);
     assert_eq!(answer.code, 2, "{answer:?}");

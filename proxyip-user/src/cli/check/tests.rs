@@ -124,3 +124,23 @@ fn the_worst_that_was_found_is_the_exit_code() {
         assert_eq!(Report { preflight, ..Report::default() }.exit().code(), code, "{state:?}");
     }
 }
+
+#[test]
+fn the_advice_to_look_again_keeps_what_the_command_was_given() {
+    let path = |text| Some(Path::new(text));
+    assert_eq!(again(None, None), "proxyip check");
+    assert_eq!(
+        again(path("/etc/proxyip.toml"), path("/run/my agent.sock")),
+        "proxyip check --config /etc/proxyip.toml --socket '/run/my agent.sock'"
+    );
+    assert_eq!(again(path("it's.toml"), None), r"proxyip check --config 'it'\''s.toml'");
+}
+
+#[test]
+fn another_socket_than_the_file_s_is_named() {
+    let [default, other] = ["/run/proxyip/api.sock", "/run/other.sock"].map(Path::new);
+    assert_eq!(asked(default, default), None);
+    let sentence = asked(other, default).unwrap();
+    assert!(sentence.starts_with("the agent was asked on /run/other.sock, as"), "{sentence}");
+    assert!(sentence.contains("not on /run/proxyip/api.sock"), "{sentence}");
+}
