@@ -11,8 +11,9 @@ use crate::config::Api;
 /// Bound; the files of the Unix sockets go with them.
 #[derive(Debug)]
 pub struct Sockets {
-    api: UnixSocket,
     lookup: UnixSocket,
+    /// Dropped behind the other one, whose directory it may have made.
+    api: UnixSocket,
     http: Option<TcpListener>,
     pub(crate) http_remote: bool,
 }

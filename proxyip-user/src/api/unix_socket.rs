@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{AtFlags, OFlag, open};
@@ -23,6 +24,9 @@ const BACKLOG: i32 = 4096;
 pub(crate) struct UnixSocket {
     listener: UnixListener,
     path: PathBuf,
+    /// The directories that did not exist before, the innermost first.
+    made: Vec<PathBuf>,
+    served: AtomicBool,
 }
 
 impl UnixSocket {
@@ -33,12 +37,15 @@ impl UnixSocket {
     /// If somebody answers there, something else is there, or it cannot be bound.
     pub(crate) fn bind(path: &Path, access: Access) -> Result<Self> {
         let context = || format!("cannot bind the socket {}", path.display());
-        if let Some(directory) = path.parent() {
+        let directories = || path.ancestors().skip(1);
+        let made = directories().take_while(|there| !there.exists()).map(Path::to_owned);
+        let made: Vec<_> = made.collect();
+        if let Some(directory) = directories().next() {
             fs::create_dir_all(directory).with_context(context)?;
         }
         remove_stale(path).with_context(context)?;
         let listener = bind_closed(path).with_context(context)?;
-        let socket = Self { listener, path: path.into() };
+        let socket = Self { listener, path: path.into(), made, served: AtomicBool::new(false) };
         give(path, access).with_context(context)?;
         Ok(socket)
     }
@@ -50,6 +57,7 @@ impl UnixSocket {
 
     /// A second handle of the socket. It does not block.
     pub(crate) fn try_clone(&self) -> Result<UnixListener> {
+        self.served.store(true, Ordering::Relaxed);
         Ok(self.listener.try_clone()?)
     }
 }
@@ -58,6 +66,10 @@ impl Drop for UnixSocket {
     fn drop(&mut self) {
         // Best effort: a file that stays is replaced by the next agent.
         fs::remove_file(&self.path).ok();
+        // An agent that does not start leaves nothing behind. After another one the directory may have an owner's mode.
+        if !self.served.load(Ordering::Relaxed) {
+            self.made.iter().for_each(|directory| drop(fs::remove_dir(directory)));
+        }
     }
 }
 
@@ -117,6 +129,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("made/api.sock");
         let socket = bind(&path).unwrap();
+        socket.try_clone().unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
         // As a killed agent leaves it: the descriptor closed, the file in place.
         fs::rename(&path, directory.path().join("kept")).unwrap();
@@ -124,6 +137,23 @@ mod tests {
         fs::rename(directory.path().join("kept"), &path).unwrap();
         drop(bind(&path).unwrap());
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn an_agent_that_never_answers_leaves_no_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let [outer, path] = ["made", "made/inner/api.sock"].map(|name| directory.path().join(name));
+        for (serves, stays) in [(false, false), (true, true)] {
+            let socket = bind(&path).unwrap();
+            let beside = bind(&path.with_file_name("lookup.sock")).unwrap();
+            if serves {
+                socket.try_clone().unwrap();
+            }
+            drop((beside, socket));
+            assert_eq!(outer.exists(), stays);
+        }
+        drop(bind(&path).unwrap());
+        assert!(outer.exists(), "it was there before");
     }
 
     #[test]

@@ -15,6 +15,8 @@ use crate::lifecycle::lock::AgentLock;
 ///
 /// Accepted connections go on. Translated connections have time to end, and are cut after that. New ones reach
 /// applications with their PROXY header. It refuses while an agent runs.
+///
+/// If nothing is pinned there, it says so, names other pins on this host, and ends with 0.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Where the kernel programs are pinned.
@@ -37,7 +39,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     detach(path, patience, |sentence| {
         writeln!(io::stderr(), "proxyip: {sentence}").ok();
     })?;
-    if pinned { Ok(()) } else { print(nothing(path)) }
+    if pinned {
+        print(format!("detached: nothing is pinned in {} any more\n", path.display()))
+    } else {
+        print(nothing(path))
+    }
 }
 
 /// That there was nothing to detach, and where there is.

@@ -126,6 +126,7 @@ fn detach_removes_everything_but_the_connections() {
     assert!(pin_path.is_dir());
     let detached = agent.ask(&["detach", "--pin-path", &pin_path.display().to_string()]);
     assert_eq!(detached.code, 0, "{}", detached.stderr);
+    assert!(detached.stdout.starts_with("detached: "), "{}", detached.stdout);
     assert!(!pin_path.exists(), "{} remains", pin_path.display());
     assert_echoed(&stream, &pattern(100_000));
 
