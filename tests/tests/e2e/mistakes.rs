@@ -109,6 +109,34 @@ fn headers_of_untrusted_sources_are_found_and_other_traffic_is_not() {
     site.finish(&mut agent, &[]);
 }
 
+/// A header between a reload and the agent's next look is found. The finding follows its listener's name, and goes when
+/// its source is trusted.
+#[test]
+fn findings_of_strangers_follow_reloads() {
+    let site = Site::without_captures();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let web = Guard::ports(&[80]);
+    let mut agent = Agent::start(&site, &web);
+    agent.reload(&web.clone().setting("header_timeout = 6"));
+    let stranger = Dial::to(address::SERVER, 80).from(address::STRANGER, 0);
+    assert!(!is_reset(&open_and_send(
+        &site,
+        &stranger,
+        &[&header_of_client()[..], b"\n"].concat()
+    )));
+    wait_finding(&agent, &["listener \"web\": 1 PROXY headers"]);
+    let wait_findings = |agent: &Agent, beginning: &str| {
+        let named = |agent: &Agent| agent.status().findings.concat();
+        eventually(beginning, || named(agent).starts_with(beginning).then_some(()));
+    };
+    let shop = web.named("shop");
+    agent.reload(&shop);
+    wait_findings(&agent, "listener \"shop\": 1 PROXY headers");
+    agent.reload(&shop.also_trusting(&format!("{}/32", address::STRANGER)));
+    eventually("no finding", || agent.status().findings.is_empty().then_some(()));
+    site.finish(&mut agent, &[]);
+}
+
 #[test]
 fn a_file_is_checked_without_an_agent() {
     const RIGHT: &str = "[[listener]]\nports = [80]\ntrusted = [\"10.0.0.0/8\"]\n";
