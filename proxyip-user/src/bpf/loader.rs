@@ -132,7 +132,7 @@ impl Loader {
                 Some(EbpfLogger::init(&mut ebpf).context("the programs' messages cannot be read")?)
             }
         };
-        Ok(Instance { ebpf, programs, cookie, index, logger })
+        Ok(Instance { ebpf, programs, index, logger })
     }
 
     /// An instance with the program for rules of iptables loaded, for the set at this place and the namespace at this
@@ -218,7 +218,6 @@ pub(crate) struct Instance {
     pub(crate) ebpf: Ebpf,
     /// In the order in which to attach them.
     pub(crate) programs: Vec<(Direction, Loaded)>,
-    pub(crate) cookie: u64,
     /// Its entry of `NAMESPACES`.
     pub(crate) index: u32,
     pub(crate) logger: Option<EbpfLogger<&'static dyn log::Log>>,

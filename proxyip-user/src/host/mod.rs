@@ -11,5 +11,6 @@ pub mod netstat;
 pub(crate) mod real_time;
 pub mod routes;
 pub mod seen;
+pub(crate) mod served;
 pub mod sockets;
 pub mod sysctl;

@@ -21,7 +21,7 @@ use crate::bpf::programs::Loaded;
 use crate::bpf::sockets::{SocketHook, named};
 use crate::config::Netns;
 use crate::host::links::check_interface;
-use crate::host::namespace::Namespace;
+use crate::host::served::Entrance;
 use crate::supervise::{Health, Work};
 use crate::watch::guarding::Guarding;
 
@@ -40,9 +40,7 @@ pub(super) struct Attachments {
 
 /// What belongs to one network namespace.
 pub(super) struct OfNamespace {
-    pub(super) namespace: Namespace,
-    pub(super) netns: Netns,
-    pub(super) cookie: u64,
+    pub(super) entrance: Entrance,
     /// In the order in which to attach them.
     pub(super) programs: Vec<(Direction, Loaded)>,
     pub(super) interfaces: Vec<Interface>,
@@ -172,12 +170,13 @@ impl OfNamespace {
     /// # Errors
     /// If the namespace cannot be entered.
     fn ensure(&mut self, links: &mut Links) -> Result<Vec<Found>> {
-        let Self { namespace, netns, cookie, programs, interfaces, tcx } = self;
-        let within = match netns {
+        let Self { entrance, programs, interfaces, tcx } = self;
+        let cookie = entrance.cookie();
+        let within = match entrance.netns() {
             Netns::Host => String::new(),
             Netns::Path(path) => format!(" of {}", path.display()),
         };
-        namespace.run(|| {
+        entrance.run(|| {
             let mut found = Vec::new();
             for interface in interfaces.iter_mut() {
                 if let Err(error) = interface.find(netns) {

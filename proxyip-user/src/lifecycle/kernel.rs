@@ -13,7 +13,7 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 
 use super::attachments::{Attachments, OfNamespace};
 use super::maintenance::{Maintenance, Watchers};
-use super::served::{Served, cookies, entrances, follow, open_namespaces, split};
+use super::served::{Wanted, cookies, follow, open_namespaces, served, split};
 use crate::api::view::View;
 use crate::bpf::direction::Direction;
 use crate::bpf::links::Links;
@@ -26,8 +26,7 @@ use crate::bpf::{attached, cgroup, pins};
 use crate::config::{Agent, Config, KernelLog};
 use crate::desired::active::Current;
 use crate::host::capability::Capability;
-use crate::host::namespace::Namespace;
-use crate::host::seen::Seen;
+use crate::host::served::Served;
 use crate::reap::partial_headers::PartialHeaders;
 use crate::reap::translations::Collector;
 use crate::reap::unnoticed::{Sweeper, UnnoticedEnds};
@@ -98,26 +97,26 @@ impl Kernel {
         // From here on, what an agent before this one left is changed.
         let steps = Steps { config, ports: Ports::open(&config.agent.pin_path)? };
         let Loaded { mut sockets, lookups, instances } = verified;
-        let flows = FlowMap::new(&mut sockets, cookies(&namespaces), lookups)?;
-        let sets = steps.sets(loader, &namespaces, &instances);
-        let control = steps.put_in_force(sets, flows.clone(), entrances(&namespaces)?)?;
+        let served = served(&namespaces, &instances);
+        let flows = FlowMap::new(&mut sockets, served.clone(), lookups)?;
+        let sets = Sets::new(Arc::new(loader), steps.pin_path(), served.clone());
+        let control = steps.put_in_force(sets, flows.clone())?;
         let secrets = Secrets::new(&mut sockets, config.agent.handshake_timeout)?;
-        let (of_namespaces, watchers) = split(&namespaces, instances, &capability)?;
+        let (of_namespaces, watchers) = split(&namespaces, instances, &capability);
         let mut attachments = steps.attachments(&mut sockets, cgroup, of_namespaces)?;
         // Sockets first: a connection that is handed over must be seen when it is established.
         attachments.attach_to_sockets()?;
         attachments.attach_to_interfaces()?;
         steps.detach_others(&attachments.links)?;
-        let entrances = entrances(&namespaces)?;
         let health = Health::default();
-        let seen = follow(namespaces, watchers, &health)?;
+        follow(namespaces, watchers, &health)?;
         let guarding = attachments.guarding.clone();
         let maps = PinnedMaps::read(pins::map_directory(steps.pin_path()))?;
         attachments.spawn(maps, &health)?;
 
-        let watched: Vec<_> = seen.iter().map(|(_, seen)| seen.clone()).collect();
-        steps.collect_translations(watched.clone(), &health)?;
-        let view = steps.view(&mut sockets, flows, Environment::new(&capability, seen))?;
+        steps.collect_translations(served.clone(), &health)?;
+        let environment = Environment::new(&capability, served.clone());
+        let view = steps.view(&mut sockets, flows, environment)?;
         let fills = Fills::open(steps.pin_path(), control.fill_levels())?;
         let drained = control.drained();
         let view = View {
@@ -129,7 +128,8 @@ impl Kernel {
             guarding,
             ..view
         };
-        Sweeper::open(steps.pin_path(), &entrances, view.unnoticed.clone())?.spawn(&view.health)?;
+        Sweeper::open(steps.pin_path(), served.clone(), view.unnoticed.clone())?
+            .spawn(&view.health)?;
         let current = control.current();
         let active = Arc::clone(&current.borrow());
         let listeners = &view.listeners;
@@ -139,12 +139,12 @@ impl Kernel {
             secrets,
             established: established.clone(),
             delays: delays.clone(),
-            partial_headers: steps.partial_headers(current.clone(), entrances)?,
+            partial_headers: steps.partial_headers(current.clone(), served.clone())?,
             watchers: Watchers {
                 gap: Gap::new(
                     &active,
                     listeners.clone(),
-                    watched,
+                    served,
                     gap::Ports::new(
                         view.flows.clone(),
                         (established, delays),
@@ -190,25 +190,9 @@ impl Steps<'_> {
         &self.config.agent.pin_path
     }
 
-    fn sets(
-        &self,
-        loader: Loader,
-        namespaces: &[Served],
-        instances: &[(Instance, Watcher)],
-    ) -> Sets {
-        let indexes = namespaces.iter().zip(instances);
-        let indexes = indexes.map(|(one, (instance, _))| (one.netns.clone(), instance.index));
-        Sets::new(loader, self.pin_path(), indexes.collect())
-    }
-
-    fn put_in_force(
-        &self,
-        sets: Sets,
-        flows: FlowMap,
-        entrances: Vec<(u64, Namespace)>,
-    ) -> Result<Control> {
+    fn put_in_force(&self, sets: Sets, flows: FlowMap) -> Result<Control> {
         let writer = Writer::open(self.pin_path(), self.ports.clone())?;
-        Control::start(writer, self.config, sets, flows, entrances)
+        Control::start(writer, self.config, sets, flows)
     }
 
     fn attachments(
@@ -246,16 +230,12 @@ impl Steps<'_> {
         Ok(())
     }
 
-    fn collect_translations(&self, watched: Vec<Arc<Seen>>, health: &Health) -> Result<()> {
-        Collector::new(self.pin_path(), self.ports.clone(), watched)?.spawn(health)
+    fn collect_translations(&self, served: Served, health: &Health) -> Result<()> {
+        Collector::new(self.pin_path(), self.ports.clone(), served)?.spawn(health)
     }
 
-    fn partial_headers(
-        &self,
-        current: Current,
-        entrances: Vec<(u64, Namespace)>,
-    ) -> Result<PartialHeaders> {
-        PartialHeaders::open(self.pin_path(), current, entrances)
+    fn partial_headers(&self, current: Current, served: Served) -> Result<PartialHeaders> {
+        PartialHeaders::open(self.pin_path(), current, served)
     }
 
     fn view(&self, sockets: &mut Ebpf, flows: FlowMap, environment: Environment) -> Result<View> {
@@ -291,15 +271,16 @@ struct Loaded {
     instances: Vec<(Instance, Watcher)>,
 }
 
-fn load(config: &Config, loader: &Loader, namespaces: &[Served]) -> Result<Loaded> {
+fn load(config: &Config, loader: &Loader, namespaces: &[Wanted]) -> Result<Loaded> {
     let cookies = cookies(namespaces);
     let lookups = loader.lookups()?;
     let sockets = loader.sockets(config.api.getsockopt)?;
-    let instance = |one: &Served| {
-        one.namespace.run(|| {
-            let mut instance = loader.interfaces(&sockets, one.cookie, &cookies)?;
+    let instance = |Wanted { entrance, .. }: &Wanted| {
+        entrance.run(|| {
+            let cookie = entrance.cookie();
+            let mut instance = loader.interfaces(&sockets, cookie, &cookies)?;
             let (index, timeout) = (instance.index, config.agent.handshake_timeout);
-            let watcher = Watcher::new(&mut instance.ebpf, index, one.cookie, timeout)?;
+            let watcher = Watcher::new(&mut instance.ebpf, index, cookie, timeout)?;
             Ok((instance, watcher))
         })
     };

@@ -1,11 +1,14 @@
 //! The policy alone: the pinned maps and what writes them, with nothing attached to any interface.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 
 use super::kernel::options;
 use crate::bpf::loader::Loader;
 use crate::bpf::probe::probe;
 use crate::config::{Config, KernelLog};
+use crate::host::served::Served;
 use crate::reconcile::control::Control;
 use crate::reconcile::sets::Sets;
 use crate::reconcile::writer::Writer;
@@ -21,7 +24,8 @@ pub fn start(config: &Config) -> Result<Control> {
     let pin_path = &config.agent.pin_path;
     let loader = Loader::new(options(&config.agent, KernelLog::Off), &probe()?)?;
     let mut shared = loader.sockets(false)?;
-    let flows = FlowMap::new(&mut shared, Vec::new(), loader.lookups()?)?;
+    let served = Served::default();
+    let flows = FlowMap::new(&mut shared, served.clone(), loader.lookups()?)?;
     let writer = Writer::open(pin_path, Ports::open(pin_path)?)?;
-    Control::start(writer, config, Sets::new(loader, pin_path, Vec::new()), flows, Vec::new())
+    Control::start(writer, config, Sets::new(Arc::new(loader), pin_path, served), flows)
 }

@@ -23,7 +23,7 @@ use crate::bpf::buckets::{Buckets, Chunk};
 use crate::bpf::pod::Raw;
 use crate::clock::now_ns;
 use crate::desired::active::Current;
-use crate::host::namespace::Namespace;
+use crate::host::served::{Member, Served};
 use crate::tables::maps::{buckets, is_missing, open, open_owned, remove};
 use crate::tables::owners::{Readable, claim};
 
@@ -54,16 +54,11 @@ pub(crate) struct PartialHeaders {
     drops: Array<MapData, u64>,
     refused: Array<MapData, u64>,
     current: Current,
-    /// With their cookies.
-    namespaces: Vec<(u64, Namespace)>,
+    served: Served,
 }
 
 impl PartialHeaders {
-    pub(crate) fn open(
-        pin_path: &Path,
-        current: Current,
-        namespaces: Vec<(u64, Namespace)>,
-    ) -> Result<Self> {
+    pub(crate) fn open(pin_path: &Path, current: Current, served: Served) -> Result<Self> {
         Ok(Self {
             in_use: open(pin_path, "IN_USE")?,
             table: open_owned(pin_path, &claim!("PARTIAL_HEADERS"))?,
@@ -73,7 +68,7 @@ impl PartialHeaders {
             drops: open_owned(pin_path, &claim!("DROPS_BY_AGENT"))?,
             refused: open_owned(pin_path, &claim!("REFUSED_BY_AGENT"))?,
             current,
-            namespaces,
+            served,
         })
     }
 
@@ -103,7 +98,7 @@ impl PartialHeaders {
                     ended.push((key, header));
                 }
             }
-            end_all(&self.namespaces, &ended);
+            end_in_all(&self.served, &ended);
         }
         Ok(())
     }
@@ -179,21 +174,32 @@ fn increment(counters: &mut Array<MapData, u64>, index: u32) -> Result<()> {
     counters.set(index, count + 1, 0).context("the counters cannot be written")
 }
 
-/// Ends connections with a begun header, at their peers' ends and in the kernel.
-fn end_all(namespaces: &[(u64, Namespace)], connections: &[(FlowKey, PartialHeader)]) {
-    for (cookie, namespace) in namespaces {
-        let mut here = connections.iter().filter(|(key, _)| key.namespace == *cookie).peekable();
-        if here.peek().is_none() {
-            continue;
+/// A connection with a begun header.
+type Begun = (FlowKey, PartialHeader);
+
+fn end_in_all(served: &Served, connections: &[Begun]) {
+    for Member { entrance, .. } in served.now().iter() {
+        let here = within(connections, entrance.cookie());
+        if !here.is_empty() {
+            warn_of(entrance.run(|| end_all(&here)));
         }
-        let ended = namespace.run(|| {
-            let mut ends = Ends { destroyer: Destroyer::open()?, resets: Resets::default() };
-            let failures = here.filter_map(|(key, header)| ends.end(key, header).err());
-            failures.reduce(|first, _| first).map_or(Ok(()), |error| Err(error.into()))
-        });
-        if let Err(error) = ended {
-            tracing::warn!("not every peer could be told that its connection is reset: {error:#}");
-        }
+    }
+}
+
+fn within(connections: &[Begun], namespace: u64) -> Vec<&Begun> {
+    connections.iter().filter(|(key, _)| key.namespace == namespace).collect()
+}
+
+/// Ends connections of the calling thread's namespace, at their peers' ends and in the kernel.
+fn end_all(connections: &[&Begun]) -> Result<()> {
+    let mut ends = Ends { destroyer: Destroyer::open()?, resets: Resets::default() };
+    let failures = connections.iter().filter_map(|(key, header)| ends.end(key, header).err());
+    failures.reduce(|first, _| first).map_or(Ok(()), |error| Err(error.into()))
+}
+
+fn warn_of(ended: Result<()>) {
+    if let Err(error) = ended {
+        tracing::warn!("not every peer could be told that its connection is reset: {error:#}");
     }
 }
 
@@ -204,10 +210,11 @@ pub(crate) fn end_begun(pin_path: &Path) -> Result<()> {
     let begun = begun.map(|(Raw(key), Raw(header))| (key, header));
     let begun: Vec<_> = begun.filter(|(_, header)| header.state == PartialHeader::OPEN).collect();
     let cookies: BTreeSet<_> = begun.iter().map(|(key, _)| key.namespace).collect();
-    let namespaces = cookies
-        .into_iter()
-        .filter_map(|cookie| Some((cookie, attached::namespace(pin_path, cookie)?)));
-    end_all(&namespaces.collect::<Vec<_>>(), &begun);
+    for cookie in cookies {
+        if let Some(namespace) = attached::namespace(pin_path, cookie) {
+            warn_of(namespace.run(|| end_all(&within(&begun, cookie))));
+        }
+    }
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use proxyip_common::flow::FlowKey;
 use super::living::{Left, Sockets};
 use crate::bpf::buckets::{Buckets, Cursor};
 use crate::bpf::pod::Raw;
+use crate::host::served::Member;
 
 /// How many connections are looked at each time, at first.
 const FEW: usize = 2048;
@@ -54,14 +55,18 @@ impl Sweep {
     /// The candidates that have ended.
     pub(super) fn ended(
         &mut self,
-        sockets: &mut HashMap<u64, Sockets>,
+        served: &[Member],
         candidates: &HashMap<FlowKey, u64>,
     ) -> Result<Vec<(FlowKey, u64, Left)>> {
         let mut missing = HashMap::new();
-        for (cookie, sockets) in sockets {
+        for Member { entrance, .. } in served {
+            let cookie = entrance.cookie();
             let here: Vec<_> =
-                candidates.keys().filter(|key| key.namespace == *cookie).copied().collect();
-            let found = sockets.missing(&here);
+                candidates.keys().filter(|key| key.namespace == cookie).copied().collect();
+            if here.is_empty() {
+                continue;
+            }
+            let found = entrance.run(|| Ok(Sockets::open()?.missing(&here)?));
             missing.extend(found.context("the sockets of connections cannot be read")?);
         }
         Ok(self.judge(candidates, &missing))

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -15,7 +14,7 @@ use proxyip_common::flow::{FlowKey, Translation};
 use crate::bpf::buckets::Buckets;
 use crate::bpf::pod::Raw;
 use crate::clock::now_ns;
-use crate::host::seen::Seen;
+use crate::host::served::Served;
 use crate::supervise::{Health, Work};
 use crate::tables::maps::{buckets, is_missing, open_owned, remove};
 use crate::tables::owners::claim;
@@ -75,14 +74,14 @@ pub(crate) struct Collector {
     table: Table,
     buckets: Buckets<Raw<FlowKey>, Raw<Translation>>,
     ports: Ports,
-    namespaces: Vec<Arc<Seen>>,
+    served: Served,
 }
 
 impl Collector {
-    pub(crate) fn new(pin_path: &Path, ports: Ports, namespaces: Vec<Arc<Seen>>) -> Result<Self> {
+    pub(crate) fn new(pin_path: &Path, ports: Ports, served: Served) -> Result<Self> {
         let table = open_owned(pin_path, &claim!("TRANSLATIONS"))?;
         let buckets = buckets(pin_path, "TRANSLATIONS")?;
-        Ok(Self { table, buckets, ports, namespaces })
+        Ok(Self { table, buckets, ports, served })
     }
 
     /// Runs for the life of the process, on its own thread because the table may be large.
@@ -99,7 +98,7 @@ impl Collector {
         // Those retired meanwhile may have had connections that are not seen now.
         let retired = self.ports.retired();
         // What is left of a socket in FIN_WAIT2 waits for the peer's FIN, and then another TIME_WAIT.
-        let fin_timeout = self.namespaces.iter().map(|seen| seen.fin_timeout()).max();
+        let fin_timeout = self.served.now().iter().map(|one| one.seen.fin_timeout()).max();
         let closed = TIME_WAIT + fin_timeout.unwrap_or_default() + MARGIN;
         let ages = Ages { now_ns: now_ns()?, closed };
         let (mut over, mut kept) = (Vec::new(), BTreeSet::new());

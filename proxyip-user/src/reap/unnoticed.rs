@@ -4,7 +4,6 @@
 //! flags: other software that sets its own without keeping ours takes our notice away. Then entries of the tables would
 //! stay for ever, and a full table of translated connections refuses every new one.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,14 +12,14 @@ use anyhow::{Context, Result};
 use aya::maps::{HashMap as Table, MapData};
 use proxyip_common::flow::{FlowKey, FlowRecord, Translation};
 
-use super::living::{Left, Sockets};
+use super::living::Left;
 use super::sweep::Sweep;
 use super::translations::{Translations, is_established};
 use crate::bpf::buckets::Buckets;
 use crate::bpf::loaded::others_of_sock_ops;
 use crate::bpf::pod::Raw;
 use crate::clock::now_ns;
-use crate::host::namespace::Namespace;
+use crate::host::served::Served;
 use crate::supervise::{Health, Work};
 use crate::tables::maps::{buckets, open_owned, remove};
 use crate::tables::owners::claim;
@@ -85,21 +84,12 @@ pub(crate) struct Sweeper {
     translations: Translations,
     translation_buckets: Buckets<Raw<FlowKey>, Raw<Translation>>,
     of_translations: Sweep,
-    /// By the namespaces' cookies.
-    sockets: HashMap<u64, Sockets>,
+    served: Served,
     found: UnnoticedEnds,
 }
 
 impl Sweeper {
-    pub(crate) fn open(
-        pin_path: &Path,
-        namespaces: &[(u64, Namespace)],
-        found: UnnoticedEnds,
-    ) -> Result<Self> {
-        let sockets = namespaces.iter().map(|(cookie, namespace)| {
-            let open = || Sockets::open().context("no netlink socket");
-            Ok((*cookie, namespace.run(open)?))
-        });
+    pub(crate) fn open(pin_path: &Path, served: Served, found: UnnoticedEnds) -> Result<Self> {
         Ok(Self {
             flows: open_owned(pin_path, &claim!("FLOWS"))?,
             flow_buckets: buckets(pin_path, "FLOWS")?,
@@ -107,7 +97,7 @@ impl Sweeper {
             translations: Translations::open(pin_path)?,
             translation_buckets: buckets(pin_path, "TRANSLATIONS")?,
             of_translations: Sweep::default(),
-            sockets: sockets.collect::<Result<_>>()?,
+            served,
             found,
         })
     }
@@ -123,13 +113,14 @@ impl Sweeper {
 
     fn pass(&mut self) -> Result<()> {
         let now_ns = now_ns()?;
+        let served = self.served.now();
         let old = |since: u64| now_ns.saturating_sub(since) > YOUNG_NS;
         let candidates = self.of_flows.candidates(&self.flow_buckets, |record: &FlowRecord| {
             let since = record.established_ns;
             (since != 0 && old(since)).then_some(since)
         })?;
         let mut count = 0;
-        for (key, since, _) in self.of_flows.ended(&mut self.sockets, &candidates)? {
+        for (key, since, _) in self.of_flows.ended(&served, &candidates)? {
             let same = |Raw(record): Raw<FlowRecord>| record.established_ns == since;
             if self.flows.get(&Raw(key), 0).is_ok_and(same) {
                 remove(&mut self.flows, &Raw(key)).context("the flow table cannot be written")?;
@@ -139,7 +130,7 @@ impl Sweeper {
         let candidates = self.of_translations.candidates(&self.translation_buckets, |entry| {
             (is_established(entry) && old(entry.seen_ns)).then_some(entry.seen_ns)
         })?;
-        for (key, since, left) in self.of_translations.ended(&mut self.sockets, &candidates)? {
+        for (key, since, left) in self.of_translations.ended(&served, &candidates)? {
             self.translations.end(&key, since, (left == Left::TimeWait).then_some(now_ns))?;
         }
         if count > 0 {

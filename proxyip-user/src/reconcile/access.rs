@@ -87,7 +87,7 @@ impl Acl for Control {
         if let Some(name) = listener {
             self.with(name, |_, _, _| Ok(()))?;
         }
-        let mut disconnecter = Disconnecter::new(&self.0.namespaces);
+        let mut disconnecter = Disconnecter::new(self.0.sets.served().now());
         let mut ended = Vec::new();
         for flow in self.0.flows.all() {
             let (key, record) = flow?;

@@ -13,7 +13,6 @@ use super::sets::Sets;
 use super::writer::Writer;
 use crate::config::Config;
 use crate::desired::active::{Active, Current};
-use crate::host::namespace::Namespace;
 use crate::tables::drained::DrainedPorts;
 use crate::tables::fill::Level;
 use crate::tables::maps::FlowMap;
@@ -26,10 +25,8 @@ pub(super) struct Inner {
     /// Locked while anything changes.
     writer: Mutex<Writer>,
     publish: watch::Sender<Arc<Active>>,
-    sets: Sets,
+    pub(super) sets: Sets,
     pub(super) flows: FlowMap,
-    /// With their cookies.
-    pub(super) namespaces: Vec<(u64, Namespace)>,
     stale: Remark,
     mixed: Remark,
 }
@@ -50,7 +47,6 @@ impl Control {
         config: &Config,
         sets: Sets,
         flows: FlowMap,
-        namespaces: Vec<(u64, Namespace)>,
     ) -> Result<Self> {
         sets.pin_anew(config, &writer.set_places(config)?)?;
         let places = writer.apply(config)?;
@@ -60,7 +56,7 @@ impl Control {
         let (publish, _) = watch::channel(Arc::new(active));
         let writer = Mutex::new(writer);
         let (stale, mixed) = (Remark::default(), Remark::default());
-        Ok(Self(Arc::new(Inner { writer, publish, sets, flows, namespaces, stale, mixed })))
+        Ok(Self(Arc::new(Inner { writer, publish, sets, flows, stale, mixed })))
     }
 
     /// The configuration in force.

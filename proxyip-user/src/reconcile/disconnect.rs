@@ -2,25 +2,25 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use proxyip_api::acl::Disconnected;
 use proxyip_common::flow::{FlowKey, FlowRecord};
 
-use crate::host::namespace::Namespace;
+use crate::host::served::Member;
 use crate::reap::destroy::Destroyer;
 
 /// Ends connections, each in its namespace, one after the other.
-pub(super) struct Disconnecter<'a> {
-    /// With their cookies.
-    namespaces: &'a [(u64, Namespace)],
+pub(super) struct Disconnecter {
+    served: Arc<[Member]>,
     /// Those that were needed; `None` for a namespace that the agent does not serve.
     destroyers: HashMap<u64, Option<Destroyer>>,
 }
 
-impl<'a> Disconnecter<'a> {
-    pub(super) fn new(namespaces: &'a [(u64, Namespace)]) -> Self {
-        Self { namespaces, destroyers: HashMap::new() }
+impl Disconnecter {
+    pub(super) fn new(served: Arc<[Member]>) -> Self {
+        Self { served, destroyers: HashMap::new() }
     }
 
     /// Ends a connection of this listener. `None` if it has already ended, or its namespace is not served.
@@ -49,10 +49,9 @@ impl<'a> Disconnecter<'a> {
 
     fn destroyer(&mut self, cookie: u64) -> Result<Option<&mut Destroyer>> {
         if !self.destroyers.contains_key(&cookie) {
-            let served = self.namespaces.iter().find(|(there, _)| *there == cookie);
-            let open = |(_, namespace): &(u64, Namespace)| {
-                namespace.run(|| Destroyer::open().context("no netlink socket"))
-            };
+            let served = self.served.iter().find(|one| one.entrance.cookie() == cookie);
+            let open =
+                |one: &Member| one.entrance.run(|| Destroyer::open().context("no netlink socket"));
             self.destroyers.insert(cookie, served.map(open).transpose()?);
         }
         Ok(self.destroyers.get_mut(&cookie).and_then(Option::as_mut))

@@ -13,13 +13,12 @@ use proxyip_common::settings::NamespaceSettings;
 use super::routes::{self, Pace};
 use crate::bpf::pod::Raw;
 use crate::clock::{nanoseconds, now_ns};
-use crate::config::Netns;
 use crate::host::changes::Changes;
-use crate::host::namespace::Namespace;
 use crate::host::nat::Rules;
 use crate::host::netstat;
 use crate::host::routes::{Routes, read};
 use crate::host::seen::Seen;
+use crate::host::served::Entrance;
 use crate::host::sysctl;
 use crate::supervise::{Health, Work};
 use crate::tables::maps::take_owned;
@@ -111,15 +110,12 @@ impl Watcher {
     ///
     /// # Errors
     /// If there is no thread. What goes wrong in a round is in `health`.
-    pub(crate) fn spawn(self, namespace: Namespace, netns: &Netns, health: &Health) -> Result<()> {
-        let place = match netns {
-            Netns::Host => "the agent's network namespace".into(),
-            Netns::Path(path) => path.display().to_string(),
-        };
-        let purpose = format!("following the sysctls, routes and interfaces of {place}");
+    pub(crate) fn spawn(self, entrance: Entrance, health: &Health) -> Result<()> {
+        let purpose =
+            format!("following the sysctls, routes and interfaces of {}", entrance.netns());
         // A round waits by itself.
         let work = Work { thread: "namespace", purpose, period: Duration::ZERO };
-        let mut follower = Follower { watcher: self, namespace, inside: None };
+        let mut follower = Follower { watcher: self, entrance, inside: None };
         let (first, wait) = sync_channel(1);
         health.spawn(work, move || {
             let result = follower.round();
@@ -144,7 +140,7 @@ impl Watcher {
 /// A thread that follows a namespace.
 struct Follower {
     watcher: Watcher,
-    namespace: Namespace,
+    entrance: Entrance,
     /// `None` before the first round, and after one that failed.
     inside: Option<Inside>,
 }
@@ -175,7 +171,7 @@ impl Follower {
     }
 
     fn enter(&mut self) -> Result<Inside> {
-        self.namespace.enter()?;
+        self.entrance.enter()?;
         // A round that failed may not have written what it noted.
         self.watcher.written = None;
         Ok(Inside { changes: Changes::subscribe()?, pace: Pace::new(Instant::now()) })

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use aya::programs::SocketFilter;
@@ -11,18 +12,22 @@ use crate::bpf::loader::{Loader, program_of};
 use crate::bpf::pins::{self, match_directory, successor};
 use crate::bpf::programs::SET;
 use crate::config::{Config, Netns, Set};
+use crate::host::served::{Member, Served};
 
 /// Pins them.
 pub(crate) struct Sets {
-    loader: Loader,
+    loader: Arc<Loader>,
     directory: PathBuf,
-    /// With their entries of `NAMESPACES`.
-    namespaces: Vec<(Netns, u32)>,
+    served: Served,
 }
 
 impl Sets {
-    pub(crate) fn new(loader: Loader, pin_path: &Path, namespaces: Vec<(Netns, u32)>) -> Self {
-        Self { loader, directory: match_directory(pin_path), namespaces }
+    pub(crate) fn new(loader: Arc<Loader>, pin_path: &Path, served: Served) -> Self {
+        Self { loader, directory: match_directory(pin_path), served }
+    }
+
+    pub(super) const fn served(&self) -> &Served {
+        &self.served
     }
 
     /// Pins a program for each set in each namespace that has none. A rule keeps the program that it was made with, which
@@ -43,9 +48,10 @@ impl Sets {
         which: impl Fn(&Path) -> bool,
     ) -> Result<()> {
         let mut pinned = BTreeSet::new();
+        let served = self.served.now();
         for (set, place) in config.sets.iter().zip(places) {
-            for (netns, index) in &self.namespaces {
-                let pin = self.pin_of(set, netns);
+            for Member { entrance, seen } in served.iter() {
+                let pin = self.pin_of(set, entrance.netns());
                 ensure!(
                     pinned.insert(pin.clone()),
                     "two network namespaces have files of the same name, so that set {:?} would be pinned \
@@ -54,7 +60,7 @@ impl Sets {
                     pin.display()
                 );
                 if which(&pin) {
-                    self.replace(&pin, *index, *place)?;
+                    self.replace(&pin, seen.place(), *place)?;
                 }
             }
         }
@@ -63,7 +69,8 @@ impl Sets {
 
     /// Removes the pins of all other sets.
     pub(crate) fn unpin_others(&self, config: &Config) -> Result<()> {
-        let pins_of = |set| self.namespaces.iter().map(move |(netns, _)| self.pin_of(set, netns));
+        let served = self.served.now();
+        let pins_of = |set| served.iter().map(move |one| self.pin_of(set, one.entrance.netns()));
         let wanted: BTreeSet<_> = config.sets.iter().flat_map(pins_of).collect();
         for pin in pins::list(&self.directory)? {
             if !wanted.contains(&pin) {

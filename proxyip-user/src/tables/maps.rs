@@ -19,6 +19,7 @@ use crate::bpf::buckets::{Buckets, Chunk};
 use crate::bpf::lookups::{Lookups, WORTH};
 use crate::bpf::pins::map_directory;
 use crate::bpf::pod::Raw;
+use crate::host::served::Served;
 
 type Table = HashMap<MapData, Raw<FlowKey>, Raw<FlowRecord>>;
 
@@ -28,8 +29,7 @@ pub struct FlowMap {
     map: Arc<Readable<Table>>,
     buckets: Arc<Buckets<Raw<FlowKey>, Raw<FlowRecord>>>,
     capacity: u32,
-    /// Cookies of the namespaces that the agent serves.
-    namespaces: Arc<[u64]>,
+    served: Served,
     lookups: Lookups,
 }
 
@@ -43,7 +43,7 @@ pub struct FlowChunk {
 }
 
 impl FlowMap {
-    pub(crate) fn new(ebpf: &mut Ebpf, namespaces: Vec<u64>, lookups: Lookups) -> Result<Self> {
+    pub(crate) fn new(ebpf: &mut Ebpf, served: Served, lookups: Lookups) -> Result<Self> {
         let map = ebpf.map("FLOWS").context("the kernel object has no map FLOWS")?;
         let Map::LruHashMap(data) = map else { bail!("map FLOWS is of another kind") };
         let buckets = Buckets::new(data.fd().as_fd())?;
@@ -52,7 +52,7 @@ impl FlowMap {
             buckets: Arc::new(buckets),
             capacity,
             map: Arc::new(take(ebpf, "FLOWS")?),
-            namespaces: namespaces.into(),
+            served,
             lookups,
         })
     }
@@ -72,8 +72,9 @@ impl FlowMap {
         peer: SocketAddr,
         local: SocketAddr,
     ) -> Result<Option<(FlowKey, FlowRecord)>> {
-        for namespace in self.namespaces.iter() {
-            let key = FlowKey::new(*namespace, Peer::from(peer), Local::from(local));
+        for member in self.served.now().iter() {
+            let namespace = member.entrance.cookie();
+            let key = FlowKey::new(namespace, Peer::from(peer), Local::from(local));
             match self.map.get(&Raw(key), 0) {
                 Ok(Raw(record)) if record.established_ns != 0 => return Ok(Some((key, record))),
                 Ok(_) | Err(MapError::KeyNotFound) => {}
@@ -96,9 +97,10 @@ impl FlowMap {
             return ends.iter().map(get).collect();
         }
         let mut clients = vec![None; ends.len()];
-        for namespace in self.namespaces.iter() {
+        for member in self.served.now().iter() {
+            let namespace = member.entrance.cookie();
             for (ends, clients) in ends.chunks(SLOTS).zip(clients.chunks_mut(SLOTS)) {
-                let found = self.lookups.clients(*namespace, ends)?;
+                let found = self.lookups.clients(namespace, ends)?;
                 for (client, found) in clients.iter_mut().zip(found) {
                     *client = client.or(found);
                 }

@@ -7,7 +7,7 @@ use proxyip_common::settings::{MAX_ROUTES, NamespaceSettings};
 
 use crate::config::Netns;
 use crate::host::capability::Capability;
-use crate::host::seen::Seen;
+use crate::host::served::{Member, Served};
 use crate::tables::fill::Fill;
 
 /// What decides about the hand-off of connections, beside the configuration and themselves.
@@ -15,7 +15,7 @@ use crate::tables::fill::Fill;
 pub struct Environment {
     limits: Arc<[String]>,
     has_kfunc: bool,
-    namespaces: Arc<[(Netns, Arc<Seen>)]>,
+    served: Served,
 }
 
 /// An obstacle to the accept hand-off, and the namespace that it is in.
@@ -28,12 +28,8 @@ pub struct LocatedObstacle {
 }
 
 impl Environment {
-    pub(crate) fn new(capability: &Capability, namespaces: Vec<(Netns, Arc<Seen>)>) -> Self {
-        Self {
-            limits: capability.limits().into(),
-            has_kfunc: capability.assign.is_some(),
-            namespaces: namespaces.into(),
-        }
+    pub(crate) fn new(capability: &Capability, served: Served) -> Self {
+        Self { limits: capability.limits().into(), has_kfunc: capability.assign.is_some(), served }
     }
 
     /// What the kernel cannot do, and the fallback that is taken; a line each.
@@ -45,12 +41,9 @@ impl Environment {
     /// Namespaces whose routes do not find room in the kernel programs' table; a sentence each.
     #[must_use]
     pub fn full_tables(&self) -> Vec<String> {
-        let left = self.namespaces.iter().map(|(netns, seen)| (netns, seen.routes_left()));
-        let sentence = |(netns, left): (&Netns, usize)| {
-            let place = match netns {
-                Netns::Host => "the agent's network namespace".into(),
-                Netns::Path(path) => path.display().to_string(),
-            };
+        let served = self.served.now();
+        let left = served.iter().map(|one| (one.entrance.netns(), one.seen.routes_left()));
+        let sentence = |(place, left): (&Netns, usize)| {
             format!(
                 "{left} routes of {place} find no room in the kernel programs' table: SYN-ACKs over them offer the \
                  MSS of a larger network's route or of the interface. Set an MTU or MSS on fewer routes"
@@ -62,27 +55,29 @@ impl Environment {
     /// How full the kernel programs' table of routes is.
     #[must_use]
     pub fn routes(&self) -> Fill {
-        let entries = self.namespaces.iter().map(|(_, seen)| seen.routes() as u64).sum();
+        let entries = self.served.now().iter().map(|one| one.seen.routes() as u64).sum();
         Fill { map: "ROUTES", entries, most: MAX_ROUTES.into() }
     }
 
     /// Whether a namespace has rules of NAT.
     pub(crate) fn has_nat(&self) -> bool {
-        self.namespaces.iter().any(|(_, seen)| seen.nat_since_ns() != 0)
+        self.served.now().iter().any(|one| one.seen.nat_since_ns() != 0)
     }
 
     /// The namespace at a place in `NAMESPACES`, if it is served, and since when its rules of NAT are as they are: in
     /// nanoseconds of `CLOCK_MONOTONIC`, 0 without any.
-    pub(crate) fn nat_of(&self, place: u32) -> Option<(&Netns, u64)> {
-        let found = self.namespaces.iter().find(|(_, seen)| seen.place() == place);
-        found.map(|(netns, seen)| (netns, seen.nat_since_ns()))
+    pub(crate) fn nat_of(&self, place: u32) -> Option<(Netns, u64)> {
+        let served = self.served.now();
+        let found = served.iter().find(|one| one.seen.place() == place);
+        found.map(|one| (one.entrance.netns().clone(), one.seen.nat_since_ns()))
     }
 
     /// The namespace with this cookie, if it is served.
     #[must_use]
-    pub fn netns(&self, cookie: u64) -> Option<&Netns> {
-        let with_cookie = |(_, seen): &&(Netns, Arc<Seen>)| seen.cookie() == cookie;
-        self.namespaces.iter().find(with_cookie).map(|(netns, _)| netns)
+    pub fn netns(&self, cookie: u64) -> Option<Netns> {
+        let served = self.served.now();
+        let found = served.iter().find(|one| one.entrance.cookie() == cookie);
+        found.map(|one| one.entrance.netns().clone())
     }
 
     /// What is in the way of the accept hand-off for all listeners.
@@ -91,10 +86,11 @@ impl Environment {
         if !self.has_kfunc {
             return Some(LocatedObstacle { obstacle: Obstacle::NoKfunc, netns: None });
         }
-        let several = self.namespaces.len() > 1;
-        self.namespaces.iter().find_map(|(netns, seen)| {
+        let served = self.served.now();
+        let several = served.len() > 1;
+        served.iter().find_map(|Member { entrance, seen }| {
             let obstacle = forbids(seen.flags())?;
-            Some(LocatedObstacle { obstacle, netns: several.then(|| netns.clone()) })
+            Some(LocatedObstacle { obstacle, netns: several.then(|| entrance.netns().clone()) })
         })
     }
 }
@@ -103,12 +99,14 @@ impl Environment {
 impl Environment {
     /// Namespaces, with their places and since when they have rules of NAT.
     pub(crate) fn with_nat(namespaces: &[(Netns, u32, u64)]) -> Self {
+        use crate::host::seen::Seen;
+
         let namespaces = namespaces.iter().map(|(netns, place, since_ns)| {
             let seen = Seen::new(0, *place);
             seen.set_nat_since_ns(*since_ns);
             (netns.clone(), Arc::new(seen))
         });
-        Self { limits: Arc::default(), has_kfunc: true, namespaces: namespaces.collect() }
+        Self { limits: Arc::default(), has_kfunc: true, served: namespaces.collect() }
     }
 }
 
@@ -124,13 +122,14 @@ pub(super) fn forbids(flags: u8) -> Option<Obstacle> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::seen::Seen;
 
     const FINE: u8 = NamespaceSettings::SYNCOOKIES | NamespaceSettings::CONNTRACK_LOOSE;
 
     fn environment(has_kfunc: bool, namespaces: &[(&str, u8)]) -> Environment {
         let namespaces =
             namespaces.iter().map(|(path, flags)| (Netns::Path(path.into()), Seen::of(*flags)));
-        Environment { limits: Arc::default(), has_kfunc, namespaces: namespaces.collect() }
+        Environment { limits: Arc::default(), has_kfunc, served: namespaces.collect() }
     }
 
     #[test]

@@ -2,12 +2,10 @@
 //!
 //! The agent sees a sysctl that changes within a second. The kernel refuses what is handed over in that second.
 
-use std::sync::Arc;
-
 use proxyip_common::counter::Obstacle;
 
 use super::environment::forbids;
-use crate::host::seen::Seen;
+use crate::host::served::Member;
 
 /// For how many looks a sysctl that is right again explains that connections are missing: as many as a gap must last
 /// before it counts, and one in which it may begin.
@@ -29,9 +27,9 @@ struct Once {
 
 impl Forbidden {
     /// Looks at what was last seen of the namespaces. Call it once a second.
-    pub(super) fn look(&mut self, namespaces: &[Arc<Seen>]) {
+    pub(super) fn look(&mut self, served: &[Member]) {
         self.namespaces.iter_mut().for_each(|one| one.ago += 1);
-        for seen in namespaces {
+        for Member { seen, .. } in served {
             if let Some(obstacle) = forbids(seen.flags()) {
                 self.namespaces.retain(|one| one.namespace != seen.cookie());
                 self.namespaces.push(Once { namespace: seen.cookie(), obstacle, ago: 0 });
@@ -53,9 +51,14 @@ impl Forbidden {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proxyip_common::settings::NamespaceSettings;
 
     use super::*;
+    use crate::config::Netns;
+    use crate::host::seen::Seen;
+    use crate::host::served::Served;
 
     #[test]
     fn what_was_forbidden_a_moment_ago_explains_a_gap_and_no_later_one() {
@@ -64,19 +67,21 @@ mod tests {
         for one in &namespaces {
             one.set_flags(FINE);
         }
+        let served = namespaces.iter().map(|seen| (Netns::Host, Arc::clone(seen)));
+        let served = served.collect::<Served>().now();
         let mut forbidden = Forbidden::default();
-        forbidden.look(&namespaces);
+        forbidden.look(&served);
         assert_eq!(forbidden.anywhere(), None);
 
         namespaces[1].set_flags(NamespaceSettings::CONNTRACK_LOOSE);
-        forbidden.look(&namespaces);
+        forbidden.look(&served);
         namespaces[1].set_flags(FINE);
         for _ in 0..REMEMBERED {
-            forbidden.look(&namespaces);
+            forbidden.look(&served);
             assert_eq!(forbidden.within(2), Some(Obstacle::SynCookiesOff));
             assert_eq!(forbidden.within(1), None);
         }
-        forbidden.look(&namespaces);
+        forbidden.look(&served);
         assert_eq!(forbidden.anywhere(), None);
     }
 }

@@ -1,7 +1,6 @@
 //! The gap between connections handed over and connections established, by listener: what the stack refused, or took late.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -17,7 +16,7 @@ use super::refused::{LastEstablished, Missing};
 use crate::clock::now_ns;
 use crate::config::{HandOffChoice, Listener};
 use crate::desired::active::Active;
-use crate::host::seen::Seen;
+use crate::host::served::{Member, Served};
 use crate::tables::listeners::ListenerMap;
 use crate::tables::maps::FlowMap;
 
@@ -41,7 +40,7 @@ pub(crate) trait Policy {
 pub(crate) struct Gap {
     map: ListenerMap,
     listeners: Vec<Watched>,
-    namespaces: Vec<Arc<Seen>>,
+    served: Served,
     /// Overflows of accept queues at the last looks, the oldest first. There is one look more than a gap must last,
     /// because an overflow may be seen a second earlier or later.
     overflows: [u64; LOOKS + 1],
@@ -134,12 +133,12 @@ impl Gap {
     pub(crate) fn new(
         active: &Active,
         map: ListenerMap,
-        namespaces: Vec<Arc<Seen>>,
+        served: Served,
         ports: Ports,
     ) -> Result<Self> {
-        let overflows = [overflows(&namespaces); _];
+        let overflows = [overflows(&served.now()); _];
         let forbidden = Forbidden::default();
-        let mut gap = Self { map, listeners: Vec::new(), namespaces, overflows, forbidden, ports };
+        let mut gap = Self { map, listeners: Vec::new(), served, overflows, forbidden, ports };
         gap.follow(active)?;
         Ok(gap)
     }
@@ -164,11 +163,12 @@ impl Gap {
     pub(crate) fn check(&mut self, policy: &impl Policy) -> Result<()> {
         let now_ns = now_ns()?;
         self.ports.end(now_ns, policy)?;
-        let now = overflows(&self.namespaces);
+        let served = self.served.now();
+        let now = overflows(&served);
         let overflowed = now > self.overflows[0];
         self.overflows.rotate_left(1);
         self.overflows[LOOKS] = now;
-        self.forbidden.look(&self.namespaces);
+        self.forbidden.look(&served);
         let delayed = self.ports.delays.take();
         // A full queue delays connections, too, and would with any hand-off.
         if !overflowed {
@@ -296,6 +296,6 @@ impl Watched {
     }
 }
 
-fn overflows(namespaces: &[Arc<Seen>]) -> u64 {
-    namespaces.iter().map(|seen| seen.overflows()).sum()
+fn overflows(served: &[Member]) -> u64 {
+    served.iter().map(|one| one.seen.overflows()).sum()
 }
