@@ -9,9 +9,11 @@ use aya::programs::{CgroupSockAddr, CgroupSockopt, SchedClassifier, SockOps, Soc
 use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
+use aya_obj::Object;
 use proxyip_common::settings::{MAX_NAMESPACES, NamespaceSettings};
 
 use super::btf::{self, SocketOffsets};
+use super::definition;
 use super::direction::Direction;
 use super::lookups::Lookups;
 use super::object;
@@ -57,6 +59,9 @@ const PINNED: &[&str] = &[
     "UNTRUSTED_SOURCES",
 ];
 
+/// Those whose size the configuration or the host chooses.
+const SIZED: [&str; 4] = ["FLOWS", "TRANSLATIONS", "PARTIAL_HEADERS", "HEADER_BYTES"];
+
 /// What can be chosen when the programs are loaded.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
@@ -77,8 +82,14 @@ pub(crate) struct Loader {
 }
 
 impl Loader {
+    /// Compares what an agent before this one has pinned, and changes nothing.
+    ///
+    /// # Errors
+    /// If a pinned map is another one than the object's.
     pub(crate) fn new(options: Options, capability: &Capability) -> Result<Self> {
         let object = object::object(capability.assign)?;
+        let parsed = Object::parse(&object).context("the kernel object cannot be read")?;
+        definition::compare(&map_directory(&options.pin_path), &parsed, PINNED, &SIZED)?;
         // Only the accept hand-off asks, and a kernel that has it has BTF.
         let offsets = match capability.assign {
             Some(_) => btf::socket_offsets()?,
@@ -183,7 +194,8 @@ impl Loader {
 
     /// The maps with a configurable size.
     fn sizes(&self) -> [(&'static str, u32); 2] {
-        [("FLOWS", self.options.max_flows), ("TRANSLATIONS", self.options.max_translated)]
+        let [flows, translations, ..] = SIZED;
+        [(flows, self.options.max_flows), (translations, self.options.max_translated)]
     }
 
     /// Says so if a table that was adopted has another size than the configuration wants.
@@ -210,7 +222,8 @@ fn sizes_by_processors() -> [(&'static str, u32); 2] {
     const EACH: u32 = 256;
     let processors = nr_cpus().ok().and_then(|count| u32::try_from(count).ok()).unwrap_or(1);
     let by_processors = processors.saturating_mul(EACH);
-    [("PARTIAL_HEADERS", by_processors.max(16_384)), ("HEADER_BYTES", by_processors.max(1024))]
+    let [.., headers, bytes] = SIZED;
+    [(headers, by_processors.max(16_384)), (bytes, by_processors.max(1024))]
 }
 
 /// The programs to attach in a namespace.

@@ -6,6 +6,7 @@ pub mod btf;
 pub mod buckets;
 pub mod calls;
 pub mod cgroup;
+pub(crate) mod definition;
 pub mod direction;
 pub(crate) mod entries;
 pub mod filters;
