@@ -1,7 +1,7 @@
 //! Loads instances of the kernel object, with the maps of an agent before this one if there are any.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use aya::maps::{Array, MapData, MapInfo};
@@ -25,7 +25,7 @@ use super::programs::{
 use crate::host::capability::Capability;
 
 /// The maps that outlive the agent.
-const PINNED: &[&str] = &[
+pub(super) const PINNED: &[&str] = &[
     "NAMESPACES",
     "PORTS",
     "LISTENERS",
@@ -88,8 +88,7 @@ impl Loader {
     /// If a pinned map is another one than the object's.
     pub(crate) fn new(options: Options, capability: &Capability) -> Result<Self> {
         let object = object::object(capability.assign)?;
-        let parsed = Object::parse(&object).context("the kernel object cannot be read")?;
-        definition::compare(&map_directory(&options.pin_path), &parsed, PINNED, &SIZED)?;
+        compare(&map_directory(&options.pin_path), PINNED)?;
         // Only the accept hand-off asks, and a kernel that has it has BTF.
         let offsets = match capability.assign {
             Some(_) => btf::socket_offsets()?,
@@ -214,6 +213,16 @@ impl Loader {
             }
         }
     }
+}
+
+/// Makes sure that those of these maps that are pinned in a directory are as the object has them. Changes nothing.
+///
+/// # Errors
+/// Names the map, what differs, and what to do.
+pub(crate) fn compare(directory: &Path, maps: &[&str]) -> Result<()> {
+    let object = object::object(None)?;
+    let object = Object::parse(&object).context("the kernel object cannot be read")?;
+    definition::compare(directory, &object, maps, &SIZED)
 }
 
 /// The tables of headers that have begun. In an LRU table each processor keeps 128 free entries for itself. If the

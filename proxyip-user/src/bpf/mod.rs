@@ -3,6 +3,8 @@
 pub mod attached;
 mod batch;
 pub mod btf;
+#[cfg(test)]
+mod btf_tests;
 pub mod buckets;
 pub mod calls;
 pub mod cgroup;
@@ -12,11 +14,14 @@ pub(crate) mod entries;
 pub mod filters;
 pub mod in_place;
 pub mod inventory;
+#[cfg(test)]
+mod layout_tests;
 pub mod links;
 pub(crate) mod loaded;
 pub mod loader;
 pub mod lookups;
 pub mod object;
+pub(crate) mod other_layouts;
 pub mod pinned_maps;
 pub mod pins;
 pub mod pod;

@@ -3,20 +3,26 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use anyhow::{Context, Result};
 
 use crate::host::bpffs;
 
-/// Maps of another layout are not adopted: raise this whenever a type in them changes.
-const LAYOUT: u32 = 10;
+/// Maps of another layout are not adopted. Raise this whenever what the maps hold changes: a type, what a number in it
+/// means, a map's kind or size, the list of counters. A test compares them with `layouts/`, and says what to do.
+pub(super) const LAYOUT: u32 = 10;
 
 /// What the directories of maps are called, before the number of their layout.
 pub(super) const MAPS: &str = "maps-";
 
 /// Where maps are pinned.
 pub(crate) fn map_directory(pin_path: &Path) -> PathBuf {
-    pin_path.join(format!("{MAPS}{LAYOUT}"))
+    static NUMBER: LazyLock<String> = LazyLock::new(|| {
+        // So that tests have two layouts with one program.
+        std::env::var("PROXYIP_TEST_LAYOUT").unwrap_or_else(|_| LAYOUT.to_string())
+    });
+    pin_path.join(format!("{MAPS}{}", *NUMBER))
 }
 
 /// Where links are pinned.

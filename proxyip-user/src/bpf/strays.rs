@@ -62,7 +62,7 @@ fn find<'a>(pin_path: &Path, interfaces: &[&'a str]) -> Result<Vec<Stray<'a>>> {
 }
 
 /// The programs of pinned links, and of filters.
-fn pinned_programs(pin_path: &Path) -> Result<HashSet<u32>> {
+pub(super) fn pinned_programs(pin_path: &Path) -> Result<HashSet<u32>> {
     let program = |pin: &Path| {
         let pinned = calls::pinned(pin).ok()?;
         let link = calls::link(pinned.as_fd()).map(|link| link.program);

@@ -12,18 +12,20 @@ use aya::maps::MapData;
 use nix::net::if_::if_nameindex;
 use proxyip_common::flow::{FlowKey, FlowRecord};
 
-use crate::bpf::attached;
 use crate::bpf::pins::{self, map_directory};
 use crate::bpf::pod::Raw;
 use crate::bpf::strays;
+use crate::bpf::{attached, loader, other_layouts};
 use crate::host::namespace::Namespace;
 use crate::reap::destroy::Destroyer;
 use crate::reap::partial_headers::end_begun;
-use crate::tables::maps::open;
+use crate::tables::maps::open_in;
 use crate::tables::owners::Readable;
 use crate::tables::ports::Ports;
 use crate::tables::translations::TranslationMap;
 
+/// The maps that are read here, or whose types are relied on.
+const READ: [&str; 4] = ["PORTS", "PARTIAL_HEADERS", "TRANSLATIONS", "FLOWS"];
 /// How often to look whether connections have ended.
 const PERIOD: Duration = Duration::from_millis(250);
 /// How often the operator hears which connections are left.
@@ -38,10 +40,14 @@ pub fn detach(pin_path: &Path, patience: Duration, mut tell: impl FnMut(String))
     if !attached::check(pin_path)? {
         return left_over(pin_path);
     }
-    // Maps of another layout know of no translations.
-    if map_directory(pin_path).join("TRANSLATIONS").exists() {
-        drain(pin_path, patience, &mut tell)?;
-    }
+    let deadline = Instant::now() + patience;
+    let drains: Vec<_> = layouts(pin_path, &mut tell)?
+        .into_iter()
+        .map(|maps| Drain { pin_path, maps, deadline })
+        .collect();
+    // No new connections in any of them from here on.
+    drains.iter().try_for_each(Drain::begin)?;
+    drains.iter().try_for_each(|drain| drain.finish(&mut tell))?;
     attached::remove_all(pin_path)?;
     left_over(pin_path)
 }
@@ -87,70 +93,97 @@ pub fn left_over(pin_path: &Path) -> Result<()> {
     })
 }
 
-/// Comes back when no connection is translated any more.
-fn drain(pin_path: &Path, patience: Duration, tell: &mut impl FnMut(String)) -> Result<()> {
-    // No new ones from here on.
-    Ports::open(pin_path)?.retire_all()?;
-    // The kernel would take the rest of a header for the payload.
-    end_begun(pin_path)?;
-    let translations = TranslationMap::open(pin_path)?;
-    let deadline = Instant::now() + patience;
-    let mut word = Instant::now();
-    loop {
-        let living: HashSet<FlowKey> = translations.living().collect::<Result<_>>()?;
-        let now = Instant::now();
-        if living.is_empty() {
-            return Ok(());
-        }
-        if now >= deadline {
-            return cut(pin_path, &living, tell);
-        }
-        if now >= word {
-            let (count, left) = (living.len(), (deadline - now).as_secs_f64().ceil());
+/// The directories of maps, of this version's layout and of others, whose connections can be waited for.
+fn layouts(pin_path: &Path, tell: &mut impl FnMut(String)) -> Result<Vec<PathBuf>> {
+    let mut directories = vec![map_directory(pin_path)];
+    directories.extend(other_layouts::directories(pin_path)?);
+    directories.retain(|directory| directory.join("TRANSLATIONS").exists());
+    directories.retain(|directory| match loader::compare(directory, &READ) {
+        Ok(()) => true,
+        Err(error) => {
             tell(format!(
-                "translated connections: {count}; waiting for their ends, {left} s at most"
+                "warning: translated connections of {} cannot be waited for, and hang if there are any: {error:#}",
+                directory.display()
             ));
-            word = now + WORD;
+            false
         }
-        thread::sleep(PERIOD.min(deadline - now));
-    }
+    });
+    Ok(directories)
 }
 
-/// Ends connections, each by its name.
-fn cut(
-    pin_path: &Path,
-    connections: &HashSet<FlowKey>,
-    tell: &mut impl FnMut(String),
-) -> Result<()> {
-    let flows: Readable<aya::maps::HashMap<MapData, Raw<FlowKey>, Raw<FlowRecord>>> =
-        open(pin_path, "FLOWS")?;
-    let mut destroyers = HashMap::new();
-    for key in connections {
-        let destroyer = match destroyers.entry(key.namespace) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(destroyer(pin_path, key.namespace)?),
-        };
-        // First the name: the flow is forgotten when its socket ends.
-        let client = match flows.get(&Raw(*key), 0) {
-            Ok(Raw(record)) => record.client.to_string(),
-            Err(_) => "not known any more".into(),
-        };
-        let ended = match destroyer {
-            Some(destroyer) => destroyer.destroy(key),
-            None => Err(io::ErrorKind::NotFound.into()),
-        };
-        let outcome = match ended {
-            Ok(()) => "is cut".into(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => "has ended".into(),
-            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-                "will hang: the kernel, built without CONFIG_INET_DIAG_DESTROY, cannot cut it"
-                    .into()
-            }
-            Err(error) => format!("will hang: it cannot be cut: {error}"),
-        };
-        tell(format!("warning: {} -> {} (client {client}) {outcome}", key.peer, key.local));
+/// Waits for the end of the translated connections of one layout.
+struct Drain<'a> {
+    pin_path: &'a Path,
+    /// Where the maps are pinned.
+    maps: PathBuf,
+    deadline: Instant,
+}
+
+impl Drain<'_> {
+    /// No new ones from here on.
+    fn begin(&self) -> Result<()> {
+        Ports::open_in(&self.maps)?.retire_all()?;
+        // The kernel would take the rest of a header for the payload.
+        end_begun(self.pin_path, &self.maps)
     }
-    Ok(())
+
+    /// Comes back when no connection is translated any more.
+    fn finish(&self, tell: &mut impl FnMut(String)) -> Result<()> {
+        let translations = TranslationMap::open_in(&self.maps)?;
+        let deadline = self.deadline;
+        let mut word = Instant::now();
+        loop {
+            let living: HashSet<FlowKey> = translations.living().collect::<Result<_>>()?;
+            let now = Instant::now();
+            if living.is_empty() {
+                return Ok(());
+            }
+            if now >= deadline {
+                return self.cut(&living, tell);
+            }
+            if now >= word {
+                let (count, left) = (living.len(), (deadline - now).as_secs_f64().ceil());
+                tell(format!(
+                    "translated connections: {count}; waiting for their ends, {left} s at most"
+                ));
+                word = now + WORD;
+            }
+            thread::sleep(PERIOD.min(deadline - now));
+        }
+    }
+
+    /// Ends connections, each by its name.
+    fn cut(&self, connections: &HashSet<FlowKey>, tell: &mut impl FnMut(String)) -> Result<()> {
+        let flows: Readable<aya::maps::HashMap<MapData, Raw<FlowKey>, Raw<FlowRecord>>> =
+            open_in(&self.maps, "FLOWS")?;
+        let mut destroyers = HashMap::new();
+        for key in connections {
+            let destroyer = match destroyers.entry(key.namespace) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => entry.insert(destroyer(self.pin_path, key.namespace)?),
+            };
+            // First the name: the flow is forgotten when its socket ends.
+            let client = match flows.get(&Raw(*key), 0) {
+                Ok(Raw(record)) => record.client.to_string(),
+                Err(_) => "not known any more".into(),
+            };
+            let ended = match destroyer {
+                Some(destroyer) => destroyer.destroy(key),
+                None => Err(io::ErrorKind::NotFound.into()),
+            };
+            let outcome = match ended {
+                Ok(()) => "is cut".into(),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => "has ended".into(),
+                Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                    "will hang: the kernel, built without CONFIG_INET_DIAG_DESTROY, cannot cut it"
+                        .into()
+                }
+                Err(error) => format!("will hang: it cannot be cut: {error}"),
+            };
+            tell(format!("warning: {} -> {} (client {client}) {outcome}", key.peer, key.local));
+        }
+        Ok(())
+    }
 }
 
 /// For the namespace with this cookie, if it still exists.

@@ -22,7 +22,7 @@ use crate::bpf::lookups::Lookups;
 use crate::bpf::pinned_maps::PinnedMaps;
 use crate::bpf::probe::probe;
 use crate::bpf::sockets::{self, SocketHook};
-use crate::bpf::{attached, cgroup, pins};
+use crate::bpf::{attached, cgroup, other_layouts, pins};
 use crate::config::{Agent, Config, KernelLog};
 use crate::desired::active::Current;
 use crate::host::capability::Capability;
@@ -87,6 +87,7 @@ impl Kernel {
 
     fn try_start(config: &Config, log: KernelLog) -> Result<Self> {
         lift_memory_limit();
+        other_layouts::check(&config.agent.pin_path)?;
         let capability = ask_kernel(config)?;
         let namespaces = open_namespaces(config, &capability)?;
         let cgroup = cgroup::root()?.directory;

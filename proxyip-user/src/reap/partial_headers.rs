@@ -24,7 +24,7 @@ use crate::bpf::pod::Raw;
 use crate::clock::now_ns;
 use crate::desired::active::Current;
 use crate::host::served::{Member, Served};
-use crate::tables::maps::{buckets, is_missing, open, open_owned, remove};
+use crate::tables::maps::{buckets, buckets_in, is_missing, open, open_owned, remove};
 use crate::tables::owners::{Readable, claim};
 
 /// How many entries are read, and their connections ended, at a time.
@@ -204,8 +204,9 @@ fn warn_of(ended: Result<()>) {
 }
 
 /// Ends the connections with a begun header. Without this the kernel would let them continue.
-pub(crate) fn end_begun(pin_path: &Path) -> Result<()> {
-    let table = buckets::<FlowKey, PartialHeader>(pin_path, "PARTIAL_HEADERS")?;
+/// `maps` is where the maps are pinned.
+pub(crate) fn end_begun(pin_path: &Path, maps: &Path) -> Result<()> {
+    let table = buckets_in::<FlowKey, PartialHeader>(maps, "PARTIAL_HEADERS")?;
     let begun = table.entries().filter_map(Result::ok);
     let begun = begun.map(|(Raw(key), Raw(header))| (key, header));
     let begun: Vec<_> = begun.filter(|(_, header)| header.state == PartialHeader::OPEN).collect();

@@ -254,7 +254,15 @@ pub(crate) fn open<T>(pin_path: &Path, name: &str) -> Result<Readable<T>>
 where
     T: TryFrom<Map, Error = MapError>,
 {
-    opened(pin_path, name).map(Readable::new)
+    open_in(&map_directory(pin_path), name)
+}
+
+/// As [`open`], in a directory of maps of any layout.
+pub(crate) fn open_in<T>(directory: &Path, name: &str) -> Result<Readable<T>>
+where
+    T: TryFrom<Map, Error = MapError>,
+{
+    opened(directory, name).map(Readable::new)
 }
 
 /// Opens a map by its pin, typed, for its owner.
@@ -262,14 +270,22 @@ pub(crate) fn open_owned<T>(pin_path: &Path, claim: &Claim) -> Result<T>
 where
     T: TryFrom<Map, Error = MapError>,
 {
-    opened(pin_path, claim.map())
+    open_owned_in(&map_directory(pin_path), claim)
 }
 
-fn opened<T>(pin_path: &Path, name: &str) -> Result<T>
+/// As [`open_owned`], in a directory of maps of any layout.
+pub(crate) fn open_owned_in<T>(directory: &Path, claim: &Claim) -> Result<T>
 where
     T: TryFrom<Map, Error = MapError>,
 {
-    let pin = map_directory(pin_path).join(name);
+    opened(directory, claim.map())
+}
+
+fn opened<T>(directory: &Path, name: &str) -> Result<T>
+where
+    T: TryFrom<Map, Error = MapError>,
+{
+    let pin = directory.join(name);
     let map = MapData::from_pin(&pin).and_then(Map::from_map_data);
     let map = map.with_context(|| format!("{} cannot be opened", pin.display()))?;
     T::try_from(map).with_context(|| format!("map {name} is of another kind"))
@@ -281,7 +297,16 @@ where
     Raw<K>: Pod,
     Raw<V>: Pod,
 {
-    let pin = map_directory(pin_path).join(name);
+    buckets_in(&map_directory(pin_path), name)
+}
+
+/// As [`buckets`], in a directory of maps of any layout.
+pub(crate) fn buckets_in<K, V>(directory: &Path, name: &str) -> Result<Buckets<Raw<K>, Raw<V>>>
+where
+    Raw<K>: Pod,
+    Raw<V>: Pod,
+{
+    let pin = directory.join(name);
     let context = || format!("{} cannot be opened", pin.display());
     let map = MapData::from_pin(&pin).with_context(context)?;
     Buckets::new(map.fd().as_fd()).with_context(context)

@@ -8,8 +8,9 @@ use anyhow::{Context, Result};
 use aya::maps::{Array, MapData};
 use proxyip_common::settings::RETIRED;
 
-use super::maps::open_owned;
+use super::maps::open_owned_in;
 use super::owners::claim;
+use crate::bpf::pins::map_directory;
 
 /// How many ports there are, port 0 included.
 const COUNT: usize = 1 << 16;
@@ -54,7 +55,12 @@ impl Ports {
     /// # Errors
     /// If it cannot be read.
     pub(crate) fn open(pin_path: &Path) -> Result<Self> {
-        let map: Array<MapData, u16> = open_owned(pin_path, &claim!("PORTS"))?;
+        Self::open_in(&map_directory(pin_path))
+    }
+
+    /// As [`Ports::open`], in a directory of maps of any layout.
+    pub(crate) fn open_in(directory: &Path) -> Result<Self> {
+        let map: Array<MapData, u16> = open_owned_in(directory, &claim!("PORTS"))?;
         let read = |port: u16| map.get(&port.into(), 0);
         let written: Result<Vec<_>, _> = (0u16..=u16::MAX).map(read).collect();
         let written = written.context("the guarded ports cannot be read")?;

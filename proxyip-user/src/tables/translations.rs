@@ -23,7 +23,12 @@ pub struct TranslationMap {
 
 impl TranslationMap {
     pub(crate) fn open(pin_path: &Path) -> Result<Self> {
-        let pin = map_directory(pin_path).join("TRANSLATIONS");
+        Self::open_in(&map_directory(pin_path))
+    }
+
+    /// As [`TranslationMap::open`], in a directory of maps of any layout.
+    pub(crate) fn open_in(directory: &Path) -> Result<Self> {
+        let pin = directory.join("TRANSLATIONS");
         let context = || format!("{} cannot be opened", pin.display());
         let map = MapData::from_pin(&pin).with_context(context)?;
         let capacity = map.info().with_context(context)?.max_entries();
