@@ -45,6 +45,7 @@ mod hardened;
 mod header_latency;
 mod journal;
 mod kernel;
+mod layouts;
 mod lifecycle;
 mod line_protocol;
 mod load;
