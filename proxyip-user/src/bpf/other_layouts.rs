@@ -61,8 +61,8 @@ fn sentence(pin_path: &Path, directory: &Path) -> String {
     format!(
         "a version of proxyip with {} has attached its programs, and this one with {} would lose their connections. Nothing \
          has been changed, and they go on. Rules of `proxyip acl` and drained ports will be lost: write down what the other \
-         version says of them while it runs. Then stop it; run `proxyip detach --pin-path {}`, of either version, which lets translated connections \
-         end; then start this one",
+         version says of them while it runs. Then stop it; run `proxyip detach --pin-path {}`, of either version, which lets \
+         translated connections end; then start this one",
         layout(directory),
         layout(&map_directory(pin_path)),
         pin_path.display()

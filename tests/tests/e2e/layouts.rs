@@ -46,7 +46,7 @@ fn a_map_of_another_size_is_refused_and_nothing_changes() {
     let mut agent = Agent::start(&site, &guard);
     let (stream, _) = open_for(&site, 1);
     agent.kill();
-    let pin = site.scratch.pin_path().join("maps-9/TRANSLATIONS");
+    let pin = site.scratch.pin_path().join("maps-10/TRANSLATIONS");
     let path = pin.display().to_string();
     let own = pin.with_file_name("ours");
     fs::rename(&pin, &own).expect("a pin can be renamed");
@@ -84,7 +84,7 @@ fn an_agent_of_another_layout_does_not_start_and_detaches_with_patience() {
     let before = pins(&site.scratch.pin_path());
     let config = agent.config().to_owned();
     let said = refused(&site, &config, Some("77"));
-    for part in ["layout 9", "layout 77", "Nothing has been changed", "proxyip detach --pin-path"] {
+    for part in ["layout 10", "layout 77", "Nothing has been changed", "proxyip detach --pin-path"] {
         assert!(said.contains(part), "{said}");
     }
     assert_eq!(pins(&site.scratch.pin_path()), before);
