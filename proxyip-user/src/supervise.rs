@@ -3,8 +3,9 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
@@ -38,6 +39,48 @@ pub(crate) struct Work {
     pub(crate) period: Duration,
 }
 
+/// What a thread does.
+pub(crate) trait Rounds: Send + 'static {
+    /// Is repeated.
+    fn round(&mut self) -> Result<()>;
+
+    /// Comes after the last round.
+    fn end(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl<F: FnMut() -> Result<()> + Send + 'static> Rounds for F {
+    fn round(&mut self) -> Result<()> {
+        self()
+    }
+}
+
+/// A thread that was started.
+#[derive(Debug)]
+pub(crate) struct Running {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Running {
+    /// Asks it to end after the round that it is in.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.thread.thread().unpark();
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Waits until it has ended.
+    pub(crate) fn join(self) {
+        // Rounds that panic do not end the thread.
+        self.thread.join().ok();
+    }
+}
+
 impl Health {
     /// The threads that fail now; a sentence each.
     #[must_use]
@@ -60,14 +103,24 @@ impl Health {
     pub(crate) fn spawn(
         &self,
         work: Work,
-        mut round: impl FnMut() -> Result<()> + Send + 'static,
+        round: impl FnMut() -> Result<()> + Send + 'static,
     ) -> Result<()> {
+        self.start(work, round).map(drop)
+    }
+
+    /// The same, until it is stopped.
+    ///
+    /// # Errors
+    /// Those of [`Health::spawn`].
+    pub(crate) fn start(&self, work: Work, mut rounds: impl Rounds) -> Result<Running> {
         let health = self.clone();
         let name = work.thread;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
         let run = move || {
             let mut wait = FIRST_WAIT;
-            loop {
-                let pause = match attempt(&mut round) {
+            while !stopped.load(Ordering::Acquire) {
+                let pause = match attempt(|| rounds.round()) {
                     Ok(()) => {
                         health.recovered(&work);
                         wait = FIRST_WAIT;
@@ -79,11 +132,16 @@ impl Health {
                         std::mem::replace(&mut wait, longer)
                     }
                 };
-                thread::sleep(pause);
+                sleep(pause, &stopped);
             }
+            if let Err(error) = attempt(|| rounds.end()) {
+                tracing::error!("{}: does not end well: {error:#}", work.purpose);
+            }
+            health.troubles().remove(&work.purpose);
         };
         let thread = thread::Builder::new().name(name.into()).spawn(run);
-        thread.map(|_| ()).with_context(|| format!("no thread {name:?}"))
+        let thread = thread.with_context(|| format!("no thread {name:?}"))?;
+        Ok(Running { stop, thread })
     }
 
     fn failed(&self, work: &Work, error: &anyhow::Error, wait: Duration) {
@@ -117,12 +175,24 @@ pub(crate) fn shield(work: impl FnOnce()) -> bool {
     done.is_ok()
 }
 
+/// Returns early if the thread is asked to end.
+fn sleep(pause: Duration, stopped: &AtomicBool) {
+    let end = Instant::now() + pause;
+    while !stopped.load(Ordering::Acquire) {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        thread::park_timeout(left);
+    }
+}
+
 fn longer(wait: Duration) -> Duration {
     (wait * 2).min(LONGEST_WAIT)
 }
 
 /// One round; a panic is an error.
-fn attempt(round: &mut impl FnMut() -> Result<()>) -> Result<()> {
+fn attempt(round: impl FnMut() -> Result<()>) -> Result<()> {
     // A round that panicked may leave its own state unfinished, as one that failed may.
     catch_unwind(AssertUnwindSafe(round)).unwrap_or_else(|panic| Err(said(&*panic)))
 }
@@ -190,6 +260,32 @@ mod tests {
         assert_eq!(failing.recv(), Ok(1));
         let rounds: Vec<_> = well.iter().take(20).collect();
         assert_eq!(rounds.last(), Some(&20));
+    }
+
+    #[test]
+    fn a_thread_that_waits_after_a_failure_ends_at_once_when_it_is_stopped() {
+        struct Failing(Arc<AtomicBool>);
+        impl Rounds for Failing {
+            fn round(&mut self) -> Result<()> {
+                bail!("always")
+            }
+
+            fn end(&mut self) -> Result<()> {
+                self.0.store(true, Ordering::Release);
+                Ok(())
+            }
+        }
+        let (health, ended) = (Health::default(), Arc::new(AtomicBool::new(false)));
+        let begin = Instant::now();
+        let running = health.start(work("one namespace"), Failing(Arc::clone(&ended))).unwrap();
+        while health.sentences().is_empty() {
+            thread::yield_now();
+        }
+        running.stop();
+        running.join();
+        assert!(begin.elapsed() < FIRST_WAIT);
+        assert!(ended.load(Ordering::Acquire));
+        assert!(health.sentences().is_empty());
     }
 
     #[test]

@@ -10,10 +10,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use aya_obj::generated::bpf_attach_type;
 
 use super::calls::{self, Target};
+use super::filters;
 use super::in_place::{Change, InPlace};
 use super::pins::{self, link_directory};
 use super::programs::Loaded;
@@ -91,6 +92,21 @@ impl Links {
         let pin = self.directory.join(name.replace('.', ":"));
         self.wanted.entry(pin.clone()).or_default();
         pin
+    }
+
+    /// Detaches what is pinned by this name. This agent does not want it any more.
+    ///
+    /// # Errors
+    /// If it cannot be detached, or its pin is hidden.
+    pub(crate) fn release(&mut self, name: &str) -> Result<()> {
+        ensure!(!self.is_hidden(), "{}", self.hidden_sentence());
+        let pin = self.want(name);
+        if let Some(filter) = filters::Place::from_name(&pins::name(&pin)) {
+            filter.detach()?;
+        }
+        pins::discard(&pin)?;
+        self.wanted.remove(&pin);
+        Ok(())
     }
 
     /// What an agent before this one attached and this one does not want.

@@ -4,13 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use aya::maps::{Array, MapData, MapInfo};
+use aya::maps::MapInfo;
 use aya::programs::{CgroupSockAddr, CgroupSockopt, SchedClassifier, SockOps, SocketFilter};
 use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use aya_obj::Object;
-use proxyip_common::settings::{MAX_NAMESPACES, NamespaceSettings};
 
 use super::btf::{self, SocketOffsets};
 use super::definition;
@@ -18,7 +17,6 @@ use super::direction::Direction;
 use super::lookups::Lookups;
 use super::object;
 use super::pins::map_directory;
-use super::pod::Raw;
 use super::programs::{
     EGRESS, GETPEERNAME, GETSOCKOPT, INGRESS, INGRESS_BASIC, LOOKUP, Loaded, SET, SOCK_OPS,
 };
@@ -116,15 +114,8 @@ impl Loader {
         Ok(ebpf)
     }
 
-    /// An instance for the calling thread's namespace, with the programs on interfaces loaded. `configured` are the
-    /// cookies of all namespaces.
-    pub(crate) fn interfaces(
-        &self,
-        shared: &Ebpf,
-        cookie: u64,
-        configured: &[u64],
-    ) -> Result<Instance> {
-        let index = place(shared, cookie, configured)?;
+    /// An instance for the namespace at this entry of `NAMESPACES`, with the programs on interfaces loaded.
+    pub(crate) fn interfaces(&self, index: u32) -> Result<Instance> {
         let mut ebpf = self.load(index, 0)?;
         let ingress = if self.capability.assign.is_some() { INGRESS } else { INGRESS_BASIC };
         // Egress first: no connection may be translated on its way in alone.
@@ -142,7 +133,7 @@ impl Loader {
                 Some(EbpfLogger::init(&mut ebpf).context("the programs' messages cannot be read")?)
             }
         };
-        Ok(Instance { ebpf, programs, index, logger })
+        Ok(Instance { ebpf, programs, logger })
     }
 
     /// An instance with the program for rules of iptables loaded, for the set at this place and the namespace at this
@@ -240,29 +231,7 @@ pub(crate) struct Instance {
     pub(crate) ebpf: Ebpf,
     /// In the order in which to attach them.
     pub(crate) programs: Vec<(Direction, Loaded)>,
-    /// Its entry of `NAMESPACES`.
-    pub(crate) index: u32,
     pub(crate) logger: Option<EbpfLogger<&'static dyn log::Log>>,
-}
-
-/// The entry of `NAMESPACES` that has this cookie. Without one, a free entry or one that no namespace of `configured`
-/// has: the entry of a program that is still attached must not change.
-fn place(ebpf: &Ebpf, cookie: u64, configured: &[u64]) -> Result<u32> {
-    let map = ebpf.map("NAMESPACES").context("the kernel object has no map NAMESPACES")?;
-    let map: Array<&MapData, Raw<NamespaceSettings>> = Array::try_from(map)?;
-    let mut cookies = Vec::new();
-    for index in 0..MAX_NAMESPACES {
-        let Raw(settings) = map.get(&index, 0).context("the settings cannot be read")?;
-        cookies.push(settings.cookie);
-    }
-    let place = [
-        cookies.iter().position(|there| *there == cookie),
-        cookies.iter().position(|there| *there == 0),
-        cookies.iter().position(|there| !configured.contains(there)),
-    ];
-    let place = place.into_iter().flatten().next();
-    let place = place.and_then(|index| u32::try_from(index).ok());
-    place.with_context(|| format!("there are more than {MAX_NAMESPACES} network namespaces"))
 }
 
 /// A program of the object, typed.

@@ -1,9 +1,12 @@
 //! The network namespaces that the agent serves now. Everybody reads this list who looks into namespaces.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::{Result, ensure};
 
+use super::capability::Capability;
 use super::namespace::{self, Namespace};
 use super::seen::Seen;
 use crate::config::Netns;
@@ -14,11 +17,20 @@ pub(crate) struct Entrance {
     netns: Netns,
     /// 0 where the kernel programs cannot read it.
     cookie: u64,
+    /// The inode number of the file. It belongs to no other namespace while this one exists.
+    inode: u64,
 }
 
 impl Entrance {
-    pub(crate) const fn new(netns: Netns, cookie: u64) -> Self {
-        Self { netns, cookie }
+    /// Finds the namespace that the file stands for now.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be entered.
+    pub(crate) fn find(netns: &Netns, capability: &Capability) -> Result<Self> {
+        Namespace::open(netns)?.run(|| {
+            let cookie = if capability.netns_cookie { namespace::cookie()? } else { 0 };
+            Ok(Self { netns: netns.clone(), cookie, inode: namespace::inode()? })
+        })
     }
 
     pub(crate) const fn netns(&self) -> &Netns {
@@ -38,6 +50,28 @@ impl Entrance {
             self.check()?;
             work()
         })
+    }
+
+    /// The same; `None` if the namespace is gone.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub(crate) fn run_if_there<T: Send>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send,
+    ) -> Result<Option<T>> {
+        match self.run(work) {
+            Err(_) if !self.is_there() => Ok(None),
+            done => done.map(Some),
+        }
+    }
+
+    /// Whether the file still stands for this namespace.
+    pub(crate) fn is_there(&self) -> bool {
+        match &self.netns {
+            Netns::Host => true,
+            Netns::Path(path) => fs::metadata(path).is_ok_and(|file| file.ino() == self.inode),
+        }
     }
 
     /// Moves the calling thread into the namespace.
@@ -77,6 +111,11 @@ impl Served {
         self.change(|members| members.push(member));
     }
 
+    /// Takes the namespace with this cookie off the list.
+    pub(crate) fn remove(&self, cookie: u64) {
+        self.change(|members| members.retain(|one| one.entrance.cookie() != cookie));
+    }
+
     fn change(&self, change: impl FnOnce(&mut Vec<Member>)) {
         let mut list = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let mut members = list.to_vec();
@@ -90,7 +129,8 @@ impl FromIterator<(Netns, Arc<Seen>)> for Served {
     fn from_iter<T: IntoIterator<Item = (Netns, Arc<Seen>)>>(namespaces: T) -> Self {
         let served = Self::default();
         for (netns, seen) in namespaces {
-            served.add(Member { entrance: Entrance::new(netns, seen.cookie()), seen });
+            let entrance = Entrance { netns, cookie: seen.cookie(), inode: 0 };
+            served.add(Member { entrance, seen });
         }
         served
     }
@@ -101,7 +141,7 @@ mod tests {
     use super::*;
 
     fn member(path: &str, cookie: u64) -> Member {
-        let entrance = Entrance::new(Netns::Path(path.into()), cookie);
+        let entrance = Entrance { netns: Netns::Path(path.into()), cookie, inode: 0 };
         Member { entrance, seen: Arc::new(Seen::new(cookie, 0)) }
     }
 
@@ -109,22 +149,26 @@ mod tests {
     fn a_snapshot_stays_as_it_was() {
         let served = Served::default();
         served.add(member("/a", 1));
-        let before = served.now();
         served.add(member("/b", 2));
+        let before = served.now();
+        served.remove(1);
         let cookies = |members: &[Member]| -> Vec<_> {
             members.iter().map(|one| one.entrance.cookie()).collect()
         };
-        assert_eq!((cookies(&before), cookies(&served.now())), (vec![1], vec![1, 2]));
+        assert_eq!((cookies(&before), cookies(&served.now())), (vec![1, 2], vec![2]));
     }
 
     #[test]
     fn an_entrance_leads_to_its_own_namespace_alone() {
         let path = Netns::Path("/proc/self/ns/net".into());
         let cookie = namespace::cookie().unwrap();
-        let own = Entrance::new(path.clone(), cookie);
+        let inode = namespace::inode().unwrap();
+        let own = Entrance { netns: path.clone(), cookie, inode };
         assert_eq!(own.run(namespace::cookie).unwrap(), cookie);
-        let other = Entrance::new(path, cookie + 1);
+        assert!(own.is_there());
+        let other = Entrance { netns: path, cookie: cookie + 1, inode: inode + 1 };
         let error = other.run(|| Ok(())).unwrap_err().to_string();
         assert!(error.contains("stands for another network namespace"), "{error}");
+        assert_eq!(other.run_if_there(|| Ok(())).unwrap(), None);
     }
 }

@@ -1,32 +1,33 @@
 //! Attaches the kernel programs, and sees to it that they stay where they belong.
 //!
-//! Others change what is attached: they detach links, delete qdiscs, remove pins and interfaces. What the kernel really
-//! has is read back all the time, and mended where that is possible.
+//! Others change what is attached: they detach links, delete qdiscs, remove pins, interfaces and namespaces. What the
+//! kernel really has is read back all the time, and mended where that is possible.
 
-use std::fmt;
 use std::fs::File;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
-use nix::net::if_::{if_nameindex, if_nametoindex};
+use anyhow::{Context, Result, bail};
 use proxyip_api::finding::{Finding, FindingKind};
 
-use crate::bpf::calls::Target;
-use crate::bpf::direction::Direction;
-use crate::bpf::filters;
+use super::of_namespace::{Found, Gone};
+use super::targets::Targets;
 use crate::bpf::in_place::{Change, InPlace};
-use crate::bpf::links::{Links, Place};
+use crate::bpf::links::Links;
 use crate::bpf::pinned_maps::PinnedMaps;
 use crate::bpf::programs::Loaded;
 use crate::bpf::sockets::{SocketHook, named};
-use crate::config::Netns;
-use crate::host::links::check_interface;
-use crate::host::served::Entrance;
+use crate::desired::active::Current;
+use crate::desired::targets::by_namespace;
 use crate::supervise::{Health, Work};
 use crate::watch::guarding::Guarding;
 
 /// How often to look.
 const PERIOD: Duration = Duration::from_secs(1);
+
+/// Asks for a look at once. Gets what is not guarded after it.
+pub(super) type Request = SyncSender<Vec<Finding>>;
 
 /// What belongs where.
 pub(super) struct Attachments {
@@ -34,98 +35,54 @@ pub(super) struct Attachments {
     pub(super) sockets: Vec<(SocketHook, Loaded)>,
     /// The root of the cgroup hierarchy.
     pub(super) cgroup: File,
-    pub(super) namespaces: Vec<OfNamespace>,
+    pub(super) targets: Targets,
+    pub(super) current: Current,
     pub(super) guarding: Guarding,
 }
-
-/// What belongs to one network namespace.
-pub(super) struct OfNamespace {
-    pub(super) entrance: Entrance,
-    /// In the order in which to attach them.
-    pub(super) programs: Vec<(Direction, Loaded)>,
-    pub(super) interfaces: Vec<Interface>,
-    /// The kernel has links for interfaces. Otherwise filters are used.
-    pub(super) tcx: bool,
-}
-
-/// An interface of the configuration.
-pub(super) struct Interface {
-    name: String,
-    /// Where the programs are attached.
-    index: Option<u32>,
-}
-
-impl From<&str> for Interface {
-    fn from(name: &str) -> Self {
-        Self { name: name.into(), index: None }
-    }
-}
-
-/// An interface that does not exist now, as the begin of a sentence.
-#[derive(Debug)]
-struct Gone(String);
-
-impl fmt::Display for Gone {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(what) = self;
-        write!(f, "{what} is gone: the agent attaches to it as soon as it is there again")
-    }
-}
-
-/// What was found at one place.
-type Found = (String, Result<InPlace>);
 
 impl Attachments {
     /// Attaches to the root of the cgroup hierarchy.
     pub(super) fn attach_to_sockets(&mut self) -> Result<()> {
-        self.ensure_sockets().into_iter().try_for_each(|(what, found)| {
-            found.map(|_| ()).with_context(|| format!("{what} cannot be attached"))
-        })
+        all_attached(self.ensure_sockets())
     }
 
     /// Attaches to the interfaces.
     pub(super) fn attach_to_interfaces(&mut self) -> Result<()> {
-        for one in &mut self.namespaces {
-            for (what, found) in one.ensure(&mut self.links)? {
-                found.with_context(|| format!("{what} cannot be attached"))?;
-            }
-            let names: Vec<_> = one.interfaces.iter().map(|one| &*one.name).collect();
-            tracing::info!("attached to {}", names.join(", "));
-        }
-        Ok(())
+        all_attached(self.targets.ensure(&mut self.links))
     }
 
     /// Looks after everything on a thread of its own, for the life of the process.
-    pub(super) fn spawn(mut self, maps: PinnedMaps, health: &Health) -> Result<()> {
+    pub(super) fn spawn(
+        mut self,
+        maps: PinnedMaps,
+        requests: Receiver<Request>,
+        health: &Health,
+    ) -> Result<()> {
         let purpose = "looking at what is attached".into();
-        health.spawn(Work { thread: "attachments", purpose, period: PERIOD }, move || {
+        // A round waits by itself.
+        let work = Work { thread: "attachments", purpose, period: Duration::ZERO };
+        health.spawn(work, move || {
+            let request = match requests.recv_timeout(PERIOD) {
+                Ok(request) => Some(request),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => bail!("nobody can ask for a look any more"),
+            };
+            if request.is_some() {
+                self.targets.retry();
+            }
             self.look(&maps);
+            if let Some(request) = request {
+                // Whoever asked may have gone meanwhile.
+                request.send(self.guarding.missing()).ok();
+            }
             Ok(())
         })
     }
 
-    /// Mends what has changed, and reports it.
+    /// Mends what has changed, follows the configuration in force, and reports it.
     fn look(&mut self, maps: &PinnedMaps) {
-        let mut missing = Vec::new();
         let mut remarks = Vec::new();
-        let mut found = self.ensure_sockets();
-        for one in &mut self.namespaces {
-            match one.ensure(&mut self.links) {
-                Ok(more) => found.extend(more),
-                Err(error) => {
-                    missing.push(Finding::new(FindingKind::NamespaceLost, format!("{error:#}")));
-                }
-            }
-        }
-        for (what, result) in found {
-            match result {
-                Ok(InPlace { change, before }) => {
-                    self.say(&what, change);
-                    remarks.extend(before.into_iter().map(|other| came_before(&what, other)));
-                }
-                Err(error) => missing.push(not_in_place(&error)),
-            }
-        }
+        // First: the programs of a namespace that comes get the maps by their pins.
         if self.links.is_hidden() {
             remarks.push(Finding::new(FindingKind::PinsHidden, self.links.hidden_sentence()));
         } else {
@@ -134,6 +91,23 @@ impl Attachments {
                 Err(error) => {
                     remarks.push(Finding::new(FindingKind::PinsLost, format!("{error:#}")));
                 }
+            }
+        }
+        let active = Arc::clone(&self.current.borrow());
+        let wanted = by_namespace(&active.config.interfaces);
+        let mut found = self.ensure_sockets();
+        let Self { targets, links, .. } = self;
+        remarks.extend(targets.leave_vanished(links));
+        let mut missing = targets.serve(&wanted, links);
+        found.extend(targets.ensure(links));
+        remarks.extend(targets.leave_unwanted(&wanted, links));
+        for (what, result) in found {
+            match result {
+                Ok(InPlace { change, before }) => {
+                    self.say(&what, change);
+                    remarks.extend(before.into_iter().map(|other| came_before(&what, other)));
+                }
+                Err(error) => missing.push(not_in_place(&error)),
             }
         }
         self.guarding.set(missing, remarks);
@@ -164,80 +138,10 @@ impl Attachments {
     }
 }
 
-impl OfNamespace {
-    /// Sees to it that every interface has its programs.
-    ///
-    /// # Errors
-    /// If the namespace cannot be entered.
-    fn ensure(&mut self, links: &mut Links) -> Result<Vec<Found>> {
-        let Self { entrance, programs, interfaces, tcx } = self;
-        let cookie = entrance.cookie();
-        let within = match entrance.netns() {
-            Netns::Host => String::new(),
-            Netns::Path(path) => format!(" of {}", path.display()),
-        };
-        entrance.run(|| {
-            let mut found = Vec::new();
-            for interface in interfaces.iter_mut() {
-                if let Err(error) = interface.find(netns) {
-                    let what = format!("interface {}{within}", interface.name);
-                    let error = error.context(Gone(what.clone()));
-                    found.push((what, Err(error)));
-                }
-            }
-            // Egress first, for all interfaces.
-            for (direction, program) in &*programs {
-                for interface in interfaces.iter() {
-                    let Some(index) = interface.index else { continue };
-                    let what = format!(
-                        "the {} program of interface {}{within}",
-                        direction.label(),
-                        interface.name
-                    );
-                    let in_place = if *tcx {
-                        let name = format!("{}-{cookie}-{}", direction.label(), interface.name);
-                        let (target, id) = (Target::Interface(index), index.into());
-                        let attach_type = direction.tcx();
-                        links.ensure(&name, program, &Place { target, id, attach_type })
-                    } else {
-                        filters::Place::here(*direction, &interface.name).and_then(|place| {
-                            let pin = links.want(&place.name());
-                            place.ensure(program, &pin)
-                        })
-                    };
-                    let in_place = in_place.with_context(|| format!("{what} is not attached"));
-                    found.push((what, in_place));
-                }
-            }
-            Ok(found)
-        })
-    }
-}
-
-impl Interface {
-    /// Finds the interface in the calling thread's namespace. One that was renamed stays, until another one gets its
-    /// name.
-    fn find(&mut self, netns: &Netns) -> Result<()> {
-        match if_nametoindex(&*self.name) {
-            Ok(index) if self.index == Some(index) => Ok(()),
-            Ok(index) => {
-                self.index = None;
-                check_interface(&self.name, netns)?;
-                self.index = Some(index);
-                Ok(())
-            }
-            Err(_) if self.index.is_some_and(exists) => Ok(()),
-            Err(error) => {
-                self.index = None;
-                Err(anyhow!(error))
-            }
-        }
-    }
-}
-
-/// Whether there is an interface with this index, whatever its name.
-fn exists(index: u32) -> bool {
-    if_nameindex().is_ok_and(|all| all.iter().any(|one| one.index() == index))
+fn all_attached(found: Vec<Found>) -> Result<()> {
+    found.into_iter().try_for_each(|(what, found)| {
+        found.map(drop).with_context(|| format!("{what} cannot be attached"))
+    })
 }
 
 fn not_in_place(error: &anyhow::Error) -> Finding {

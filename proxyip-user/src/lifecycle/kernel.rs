@@ -3,21 +3,27 @@
 //! Each network namespace has its own instance of the programs on interfaces, because their settings are those of the
 //! namespace. The programs on sockets are loaded once. All instances share the pinned maps.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 
 use anyhow::Result;
 use aya::Ebpf;
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+use tokio::runtime::Handle;
 
-use super::attachments::{Attachments, OfNamespace};
+use super::attachments::Attachments;
+use super::follow::Follow;
+use super::instances::{Factory, Prepared};
 use super::maintenance::{Maintenance, Watchers};
-use super::served::{Wanted, cookies, follow, open_namespaces, served, split};
+use super::served::{Wanted, cookies, open_namespaces};
+use super::targets::Targets;
 use crate::api::view::View;
 use crate::bpf::direction::Direction;
 use crate::bpf::links::Links;
-use crate::bpf::loader::{Instance, Loader, Options};
+use crate::bpf::loader::{Loader, Options};
 use crate::bpf::lookups::Lookups;
 use crate::bpf::pinned_maps::PinnedMaps;
 use crate::bpf::probe::probe;
@@ -31,7 +37,6 @@ use crate::reap::partial_headers::PartialHeaders;
 use crate::reap::translations::Collector;
 use crate::reap::unnoticed::{Sweeper, UnnoticedEnds};
 use crate::reconcile::control::Control;
-use crate::reconcile::namespaces::Watcher;
 use crate::reconcile::remark::Remark;
 use crate::reconcile::sets::Sets;
 use crate::reconcile::writer::Writer;
@@ -64,6 +69,7 @@ pub struct Kernel {
     maintenance: Maintenance,
     view: View,
     control: Control,
+    follow: Follow,
 }
 
 impl Kernel {
@@ -92,28 +98,43 @@ impl Kernel {
         let namespaces = open_namespaces(config, &capability)?;
         let cgroup = cgroup::root()?.directory;
         hooks(config).iter().try_for_each(|hook| hook.check(&cgroup))?;
-        let loader = Loader::new(options(&config.agent, log), &capability)?;
-        let verified = load(config, &loader, &namespaces)?;
+        let loader = Arc::new(Loader::new(options(&config.agent, log), &capability)?);
+        let health = Health::default();
+        let factory = Factory {
+            loader: Arc::clone(&loader),
+            pin_path: config.agent.pin_path.clone(),
+            handshake_timeout: config.agent.handshake_timeout,
+            capability: capability.clone(),
+            health: health.clone(),
+            runtime: Handle::current(),
+        };
+        let verified = load(config, &factory, &namespaces)?;
 
         // From here on, what an agent before this one left is changed.
         let steps = Steps { config, ports: Ports::open(&config.agent.pin_path)? };
-        let Loaded { mut sockets, lookups, instances } = verified;
-        let served = served(&namespaces, &instances);
+        let Loaded { mut sockets, lookups, prepared } = verified;
+        let served = Served::default();
+        for one in &prepared {
+            served.add(one.member.clone());
+        }
         let flows = FlowMap::new(&mut sockets, served.clone(), lookups)?;
-        let sets = Sets::new(Arc::new(loader), steps.pin_path(), served.clone());
+        let sets = Sets::new(loader, steps.pin_path(), served.clone());
         let control = steps.put_in_force(sets, flows.clone())?;
         let secrets = Secrets::new(&mut sockets, config.agent.handshake_timeout)?;
-        let (of_namespaces, watchers) = split(&namespaces, instances, &capability);
-        let mut attachments = steps.attachments(&mut sockets, cgroup, of_namespaces)?;
+        let mut targets = steps.targets(factory, control.clone(), served.clone())?;
+        for (one, prepared) in namespaces.iter().zip(prepared) {
+            targets.take(prepared, &one.interfaces)?;
+        }
+        let mut attachments = steps.attachments(&mut sockets, cgroup, targets)?;
         // Sockets first: a connection that is handed over must be seen when it is established.
         attachments.attach_to_sockets()?;
         attachments.attach_to_interfaces()?;
         steps.detach_others(&attachments.links)?;
-        let health = Health::default();
-        follow(namespaces, watchers, &health)?;
         let guarding = attachments.guarding.clone();
         let maps = PinnedMaps::read(pins::map_directory(steps.pin_path()))?;
-        attachments.spawn(maps, &health)?;
+        let (ask, requests) = channel();
+        attachments.spawn(maps, requests, &health)?;
+        let follow = Follow::new(ask, capability.clone(), served.clone());
 
         steps.collect_translations(served.clone(), &health)?;
         let environment = Environment::new(&capability, served.clone());
@@ -170,13 +191,13 @@ impl Kernel {
                 current,
             },
         };
-        Ok(Self { events: Events::new(&mut sockets)?, maintenance, view, control })
+        Ok(Self { events: Events::new(&mut sockets)?, maintenance, view, control, follow })
     }
 
     /// The parts, each with its own owner.
     #[must_use]
-    pub fn split(self) -> (Events, Maintenance, View, Control) {
-        (self.events, self.maintenance, self.view, self.control)
+    pub fn split(self) -> (Events, Maintenance, View, Control, Follow) {
+        (self.events, self.maintenance, self.view, self.control, self.follow)
     }
 }
 
@@ -196,18 +217,31 @@ impl Steps<'_> {
         Control::start(writer, self.config, sets, flows)
     }
 
+    fn targets(&self, factory: Factory, control: Control, served: Served) -> Result<Targets> {
+        Ok(Targets {
+            factory,
+            control,
+            served,
+            translations: TranslationMap::open(self.pin_path())?,
+            namespaces: Vec::new(),
+            leaving: Vec::new(),
+            failed: HashMap::new(),
+        })
+    }
+
     fn attachments(
         &self,
         sockets: &mut Ebpf,
         cgroup: File,
-        namespaces: Vec<OfNamespace>,
+        targets: Targets,
     ) -> Result<Attachments> {
         let hooks = hooks(self.config).iter().copied();
         Ok(Attachments {
             links: Links::new(self.pin_path())?,
             sockets: hooks.map(|hook| Ok((hook, hook.loaded(sockets)?))).collect::<Result<_>>()?,
             cgroup,
-            namespaces,
+            current: targets.control.current(),
+            targets,
             guarding: Guarding::default(),
         })
     }
@@ -269,24 +303,16 @@ struct Loaded {
     sockets: Ebpf,
     lookups: Lookups,
     /// For each namespace.
-    instances: Vec<(Instance, Watcher)>,
+    prepared: Vec<Prepared>,
 }
 
-fn load(config: &Config, loader: &Loader, namespaces: &[Wanted]) -> Result<Loaded> {
+fn load(config: &Config, factory: &Factory, namespaces: &[Wanted]) -> Result<Loaded> {
     let cookies = cookies(namespaces);
-    let lookups = loader.lookups()?;
-    let sockets = loader.sockets(config.api.getsockopt)?;
-    let instance = |Wanted { entrance, .. }: &Wanted| {
-        entrance.run(|| {
-            let cookie = entrance.cookie();
-            let mut instance = loader.interfaces(&sockets, cookie, &cookies)?;
-            let (index, timeout) = (instance.index, config.agent.handshake_timeout);
-            let watcher = Watcher::new(&mut instance.ebpf, index, cookie, timeout)?;
-            Ok((instance, watcher))
-        })
-    };
-    let instances = namespaces.iter().map(instance).collect::<Result<_>>()?;
-    Ok(Loaded { sockets, lookups, instances })
+    let lookups = factory.loader.lookups()?;
+    let sockets = factory.loader.sockets(config.api.getsockopt)?;
+    let prepare = |one: &Wanted| factory.prepare(&one.entrance, &cookies);
+    let prepared = namespaces.iter().map(prepare).collect::<Result<_>>()?;
+    Ok(Loaded { sockets, lookups, prepared })
 }
 
 fn hooks(config: &Config) -> &'static [SocketHook] {

@@ -2,11 +2,16 @@
 
 pub(crate) mod attachments;
 pub mod detach;
+pub mod follow;
+pub(crate) mod instances;
 pub mod kernel;
 pub mod lock;
 pub mod maintenance;
 pub(crate) mod notify;
+pub(crate) mod of_namespace;
+mod relay;
 pub mod policy;
 pub mod reload;
 pub mod run;
 pub mod served;
+pub(crate) mod targets;

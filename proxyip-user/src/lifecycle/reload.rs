@@ -11,6 +11,7 @@ use tokio::signal::unix::Signal;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::follow::Follow;
 use super::notify;
 use crate::config::{Config, ConfigError};
 use crate::inputs::watch::Watch;
@@ -23,6 +24,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// Puts changes in force.
 pub(crate) struct Reload<R> {
     control: Control,
+    follow: Follow,
     /// Reads the configuration.
     read: Arc<R>,
     watch: Watch,
@@ -31,8 +33,8 @@ pub(crate) struct Reload<R> {
 
 impl<R: Fn() -> Result<Config, ConfigError> + Send + Sync + 'static> Reload<R> {
     /// `read` reads the configuration anew. `requests` are those of commands.
-    pub(crate) fn new(control: Control, read: R, requests: Requests) -> Self {
-        Self { control, read: Arc::new(read), watch: Watch::default(), requests }
+    pub(crate) fn new((control, follow): (Control, Follow), read: R, requests: Requests) -> Self {
+        Self { control, follow, read: Arc::new(read), watch: Watch::default(), requests }
     }
 
     /// Goes on until dropped; `reopen` is called at each reload, too.
@@ -62,11 +64,11 @@ impl<R: Fn() -> Result<Config, ConfigError> + Send + Sync + 'static> Reload<R> {
     async fn reload(&self, cause: &str) -> Result<Outcome> {
         notify::reloading();
         let (control, read) = (self.control.clone(), Arc::clone(&self.read));
+        let follow = self.follow.clone();
         let reload = move || {
             let config = read().map_err(|error| sentence(&error))?;
-            control.reload(&config).map_err(|error| format!("{error:#}"))?;
-            let warnings = Finding::sentences(&control.current().borrow().warnings);
-            Ok(warnings)
+            let reload = || follow.reload(&control, &config);
+            reload().map_err(|error| format!("{error:#}"))
         };
         let outcome: Outcome = blocking(reload).await?;
         self.requests.note(&outcome);

@@ -69,7 +69,7 @@ pub async fn agent(
     let sockets = Sockets::bind(&config.api)?;
     let log = FlowLog::open(&config.log)?;
     let lost_lines = log.lost();
-    let (events, maintenance, view, control) = Kernel::start(&config, kernel_log)?.split();
+    let (events, maintenance, view, control, follow) = Kernel::start(&config, kernel_log)?.split();
     let established = maintenance.established.clone();
     let delays = maintenance.delays.clone();
     let refusals = maintenance.spawn(&view.health)?;
@@ -91,7 +91,7 @@ pub async fn agent(
             tracing::error!("the flow log goes on in the old file: {error:#}");
         }
     };
-    let reload = Reload::new(control, read, requests);
+    let reload = Reload::new((control, follow), read, requests);
     tracing::info!("ready; the API answers on {}", config.api.socket.display());
     notify::ready();
 

@@ -181,7 +181,7 @@ fn end_in_all(served: &Served, connections: &[Begun]) {
     for Member { entrance, .. } in served.now().iter() {
         let here = within(connections, entrance.cookie());
         if !here.is_empty() {
-            warn_of(entrance.run(|| end_all(&here)));
+            warn_of(entrance.run_if_there(|| end_all(&here)).map(drop));
         }
     }
 }

@@ -66,8 +66,9 @@ impl Sweep {
             if here.is_empty() {
                 continue;
             }
-            let found = entrance.run(|| Ok(Sockets::open()?.missing(&here)?));
-            missing.extend(found.context("the sockets of connections cannot be read")?);
+            let found = entrance.run_if_there(|| Ok(Sockets::open()?.missing(&here)?));
+            let found = found.context("the sockets of connections cannot be read")?;
+            missing.extend(found.into_iter().flatten());
         }
         Ok(self.judge(candidates, &missing))
     }

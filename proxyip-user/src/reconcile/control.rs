@@ -165,6 +165,17 @@ impl Control {
         Err(not_taken)
     }
 
+    /// Pins the programs of the sets for the namespaces that are served now, and removes the others. May block.
+    ///
+    /// # Errors
+    /// If a program cannot be loaded or pinned.
+    pub(crate) fn follow_namespaces(&self) -> Result<()> {
+        let writer = self.writer();
+        let config = &self.active().config;
+        self.0.sets.unpin_others(config)?;
+        self.0.sets.pin(config, &writer.set_places(config)?)
+    }
+
     /// Removes lists that were replaced. May block.
     ///
     /// # Errors
@@ -220,7 +231,6 @@ impl Control {
 /// Refuses changes that only a new agent can make.
 fn check_unchanged(old: &Config, new: &Config) -> Result<()> {
     for (key, same) in [
-        ("[[interface]]", old.interfaces == new.interfaces),
         ("[api]", old.api == new.api),
         ("[log]", old.log == new.log),
         ("[agent]", old.agent == new.agent),
@@ -243,7 +253,6 @@ mod tests {
         let old = Config::from_toml(text).unwrap();
         for (more, key) in [
             ("[log]\nflows='vpc'\n", "[log]"),
-            ("[[interface]]\nname='eth1'\n", "[[interface]]"),
             ("[agent]\nmax_flows=2048\n", "[agent]"),
             ("[api]\nsocket='/run/other.sock'\n", "[api]"),
         ] {

@@ -50,9 +50,10 @@ impl Disconnecter {
     fn destroyer(&mut self, cookie: u64) -> Result<Option<&mut Destroyer>> {
         if !self.destroyers.contains_key(&cookie) {
             let served = self.served.iter().find(|one| one.entrance.cookie() == cookie);
-            let open =
-                |one: &Member| one.entrance.run(|| Destroyer::open().context("no netlink socket"));
-            self.destroyers.insert(cookie, served.map(open).transpose()?);
+            let open = |one: &Member| {
+                one.entrance.run_if_there(|| Destroyer::open().context("no netlink socket"))
+            };
+            self.destroyers.insert(cookie, served.map(open).transpose()?.flatten());
         }
         Ok(self.destroyers.get_mut(&cookie).and_then(Option::as_mut))
     }

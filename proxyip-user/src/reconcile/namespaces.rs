@@ -1,14 +1,16 @@
 //! Keeps the kernel programs' view of a network namespace current.
 
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use aya::Ebpf;
 use aya::maps::{Array, MapData};
-use proxyip_common::settings::NamespaceSettings;
+use proxyip_common::settings::{MAX_NAMESPACES, NamespaceSettings};
+use zerocopy::FromZeros as _;
 
 use super::routes::{self, Pace};
 use crate::bpf::pod::Raw;
@@ -20,13 +22,38 @@ use crate::host::routes::{Routes, read};
 use crate::host::seen::Seen;
 use crate::host::served::Entrance;
 use crate::host::sysctl;
-use crate::supervise::{Health, Work};
-use crate::tables::maps::take_owned;
-use crate::tables::owners::claim;
+use crate::supervise::{Health, Rounds, Running, Work};
+use crate::tables::maps::{open, take_owned};
+use crate::tables::owners::{Readable, claim};
 use crate::tables::routes::RouteTrie;
 
 /// How often sysctls are looked at; the kernel does not announce their changes.
 const TICK: Duration = Duration::from_secs(1);
+
+/// The entry of `NAMESPACES` that has this cookie. Without one, a free entry or one that no namespace of `taken` has:
+/// the entry of a program that is still attached must not change.
+///
+/// # Errors
+/// If all entries are taken, or the map cannot be read.
+pub(crate) fn place(pin_path: &Path, cookie: u64, taken: &[u64]) -> Result<u32> {
+    let map: Readable<Array<MapData, Raw<NamespaceSettings>>> = open(pin_path, "NAMESPACES")?;
+    let mut cookies = Vec::new();
+    for index in 0..MAX_NAMESPACES {
+        let Raw(settings) = map.get(&index, 0).context("the settings cannot be read")?;
+        cookies.push(settings.cookie);
+    }
+    place_among(&cookies, cookie, taken)
+        .with_context(|| format!("there are more than {MAX_NAMESPACES} network namespaces"))
+}
+
+fn place_among(cookies: &[u64], cookie: u64, taken: &[u64]) -> Option<u32> {
+    let places = [
+        cookies.iter().position(|there| *there == cookie),
+        cookies.iter().position(|there| *there == 0),
+        cookies.iter().position(|there| !taken.contains(there)),
+    ];
+    places.into_iter().flatten().next().and_then(|index| u32::try_from(index).ok())
+}
 
 /// Writes one namespace's settings and routes, and follows their changes.
 pub(crate) struct Watcher {
@@ -105,25 +132,28 @@ impl Watcher {
         Ok(())
     }
 
-    /// Follows the namespace on a thread of its own, for the life of the process. Returns after the first round, which
+    /// Follows the namespace on a thread of its own, until that is stopped. Returns after the first round, which
     /// writes the routes.
     ///
     /// # Errors
     /// If there is no thread. What goes wrong in a round is in `health`.
-    pub(crate) fn spawn(self, entrance: Entrance, health: &Health) -> Result<()> {
+    pub(crate) fn spawn(self, entrance: Entrance, health: &Health) -> Result<Running> {
         let purpose =
             format!("following the sysctls, routes and interfaces of {}", entrance.netns());
         // A round waits by itself.
         let work = Work { thread: "namespace", purpose, period: Duration::ZERO };
-        let mut follower = Follower { watcher: self, entrance, inside: None };
         let (first, wait) = sync_channel(1);
-        health.spawn(work, move || {
-            let result = follower.round();
-            // Only the first is received.
-            first.try_send(()).ok();
-            result
-        })?;
-        wait.recv().context("the thread of the network namespace has ended")
+        let follower = Follower { watcher: self, entrance, inside: None, first };
+        let running = health.start(work, follower)?;
+        wait.recv().context("the thread of the network namespace has ended")?;
+        Ok(running)
+    }
+
+    /// Leaves nothing of the namespace in the maps, so that another one may have its place.
+    fn leave(&mut self) -> Result<()> {
+        routes::write(&mut self.table, &mut self.routes, &Routes::default())?;
+        let free = NamespaceSettings::new_zeroed();
+        self.settings.set(self.index, Raw(free), 0).context("the settings cannot be written")
     }
 
     fn write_routes(&mut self) -> Result<()> {
@@ -143,6 +173,8 @@ struct Follower {
     entrance: Entrance,
     /// `None` before the first round, and after one that failed.
     inside: Option<Inside>,
+    /// Gets a word after each round. Only the first is received.
+    first: SyncSender<()>,
 }
 
 /// What the thread has while it is in the namespace.
@@ -151,9 +183,21 @@ struct Inside {
     pace: Pace,
 }
 
+impl Rounds for Follower {
+    fn round(&mut self) -> Result<()> {
+        let result = self.follow();
+        self.first.try_send(()).ok();
+        result
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.watcher.leave()
+    }
+}
+
 impl Follower {
     /// Reads what is due, then waits for changes.
-    fn round(&mut self) -> Result<()> {
+    fn follow(&mut self) -> Result<()> {
         let mut inside = match self.inside.take() {
             Some(inside) => inside,
             None => self.enter()?,
@@ -191,5 +235,23 @@ impl Inside {
         // What came meanwhile is in the table when it is read.
         self.changes.wait(Duration::ZERO)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_gets_its_own_place_or_one_that_nobody_needs() {
+        for (there, cookie, taken, expected) in [
+            (&[7, 8, 0][..], 8, &[8][..], Some(1)),
+            (&[7, 8, 0], 9, &[9], Some(2)),
+            // 7 is of a namespace that has ended, or left the configuration.
+            (&[8, 7, 6], 9, &[8, 9], Some(1)),
+            (&[8, 7], 9, &[7, 8, 9], None),
+        ] {
+            assert_eq!(place_among(there, cookie, taken), expected, "{there:?} {cookie}");
+        }
     }
 }

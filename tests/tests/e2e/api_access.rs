@@ -142,7 +142,7 @@ fn an_interface_that_is_gone_is_told_of_until_it_is_there_again() {
     assert!(found.contains("interface extra0 is gone"), "{found}");
     make();
     eventually("it is attached to again", || (ready().0 == 200).then_some(()));
-    assert_eq!(programs_at(&site, "extra0"), ["proxyip_ingress", "proxyip_egress"]);
+    assert_eq!(programs_at(&site.net.server, "extra0"), ["proxyip_ingress", "proxyip_egress"]);
     agent.assert_healthy(&[]);
 }
 

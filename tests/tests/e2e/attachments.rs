@@ -71,7 +71,7 @@ fn links_that_others_detach_are_attached_again() {
     agent.process().wait();
     agent.start_again();
     assert_guarded(&site);
-    assert_eq!(programs_at(&site, "eth0"), ["proxyip_ingress", "proxyip_egress"]);
+    assert_eq!(programs_at(&site.net.server, "eth0"), ["proxyip_ingress", "proxyip_egress"]);
     site.finish(&mut agent, &[]);
 }
 

@@ -141,7 +141,7 @@ fn a_program_that_lets_no_other_in_is_named() {
     assert_eq!(second.wait().code(), Some(1), "{}", second.stderr());
     assert!(second.stderr().contains(&sentence), "{}", second.stderr());
     assert!(!site.scratch.pin_path().exists(), "nothing is left behind");
-    assert_eq!(programs_at(&site, "eth0"), [""; 0]);
+    assert_eq!(programs_at(&site.net.server, "eth0"), [""; 0]);
     drop(exclusive);
     agent.start_again();
     agent.assert_healthy(&[]);
@@ -158,6 +158,10 @@ fn a_start_that_fails_leaves_nothing_behind() {
         let answer = Answer::from(attempt(command.args(["run", "--config", &config])));
         assert_eq!(answer.code, 1, "{limit} descriptors: {answer:?}");
         assert!(!site.scratch.pin_path().exists(), "{limit} descriptors: {answer:?}");
-        assert_eq!(programs_at(&site, "eth0"), [""; 0], "{limit} descriptors: {answer:?}");
+        assert_eq!(
+            programs_at(&site.net.server, "eth0"),
+            [""; 0],
+            "{limit} descriptors: {answer:?}"
+        );
     }
 }

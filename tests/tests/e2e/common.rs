@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use aya::programs::{SchedClassifier, TcAttachType};
 use proxyip_tests::servers::PeerNames;
-use proxyip_tests::{Agent, Dial, HandOff, Site, address, eventually, header, read_rest};
+use proxyip_tests::{
+    Agent, Dial, HandOff, Namespace, Site, address, eventually, header, read_rest,
+};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 /// Makes tests of these functions, which take a `HandOff`: `auto::NAME` and `translate::NAME`.
@@ -205,10 +207,10 @@ pub(crate) fn listen_with_room_for_one(site: &Site) -> Socket {
     listener.expect("cannot listen")
 }
 
-/// The programs at an interface of the server, ingress first, in the order in which they run. Linux 6.6 or later.
-pub(crate) fn programs_at(site: &Site, interface: &str) -> Vec<String> {
+/// The programs at an interface, ingress first, in the order in which they run. Linux 6.6 or later.
+pub(crate) fn programs_at(namespace: &Namespace, interface: &str) -> Vec<String> {
     let directions = [TcAttachType::Ingress, TcAttachType::Egress];
-    site.net.server.enter(|| {
+    namespace.enter(|| {
         let attached = directions.map(|direction| SchedClassifier::query_tcx(interface, direction));
         let attached = attached.into_iter().flat_map(|attached| attached.expect("programs").1);
         attached.map(|program| program.name_as_str().expect("a name").to_owned()).collect()

@@ -55,6 +55,7 @@ mod malformed;
 mod many_networks;
 mod metrics;
 mod mistakes;
+mod moving;
 mod multipath;
 mod nat;
 mod notify;

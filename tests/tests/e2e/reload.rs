@@ -179,7 +179,6 @@ fn what_only_a_restart_can_change_is_refused_with_a_sentence() {
     let log = format!("path = {:?}", site.scratch.path("other.log"));
     for (key, changed) in [
         ("[agent]", denying.clone().agent_setting("max_flows = 2048")),
-        ("[[interface]]", denying.clone().interface_setting("netns = \"/run/netns/other\"")),
         ("[log]", denying.clone().log_setting(&log)),
     ] {
         let said = agent.reload(&changed);

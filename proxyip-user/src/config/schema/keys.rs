@@ -76,7 +76,7 @@ section! {
             pattern: r"^(?!\.{1,2}$)[^ \t\n\r\f/:*?\[\u0000]{1,15}$",
         },
         parse: value::interface_name,
-    }, Fallback::Value("\"eth0\""), Restart,
+    }, Fallback::Value("\"eth0\""), Reload,
     "The interface that holds the address to which the load balancer connects. For a bridge, a bond or a VLAN this is the \
      upper interface; never name its members too.";
     NETNS "netns": Namespace = Text {
@@ -85,7 +85,7 @@ section! {
             pattern: r"^(host|/[^*?\[]*)$",
         },
         parse: value::netns,
-    }, Fallback::Value("\"host\""), Restart,
+    }, Fallback::Value("\"host\""), Reload,
     "The network namespace of the interface. `\"host\"` is the namespace in which the agent was started.";
 }
 

@@ -225,9 +225,9 @@ fn each_key_is_documented_and_named_once() {
 }
 
 #[test]
-fn only_listeners_and_sets_are_reloaded() {
+fn interfaces_listeners_and_sets_are_reloaded() {
     for (section, key) in all() {
-        let reloaded = matches!(section.name, "listener" | "set");
+        let reloaded = matches!(section.name, "interface" | "listener" | "set");
         assert_eq!(key.effect() == Effect::Reload, reloaded, "{}.{}", section.name, key.name());
     }
 }

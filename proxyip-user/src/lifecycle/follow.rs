@@ -1,0 +1,95 @@
+//! Reloads that change the interfaces: looks at them before, and waits until they are attached to.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, sync_channel};
+
+use anyhow::{Context, Result, bail};
+use proxyip_api::finding::Finding;
+
+use super::attachments::Request;
+use crate::bpf::strays;
+use crate::config::{Config, Interface};
+use crate::desired::targets::by_namespace;
+use crate::host::capability::Capability;
+use crate::host::links::check_interface;
+use crate::host::served::{Entrance, Served};
+use crate::reconcile::control::Control;
+
+/// Has the interfaces of a new configuration attached to.
+#[derive(Clone)]
+pub struct Follow {
+    ask: Sender<Request>,
+    capability: Capability,
+    served: Served,
+}
+
+impl Follow {
+    pub(super) const fn new(ask: Sender<Request>, capability: Capability, served: Served) -> Self {
+        Self { ask, capability, served }
+    }
+
+    /// Puts a configuration in force. Its lists come first, and then what is attached. Returns its warnings, and what is
+    /// not guarded.
+    ///
+    /// # Errors
+    /// If an interface that it adds cannot be attached to, or for the reasons of [`Control::reload`]. Then nothing has
+    /// changed.
+    pub(super) fn reload(&self, control: &Control, config: &Config) -> Result<Vec<String>> {
+        let old = Arc::clone(&control.current().borrow());
+        let same = old.config.interfaces == config.interfaces;
+        if !same {
+            self.check(&old.config.interfaces, config).context("nothing was changed")?;
+        }
+        control.reload(config)?;
+        let mut warnings = Finding::sentences(&control.current().borrow().warnings);
+        if !same {
+            let missing = self.look()?;
+            let sentence = |one: Finding| format!("not guarded: {}", one.sentence);
+            warnings.extend(missing.into_iter().map(sentence));
+        }
+        Ok(warnings)
+    }
+
+    /// Whether what is added can be attached to.
+    fn check(&self, old: &[Interface], new: &Config) -> Result<()> {
+        self.capability.check(new)?;
+        let old = by_namespace(old);
+        for (netns, names) in by_namespace(&new.interfaces) {
+            let before = old.iter().find(|(there, _)| *there == netns).map(|(_, names)| names);
+            let is_new = |name: &&str| before.is_none_or(|before| !before.contains(name));
+            let added: Vec<_> = names.into_iter().filter(is_new).collect();
+            if added.is_empty() {
+                continue;
+            }
+            let entrance = Entrance::find(netns, &self.capability)?;
+            self.check_name(&entrance)?;
+            let fit = entrance.run(|| {
+                added.iter().try_for_each(|name| check_interface(name, netns))?;
+                strays::check(&new.agent.pin_path, &added)
+            });
+            fit.context("[[interface]]")?;
+        }
+        Ok(())
+    }
+
+    /// A namespace that is served keeps its name.
+    fn check_name(&self, entrance: &Entrance) -> Result<()> {
+        let served = self.served.now();
+        let same = served.iter().find(|one| one.entrance.cookie() == entrance.cookie());
+        match same.map(|one| one.entrance.netns()).filter(|there| *there != entrance.netns()) {
+            Some(there) => bail!(
+                "{} is {there}, which is served by that name: keep the name, or remove it by a reload of its own first",
+                entrance.netns()
+            ),
+            None => Ok(()),
+        }
+    }
+
+    /// Has a look taken now; returns what is not guarded after it.
+    fn look(&self) -> Result<Vec<Finding>> {
+        let (answer, missing) = sync_channel(1);
+        let gone = "nobody looks at what is attached";
+        self.ask.send(answer).context(gone)?;
+        missing.recv().context(gone)
+    }
+}
