@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, sync_channel};
 
 use anyhow::{Context, Result, bail};
-use proxyip_api::finding::Finding;
+use proxyip_api::finding::{Finding, FindingKind};
 
 use super::attachments::Request;
 use crate::bpf::strays;
@@ -43,7 +43,9 @@ impl Follow {
         control.reload(config)?;
         let mut warnings = Finding::sentences(&control.current().borrow().warnings);
         if !same {
-            let missing = self.look()?;
+            let unknown =
+                |error| vec![Finding::new(FindingKind::ThreadFails, format!("{error:#}"))];
+            let missing = self.look().unwrap_or_else(unknown);
             let sentence = |one: Finding| format!("not guarded: {}", one.sentence);
             warnings.extend(missing.into_iter().map(sentence));
         }

@@ -84,7 +84,8 @@ fn an_agent_of_another_layout_does_not_start_and_detaches_with_patience() {
     let before = pins(&site.scratch.pin_path());
     let config = agent.config().to_owned();
     let said = refused(&site, &config, Some("77"));
-    for part in ["layout 10", "layout 77", "Nothing has been changed", "proxyip detach --pin-path"] {
+    for part in ["layout 10", "layout 77", "Nothing has been changed", "proxyip detach --pin-path"]
+    {
         assert!(said.contains(part), "{said}");
     }
     assert_eq!(pins(&site.scratch.pin_path()), before);
