@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,9 @@ pub struct Status {
     /// How many there can be.
     #[serde(default)]
     pub limits: Limits,
+    /// The settings in force, beside interfaces and listeners.
+    #[serde(default)]
+    pub settings: Settings,
     /// What the kernel cannot do, and the fallback that is taken; a line each.
     pub kernel: Vec<String>,
     /// What is allowed in the configuration but probably a mistake; a sentence each.
@@ -154,6 +158,58 @@ pub struct DegradedPort {
     pub reason: Cow<'static, str>,
     /// In how many seconds accept is tried again.
     pub retry_s: u64,
+}
+
+/// Sections of the configuration, as they are in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Settings {
+    /// `[api]`
+    pub api: ApiSettings,
+    /// `[log]`
+    pub log: LogSettings,
+    /// `[agent]`, apart from the sizes of tables.
+    pub agent: AgentSettings,
+}
+
+/// Where the agent answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ApiSettings {
+    /// The path of the Unix socket for HTTP.
+    pub socket: String,
+    /// The path of the Unix socket for the line protocol.
+    pub lookup_socket: String,
+    /// The TCP address for HTTP; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, example = "127.0.0.1:9811"))]
+    pub http: Option<SocketAddr>,
+    /// Whether that may be another address than a loopback address.
+    pub http_remote: bool,
+    /// Whether `getsockopt()` tells applications the client.
+    pub getsockopt: bool,
+}
+
+/// The flow log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LogSettings {
+    /// `json`, `vpc` or `off`.
+    pub flows: String,
+    /// `stdout`, `journald`, or the path of a file.
+    pub to: String,
+}
+
+/// The agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AgentSettings {
+    /// The directory of pins.
+    pub pin_path: String,
+    /// The memory for the TLVs of flows, in MiB.
+    pub max_tlv_memory_mib: u32,
+    /// How long `accept` waits for a header, in seconds.
+    pub handshake_timeout_s: u64,
 }
 
 /// How many entries tables can have.

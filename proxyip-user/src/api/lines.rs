@@ -2,23 +2,24 @@
 //!
 //! Lines may be sent without waiting for answers, which come in the order of the lines.
 
-use std::convert::Infallible;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::sync::Arc;
 use std::thread;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use futures_util::FutureExt;
 use memchr::memchr_iter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Builder;
-use tokio::sync::oneshot;
+use tokio::sync::mpsc;
 use tokio::task::yield_now;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use super::listen::{STALL, accept};
+use super::leaving::{Duty, Leaving};
+use super::listen::{GRACE, STALL, accept};
 use crate::api::limits::descriptors::{self, LINE_CONNECTIONS};
 use crate::api::limits::room::{Place, Room};
 use crate::api::source::Source;
@@ -34,42 +35,37 @@ const BUFFER: usize = 16 * 1024;
 /// another thread writes as JSON.
 ///
 /// # Errors
-/// If the thread cannot be started, or ends.
-pub(crate) async fn serve(
-    listener: StdUnixListener,
-    source: Arc<dyn Source>,
-) -> Result<Infallible> {
+/// If the thread cannot be started.
+pub(crate) fn serve(listener: StdUnixListener, source: Arc<dyn Source>, duty: Duty) -> Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let (alive, ended) = oneshot::channel::<Infallible>();
     let work = move || {
-        let _alive = alive;
         runtime.block_on(async {
             match UnixListener::from_std(listener) {
-                Ok(listener) => never(welcome_all(listener, source).await),
-                Err(error) => tracing::error!("the lookup socket cannot be used: {error}"),
+                Ok(listener) => welcome_all(listener, source, duty).await,
+                Err(error) => tracing::error!("{duty} cannot be used: {error}"),
             }
         });
     };
-    thread::Builder::new().name("lookups".into()).spawn(work).context("the lookups' thread")?;
-    match ended.await {
-        Ok(never) => Ok(never),
-        Err(_) => bail!("nobody answers on the lookup socket any more"),
-    }
+    let thread = thread::Builder::new().name("lookups".into()).spawn(work);
+    thread.map(drop).context("the lookups' thread")
 }
 
-fn never(infallible: Infallible) {
-    match infallible {}
-}
-
-async fn welcome_all(listener: UnixListener, source: Arc<dyn Source>) -> Infallible {
+/// Returns when the endpoint was given up and the last connection has ended.
+async fn welcome_all(listener: UnixListener, source: Arc<dyn Source>, duty: Duty) {
     let room = Room::new(descriptors::share(LINE_CONNECTIONS));
-    let next = async || Ok(listener.accept().await?.0);
+    let socket = &listener;
+    let next = || async move { Ok(socket.accept().await?.0) };
+    // Closed when the last connection has ended.
+    let (open, mut closed) = mpsc::channel::<()>(1);
     let welcome = |stream| {
-        let (place, source) = (room.enter(), Arc::clone(&source));
+        let (place, source, mut leaving) = (room.enter(), Arc::clone(&source), duty.leaving());
+        let open = open.clone();
         tokio::spawn(async move {
+            let _open = open;
+            let late = leaving.clone();
             tokio::select! {
                 biased;
-                ended = converse(stream, &place, &*source) => {
+                ended = converse(stream, (&place, &mut leaving), &*source) => {
                     if let Err(error) = ended {
                         tracing::debug!("a lookup connection has ended: {error}");
                     }
@@ -77,18 +73,50 @@ async fn welcome_all(listener: UnixListener, source: Arc<dyn Source>) -> Infalli
                 () = place.is_needed() => {
                     tracing::debug!("a lookup connection has made room for another");
                 }
+                () = overstays(late) => {
+                    tracing::debug!("a lookup connection of a socket that was given up has taken too long");
+                }
             }
         });
     };
-    accept("the lookup socket", next, welcome).await
+    accept(&duty, next, welcome).await;
+    // Nobody can connect any more; the kernel refuses those who try.
+    drop((listener, open));
+    closed.recv().await;
 }
 
-async fn converse(mut stream: UnixStream, place: &Place, source: &dyn Source) -> io::Result<()> {
+/// Comes back when the endpoint was given up long ago.
+async fn overstays(mut leaving: Leaving) {
+    leaving.begun().await;
+    sleep(GRACE).await;
+}
+
+async fn converse(
+    mut stream: UnixStream,
+    (place, leaving): (&Place, &mut Leaving),
+    source: &dyn Source,
+) -> io::Result<()> {
     let mut input = Vec::with_capacity(BUFFER);
     let mut answers = Vec::new();
     // Since others had their turn.
     let mut answered = 0;
-    while stream.read_buf(&mut input).await? > 0 {
+    loop {
+        let read = tokio::select! {
+            // What has come is answered, even if the endpoint was given up.
+            biased;
+            read = stream.read_buf(&mut input) => read?,
+            () = leaving.begun() => {
+                // The runtime learns meanwhile what has come.
+                yield_now().await;
+                match stream.read_buf(&mut input).now_or_never() {
+                    Some(read) => read?,
+                    None => return Ok(()),
+                }
+            }
+        };
+        if read == 0 {
+            return Ok(());
+        }
         place.hear();
         let mut begin = 0;
         loop {
@@ -114,7 +142,6 @@ async fn converse(mut stream: UnixStream, place: &Place, source: &dyn Source) ->
         }
         input.reserve(BUFFER - input.len());
     }
-    Ok(())
 }
 
 /// Sends all of `answers`. The socket mostly has room for them, and then no timer is needed.

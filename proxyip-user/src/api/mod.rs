@@ -3,6 +3,7 @@
 pub mod answer;
 mod browsers;
 pub mod failure;
+pub mod leaving;
 pub mod limits;
 pub mod lines;
 pub mod listen;
@@ -12,6 +13,7 @@ pub mod page;
 pub mod query;
 pub mod routes;
 pub mod server;
+pub mod serving;
 pub mod sockets;
 pub mod source;
 pub mod state;
@@ -20,48 +22,18 @@ mod tests;
 pub mod unix_socket;
 pub mod view;
 
-use std::convert::Infallible;
-use std::sync::Arc;
-
-use anyhow::Result;
+use axum::Router;
 use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
-use axum::{Router, middleware};
 use utoipa_axum::routes;
 
 use self::failure::{fail, unsupported};
-use self::limits::descriptors;
 use self::routes::{acl, clients, drain, flows, health, lookup, metrics, reload, status};
+pub use self::serving::{NextApi, Server};
 pub use self::sockets::Sockets;
 pub use self::source::Source;
 pub use self::state::{Parts, Shared};
-
-/// Answers on the sockets for ever.
-///
-/// # Errors
-/// If the sockets cannot be used.
-pub async fn serve(sockets: &Sockets, shared: Shared) -> Result<Infallible> {
-    descriptors::lift_limit();
-    let router = router(shared.clone()).layer(middleware::map_response(of_now));
-    let lines = lines::serve(sockets.lookup()?, Arc::clone(&shared.source));
-    let unix = server::serve_unix(sockets.api()?, router);
-    let Some(http) = sockets.http()? else {
-        return tokio::select! { ended = lines => ended, never = unix => Ok(never) };
-    };
-    let mut remote = self::router(shared.apart());
-    if browsers::must_name_this_host(sockets.http_remote, http.local_addr()?.ip()) {
-        remote = remote.layer(middleware::from_fn(server::refuse_other_names));
-    }
-    let remote = remote.layer(middleware::from_fn(browsers::refuse_other_sites));
-    let remote = remote.layer(middleware::map_response(of_now));
-    let remote = server::serve_tcp(http, remote);
-    tokio::select! {
-        ended = lines => ended,
-        never = unix => Ok(never),
-        never = remote => Ok(never),
-    }
-}
 
 fn router(shared: Shared) -> Router {
     let (router, document) = openapi::begin()

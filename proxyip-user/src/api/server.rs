@@ -1,6 +1,5 @@
 //! Accepts connections and serves HTTP on them. Their number, size and time are bounded, also against a hostile peer.
 
-use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
@@ -26,7 +25,8 @@ use tokio_io_timeout::TimeoutStream;
 
 use super::answer::BUFFER;
 use super::failure::fail;
-use super::listen::{STALL, accept};
+use super::leaving::{Duty, Leaving};
+use super::listen::{GRACE, STALL, accept};
 use crate::api::limits::descriptors::{self, HTTP_CONNECTIONS};
 use crate::api::limits::room::{Place, Room};
 
@@ -34,8 +34,6 @@ use crate::api::limits::room::{Place, Room};
 const HEAD: Duration = Duration::from_secs(30);
 /// How old a connection becomes: it is closed behind the answer that is under way then.
 const LIFETIME: Duration = Duration::from_mins(2);
-/// How long that answer may still take.
-const GRACE: Duration = Duration::from_secs(10);
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,25 +46,35 @@ pub(crate) enum Caller {
     Remote,
 }
 
+/// A connection, apart from its bytes.
+struct Guest {
+    caller: Caller,
+    place: Place,
+    leaving: Leaving,
+}
+
 /// Serves HTTP on a Unix socket.
-pub(crate) async fn serve_unix(listener: UnixListener, router: Router) -> Infallible {
+pub(crate) async fn serve_unix(listener: UnixListener, router: Router, duty: Duty) {
     let room = Room::new(descriptors::share(HTTP_CONNECTIONS));
-    let next = async || Ok(listener.accept().await?.0);
+    let socket = &listener;
+    let next = || async move { Ok(socket.accept().await?.0) };
     let welcome = |stream: UnixStream| {
-        let caller = caller(&stream);
-        tokio::spawn(converse(stream, caller, room.enter(), router.clone()));
+        let (caller, place) = (caller(&stream), room.enter());
+        let guest = Guest { caller, place, leaving: duty.leaving() };
+        tokio::spawn(converse(stream, guest, router.clone()));
     };
-    accept("the API's socket", next, welcome).await
+    accept(&duty, next, welcome).await;
 }
 
 /// Serves HTTP on a TCP address.
-pub(crate) async fn serve_tcp(listener: TcpListener, router: Router) -> Infallible {
+pub(crate) async fn serve_tcp(listener: TcpListener, router: Router, duty: Duty) {
     let room = Room::new(descriptors::share(HTTP_CONNECTIONS));
-    let next = async || listener.accept().await;
+    let next = || listener.accept();
     let welcome = |(stream, _): (_, SocketAddr)| {
-        tokio::spawn(converse(stream, Caller::Remote, room.enter(), router.clone()));
+        let guest = Guest { caller: Caller::Remote, place: room.enter(), leaving: duty.leaving() };
+        tokio::spawn(converse(stream, guest, router.clone()));
     };
-    accept("the API's TCP address", next, welcome).await
+    accept(&duty, next, welcome).await;
 }
 
 fn caller(stream: &UnixStream) -> Caller {
@@ -79,10 +87,10 @@ fn caller(stream: &UnixStream) -> Caller {
 /// One connection, to its end.
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Send + 'static,
-    caller: Caller,
-    place: Place,
+    guest: Guest,
     router: Router,
 ) {
+    let Guest { caller, place, mut leaving } = guest;
     let place = Arc::new(place);
     let service = TowerToHyperService::new(router);
     let heard = Arc::clone(&place);
@@ -101,10 +109,16 @@ async fn converse(
         .half_close(true)
         .serve_connection(TokioIo::new(Box::pin(stream)), service);
     let mut connection = pin!(connection);
+    let old_enough = async {
+        tokio::select! {
+            () = sleep(LIFETIME) => {}
+            () = leaving.begun() => {}
+        }
+    };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = place.is_needed() => return tracing::debug!("an API connection has made room for another"),
-        () = sleep(LIFETIME) => {
+        () = old_enough => {
             connection.as_mut().graceful_shutdown();
             match timeout(GRACE, connection).await {
                 Ok(ended) => ended,

@@ -2,12 +2,14 @@
 
 mod acl;
 mod drain;
+mod exchange;
 mod flows;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 
-use anyhow::bail;
+use anyhow::{Result, bail};
 use hyper::Method;
 use proxyip_api::finding::{Finding, FindingKind};
 use proxyip_api::reload::Reloaded;
@@ -191,16 +193,25 @@ impl Source for Maps {
 async fn with_api(maps: Maps, test: impl AsyncFnOnce(&Path)) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("api.sock");
+    let api = Api { socket: path.clone(), ..Api::default() };
+    let (shared, requests) = shared(maps);
+    let (_server, mut failures) = Sockets::bind(&api).unwrap().serve(shared).unwrap();
+    tokio::select! {
+        error = failures.first() => panic!("{error:?}"),
+        () = reload_each_second_time(requests) => {}
+        () = test(&path) => {}
+    }
+}
+
+fn shared(maps: Maps) -> (Shared, Requests) {
     let config =
         Config::from_toml("[[listener]]\nname='web'\nports=[443]\ntrusted=['10.0.0.0/8']\n")
             .unwrap();
     let flows = flows();
     flows.remember(Maps::entry(1).0, &record(), HEADER).unwrap();
-    let api = Api { socket: path.clone(), ..Api::default() };
-    let sockets = Sockets::bind(&api).unwrap();
     let current = Active::constant(config);
     let (reloads, requests) = reloads();
-    let shared = Shared::new(Parts {
+    let parts = Parts {
         source: Arc::new(maps),
         acl: Arc::new(Rulebook::default()),
         drain: Arc::new(Taps::default()),
@@ -208,12 +219,8 @@ async fn with_api(maps: Maps, test: impl AsyncFnOnce(&Path)) {
         current,
         lost_lines: LostLines::default(),
         reloads,
-    });
-    tokio::select! {
-        ended = serve(&sockets, shared) => panic!("{ended:?}"),
-        () = reload_each_second_time(requests) => {}
-        () = test(&path) => {}
-    }
+    };
+    (Shared::new(parts), requests)
 }
 
 /// Refuses the first request, and then takes each second one.
@@ -312,7 +319,18 @@ async fn readiness_and_status() {
                 },
             ],
             "last_reload": {"successful": true, "time": null},
-            "flows": 3, "translated": 2, "limits": {"flows": 1024, "translated": 2048}, "kernel": ["Linux is old"],
+            "flows": 3, "translated": 2, "limits": {"flows": 1024, "translated": 2048},
+            "settings": {
+                "api": {
+                    "socket": "/run/proxyip/api.sock", "lookup_socket": "/run/proxyip/lookup.sock",
+                    "http_remote": false, "getsockopt": false,
+                },
+                "log": {"flows": "json", "to": "stdout"},
+                "agent": {
+                    "pin_path": "/sys/fs/bpf/proxyip", "max_tlv_memory_mib": 64, "handshake_timeout_s": 400,
+                },
+            },
+            "kernel": ["Linux is old"],
             "warnings": [], "findings": ["nobody sends a header"],
             "remarks": [{"label": "headers_missing", "sentence": "nobody sends a header"}],
         });

@@ -3,7 +3,7 @@
 use std::fs::{self, Permissions};
 use std::io::ErrorKind;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{AtFlags, OFlag, open};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
-use nix::unistd::{fchownat, geteuid};
+use nix::unistd::{Gid, fchownat, getegid, geteuid};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::config::Access;
@@ -24,9 +24,20 @@ const BACKLOG: i32 = 4096;
 pub(crate) struct UnixSocket {
     listener: UnixListener,
     path: PathBuf,
+    file: Identity,
     /// The directories that did not exist before, the innermost first.
     made: Vec<PathBuf>,
-    served: AtomicBool,
+    settled: AtomicBool,
+}
+
+/// Device and inode.
+type Identity = (u64, u64);
+
+/// Other permissions of a socket's file. Unless they are kept, dropping this puts back those before.
+#[derive(Debug)]
+pub(crate) struct AccessChange {
+    file: OwnedFd,
+    before: Option<Access>,
 }
 
 impl UnixSocket {
@@ -45,32 +56,80 @@ impl UnixSocket {
         }
         remove_stale(path).with_context(context)?;
         let listener = bind_closed(path).with_context(context)?;
-        let socket = Self { listener, path: path.into(), made, served: AtomicBool::new(false) };
-        give(path, access).with_context(context)?;
+        let file = identity(path).with_context(context)?;
+        let settled = AtomicBool::new(false);
+        let socket = Self { listener, path: path.into(), file, made, settled };
+        give(&own_socket(path).with_context(context)?, access).with_context(context)?;
         Ok(socket)
     }
 
-    /// The socket for tokio: call this in its runtime.
-    pub(crate) fn listener(&self) -> Result<tokio::net::UnixListener> {
-        Ok(tokio::net::UnixListener::from_std(self.try_clone()?)?)
+    /// Whether whoever connects to this path comes here: the file may have been removed or replaced.
+    pub(crate) fn is_at(&self, path: &Path) -> bool {
+        self.path == path && identity(path).is_ok_and(|file| file == self.file)
+    }
+
+    /// Lets others connect.
+    ///
+    /// # Errors
+    /// If the kernel does not let it; nothing has changed then.
+    pub(crate) fn change(&self, access: Access) -> Result<AccessChange> {
+        let context = || format!("cannot change who may connect to {}", self.path.display());
+        let file = own_socket(&self.path).with_context(context)?;
+        let status = fstat(&file)?;
+        let group = Some(Gid::from_raw(status.st_gid));
+        let before = Some(Access { mode: status.st_mode & 0o777, group });
+        // Dropped, it undoes a change that was made by half.
+        let change = AccessChange { file, before };
+        let group = access.group.or_else(|| Some(getegid()));
+        give(&change.file, Access { group, ..access }).with_context(context)?;
+        Ok(change)
+    }
+
+    /// The agent has started, or the reload is in force: the directories that were made stay.
+    pub(crate) fn settle(&self) {
+        self.settled.store(true, Ordering::Relaxed);
     }
 
     /// A second handle of the socket. It does not block.
     pub(crate) fn try_clone(&self) -> Result<UnixListener> {
-        self.served.store(true, Ordering::Relaxed);
         Ok(self.listener.try_clone()?)
     }
 }
 
 impl Drop for UnixSocket {
     fn drop(&mut self) {
-        // Best effort: a file that stays is replaced by the next agent.
-        fs::remove_file(&self.path).ok();
-        // An agent that does not start leaves nothing behind. After another one the directory may have an owner's mode.
-        if !self.served.load(Ordering::Relaxed) {
+        // Best effort: a file that stays is replaced by the next agent. Another socket may have taken the place.
+        if self.is_at(&self.path) {
+            fs::remove_file(&self.path).ok();
+        }
+        // An agent that does not start leaves nothing behind, nor does a reload that is refused. After another one the
+        // directory may have an owner's mode.
+        if !self.settled.load(Ordering::Relaxed) {
             self.made.iter().for_each(|directory| drop(fs::remove_dir(directory)));
         }
     }
+}
+
+impl AccessChange {
+    /// Leaves it as it is now.
+    pub(crate) fn keep(mut self) {
+        self.before = None;
+    }
+}
+
+impl Drop for AccessChange {
+    fn drop(&mut self) {
+        if let Some(before) = self.before
+            && let Err(error) = give(&self.file, before)
+        {
+            tracing::error!("the permissions of a socket of the API stay changed: {error:#}");
+        }
+    }
+}
+
+fn identity(path: &Path) -> Result<Identity> {
+    let metadata = fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 /// Binds a socket that only its owner may connect to until that is changed. It does not block.
@@ -84,14 +143,18 @@ fn bind_closed(path: &Path) -> Result<UnixListener> {
     Ok(OwnedFd::from(socket).into())
 }
 
-/// Gives the socket's file its group and mode. It is opened first, so that nobody who may change the directory gets another
-/// file changed.
-fn give(path: &Path, access: Access) -> Result<()> {
+/// Opens a socket's file before it is changed, so that nobody who may change the directory gets another file changed.
+fn own_socket(path: &Path) -> Result<OwnedFd> {
     let file = open(path, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
     let status = fstat(&file)?;
     let is_socket = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFSOCK;
     ensure!(is_socket && status.st_uid == geteuid().as_raw(), "another file has taken its place");
-    fchownat(&file, "", None, access.group, AtFlags::AT_EMPTY_PATH)?;
+    Ok(file)
+}
+
+/// Gives the socket's file its group and mode.
+fn give(file: &OwnedFd, access: Access) -> Result<()> {
+    fchownat(file, "", None, access.group, AtFlags::AT_EMPTY_PATH)?;
     // The kernel changes the mode by the name of this descriptor only.
     let name = format!("/proc/self/fd/{}", file.as_raw_fd());
     Ok(fs::set_permissions(name, Permissions::from_mode(access.mode))?)
@@ -129,7 +192,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("made/api.sock");
         let socket = bind(&path).unwrap();
-        socket.try_clone().unwrap();
+        socket.settle();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
         // As a killed agent leaves it: the descriptor closed, the file in place.
         fs::rename(&path, directory.path().join("kept")).unwrap();
@@ -147,7 +210,7 @@ mod tests {
             let socket = bind(&path).unwrap();
             let beside = bind(&path.with_file_name("lookup.sock")).unwrap();
             if serves {
-                socket.try_clone().unwrap();
+                socket.settle();
             }
             drop((beside, socket));
             assert_eq!(outer.exists(), stays);
@@ -158,7 +221,6 @@ mod tests {
 
     #[test]
     fn mode_and_group_are_as_asked_for() {
-        use std::os::unix::fs::MetadataExt;
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("lookup.sock");
         let group = Some(nix::unistd::getegid());
@@ -169,6 +231,35 @@ mod tests {
     }
 
     #[test]
+    fn another_mode_is_undone_unless_it_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("api.sock");
+        let socket = bind(&path).unwrap();
+        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        let change = || socket.change(Access { mode: 0o600, group: None }).unwrap();
+        let undone = change();
+        assert_eq!(mode(), 0o600);
+        drop(undone);
+        assert_eq!(mode(), 0o660);
+        change().keep();
+        assert_eq!(mode(), 0o600);
+    }
+
+    #[test]
+    fn a_socket_whose_file_was_replaced_leaves_the_other_one_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("api.sock");
+        let old = bind(&path).unwrap();
+        assert!(old.is_at(&path) && !old.is_at(&directory.path().join("other")));
+        fs::remove_file(&path).unwrap();
+        assert!(!old.is_at(&path));
+        let new = bind(&path).unwrap();
+        assert!(new.is_at(&path) && !old.is_at(&path));
+        drop(old);
+        assert!(new.is_at(&path));
+    }
+
+    #[test]
     fn a_file_in_the_place_of_the_socket_is_not_changed() {
         let directory = tempfile::tempdir().unwrap();
         let (path, precious) = (directory.path().join("api.sock"), directory.path().join("file"));
@@ -176,9 +267,9 @@ mod tests {
         let mode = || fs::metadata(&precious).unwrap().permissions().mode();
         let before = mode();
         std::os::unix::fs::symlink(&precious, &path).unwrap();
-        assert!(give(&path, Access { mode: 0o666, group: None }).is_err());
+        assert!(own_socket(&path).is_err());
         fs::rename(&precious, &path).unwrap();
-        assert!(give(&path, Access { mode: 0o666, group: None }).is_err());
+        assert!(own_socket(&path).is_err());
         fs::rename(&path, &precious).unwrap();
         assert_eq!(mode(), before);
     }

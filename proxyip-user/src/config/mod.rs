@@ -7,6 +7,7 @@
 mod api;
 mod arguments;
 mod file;
+mod fixed;
 mod listener;
 mod listeners;
 mod lists;

@@ -29,7 +29,7 @@ impl Flows {
     #[must_use]
     pub fn new(current: Current) -> Self {
         let agent = current.borrow().config.agent.clone();
-        let bytes = (agent.max_tlv_memory as usize) << 20;
+        let bytes = in_bytes(agent.max_tlv_memory);
         let memory = Mutex::new(Memory::new(agent.max_flows as usize, bytes));
         Self { current, memory, clock: Clock::default() }
     }
@@ -52,6 +52,11 @@ impl Flows {
         let handed_over_ns = record.handed_over_ns;
         self.memory().insert(key, Remembered { handed_over_ns, tlvs });
         Ok(())
+    }
+
+    /// Uses at most this many MiB for TLVs from now on. The oldest make room.
+    pub fn bound(&self, max_tlv_memory: u32) {
+        self.memory().bound(in_bytes(max_tlv_memory));
     }
 
     /// Forgets a flow that has ended.
@@ -103,6 +108,10 @@ impl Flows {
     }
 }
 
+const fn in_bytes(mebibytes: u32) -> usize {
+    (mebibytes as usize) << 20
+}
+
 /// What an entry takes beside its TLVs, in bytes: two keys, their numbers, the room that both maps keep free, and what
 /// the allocator adds.
 const PER_ENTRY: usize = 256;
@@ -146,13 +155,29 @@ impl Memory {
         self.remove(&key);
         let bytes = remembered.bytes();
         while self.entries.len() >= self.most_entries || self.bytes + bytes > self.most_bytes {
-            let Some(oldest) = self.order.values().next().copied() else { break };
-            self.remove(&oldest);
+            if !self.remove_oldest() {
+                break;
+            }
         }
         self.bytes += bytes;
         self.entries.insert(key, (self.next, remembered));
         self.order.insert(self.next, key);
         self.next += 1;
+    }
+
+    fn bound(&mut self, most_bytes: usize) {
+        self.most_bytes = most_bytes;
+        while self.bytes > most_bytes && self.remove_oldest() {}
+        self.entries.shrink_to_fit();
+    }
+
+    /// `false` if there is none.
+    fn remove_oldest(&mut self) -> bool {
+        let oldest = self.order.values().next().copied();
+        if let Some(oldest) = oldest {
+            self.remove(&oldest);
+        }
+        oldest.is_some()
     }
 
     fn remove(&mut self, key: &FlowKey) {
@@ -307,6 +332,22 @@ pub(crate) mod tests {
             assert!(memory.bytes <= 1 << 20);
         }
         assert_eq!(memory.entries.len(), (1 << 20) / (PER_ENTRY + 64));
+    }
+
+    #[test]
+    fn another_bound_holds_at_once() {
+        let flows = flows();
+        let keys = ["10.0.0.2:1", "10.0.0.2:2"].map(key);
+        for key in keys {
+            flows.remember(key, &record(), HEADER).unwrap();
+        }
+        let one = flows.memory().bytes / 2;
+        flows.memory().bound(one);
+        let known = keys.map(|key| flows.describe(&key, &record()).tlvs.is_some());
+        assert_eq!((known, flows.memory().bytes), ([false, true], one));
+        flows.bound(1);
+        flows.remember(keys[0], &record(), HEADER).unwrap();
+        assert_eq!(flows.memory().bytes, 2 * one);
     }
 
     #[test]

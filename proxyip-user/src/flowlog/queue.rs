@@ -7,10 +7,11 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{
+    Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel,
+};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -26,49 +27,69 @@ const QUEUE: usize = 16_384;
 /// How long the end of the agent waits for the last lines.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The flow log. Its own thread writes the lines.
+/// The flow log. A thread writes the lines. Format and destination can be exchanged.
 #[derive(Debug)]
 pub struct FlowLog {
-    /// `None` if there is none.
+    format: FlowFormat,
+    /// `None` if there is no flow log.
     queue: Option<Queue>,
+    /// The ends of writers that still write what they were handed before the destination was exchanged.
+    former: Vec<Receiver<()>>,
     lost: LostLines,
     /// How many of the lost lines [`FlowLog::take_lost`] has already reported.
-    told: AtomicU64,
+    told: u64,
 }
 
+/// Lines on their way to one destination.
 #[derive(Debug)]
 struct Queue {
-    format: FlowFormat,
     to: Destination,
     items: SyncSender<Item>,
     waiting: Waiting,
     ended: Receiver<()>,
 }
 
-impl FlowLog {
-    /// Opens what the configuration names.
+/// Another format or destination: open, and not yet in use.
+#[derive(Debug)]
+pub struct NextLog {
+    format: FlowFormat,
+    /// `None` if the destination stays.
+    queue: Option<Option<Queue>>,
+}
+
+impl NextLog {
+    /// Opens what `log` names, unless `before` names the same destination. Lines that cannot be written there are going to
+    /// be counted in `lost`.
     ///
     /// # Errors
     /// If the file cannot be opened for appending, or there is no journal.
-    pub fn open(log: &Log) -> Result<Self> {
-        if log.flows == FlowFormat::Off {
-            return Ok(Self { queue: None, lost: LostLines::default(), told: AtomicU64::new(0) });
-        }
-        let output: Output = match &log.to {
+    pub fn open(log: &Log, before: &Log, lost: &LostLines) -> Result<Self> {
+        let is_open = before.flows != FlowFormat::Off && before.to == log.to;
+        let queue = match log.flows {
+            FlowFormat::Off => Some(None),
+            FlowFormat::Json | FlowFormat::Vpc if is_open => None,
+            FlowFormat::Json | FlowFormat::Vpc => Some(Some(Queue::open(&log.to, lost)?)),
+        };
+        Ok(Self { format: log.flows, queue })
+    }
+}
+
+impl Queue {
+    fn open(to: &Destination, lost: &LostLines) -> Result<Self> {
+        let output: Output = match to {
             Destination::Stdout => Box::new(io::stdout()),
             Destination::File(path) => Box::new(append_to(path)?),
             Destination::Journald => Box::new(Journal::open()?),
         };
-        Self::start(log, output)
+        Self::start(to, output, lost)
     }
 
     /// Starts the writer's thread.
-    fn start(log: &Log, output: Output) -> Result<Self> {
+    fn start(to: &Destination, output: Output, lost: &LostLines) -> Result<Self> {
         let (items, handed_in) = sync_channel(QUEUE);
         let waiting = Waiting::default();
         let (end, ended) = sync_channel(1);
-        let lost = LostLines::default();
-        let by_line = log.to == Destination::Journald;
+        let by_line = *to == Destination::Journald;
         let writer = Writer::new(output, by_line, waiting.clone(), lost.clone());
         thread::Builder::new()
             .name("flow-log".into())
@@ -77,14 +98,54 @@ impl FlowLog {
                 end.send(()).ok();
             })
             .context("the flow log's thread")?;
-        let queue = Queue { format: log.flows, to: log.to.clone(), items, waiting, ended };
-        Ok(Self { queue: Some(queue), lost, told: AtomicU64::new(0) })
+        Ok(Self { to: to.clone(), items, waiting, ended })
+    }
+
+    /// Hands in a line; `false` if there is no room for it.
+    fn take(&self, line: Vec<u8>) -> bool {
+        let length = line.len();
+        if !self.waiting.enter(length) {
+            return false;
+        }
+        let taken = self.items.try_send(Item::Line(line)).is_ok();
+        if !taken {
+            self.waiting.leave(length);
+        }
+        taken
+    }
+}
+
+impl FlowLog {
+    /// Opens what the configuration names.
+    ///
+    /// # Errors
+    /// If the file cannot be opened for appending, or there is no journal.
+    pub fn open(log: &Log) -> Result<Self> {
+        let lost = LostLines::default();
+        let none = Log { flows: FlowFormat::Off, to: Destination::Stdout };
+        let next = NextLog::open(log, &none, &lost)?;
+        let mut flow_log =
+            Self { format: none.flows, queue: None, former: Vec::new(), lost, told: 0 };
+        flow_log.exchange(next);
+        Ok(flow_log)
+    }
+
+    /// Writes the lines that are handed in from now on as `next` says. The writer before it still writes those that it has,
+    /// then it closes its destination.
+    pub fn exchange(&mut self, NextLog { format, queue }: NextLog) {
+        self.format = format;
+        if let Some(queue) = queue {
+            // Dropping the sender lets the writer end behind the last line.
+            let before = std::mem::replace(&mut self.queue, queue);
+            self.former.extend(before.map(|Queue { ended, .. }| ended));
+        }
+        self.former.retain(|ended| ended.try_recv() == Err(TryRecvError::Empty));
     }
 
     /// The format of the lines that are wanted.
     #[must_use]
-    pub fn format(&self) -> FlowFormat {
-        self.queue.as_ref().map_or(FlowFormat::Off, |queue| queue.format)
+    pub const fn format(&self) -> FlowFormat {
+        self.format
     }
 
     /// Opens the file again, because it may have been renamed. Lines that are handed in from now on go to the file
@@ -112,20 +173,16 @@ impl FlowLog {
     pub fn write(&self, mut line: Vec<u8>) {
         let Some(queue) = &self.queue else { return };
         line.push(b'\n');
-        let length = line.len();
-        if !queue.waiting.enter(length) {
-            self.lost.add(1);
-        } else if queue.items.try_send(Item::Line(line)).is_err() {
-            queue.waiting.leave(length);
+        if !queue.take(line) {
             self.lost.add(1);
         }
     }
 
     /// How many lines were lost since the last call.
     #[must_use]
-    pub fn take_lost(&self) -> u64 {
+    pub fn take_lost(&mut self) -> u64 {
         let lost = self.lost.count();
-        lost - self.told.swap(lost, Ordering::Relaxed)
+        lost - std::mem::replace(&mut self.told, lost)
     }
 
     /// The counter of all lost lines.
@@ -135,10 +192,13 @@ impl FlowLog {
     }
 
     /// Ends the log. Waits a moment for the last lines, but not for ever: the reader may hang.
-    pub fn close(mut self) {
-        if let Some(Queue { items, ended, .. }) = self.queue.take() {
-            drop(items);
-            if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+    pub fn close(self) {
+        let Self { queue, mut former, .. } = self;
+        former.extend(queue.map(|Queue { ended, .. }| ended));
+        let deadline = Instant::now() + PATIENCE;
+        for ended in former {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if ended.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
                 tracing::warn!("the flow log's last lines could not be written in time");
             }
         }

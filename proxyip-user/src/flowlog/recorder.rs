@@ -17,7 +17,7 @@ use super::flows::Flows;
 use super::line;
 use super::losses::Losses;
 use super::period::Period;
-use super::queue::FlowLog;
+use super::queue::{FlowLog, NextLog};
 use super::vpc;
 use super::warnings::Warnings;
 use crate::config::FlowFormat;
@@ -78,6 +78,11 @@ impl Recorder {
         if let (Some(period), FlowFormat::Vpc) = (skipped, self.log.format()) {
             self.log.write(vpc::skipped(&period).into());
         }
+    }
+
+    /// Writes in another format, or to another destination, from now on.
+    pub fn exchange(&mut self, next: NextLog) {
+        self.log.exchange(next);
     }
 
     /// Opens the flow log's file anew; see [`FlowLog::reopen`].

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Result;
 use tokio::runtime::Handle;
@@ -17,12 +16,13 @@ use crate::host::capability::Capability;
 use crate::host::served::{Entrance, Member};
 use crate::reconcile::namespaces::{Watcher, place};
 use crate::supervise::Health;
+use crate::tables::secrets::EpochLength;
 
 /// Makes instances.
 pub(super) struct Factory {
     pub(super) loader: Arc<Loader>,
     pub(super) pin_path: PathBuf,
-    pub(super) handshake_timeout: Duration,
+    pub(super) epoch_length: EpochLength,
     pub(super) capability: Capability,
     pub(super) health: Health,
     /// Passes on the programs' messages.
@@ -45,7 +45,7 @@ impl Factory {
             let cookie = entrance.cookie();
             let index = place(&self.pin_path, cookie, taken)?;
             let mut instance = self.loader.interfaces(index)?;
-            let watcher = Watcher::new(&mut instance.ebpf, index, cookie, self.handshake_timeout)?;
+            let watcher = Watcher::new(&mut instance.ebpf, index, cookie, self.epoch_length.clone())?;
             let member = Member { entrance: entrance.clone(), seen: watcher.seen() };
             let (programs, logger) = (instance.programs, instance.logger);
             Ok(Prepared { member, programs, watcher, logger })

@@ -48,7 +48,7 @@ use crate::tables::listeners::ListenerMap;
 use crate::tables::maps::{CounterMap, FlowMap};
 use crate::tables::ports::Ports;
 use crate::tables::redirected::RedirectedPorts;
-use crate::tables::secrets::Secrets;
+use crate::tables::secrets::{EpochLength, Secrets};
 use crate::tables::sources::Sources;
 use crate::tables::tally::Tally;
 use crate::tables::translations::TranslationMap;
@@ -100,10 +100,11 @@ impl Kernel {
         hooks(config).iter().try_for_each(|hook| hook.check(&cgroup))?;
         let loader = Arc::new(Loader::new(options(&config.agent, log), &capability)?);
         let health = Health::default();
+        let epoch_length = EpochLength::new(config.agent.handshake_timeout);
         let factory = Factory {
             loader: Arc::clone(&loader),
             pin_path: config.agent.pin_path.clone(),
-            handshake_timeout: config.agent.handshake_timeout,
+            epoch_length: epoch_length.clone(),
             capability: capability.clone(),
             health: health.clone(),
             runtime: Handle::current(),
@@ -120,7 +121,7 @@ impl Kernel {
         let flows = FlowMap::new(&mut sockets, served.clone(), lookups)?;
         let sets = Sets::new(loader, steps.pin_path(), served.clone());
         let control = steps.put_in_force(sets, flows.clone())?;
-        let secrets = Secrets::new(&mut sockets, config.agent.handshake_timeout)?;
+        let secrets = Secrets::new(&mut sockets, epoch_length)?;
         let mut targets = steps.targets(factory, control.clone(), served.clone())?;
         for (one, prepared) in namespaces.iter().zip(prepared) {
             targets.take(prepared, &one.interfaces)?;

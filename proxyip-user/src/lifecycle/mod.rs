@@ -9,6 +9,7 @@ pub mod lock;
 pub mod maintenance;
 pub(crate) mod notify;
 pub(crate) mod of_namespace;
+pub(crate) mod parts;
 pub mod policy;
 mod relay;
 pub mod reload;

@@ -13,7 +13,9 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::follow::Follow;
 use super::notify;
+use super::parts::Parts;
 use crate::config::{Config, ConfigError};
+use crate::flowlog::queue::NextLog;
 use crate::inputs::watch::Watch;
 use crate::reconcile::control::{Control, NotTaken};
 use crate::reconcile::reloads::{Outcome, Requests};
@@ -28,51 +30,74 @@ pub(crate) struct Reload<R> {
     /// Reads the configuration.
     read: Arc<R>,
     watch: Watch,
-    requests: Requests,
+    parts: Parts,
+}
+
+/// How a reload ended, and what is left to do for the thread of events.
+struct Reloaded {
+    outcome: Outcome,
+    /// If the file is in force.
+    log: Option<NextLog>,
 }
 
 impl<R: Fn() -> Result<Config, ConfigError> + Send + Sync + 'static> Reload<R> {
-    /// `read` reads the configuration anew. `requests` are those of commands.
-    pub(crate) fn new((control, follow): (Control, Follow), read: R, requests: Requests) -> Self {
-        Self { control, follow, read: Arc::new(read), watch: Watch::default(), requests }
+    /// `read` reads the configuration anew.
+    pub(crate) fn new((control, follow): (Control, Follow), read: R, parts: Parts) -> Self {
+        Self { control, follow, read: Arc::new(read), watch: Watch::default(), parts }
     }
 
-    /// Goes on until dropped; `reopen` is called at each reload, too.
+    /// Goes on until dropped. `requests` are those of commands. `follow` is called at each reload, with the next flow log if
+    /// there is one.
     ///
     /// # Errors
     /// If the kernel's maps cannot be written. What is wrong with a file is no error, but is logged.
-    pub(crate) async fn run(mut self, mut hangup: Signal, reopen: impl Fn()) -> Result<Infallible> {
+    pub(crate) async fn run(
+        mut self,
+        mut hangup: Signal,
+        mut requests: Requests,
+        follow: impl Fn(Option<NextLog>),
+    ) -> Result<Infallible> {
         let mut ticks = interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = hangup.recv() => {
-                    reopen();
-                    drop(self.reload("SIGHUP").await?);
+                    let Reloaded { outcome, log } = self.reload().await?;
+                    follow(log);
+                    self.say(&requests, "SIGHUP", &outcome);
                 }
-                answer = self.requests.next() => {
-                    reopen();
+                answer = requests.next() => {
+                    let Reloaded { outcome, log } = self.reload().await?;
+                    follow(log);
+                    self.say(&requests, "by command", &outcome);
                     // Whoever asked may have gone meanwhile.
-                    answer.send(self.reload("by command").await?).ok();
+                    answer.send(outcome).ok();
                 }
                 _ = ticks.tick() => self.look().await?,
             }
         }
     }
 
-    /// Puts the file in force; `cause` begins what the log says.
-    async fn reload(&self, cause: &str) -> Result<Outcome> {
+    /// Puts the file in force.
+    async fn reload(&self) -> Result<Reloaded> {
         notify::reloading();
         let (control, read) = (self.control.clone(), Arc::clone(&self.read));
-        let follow = self.follow.clone();
+        let (follow, parts) = (self.follow.clone(), self.parts.clone());
         let reload = move || {
             let config = read().map_err(|error| sentence(&error))?;
-            let reload = || follow.reload(&control, &config);
-            reload().map_err(|error| format!("{error:#}"))
+            let done = put_in_force(&control, (&follow, &parts), &config);
+            done.map_err(|error| format!("{error:#}"))
         };
-        let outcome: Outcome = blocking(reload).await?;
-        self.requests.note(&outcome);
-        match &outcome {
+        Ok(match blocking(reload).await? {
+            Ok((log, warnings)) => Reloaded { outcome: Ok(warnings), log: Some(log) },
+            Err(sentence) => Reloaded { outcome: Err(sentence), log: None },
+        })
+    }
+
+    /// Says how a reload ended; `cause` begins what the log says.
+    fn say(&self, requests: &Requests, cause: &str, outcome: &Outcome) {
+        requests.note(outcome);
+        match outcome {
             Ok(warnings) => {
                 tracing::info!("{cause}: the configuration is in force as it is now");
                 for warning in warnings {
@@ -87,7 +112,6 @@ impl<R: Fn() -> Result<Config, ConfigError> + Send + Sync + 'static> Reload<R> {
                 notify::kept();
             }
         }
-        Ok(outcome)
     }
 
     async fn look(&mut self) -> Result<()> {
@@ -117,6 +141,19 @@ impl<R: Fn() -> Result<Config, ConfigError> + Send + Sync + 'static> Reload<R> {
         self.watch = blocking(look).await?;
         Ok(())
     }
+}
+
+/// Puts all of a configuration in force, or nothing of it. Returns its warnings, too.
+fn put_in_force(
+    control: &Control,
+    (follow, parts): (&Follow, &Parts),
+    config: &Config,
+) -> Result<(NextLog, Vec<String>)> {
+    control.check(config)?;
+    let old = Arc::clone(&control.current().borrow());
+    let prepared = parts.prepare(&old.config, config)?;
+    let warnings = follow.reload(control, config)?;
+    Ok((prepared.put_in_force(), warnings))
 }
 
 /// Why a file cannot be read; several mistakes have a line each, below the first.

@@ -15,11 +15,12 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::kernel::Kernel;
 use super::lock::AgentLock;
 use super::notify;
+use super::parts::Parts;
 use super::reload::Reload;
-use crate::api::{self, Parts, Shared, Sockets, Source};
+use crate::api::{self, Shared, Sockets, Source};
 use crate::config::{Config, ConfigError, KernelLog};
 use crate::flowlog::flows::Flows;
-use crate::flowlog::queue::FlowLog;
+use crate::flowlog::queue::{FlowLog, NextLog};
 use crate::flowlog::recorder::Recorder;
 use crate::host::bpffs;
 use crate::reconcile::reloads::reloads;
@@ -72,26 +73,33 @@ pub async fn agent(
     let (events, maintenance, view, control, follow) = Kernel::start(&config, kernel_log)?.split();
     let established = maintenance.established.clone();
     let delays = maintenance.delays.clone();
+    let epoch_length = maintenance.secrets.epoch_length.clone();
     let refusals = maintenance.spawn(&view.health)?;
     let flows = Arc::new(Flows::new(control.current()));
     let recorder = RefCell::new(Recorder::new(Arc::clone(&flows), log));
     let counters = view.clone();
     let (reloads, requests) = reloads();
-    let shared = Shared::new(Parts {
+    let shared = Shared::new(api::Parts {
         source: Arc::new(view),
         acl: Arc::new(control.clone()),
         drain: Arc::new(control.clone()),
-        flows,
+        flows: Arc::clone(&flows),
         current: control.current(),
-        lost_lines,
+        lost_lines: lost_lines.clone(),
         reloads,
     });
-    let reopen = || {
+    let (server, mut failures) = sockets.serve(shared)?;
+    let follow = |next: Option<NextLog>| {
+        if let Some(next) = next {
+            recorder.borrow_mut().exchange(next);
+        }
+        // Its file may have been renamed.
         if let Err(error) = recorder.borrow().reopen() {
             tracing::error!("the flow log goes on in the old file: {error:#}");
         }
     };
-    let reload = Reload::new((control, follow), read, requests);
+    let parts = Parts { lost_lines, server, flows, epoch_length };
+    let reload = Reload::new((control, follow), read, parts);
     tracing::info!("ready; the API answers on {}", config.api.socket.display());
     notify::ready();
 
@@ -106,10 +114,10 @@ pub async fn agent(
             result.context("the kernel's events cannot be read").map(never)
         }
         ended = record(&recorder, refusals) => never(ended),
-        result = reload.run(hangup, reopen) => {
+        result = reload.run(hangup, requests, follow) => {
             result.context("the configuration cannot be followed").map(never)
         }
-        result = api::serve(&sockets, shared) => result.context("the API cannot go on").map(never),
+        error = failures.first() => Err(error.context("the API cannot go on")),
         ended = tick(&recorder, &counters) => never(ended),
     };
     notify::stopping();

@@ -14,7 +14,7 @@ use zerocopy::FromZeros as _;
 
 use super::routes::{self, Pace};
 use crate::bpf::pod::Raw;
-use crate::clock::{nanoseconds, now_ns};
+use crate::clock::now_ns;
 use crate::host::changes::Changes;
 use crate::host::nat::Rules;
 use crate::host::netstat;
@@ -26,6 +26,7 @@ use crate::supervise::{Health, Rounds, Running, Work};
 use crate::tables::maps::{open, take_owned};
 use crate::tables::owners::{Readable, claim};
 use crate::tables::routes::RouteTrie;
+use crate::tables::secrets::EpochLength;
 
 /// How often sysctls are looked at; the kernel does not announce their changes.
 const TICK: Duration = Duration::from_secs(1);
@@ -61,7 +62,7 @@ pub(crate) struct Watcher {
     table: RouteTrie,
     index: u32,
     cookie: u64,
-    epoch_ns: u64,
+    epoch_length: EpochLength,
     timestamp_offset: u32,
     written: Option<NamespaceSettings>,
     rules: Rules,
@@ -75,7 +76,7 @@ impl Watcher {
         ebpf: &mut Ebpf,
         index: u32,
         cookie: u64,
-        handshake_timeout: Duration,
+        epoch_length: EpochLength,
     ) -> Result<Self> {
         let settings: Array<MapData, Raw<NamespaceSettings>> =
             take_owned(ebpf, &claim!("NAMESPACES"))?;
@@ -90,7 +91,7 @@ impl Watcher {
             table,
             index,
             cookie,
-            epoch_ns: nanoseconds(handshake_timeout),
+            epoch_length,
             timestamp_offset,
             written: None,
             rules: Rules::default(),
@@ -112,7 +113,7 @@ impl Watcher {
         self.seen.set_overflows(netstat::listen_overflows());
         let mut settings = NamespaceSettings {
             cookie: self.cookie,
-            epoch_ns: self.epoch_ns,
+            epoch_ns: self.epoch_length.get(),
             timestamp_offset: self.timestamp_offset,
             nat_since_ns: self.rules.since_ns(now_ns()?),
             ..sysctl::read()?

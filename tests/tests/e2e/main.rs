@@ -84,6 +84,7 @@ mod real_time;
 mod refusing_stack;
 mod reload;
 mod reload_command;
+mod reload_keys;
 mod retired;
 mod reused_ports;
 mod ruby;

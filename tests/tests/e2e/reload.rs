@@ -170,31 +170,21 @@ fn a_wrong_file_changes_nothing_and_is_named_with_line_and_key() {
 }
 
 #[test]
-fn what_only_a_restart_can_change_is_refused_with_a_sentence() {
+fn what_only_a_start_can_change_is_refused_with_a_sentence() {
     let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let guard = Guard::ports(&[80]);
     let mut agent = Agent::start(&site, &guard);
     let denying = guard.clone().setting(&format!("deny = [{CLIENT_NET:?}]"));
-    let log = format!("path = {:?}", site.scratch.path("other.log"));
-    for (key, changed) in [
-        ("[agent]", denying.clone().agent_setting("max_flows = 2048")),
-        ("[log]", denying.clone().log_setting(&log)),
-    ] {
-        let said = agent.reload(&changed);
-        assert_not_taken(&said);
-        let sentence = format!(
-            "{key} has changed, which takes effect when the agent is restarted: nothing was changed"
-        );
-        assert!(said.contains(&sentence), "{said}");
-        assert_accepted(&site, 80);
-    }
-    let text = fs::read_to_string(agent.config()).expect("the configuration");
-    fs::write(agent.config(), text.replace("api.sock", "other.sock")).expect("written");
-    // The file still has another log; [api] is spoken of first.
-    let said = agent.hang_up();
+    let changed = denying.agent_setting("max_flows = 2048\nmax_translated = 4096");
+    let said = agent.reload(&changed);
     assert_not_taken(&said);
-    assert!(said.contains("[api] has changed"), "{said}");
+    let pin_path = site.scratch.pin_path();
+    let detach = format!("run `proxyip detach --pin-path {}`", pin_path.display());
+    for (key, old, new) in [("max_flows", 262_144, 2048), ("max_translated", 262_144, 4096)] {
+        let sentence = format!("agent.{key} has changed from {old} to {new}, ");
+        assert!(said.contains(&sentence) && said.contains(&detach), "{said}");
+    }
     assert_accepted(&site, 80);
     assert_taken(&agent.reload(&guard));
     site.finish(&mut agent, &[]);
@@ -281,5 +271,55 @@ fn the_flow_log_is_reopened_for_whoever_has_renamed_it() {
     wait_line(&log, &after);
     wait_line(&renamed, &before);
     assert!(!fs::read_to_string(&renamed).expect("it is there").contains(&after));
+    site.finish(&mut agent, &[]);
+}
+
+/// Another format, another file, none, and a file that cannot be opened.
+#[test]
+fn the_flow_log_is_exchanged_and_each_connection_is_logged_once() {
+    let site = Site::without_captures();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let paths = ["one.log", "two.log"].map(|name| site.scratch.path(name));
+    let to = |n: usize| Guard::ports(&[80]).log_setting(&format!("path = {:?}", paths[n]));
+    let missing = site.scratch.path("missing/flows.log");
+    let nowhere = Guard::ports(&[81]).log_setting(&format!("path = {missing:?}"));
+    let mut agent = Agent::start(&site, &to(0));
+    let connect = || {
+        let stream = assert_accepted(&site, 80);
+        let local = stream.local_addr().expect("a bound socket");
+        drop(stream);
+        local
+    };
+    let wait = |n: usize, part: &str| {
+        eventually("a line of the flow log", || {
+            let text = fs::read_to_string(&paths[n]).unwrap_or_default();
+            text.lines().any(|line| line.contains(part)).then_some(())
+        });
+    };
+    let first = connect().to_string();
+    wait(0, &first);
+    let said = agent.reload(&nowhere);
+    assert_not_taken(&said);
+    assert!(said.contains(&format!("flow log {}: No such file", missing.display())), "{said}");
+    let second = connect().to_string();
+    wait(0, &second);
+    assert_taken(&agent.reload(&to(1)));
+    let third = connect().to_string();
+    wait(1, &third);
+    assert_taken(&agent.reload(&to(1).vpc_log()));
+    let port = connect().port().to_string();
+    wait(1, &format!(" {port} 80 6 "));
+    assert_taken(&agent.reload(&Guard::ports(&[80])));
+    let fifth = connect().to_string();
+    agent.wait_event("close", &fifth);
+    let [one, two] = paths.each_ref().map(|path| fs::read_to_string(path).expect("a log"));
+    for (text, other, peer) in [(&one, &two, first), (&one, &two, second), (&two, &one, third)] {
+        let opened = |text: &str| {
+            let lines = text.lines().filter(|line| line.contains(&peer));
+            lines.filter(|line| line.contains("\"accept\",\"time\"")).count()
+        };
+        assert_eq!((opened(text), opened(other)), (1, 0), "{peer}: {one}\n{two}");
+    }
+    assert!(!one.contains(&fifth) && !two.contains(&fifth));
     site.finish(&mut agent, &[]);
 }

@@ -9,4 +9,5 @@ pub mod health;
 pub mod lookup;
 pub mod metrics;
 pub mod reload;
+pub(crate) mod settings;
 pub mod status;

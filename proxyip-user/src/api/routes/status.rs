@@ -12,7 +12,7 @@ use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use proxyip_common::verdict::Verdict;
 
 use super::hand_offs::{connections, new_connections, with_fallbacks};
-use super::reload;
+use super::{reload, settings};
 use crate::api::failure::Failure;
 use crate::api::source::Source;
 use crate::api::state::Shared;
@@ -83,6 +83,7 @@ fn read(shared: &Shared, active: &Active) -> Result<Status> {
         flows: source.flow_count()?,
         translated: source.translated()?,
         limits: Limits { flows, translated },
+        settings: settings::settings(&active.config),
         kernel: source.limits(),
         warnings: Finding::sentences(warnings),
         findings: Finding::sentences(&findings),

@@ -171,26 +171,26 @@ section! {
 section! {
     api, Shape::Table, later &[],
     "Where the agent answers, and whom.";
-    SOCKET "socket": Path = PATH, Fallback::Value("\"/run/proxyip/api.sock\""), Restart,
+    SOCKET "socket": Path = PATH, Fallback::Value("\"/run/proxyip/api.sock\""), Reload,
     "The Unix socket for HTTP.";
-    SOCKET_MODE "socket_mode": Text<u32> = MODE, Fallback::Value("\"0660\""), Restart,
+    SOCKET_MODE "socket_mode": Text<u32> = MODE, Fallback::Value("\"0660\""), Reload,
     "The permissions of `socket`: who may ask.";
-    SOCKET_GROUP "socket_group": Group = GROUP, Fallback::Absent("the agent's group"), Restart,
+    SOCKET_GROUP "socket_group": Group = GROUP, Fallback::Absent("the agent's group"), Reload,
     "The group of `socket`.";
     LOOKUP_SOCKET "lookup_socket": Path = PATH,
-    Fallback::Absent("`lookup.sock` beside `socket`"), Restart,
+    Fallback::Absent("`lookup.sock` beside `socket`"), Reload,
     "The Unix socket for the line protocol. It must be another path than `socket`.";
-    LOOKUP_SOCKET_MODE "lookup_socket_mode": Text<u32> = MODE, Fallback::Value("\"0660\""), Restart,
+    LOOKUP_SOCKET_MODE "lookup_socket_mode": Text<u32> = MODE, Fallback::Value("\"0660\""), Reload,
     "The permissions of `lookup_socket`.";
     LOOKUP_SOCKET_GROUP "lookup_socket_group": Group = GROUP,
-    Fallback::Absent("the agent's group"), Restart,
+    Fallback::Absent("the agent's group"), Reload,
     "The group of `lookup_socket`.";
     HTTP "http": Text<SocketAddr> = Text {
         form: Form { words: "an address and a port", pattern: r"^([0-9.]+|\[[0-9A-Fa-f.:]+\]):[0-9]{1,5}$" },
         parse: value::address,
-    }, Fallback::Absent("no TCP"), Restart,
+    }, Fallback::Absent("no TCP"), Reload,
     "The TCP address for HTTP that only reads, such as `\"127.0.0.1:9811\"`. Every local user can reach a loopback address.";
-    HTTP_REMOTE "http_remote": Flag = Flag, Fallback::Value("false"), Restart,
+    HTTP_REMOTE "http_remote": Flag = Flag, Fallback::Value("false"), Reload,
     "Whether `http` may be another address than a loopback address. Whoever reaches the address can ask for every client.";
     GETSOCKOPT "getsockopt": Flag = Flag, Fallback::Value("false"), Restart,
     "Whether `getsockopt()` tells applications the client. It makes every `getsockopt()` of the host slower.";
@@ -201,29 +201,29 @@ section! {
     "The flow log.";
     FLOWS "flows": Choice<FlowFormat> = Choice(&[
         ("json", FlowFormat::Json), ("vpc", FlowFormat::Vpc), ("off", FlowFormat::Off),
-    ]), Fallback::Value("\"json\""), Restart,
+    ]), Fallback::Value("\"json\""), Reload,
     "The format: JSON lines, records in the default format of AWS VPC flow logs, or no flow log.";
-    FILE "path": Path = PATH, Fallback::Absent("standard output"), Restart,
+    FILE "path": Path = PATH, Fallback::Absent("standard output"), Reload,
     "The file to which the flow log is appended. The agent makes it with mode 0640, and opens it anew at each reload.";
     TO "to": Choice<bool> = Choice(&[("stdout", false), ("journald", true)]),
-    Fallback::Value("\"stdout\""), Restart,
+    Fallback::Value("\"stdout\""), Reload,
     "Where the flow log goes without `path`. Do not give both keys.";
 }
 
 section! {
     agent, Shape::Table, later &[],
     "The agent, and the size of its tables.";
-    PIN_PATH "pin_path": Path = PATH, Fallback::Value("\"/sys/fs/bpf/proxyip\""), Restart,
+    PIN_PATH "pin_path": Path = PATH, Fallback::Value("\"/sys/fs/bpf/proxyip\""), Detach,
     "The directory of pinned programs, maps and links, on a BPF file system.";
     MAX_FLOWS "max_flows": Number = ENTRIES, Fallback::Value("262144"), Detach,
     "The number of flows that the flow table can hold.";
     MAX_TRANSLATED "max_translated": Number = ENTRIES, Fallback::Value("262144"), Detach,
     "The number of connections that can be translated at a time.";
-    MAX_TLV_MEMORY "max_tlv_memory": Number = Number { least: 1, most: 65_536 }, Fallback::Value("64"), Restart,
+    MAX_TLV_MEMORY "max_tlv_memory": Number = Number { least: 1, most: 65_536 }, Fallback::Value("64"), Reload,
     "The MiB of memory that the agent uses for the TLVs of flows. When they are full, the TLVs of the oldest flows are \
      forgotten.";
-    HANDSHAKE_TIMEOUT "handshake_timeout": Seconds = Seconds(86_400), Fallback::Value("400"), Restart,
+    HANDSHAKE_TIMEOUT "handshake_timeout": Seconds = Seconds(86_400), Fallback::Value("400"), Reload,
     "The seconds that `accept` waits for a header. The real limit lies between one and two times this. It must be longer \
-     than each `header_timeout`. A late header is answered with a RST (`cookie_foreign`). A change resets handshakes in \
-     progress.";
+     than each `header_timeout`. A late header is answered with a RST (`cookie_foreign`). A change counts within \
+     a second, and resets handshakes in progress.";
 }

@@ -21,11 +21,22 @@ impl Write for Gate {
 
 fn gated() -> (Sender<io::Result<()>>, FlowLog) {
     let (go, gate) = channel();
-    (go, FlowLog::start(&Log::default(), Box::new(Gate(gate))).unwrap())
+    (go, writing_to(Box::new(Gate(gate))))
+}
+
+fn writing_to(output: Output) -> FlowLog {
+    let lost = LostLines::default();
+    let queue = Queue::start(&Destination::Stdout, output, &lost).unwrap();
+    let queue = Some(queue);
+    FlowLog { format: FlowFormat::Json, queue, former: Vec::new(), lost, told: 0 }
+}
+
+fn to_file(path: &Path) -> Log {
+    Log { flows: FlowFormat::Json, to: Destination::File(path.into()) }
 }
 
 fn appending_to(path: &Path) -> FlowLog {
-    FlowLog::open(&Log { flows: FlowFormat::Json, to: Destination::File(path.into()) }).unwrap()
+    FlowLog::open(&to_file(path)).unwrap()
 }
 
 #[test]
@@ -44,7 +55,7 @@ fn a_panic_of_the_writer_loses_its_lines_only() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("flows.log");
     let output = Panics(append_to(&path).unwrap(), false);
-    let log = FlowLog::start(&Log::default(), Box::new(output)).unwrap();
+    let log = writing_to(Box::new(output));
     log.write("one".into());
     let lost = log.lost();
     while lost.count() == 0 {
@@ -109,7 +120,7 @@ fn a_log_without_a_file_has_nothing_to_open_anew() {
 
 #[test]
 fn a_writer_that_hangs_holds_nobody_up() {
-    let (_go, log) = gated();
+    let (_go, mut log) = gated();
     let start = Instant::now();
     // More than the queue and the writer's buffer hold together.
     for _ in 0..QUEUE + BUFFER {
@@ -124,7 +135,7 @@ fn a_writer_that_hangs_holds_nobody_up() {
 #[test]
 fn long_lines_take_no_more_memory_than_short_ones() {
     const LONG: usize = 1 << 16;
-    let (_go, log) = gated();
+    let (_go, mut log) = gated();
     for _ in 0..2 * BYTES / LONG {
         log.write(vec![b'x'; LONG - 1]);
     }
@@ -136,7 +147,7 @@ fn long_lines_take_no_more_memory_than_short_ones() {
 
 #[test]
 fn a_reader_that_is_gone_loses_lines_and_nothing_else() {
-    let (go, log) = gated();
+    let (go, mut log) = gated();
     go.send(Err(io::ErrorKind::BrokenPipe.into())).unwrap();
     go.send(Ok(())).unwrap();
     log.write(b"lost".to_vec());
@@ -149,4 +160,75 @@ fn a_reader_that_is_gone_loses_lines_and_nothing_else() {
     assert_eq!(lost, 1);
     log.write(b"written".to_vec());
     log.close();
+}
+
+/// What `log` names, in place of `before`.
+fn exchange(log: &mut FlowLog, before: &Log, now: &Log) {
+    log.exchange(NextLog::open(now, before, &log.lost()).unwrap());
+}
+
+#[test]
+fn each_line_goes_to_the_destination_of_its_time_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let paths = ["a", "b"].map(|name| directory.path().join(name));
+    let [a, b] = [0, 1].map(|n| to_file(&paths[n]));
+    let off = Log { flows: FlowFormat::Off, to: b.to.clone() };
+    let vpc = Log { flows: FlowFormat::Vpc, to: b.to.clone() };
+    let mut log = FlowLog::open(&a).unwrap();
+    let mut before = &a;
+    let mut expected = [String::new(), String::new()];
+    for (round, (now, file)) in
+        [(&b, Some(1)), (&vpc, Some(1)), (&a, Some(0)), (&off, None), (&a, Some(0)), (&b, Some(1))]
+            .into_iter()
+            .enumerate()
+    {
+        exchange(&mut log, before, now);
+        before = now;
+        assert_eq!(log.format(), now.flows);
+        for number in 0..1000 {
+            let line = format!("{round} {number}");
+            log.write(line.clone().into());
+            if let Some(file) = file {
+                expected[file] += &format!("{line}\n");
+            }
+        }
+    }
+    assert_eq!(log.take_lost(), 0);
+    log.close();
+    // A writer that has ended may be followed by another one of the same file.
+    let sorted = |text: &str| {
+        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    for (path, expected) in paths.iter().zip(&expected) {
+        assert_eq!(sorted(&std::fs::read_to_string(path).unwrap()), sorted(expected));
+    }
+}
+
+#[test]
+fn a_destination_that_hangs_does_not_keep_the_next_one_from_its_lines() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("flows.log");
+    let (go, mut log) = gated();
+    log.write("one".into());
+    exchange(&mut log, &Log::default(), &to_file(&path));
+    log.write("two".into());
+    while std::fs::read_to_string(&path).unwrap() != "two\n" {
+        thread::yield_now();
+    }
+    assert_eq!(log.former.len(), 1);
+    go.send(Ok(())).unwrap();
+    log.close();
+}
+
+#[test]
+fn a_destination_that_cannot_be_opened_is_an_error_and_one_that_stays_is_not_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let (lost, missing) = (LostLines::default(), directory.path().join("missing/flows.log"));
+    let to_missing = to_file(&missing);
+    let error = NextLog::open(&to_missing, &Log::default(), &lost).unwrap_err().to_string();
+    assert_eq!(error, format!("flow log {}", missing.display()));
+    let vpc = Log { flows: FlowFormat::Vpc, to: to_missing.to.clone() };
+    assert!(NextLog::open(&vpc, &to_missing, &lost).unwrap().queue.is_none());
 }
