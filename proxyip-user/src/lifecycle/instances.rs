@@ -45,7 +45,8 @@ impl Factory {
             let cookie = entrance.cookie();
             let index = place(&self.pin_path, cookie, taken)?;
             let mut instance = self.loader.interfaces(index)?;
-            let watcher = Watcher::new(&mut instance.ebpf, index, cookie, self.epoch_length.clone())?;
+            let watcher =
+                Watcher::new(&mut instance.ebpf, index, cookie, self.epoch_length.clone())?;
             let member = Member { entrance: entrance.clone(), seen: watcher.seen() };
             let (programs, logger) = (instance.programs, instance.logger);
             Ok(Prepared { member, programs, watcher, logger })

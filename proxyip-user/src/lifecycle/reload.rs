@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use proxyip_api::finding::Finding;
 use tokio::signal::unix::Signal;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
@@ -46,7 +45,7 @@ impl<R: Fn() -> Result<Config, ConfigError> + Send + Sync + 'static> Reload<R> {
         Self { control, follow, read: Arc::new(read), watch: Watch::default(), parts }
     }
 
-    /// Goes on until dropped. `requests` are those of commands. `follow` is called at each reload, with the next flow log if
+    /// Goes on until dropped. `requests` are those of commands. `exchange` is called at each reload, with the next flow log if
     /// there is one.
     ///
     /// # Errors
@@ -55,7 +54,7 @@ impl<R: Fn() -> Result<Config, ConfigError> + Send + Sync + 'static> Reload<R> {
         mut self,
         mut hangup: Signal,
         mut requests: Requests,
-        follow: impl Fn(Option<NextLog>),
+        exchange: impl Fn(Option<NextLog>),
     ) -> Result<Infallible> {
         let mut ticks = interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -63,12 +62,12 @@ impl<R: Fn() -> Result<Config, ConfigError> + Send + Sync + 'static> Reload<R> {
             tokio::select! {
                 _ = hangup.recv() => {
                     let Reloaded { outcome, log } = self.reload().await?;
-                    follow(log);
+                    exchange(log);
                     self.say(&requests, "SIGHUP", &outcome);
                 }
                 answer = requests.next() => {
                     let Reloaded { outcome, log } = self.reload().await?;
-                    follow(log);
+                    exchange(log);
                     self.say(&requests, "by command", &outcome);
                     // Whoever asked may have gone meanwhile.
                     answer.send(outcome).ok();

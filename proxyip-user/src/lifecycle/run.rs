@@ -89,7 +89,7 @@ pub async fn agent(
         reloads,
     });
     let (server, mut failures) = sockets.serve(shared)?;
-    let follow = |next: Option<NextLog>| {
+    let exchange = |next: Option<NextLog>| {
         if let Some(next) = next {
             recorder.borrow_mut().exchange(next);
         }
@@ -114,7 +114,7 @@ pub async fn agent(
             result.context("the kernel's events cannot be read").map(never)
         }
         ended = record(&recorder, refusals) => never(ended),
-        result = reload.run(hangup, requests, follow) => {
+        result = reload.run(hangup, requests, exchange) => {
             result.context("the configuration cannot be followed").map(never)
         }
         error = failures.first() => Err(error.context("the API cannot go on")),
