@@ -8,10 +8,11 @@ use axum::middleware;
 
 use super::leaving::{Endpoint, Failures, Tell, failures};
 use super::limits::descriptors;
+use super::router::{of_now, router};
 use super::sockets::{self, Sockets};
 use super::state::Shared;
 use super::unix_socket::{AccessChange, UnixSocket};
-use super::{browsers, lines, of_now, router, server};
+use super::{browsers, lines, server};
 use crate::config::Api;
 
 /// Answers until every handle is dropped.
