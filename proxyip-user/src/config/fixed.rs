@@ -9,7 +9,7 @@ impl Config {
     /// What `new` changes and a running agent cannot: a sentence for each key, with what to do.
     #[must_use]
     pub fn fixed(&self, new: &Self) -> Vec<String> {
-        let (old, new, interfaces) = (&self.agent, &new.agent, &new.interfaces);
+        let (old, new) = (&self.agent, &new.agent);
         let pins = [&old.pin_path, &new.pin_path].map(|path| path.display());
         let tables = [
             ("max_flows", [old.max_flows, new.max_flows]),
@@ -17,10 +17,7 @@ impl Config {
         ];
         let tables = tables.map(|(key, sizes)| changed(key, sizes, &old.pin_path));
         let pin_path = changed("pin_path", pins.map(|path| path.to_string()), &old.pin_path);
-        let interface = (self.interfaces != *interfaces).then(|| {
-            "[[interface]] has changed, which takes effect when the agent is restarted".to_owned()
-        });
-        interface.into_iter().chain(pin_path).chain(tables.into_iter().flatten()).collect()
+        pin_path.into_iter().chain(tables.into_iter().flatten()).collect()
     }
 }
 

@@ -6,9 +6,10 @@
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use proxyip_api::finding::{Finding, FindingKind};
 
 use super::of_namespace::{Found, Gone};
@@ -65,7 +66,11 @@ impl Attachments {
             let request = match requests.recv_timeout(PERIOD) {
                 Ok(request) => Some(request),
                 Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => bail!("nobody can ask for a look any more"),
+                // The agent ends, or its reloads have.
+                Err(RecvTimeoutError::Disconnected) => {
+                    thread::sleep(PERIOD);
+                    None
+                }
             };
             if request.is_some() {
                 self.targets.retry();
