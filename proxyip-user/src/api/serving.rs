@@ -43,8 +43,16 @@ pub struct NextApi {
     lookup: Option<Endpoint<UnixSocket>>,
     /// Dropped behind the other one, whose directory it may have made.
     api: Option<Endpoint<UnixSocket>>,
-    http: Option<Option<Endpoint<TcpListener>>>,
+    http: NextHttp,
     access: Vec<AccessChange>,
+}
+
+/// What becomes the TCP address.
+enum NextHttp {
+    /// It stays as it is.
+    Same,
+    Absent,
+    At(Endpoint<TcpListener>),
 }
 
 impl Live {
@@ -120,8 +128,10 @@ impl Server {
         if let Some(lookup) = lookup {
             live.lookup = lookup;
         }
-        if let Some(http) = http {
-            live.http = http;
+        match http {
+            NextHttp::Same => {}
+            NextHttp::Absent => live.http = None,
+            NextHttp::At(endpoint) => live.http = Some(endpoint),
         }
         live.settle();
         access.into_iter().for_each(AccessChange::keep);
@@ -157,24 +167,18 @@ impl Start {
         Ok(endpoint)
     }
 
-    /// `None` if nothing changes.
-    fn next_http(
-        &self,
-        live: &Live,
-        old: &Api,
-        new: &Api,
-    ) -> Result<Option<Option<Endpoint<TcpListener>>>> {
+    fn next_http(&self, live: &Live, old: &Api, new: &Api) -> Result<NextHttp> {
         if (old.http, old.http_remote) == (new.http, new.http_remote) {
-            return Ok(None);
+            return Ok(NextHttp::Same);
         }
-        let Some(address) = new.http else { return Ok(Some(None)) };
+        let Some(address) = new.http else { return Ok(NextHttp::Absent) };
         let held = live.http.as_ref().map(|endpoint| &endpoint.listener);
         let listener = match held {
             // The same address with other rules.
             Some(held) if old.http == new.http => held.try_clone()?,
             _ => sockets::bind_tcp(address, held)?,
         };
-        Ok(Some(Some(self.http(listener, new.http_remote)?)))
+        Ok(NextHttp::At(self.http(listener, new.http_remote)?))
     }
 }
 

@@ -60,9 +60,9 @@ impl Types {
         let mut words = Words(&bytes[length + types_at..][..length_of_types]);
         let mut types = vec![Type::default()];
         while !words.0.is_empty() {
-            let (name_at, info, target) = (words.next(), words.next(), words.next());
+            let (called, info, target) = (words.next(), words.next(), words.next());
             let (kind, count) = ((info >> 24) & 0x1f, info & 0xffff);
-            let mut found = Type { name: name(name_at), kind, target, ..Type::default() };
+            let mut found = Type { name: name(called), kind, target, ..Type::default() };
             match kind {
                 INT | VAR | DECL_TAG => words.skip(1),
                 ARRAY => {

@@ -27,9 +27,10 @@ fn changed<T: PartialEq + Display>(
     [old, new]: [T; 2],
     pin_path: &Path,
 ) -> Option<String> {
-    let detach = match pin_path == Path::new(DEFAULT_PIN_PATH) {
-        true => "proxyip detach".to_owned(),
-        false => format!("proxyip detach --pin-path {}", pin_path.display()),
+    let detach = if pin_path == Path::new(DEFAULT_PIN_PATH) {
+        "proxyip detach".to_owned()
+    } else {
+        format!("proxyip detach --pin-path {}", pin_path.display())
     };
     (old != new).then(|| {
         format!(

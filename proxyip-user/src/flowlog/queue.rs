@@ -53,8 +53,16 @@ struct Queue {
 #[derive(Debug)]
 pub struct NextLog {
     format: FlowFormat,
-    /// `None` if the destination stays.
-    queue: Option<Option<Queue>>,
+    queue: NextQueue,
+}
+
+/// Where lines go next.
+#[derive(Debug)]
+enum NextQueue {
+    /// Where they go now.
+    Same,
+    Nowhere,
+    To(Queue),
 }
 
 impl NextLog {
@@ -66,9 +74,9 @@ impl NextLog {
     pub fn open(log: &Log, before: &Log, lost: &LostLines) -> Result<Self> {
         let is_open = before.flows != FlowFormat::Off && before.to == log.to;
         let queue = match log.flows {
-            FlowFormat::Off => Some(None),
-            FlowFormat::Json | FlowFormat::Vpc if is_open => None,
-            FlowFormat::Json | FlowFormat::Vpc => Some(Some(Queue::open(&log.to, lost)?)),
+            FlowFormat::Off => NextQueue::Nowhere,
+            FlowFormat::Json | FlowFormat::Vpc if is_open => NextQueue::Same,
+            FlowFormat::Json | FlowFormat::Vpc => NextQueue::To(Queue::open(&log.to, lost)?),
         };
         Ok(Self { format: log.flows, queue })
     }
@@ -134,11 +142,13 @@ impl FlowLog {
     /// then it closes its destination.
     pub fn exchange(&mut self, NextLog { format, queue }: NextLog) {
         self.format = format;
-        if let Some(queue) = queue {
-            // Dropping the sender lets the writer end behind the last line.
-            let before = std::mem::replace(&mut self.queue, queue);
-            self.former.extend(before.map(|Queue { ended, .. }| ended));
-        }
+        let before = match queue {
+            NextQueue::Same => None,
+            NextQueue::Nowhere => self.queue.take(),
+            NextQueue::To(queue) => self.queue.replace(queue),
+        };
+        // Dropping the sender lets the writer end behind the last line.
+        self.former.extend(before.map(|Queue { ended, .. }| ended));
         self.former.retain(|ended| ended.try_recv() == Err(TryRecvError::Empty));
     }
 

@@ -189,7 +189,7 @@ fn each_line_goes_to_the_destination_of_its_time_once() {
             let line = format!("{round} {number}");
             log.write(line.clone().into());
             if let Some(file) = file {
-                expected[file] += &format!("{line}\n");
+                expected[file].extend([&*line, "\n"]);
             }
         }
     }
@@ -230,5 +230,6 @@ fn a_destination_that_cannot_be_opened_is_an_error_and_one_that_stays_is_not_ope
     let error = NextLog::open(&to_missing, &Log::default(), &lost).unwrap_err().to_string();
     assert_eq!(error, format!("flow log {}", missing.display()));
     let vpc = Log { flows: FlowFormat::Vpc, to: to_missing.to.clone() };
-    assert!(NextLog::open(&vpc, &to_missing, &lost).unwrap().queue.is_none());
+    let next = NextLog::open(&vpc, &to_missing, &lost).unwrap();
+    assert!(matches!(next.queue, NextQueue::Same), "{next:?}");
 }
