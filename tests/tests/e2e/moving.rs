@@ -76,7 +76,11 @@ fn a_namespace_that_is_made_anew_is_served_and_the_old_one_is_gone() {
     let pod = Pod::start(&site, 1);
     soon("its successor is served", || ready(&agent).0 == 200);
     assert_shown(&site, &pod);
-    soon("descriptors and threads of the old one are gone", || held(&mut agent) == before);
+    soon("descriptors and threads of the old one are gone", || {
+        // Threads that answered questions end when they have been idle.
+        let now = held(&mut agent);
+        now.0 <= before.0 && now.1 <= before.1
+    });
     site.finish(&mut agent, &[]);
 }
 

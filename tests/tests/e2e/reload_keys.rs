@@ -105,6 +105,8 @@ fn group(path: &Path) -> u32 {
 fn changes(site: &Site) -> Vec<Change<'_>> {
     let list = site.scratch.write("networks", "203.0.113.0/24\n");
     let list = format!("{list:?}");
+    // No network may be allowed and denied.
+    let denied = format!("{:?}", site.scratch.write("denied", "203.0.112.0/24\n"));
     let change = |key, value: &str, more: &[(_, &str)], seen| {
         let more = more.iter().map(|(key, value)| (*key, (*value).to_owned()));
         Change { key, file: more.chain([(key, value.to_owned())]).collect(), seen }
@@ -120,7 +122,7 @@ fn changes(site: &Site) -> Vec<Change<'_>> {
         listener("allow", "[\"198.51.100.0/24\"]", &[]),
         listener("allow_file", &list, &[]),
         listener("deny", "[\"192.0.2.0/24\"]", &[]),
-        listener("deny_file", &list, &[]),
+        listener("deny_file", &denied, &[]),
         listener("denied", "\"mark\"", &[]),
         listener("mark", "7", &[(("listener", "denied"), "\"mark\"")]),
         listener("versions", "[\"v2\"]", &[]),
