@@ -68,9 +68,9 @@ impl Trial<'_> {
                 self.reload(listeners);
             }
             Step::RefusedReload(listeners) => {
-                let config = file(self.pin_path, &listeners, "[log]\nflows = 'vpc'\n");
+                let config = file(self.pin_path, &listeners, "max_translated = 1024\n");
                 let refused = self.control.reload(&config);
-                refused.expect_err("the log cannot be changed while the agent runs");
+                refused.expect_err("a table's size cannot be changed while the agent runs");
             }
             Step::Set(listener, network, allow) => {
                 let verdict = if allow { Verdict::Allow } else { Verdict::Deny };
