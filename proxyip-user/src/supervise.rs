@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::{self, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
@@ -22,6 +22,8 @@ pub struct Health(Arc<Mutex<BTreeMap<String, Trouble>>>);
 /// A thread whose last round failed.
 #[derive(Debug)]
 struct Trouble {
+    /// Whose trouble it is.
+    thread: ThreadId,
     error: String,
     since: Instant,
     /// When the next round begins.
@@ -33,7 +35,8 @@ struct Trouble {
 pub(crate) struct Work {
     /// The thread's name: at most 15 bytes.
     pub(crate) thread: &'static str,
-    /// What does not happen while it fails, as the beginning of a sentence. No two threads share it.
+    /// What does not happen while it fails, as the beginning of a sentence. Two threads share it only while one of them
+    /// ends.
     pub(crate) purpose: String,
     /// How long to wait after a round that went well.
     pub(crate) period: Duration,
@@ -137,7 +140,7 @@ impl Health {
             if let Err(error) = attempt(|| rounds.end()) {
                 tracing::error!("{}: does not end well: {error:#}", work.purpose);
             }
-            health.troubles().remove(&work.purpose);
+            health.forget(&work);
         };
         let thread = thread::Builder::new().name(name.into()).spawn(run);
         let thread = thread.with_context(|| format!("no thread {name:?}"))?;
@@ -150,7 +153,8 @@ impl Health {
         let now = Instant::now();
         let mut troubles = self.troubles();
         let since = troubles.get(&work.purpose).map_or(now, |trouble| trouble.since);
-        let trouble = Trouble { error: format!("{error:#}"), since, retry: now + wait };
+        let (thread, error) = (thread::current().id(), format!("{error:#}"));
+        let trouble = Trouble { thread, error, since, retry: now + wait };
         troubles.insert(work.purpose.clone(), trouble);
     }
 
@@ -158,6 +162,13 @@ impl Health {
         if self.troubles().remove(&work.purpose).is_some() {
             tracing::info!("{}: goes well again", work.purpose);
         }
+    }
+
+    /// The calling thread ends. A successor may have trouble with the same work by now.
+    fn forget(&self, work: &Work) {
+        let own = thread::current().id();
+        self.troubles()
+            .retain(|purpose, trouble| *purpose != work.purpose || trouble.thread != own);
     }
 
     fn troubles(&self) -> MutexGuard<'_, BTreeMap<String, Trouble>> {
@@ -285,6 +296,17 @@ mod tests {
         running.join();
         assert!(begin.elapsed() < FIRST_WAIT);
         assert!(ended.load(Ordering::Acquire));
+        assert!(health.sentences().is_empty());
+    }
+
+    #[test]
+    fn a_thread_that_ends_leaves_the_trouble_of_its_successor() {
+        let (health, one) = (Health::default(), work("one namespace"));
+        health.failed(&one, &anyhow!("its own"), FIRST_WAIT);
+        let before = health.clone();
+        thread::spawn(move || before.forget(&work("one namespace"))).join().unwrap();
+        assert!(health.sentences()[0].ends_with("its own"));
+        health.forget(&one);
         assert!(health.sentences().is_empty());
     }
 

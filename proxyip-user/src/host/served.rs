@@ -84,7 +84,10 @@ impl Entrance {
     }
 
     fn check(&self) -> Result<()> {
-        let same = self.cookie == 0 || namespace::cookie()? == self.cookie;
+        let same = match self.cookie {
+            0 => namespace::inode()? == self.inode,
+            cookie => namespace::cookie()? == cookie,
+        };
         ensure!(same, "{} stands for another network namespace by now", self.netns);
         Ok(())
     }
@@ -166,9 +169,12 @@ mod tests {
         let own = Entrance { netns: path.clone(), cookie, inode };
         assert_eq!(own.run(namespace::cookie).unwrap(), cookie);
         assert!(own.is_there());
-        let other = Entrance { netns: path, cookie: cookie + 1, inode: inode + 1 };
-        let error = other.run(|| Ok(())).unwrap_err().to_string();
-        assert!(error.contains("stands for another network namespace"), "{error}");
-        assert_eq!(other.run_if_there(|| Ok(())).unwrap(), None);
+        // Old kernels have no cookies.
+        for cookie in [cookie + 1, 0] {
+            let other = Entrance { netns: path.clone(), cookie, inode: inode + 1 };
+            let error = other.run(|| Ok(())).unwrap_err().to_string();
+            assert!(error.contains("stands for another network namespace"), "{error}");
+            assert_eq!(other.run_if_there(|| Ok(())).unwrap(), None);
+        }
     }
 }
