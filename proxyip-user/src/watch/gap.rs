@@ -11,12 +11,13 @@ use super::delayed::Delays;
 use super::fallbacks::{Fall, Fallbacks};
 use super::forbidden::Forbidden;
 use super::gap_cause::{Cause, Evidence};
-use super::looks::{LOOKS, Looks};
+use super::looks::Looks;
+use super::overflows::Overflows;
 use super::refused::{LastEstablished, Missing};
 use crate::clock::now_ns;
 use crate::config::{HandOffChoice, Listener};
 use crate::desired::active::Active;
-use crate::host::served::{Member, Served};
+use crate::host::served::Served;
 use crate::tables::listeners::ListenerMap;
 use crate::tables::maps::FlowMap;
 
@@ -41,9 +42,7 @@ pub(crate) struct Gap {
     map: ListenerMap,
     listeners: Vec<Watched>,
     served: Served,
-    /// Overflows of accept queues at the last looks, the oldest first. There is one look more than a gap must last,
-    /// because an overflow may be seen a second earlier or later.
-    overflows: [u64; LOOKS + 1],
+    overflows: Overflows,
     forbidden: Forbidden,
     ports: Ports,
 }
@@ -136,7 +135,7 @@ impl Gap {
         served: Served,
         ports: Ports,
     ) -> Result<Self> {
-        let overflows = [overflows(&served.now()); _];
+        let overflows = Overflows::new(&served.now());
         let forbidden = Forbidden::default();
         let mut gap = Self { map, listeners: Vec::new(), served, overflows, forbidden, ports };
         gap.follow(active)?;
@@ -164,10 +163,7 @@ impl Gap {
         let now_ns = now_ns()?;
         self.ports.end(now_ns, policy)?;
         let served = self.served.now();
-        let now = overflows(&served);
-        let overflowed = now > self.overflows[0];
-        self.overflows.rotate_left(1);
-        self.overflows[LOOKS] = now;
+        let overflowed = self.overflows.look(&served);
         self.forbidden.look(&served);
         let delayed = self.ports.delays.take();
         // A full queue delays connections, too, and would with any hand-off.
@@ -294,8 +290,4 @@ impl Watched {
              behind the kernel programs. New connections to this port are translated; accept is tried again in {seconds} s"
         );
     }
-}
-
-fn overflows(served: &[Member]) -> u64 {
-    served.iter().map(|one| one.seen.overflows()).sum()
 }

@@ -11,6 +11,7 @@ mod gap_cause;
 pub mod guarding;
 mod looks;
 pub mod mistakes;
+mod overflows;
 pub mod reasons;
 pub mod redirects;
 pub(crate) mod refused;
