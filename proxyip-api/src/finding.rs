@@ -15,7 +15,7 @@ labels! {
         "Bring the interface back: the agent attaches to it within a second. If it is gone for good, remove its `[[interface]]` from the configuration."
     NamespaceLost "namespace_lost" "a network namespace of the configuration is not there, or cannot be served"
         "Read the reason behind the sentence. The agent tries again by itself. If the namespace is gone for good, remove its `[[interface]]` and run `proxyip reload`."
-    StillAttached "still_attached" "a kernel program is still attached to an interface that has left the configuration"
+    StillAttached "still_attached" "a kernel program is still attached where the configuration does not want it any more"
         "Read the reason in the sentence. The agent tries again every second."
     SetsUnpinned "sets_unpinned" "the programs of named sets are not pinned as the namespaces need them, so rules of iptables may not find them"
         "Read the reason in the sentence, and run `proxyip reload` when it is mended."

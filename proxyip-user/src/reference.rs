@@ -108,7 +108,6 @@ fn default(default: Fallback) -> String {
 const fn effect(effect: Effect) -> &'static str {
     match effect {
         Effect::Reload => "a reload",
-        Effect::Restart => "a restart",
         Effect::Detach => "`proxyip detach`, then a start",
     }
 }

@@ -95,9 +95,8 @@ impl Loader {
         Ok(Self { options, capability: capability.clone(), object, offsets })
     }
 
-    /// An instance with the programs on sockets loaded. The program for `getsockopt()` is loaded only if it is
-    /// wanted.
-    pub(crate) fn sockets(&self, getsockopt: bool) -> Result<Ebpf> {
+    /// An instance with the programs on sockets loaded that every agent has.
+    pub(crate) fn sockets(&self) -> Result<Ebpf> {
         let mut ebpf = self.load(0, 0)?;
         self.compare_sizes();
         // All programs are loaded before any map is taken out of the object: they need its descriptors.
@@ -107,11 +106,15 @@ impl Loader {
             let program: &mut CgroupSockAddr = program_of(&mut ebpf, name)?;
             program.load().context("the getpeername program is refused by the kernel")?;
         }
-        if getsockopt {
-            let program: &mut CgroupSockopt = program_of(&mut ebpf, GETSOCKOPT)?;
-            program.load().context("the getsockopt program is refused by the kernel")?;
-        }
         Ok(ebpf)
+    }
+
+    /// The program for `getsockopt()`.
+    pub(crate) fn getsockopt(&self) -> Result<Loaded> {
+        let mut ebpf = self.load(0, 0)?;
+        let program: &mut CgroupSockopt = program_of(&mut ebpf, GETSOCKOPT)?;
+        program.load().context("the getsockopt program is refused by the kernel")?;
+        Loaded::new(program.fd(), program.info())
     }
 
     /// An instance for the namespace at this entry of `NAMESPACES`, with the programs on interfaces loaded.

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 
 use anyhow::{Context, Result, ensure};
 use aya::Ebpf;
-use aya::programs::{CgroupSockAddr, CgroupSockopt, SockOps};
+use aya::programs::{CgroupSockAddr, SockOps};
 use aya_obj::generated::bpf_attach_type::{
     self, BPF_CGROUP_GETSOCKOPT, BPF_CGROUP_INET4_GETPEERNAME, BPF_CGROUP_INET6_GETPEERNAME,
     BPF_CGROUP_SOCK_OPS,
@@ -66,16 +66,17 @@ pub(crate) fn with_getsockopt() -> &'static [SocketHook] {
     &HOOKS
 }
 
+/// That of the socket option alone.
+pub(crate) fn of_getsockopt() -> &'static SocketHook {
+    &HOOKS[3]
+}
+
 impl SocketHook {
-    /// The program, of an object in which it is loaded.
+    /// The program, of an object in which it is loaded. That of the socket option has an object of its own.
     pub(crate) fn loaded(&self, ebpf: &mut Ebpf) -> Result<Loaded> {
         match self.attach_type {
             BPF_CGROUP_SOCK_OPS => {
                 let program: &mut SockOps = program_of(ebpf, self.program)?;
-                Loaded::new(program.fd(), program.info())
-            }
-            BPF_CGROUP_GETSOCKOPT => {
-                let program: &mut CgroupSockopt = program_of(ebpf, self.program)?;
                 Loaded::new(program.fd(), program.info())
             }
             _ => {

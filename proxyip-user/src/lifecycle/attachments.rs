@@ -13,7 +13,8 @@ use anyhow::{Context, Result};
 use proxyip_api::finding::{Finding, FindingKind};
 
 use super::of_namespace::{Found, Gone};
-use super::targets::Targets;
+use super::socket_option::OptionHook;
+use super::targets::{Targets, still_attached};
 use crate::bpf::in_place::{Change, InPlace};
 use crate::bpf::links::Links;
 use crate::bpf::pinned_maps::PinnedMaps;
@@ -34,6 +35,7 @@ pub(super) type Request = SyncSender<Vec<Finding>>;
 pub(super) struct Attachments {
     pub(super) links: Links,
     pub(super) sockets: Vec<(SocketHook, Loaded)>,
+    pub(super) option: OptionHook,
     /// The root of the cgroup hierarchy.
     pub(super) cgroup: File,
     pub(super) targets: Targets,
@@ -44,7 +46,10 @@ pub(super) struct Attachments {
 impl Attachments {
     /// Attaches to the root of the cgroup hierarchy.
     pub(super) fn attach_to_sockets(&mut self) -> Result<()> {
-        all_attached(self.ensure_sockets())
+        let active = Arc::clone(&self.current.borrow());
+        let Self { option, cgroup, links, .. } = self;
+        let option = option.follow(&active.config.api, cgroup, links)?;
+        all_attached(self.ensure_sockets().into_iter().chain(option))
     }
 
     /// Attaches to the interfaces.
@@ -101,11 +106,19 @@ impl Attachments {
         let active = Arc::clone(&self.current.borrow());
         let wanted = by_namespace(&active.config.interfaces);
         let mut found = self.ensure_sockets();
-        let Self { targets, links, .. } = self;
+        let Self { targets, links, option, cgroup, .. } = self;
+        match option.follow(&active.config.api, cgroup, links) {
+            Ok(option) => found.extend(option),
+            Err(error) => remarks.push(still_attached(&error)),
+        }
         remarks.extend(targets.leave_vanished(links));
+        // First: the successor of a namespace needs pins of the same names.
+        targets.follow_sets();
         let mut missing = targets.serve(&wanted, links);
         found.extend(targets.ensure(links));
         remarks.extend(targets.leave_unwanted(&wanted, links));
+        targets.follow_sets();
+        remarks.extend(targets.unpinned());
         for (what, result) in found {
             match result {
                 Ok(InPlace { change, before }) => {
@@ -143,7 +156,7 @@ impl Attachments {
     }
 }
 
-fn all_attached(found: Vec<Found>) -> Result<()> {
+fn all_attached(found: impl IntoIterator<Item = Found>) -> Result<()> {
     found.into_iter().try_for_each(|(what, found)| {
         found.map(drop).with_context(|| format!("{what} cannot be attached"))
     })

@@ -1,4 +1,4 @@
-//! Reloads that change the interfaces: looks at them before, and waits until they are attached to.
+//! Reloads that change what is attached: prepares it before, and waits until it is attached.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, sync_channel};
@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use proxyip_api::finding::{Finding, FindingKind};
 
 use super::attachments::Request;
+use super::socket_option::SocketOption;
 use crate::bpf::strays;
 use crate::config::{Config, Interface};
 use crate::desired::targets::by_namespace;
@@ -15,29 +16,37 @@ use crate::host::links::check_interface;
 use crate::host::served::{Entrance, Served};
 use crate::reconcile::control::Control;
 
-/// Has the interfaces of a new configuration attached to.
+/// Has what a new configuration wants attached.
 #[derive(Clone)]
 pub struct Follow {
     ask: Sender<Request>,
     capability: Capability,
     served: Served,
+    option: SocketOption,
 }
 
 impl Follow {
-    pub(super) const fn new(ask: Sender<Request>, capability: Capability, served: Served) -> Self {
-        Self { ask, capability, served }
+    pub(super) const fn new(
+        ask: Sender<Request>,
+        capability: Capability,
+        served: Served,
+        option: SocketOption,
+    ) -> Self {
+        Self { ask, capability, served, option }
     }
 
     /// Puts a configuration in force. Its lists come first, and then what is attached. Returns its warnings, and what is
     /// not guarded.
     ///
     /// # Errors
-    /// If an interface that it adds cannot be attached to, or for the reasons of [`Control::reload`]. Then nothing has
+    /// If what it adds cannot be attached, or for the reasons of [`Control::reload`]. Then nothing has
     /// changed.
     pub(super) fn reload(&self, control: &Control, config: &Config) -> Result<Vec<String>> {
         let old = Arc::clone(&control.current().borrow());
-        let same = old.config.interfaces == config.interfaces;
+        let attached = |config: &Config| (config.interfaces.clone(), config.api.getsockopt);
+        let same = attached(&old.config) == attached(config);
         if !same {
+            self.option.prepare(&config.api).context("nothing was changed: [api] getsockopt")?;
             self.check(&old.config.interfaces, config).context("nothing was changed")?;
         }
         control.reload(config)?;

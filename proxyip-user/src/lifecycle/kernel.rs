@@ -19,7 +19,8 @@ use super::follow::Follow;
 use super::instances::{Factory, Prepared};
 use super::maintenance::{Maintenance, Watchers};
 use super::served::{Wanted, cookies, open_namespaces};
-use super::targets::Targets;
+use super::socket_option::SocketOption;
+use super::targets::{SetPins, Targets};
 use crate::api::view::View;
 use crate::bpf::direction::Direction;
 use crate::bpf::links::Links;
@@ -27,7 +28,7 @@ use crate::bpf::loader::{Loader, Options};
 use crate::bpf::lookups::Lookups;
 use crate::bpf::pinned_maps::PinnedMaps;
 use crate::bpf::probe::probe;
-use crate::bpf::sockets::{self, SocketHook};
+use crate::bpf::sockets;
 use crate::bpf::{attached, cgroup, other_layouts, pins};
 use crate::config::{Agent, Config, KernelLog};
 use crate::desired::active::Current;
@@ -97,7 +98,7 @@ impl Kernel {
         let capability = ask_kernel(config)?;
         let namespaces = open_namespaces(config, &capability)?;
         let cgroup = cgroup::root()?.directory;
-        hooks(config).iter().try_for_each(|hook| hook.check(&cgroup))?;
+        sockets::always().iter().try_for_each(|hook| hook.check(&cgroup))?;
         let loader = Arc::new(Loader::new(options(&config.agent, log), &capability)?);
         let health = Health::default();
         let epoch_length = EpochLength::new(config.agent.handshake_timeout);
@@ -109,7 +110,9 @@ impl Kernel {
             health: health.clone(),
             runtime: Handle::current(),
         };
-        let verified = load(config, &factory, &namespaces)?;
+        let option = SocketOption::new(Arc::clone(&loader));
+        option.prepare(&config.api)?;
+        let verified = load(&factory, &namespaces)?;
 
         // From here on, what an agent before this one left is changed.
         let steps = Steps { config, ports: Ports::open(&config.agent.pin_path)? };
@@ -126,7 +129,8 @@ impl Kernel {
         for (one, prepared) in namespaces.iter().zip(prepared) {
             targets.take(prepared, &one.interfaces)?;
         }
-        let mut attachments = steps.attachments(&mut sockets, cgroup, targets)?;
+        let sockets_root = (&mut sockets, cgroup);
+        let mut attachments = steps.attachments(sockets_root, targets, option.clone())?;
         // Sockets first: a connection that is handed over must be seen when it is established.
         attachments.attach_to_sockets()?;
         attachments.attach_to_interfaces()?;
@@ -135,7 +139,7 @@ impl Kernel {
         let maps = PinnedMaps::read(pins::map_directory(steps.pin_path()))?;
         let (ask, requests) = channel();
         attachments.spawn(maps, requests, &health)?;
-        let follow = Follow::new(ask, capability.clone(), served.clone());
+        let follow = Follow::new(ask, capability.clone(), served.clone(), option);
 
         steps.collect_translations(served.clone(), &health)?;
         let environment = Environment::new(&capability, served.clone());
@@ -227,19 +231,21 @@ impl Steps<'_> {
             namespaces: Vec::new(),
             leaving: Vec::new(),
             failed: HashMap::new(),
+            sets: SetPins::default(),
         })
     }
 
     fn attachments(
         &self,
-        sockets: &mut Ebpf,
-        cgroup: File,
+        (sockets, cgroup): (&mut Ebpf, File),
         targets: Targets,
+        option: SocketOption,
     ) -> Result<Attachments> {
-        let hooks = hooks(self.config).iter().copied();
+        let hooks = sockets::always().iter().copied();
         Ok(Attachments {
             links: Links::new(self.pin_path())?,
             sockets: hooks.map(|hook| Ok((hook, hook.loaded(sockets)?))).collect::<Result<_>>()?,
+            option: option.hook(),
             cgroup,
             current: targets.control.current(),
             targets,
@@ -307,17 +313,13 @@ struct Loaded {
     prepared: Vec<Prepared>,
 }
 
-fn load(config: &Config, factory: &Factory, namespaces: &[Wanted]) -> Result<Loaded> {
+fn load(factory: &Factory, namespaces: &[Wanted]) -> Result<Loaded> {
     let cookies = cookies(namespaces);
     let lookups = factory.loader.lookups()?;
-    let sockets = factory.loader.sockets(config.api.getsockopt)?;
+    let sockets = factory.loader.sockets()?;
     let prepare = |one: &Wanted| factory.prepare(&one.entrance, &cookies);
     let prepared = namespaces.iter().map(prepare).collect::<Result<_>>()?;
     Ok(Loaded { sockets, lookups, prepared })
-}
-
-fn hooks(config: &Config) -> &'static [SocketHook] {
-    if config.api.getsockopt { sockets::with_getsockopt() } else { sockets::always() }
 }
 
 /// What the kernel can do; an error if that is too little.

@@ -15,4 +15,5 @@ mod relay;
 pub mod reload;
 pub mod run;
 pub mod served;
+mod socket_option;
 pub(crate) mod targets;

@@ -23,7 +23,7 @@ use crate::tables::ports::Ports;
 pub fn start(config: &Config) -> Result<Control> {
     let pin_path = &config.agent.pin_path;
     let loader = Loader::new(options(&config.agent, KernelLog::Off), &probe()?)?;
-    let mut shared = loader.sockets(false)?;
+    let mut shared = loader.sockets()?;
     let served = Served::default();
     let flows = FlowMap::new(&mut shared, served.clone(), loader.lookups()?)?;
     let writer = Writer::open(pin_path, Ports::open(pin_path)?)?;

@@ -34,6 +34,19 @@ pub(super) struct Targets {
     /// Those that follow namespaces which have been left, until they have ended.
     pub(super) leaving: Vec<(u64, Running)>,
     pub(super) failed: HashMap<Netns, Failed>,
+    /// The programs of sets are pinned as the namespaces need them.
+    pub(super) sets: SetPins,
+}
+
+/// Whether what is pinned follows from the list of namespaces.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) enum SetPins {
+    #[default]
+    Current,
+    /// It has not been tried yet.
+    Due,
+    /// It has failed, for this reason.
+    Stale(String),
 }
 
 /// Why a namespace is not served.
@@ -110,6 +123,24 @@ impl Targets {
         wrong
     }
 
+    /// Pins the programs of sets as the namespaces need them, if some have been left or it has failed before.
+    pub(super) fn follow_sets(&mut self) {
+        if self.sets != SetPins::Current {
+            self.sets = match self.control.follow_namespaces() {
+                Ok(()) => SetPins::Current,
+                Err(error) => SetPins::Stale(format!("{error:#}")),
+            };
+        }
+    }
+
+    /// Why they are not pinned so, until they are.
+    pub(super) fn unpinned(&self) -> Option<Finding> {
+        match &self.sets {
+            SetPins::Stale(error) => Some(Finding::new(FindingKind::SetsUnpinned, error.clone())),
+            SetPins::Current | SetPins::Due => None,
+        }
+    }
+
     /// A namespace that cannot be left is tried again at the next look.
     fn leave_where(
         &mut self,
@@ -120,7 +151,6 @@ impl Targets {
         let (leaving, staying): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.namespaces).into_iter().partition(leaves);
         self.namespaces = staying;
-        let any = !leaving.is_empty();
         for mut one in leaving {
             match one.release_all_but(&[], links) {
                 Ok(()) => self.forget(one),
@@ -130,9 +160,6 @@ impl Targets {
                 }
             }
         }
-        if any && let Err(error) = self.control.follow_namespaces() {
-            wrong.push(Finding::new(FindingKind::SetsUnpinned, format!("{error:#}")));
-        }
         wrong
     }
 
@@ -141,6 +168,7 @@ impl Targets {
         drop(relay);
         tracing::info!("left {}", entrance.netns());
         self.served.remove(entrance.cookie());
+        self.sets = SetPins::Due;
         follower.stop();
         self.leaving.push((entrance.cookie(), follower));
     }
@@ -219,6 +247,6 @@ impl Targets {
     }
 }
 
-fn still_attached(error: &anyhow::Error) -> Finding {
+pub(super) fn still_attached(error: &anyhow::Error) -> Finding {
     Finding::new(FindingKind::StillAttached, format!("{error:#}"))
 }

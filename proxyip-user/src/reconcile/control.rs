@@ -238,12 +238,7 @@ impl Control {
 
 /// Refuses changes that only a new agent can make.
 fn check_unchanged(old: &Config, new: &Config) -> Result<()> {
-    let mut sentences = old.fixed(new);
-    if old.api.getsockopt != new.api.getsockopt {
-        sentences.push(
-            "api.getsockopt has changed, which takes effect when the agent is restarted".into(),
-        );
-    }
+    let sentences = old.fixed(new);
     ensure!(sentences.is_empty(), "nothing was changed: {}", sentences.join("; "));
     Ok(())
 }

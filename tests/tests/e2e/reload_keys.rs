@@ -148,7 +148,6 @@ fn changes(site: &Site) -> Vec<Change<'_>> {
             Seen::in_status(site.scratch.path("api.sock"), "/interfaces/0/name", "lo".into()),
         ),
         fixed(("interface", "netns"), "\"/run/netns/x\"", "/run/netns/x cannot be opened"),
-        fixed(("api", "getsockopt"), "true", "api.getsockopt has changed"),
         fixed(("agent", "pin_path"), "\"/sys/fs/bpf/x\"", "agent.pin_path has changed from "),
         fixed(("agent", "max_flows"), "2048", "agent.max_flows has changed from 262144 to 2048"),
         fixed(
@@ -168,6 +167,7 @@ fn of_api(site: &Site) -> Vec<Change<'_>> {
         let key = ("api", key);
         Change { key, file: [(key, value)].into_iter().collect(), seen }
     };
+    let pin = site.scratch.pin_path().join("links/getsockopt");
     let quoted = |path: &Path| format!("{:?}", path.display().to_string());
     let moved = |to: &Path, from: PathBuf| {
         let to = to.to_owned();
@@ -189,6 +189,7 @@ fn of_api(site: &Site) -> Vec<Change<'_>> {
         change("lookup_socket_mode", "\"0600\"".into(), mode_of(lookup.clone())),
         change("lookup_socket_group", format!("\"{GROUP}\""), group_of(lookup)),
         change("http", "\"127.0.0.1:9811\"".into(), answers("127.0.0.1")),
+        change("getsockopt", "true".into(), Seen::when(move || pin.exists())),
         remote,
     ]
 }
@@ -316,7 +317,7 @@ fn each_key_alone_and_all_keys_at_once() {
     let expected = serde_json::json!({
         "api": {
             "socket": other, "lookup_socket": site.scratch.path("lines.sock"), "http": "0.0.0.0:9811",
-            "http_remote": true, "getsockopt": false,
+            "http_remote": true, "getsockopt": true,
         },
         "log": {"flows": "vpc", "to": site.scratch.path("flows.log")},
         "agent": {"pin_path": site.scratch.pin_path(), "max_tlv_memory_mib": 3, "handshake_timeout_s": 321},

@@ -231,7 +231,7 @@ fn nobody_answers_by_default() {
 }
 
 #[test]
-fn it_is_turned_off_at_a_restart_and_removed_by_detach() {
+fn it_is_turned_off_by_a_reload_or_a_restart_and_removed_by_detach() {
     let site = Site::new();
     let listener = listen(&site, address::SERVER);
     let (on, off) = (guard(HandOff::Auto), Guard::ports(&[80]));
@@ -241,10 +241,26 @@ fn it_is_turned_off_at_a_restart_and_removed_by_detach() {
     let expected = info(HandOff::Auto, CLIENT, DESTINATION);
     assert_eq!(info_of(&socket).expect("it"), expected);
 
-    // It takes a restart.
-    let said = agent.reload(&off);
-    assert!(said.contains("[api]"), "{said}");
-    assert_eq!(info_of(&socket).expect("it"), expected);
+    // The kernel lets go of a program a moment after its pin is removed.
+    let falls_silent = || eventually("no answer", || info_of(&socket).err());
+    for _ in 0..2 {
+        let said = agent.reload(&off);
+        assert!(
+            said.contains("is in force as it is now") && !said.contains("not guarded"),
+            "{said}"
+        );
+        assert!(!pin.exists());
+        falls_silent();
+        assert_no_answer(&socket);
+        agent.assert_healthy(&[]);
+        let said = agent.reload(&on);
+        assert!(
+            said.contains("is in force as it is now") && !said.contains("not guarded"),
+            "{said}"
+        );
+        assert_eq!(info_of(&socket).expect("it"), expected);
+        assert!(!said.contains("not attached any more"), "{said}");
+    }
     let mut restart = |guard: &Guard| {
         agent.configure(guard);
         agent.kill();
@@ -252,8 +268,6 @@ fn it_is_turned_off_at_a_restart_and_removed_by_detach() {
     };
     restart(&off);
     assert!(!pin.exists());
-    // The kernel lets go of a program a moment after its pin is removed.
-    let falls_silent = || eventually("no answer", || info_of(&socket).err());
     falls_silent();
     assert_no_answer(&socket);
     // And on again: connections of before are known.

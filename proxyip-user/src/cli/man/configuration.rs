@@ -32,7 +32,6 @@ fn add(page: &mut Roff, section: &Section) {
         page.control("TP", []).text([bold(key.name()), roman(format!(" ({})", kind(&key.kind())))]);
         let needs = match key.effect() {
             Effect::Reload => "A change needs a reload.",
-            Effect::Restart => "A change needs a restart.",
             Effect::Detach => "A change needs proxyip detach and a start.",
         };
         page.text([roman(plain(&format!("{} {} {needs}", key.doc(), default(key.default()))))]);

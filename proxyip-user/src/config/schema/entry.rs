@@ -71,8 +71,6 @@ pub enum Fallback {
 pub enum Effect {
     /// A reload, for the next connection.
     Reload,
-    /// A restart of the agent.
-    Restart,
     /// `proxyip detach`, and a start of the agent.
     Detach,
 }
@@ -83,7 +81,6 @@ impl Effect {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Reload => "reload",
-            Self::Restart => "restart",
             Self::Detach => "detach",
         }
     }

@@ -192,7 +192,7 @@ section! {
     "The TCP address for HTTP that only reads, such as `\"127.0.0.1:9811\"`. Every local user can reach a loopback address.";
     HTTP_REMOTE "http_remote": Flag = Flag, Fallback::Value("false"), Reload,
     "Whether `http` may be another address than a loopback address. Whoever reaches the address can ask for every client.";
-    GETSOCKOPT "getsockopt": Flag = Flag, Fallback::Value("false"), Restart,
+    GETSOCKOPT "getsockopt": Flag = Flag, Fallback::Value("false"), Reload,
     "Whether `getsockopt()` tells applications the client. It makes every `getsockopt()` of the host slower.";
 }
 

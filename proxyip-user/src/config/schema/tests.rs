@@ -232,6 +232,4 @@ fn what_needs_more_than_a_reload() {
     };
     let detach = ["agent.pin_path", "agent.max_flows", "agent.max_translated"];
     assert_eq!(more(Effect::Detach), detach);
-    let restart = ["api.getsockopt"];
-    assert_eq!(more(Effect::Restart), restart);
 }
