@@ -74,15 +74,12 @@ pub(crate) fn of_getsockopt() -> &'static SocketHook {
 impl SocketHook {
     /// The program, of an object in which it is loaded. That of the socket option has an object of its own.
     pub(crate) fn loaded(&self, ebpf: &mut Ebpf) -> Result<Loaded> {
-        match self.attach_type {
-            BPF_CGROUP_SOCK_OPS => {
-                let program: &mut SockOps = program_of(ebpf, self.program)?;
-                Loaded::new(program.fd(), program.info())
-            }
-            _ => {
-                let program: &mut CgroupSockAddr = program_of(ebpf, self.program)?;
-                Loaded::new(program.fd(), program.info())
-            }
+        if self.attach_type == BPF_CGROUP_SOCK_OPS {
+            let program: &mut SockOps = program_of(ebpf, self.program)?;
+            Loaded::new(program.fd(), program.info())
+        } else {
+            let program: &mut CgroupSockAddr = program_of(ebpf, self.program)?;
+            Loaded::new(program.fd(), program.info())
         }
     }
 
