@@ -32,6 +32,9 @@ pub struct Status {
     pub left_to_kernel: Numbers,
     /// Where it is attached.
     pub interfaces: Vec<InterfaceJson>,
+    /// The patterns of the configuration. `interfaces` has what they find.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub patterns: Vec<PatternJson>,
     /// What it guards.
     pub listeners: Vec<ListenerJson>,
     /// How the last reload ended.
@@ -100,6 +103,18 @@ pub struct InterfaceJson {
     pub name: String,
     /// `host`, or the path of a namespace file.
     pub netns: String,
+}
+
+/// An entry of the configuration with a pattern.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PatternJson {
+    /// What the names of interfaces look like.
+    pub name: String,
+    /// `host`, the path of a namespace file, or what such paths look like.
+    pub netns: String,
+    /// How many interfaces it finds now.
+    pub interfaces: usize,
 }
 
 /// A listener.

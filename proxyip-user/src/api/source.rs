@@ -15,6 +15,7 @@ use crate::tables::maps::Cursor;
 use crate::tables::maps::FlowChunk;
 use crate::tables::outcomes::{Latency, Outcome};
 use crate::watch::environment::LocatedObstacle;
+use crate::watch::guarding::Place;
 
 /// An entry of the flow table.
 type Entry = (FlowKey, FlowRecord);
@@ -58,6 +59,8 @@ pub trait Source: Send + Sync + 'static {
     fn limits(&self) -> Vec<String>;
     /// What is not guarded, because kernel programs are not attached, and threads of the agent that fail.
     fn detached(&self) -> Vec<Finding>;
+    /// The interfaces that are there to be attached to, each once.
+    fn served(&self) -> Vec<Place>;
     /// How often a kernel program or its pin was missing, and was put back.
     fn mended(&self) -> u64;
     /// A sentence while the maps have parts of two configurations.
@@ -140,6 +143,10 @@ impl Source for View {
     fn detached(&self) -> Vec<Finding> {
         let fails = labelled(FindingKind::ThreadFails, self.health.sentences());
         self.guarding.missing().into_iter().chain(fails).collect()
+    }
+
+    fn served(&self) -> Vec<Place> {
+        self.guarding.served()
     }
 
     fn mended(&self) -> u64 {

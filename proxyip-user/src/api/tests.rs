@@ -26,7 +26,7 @@ use super::*;
 use crate::api::tests::acl::Rulebook;
 use crate::api::tests::drain::{DRAINED, Taps};
 use crate::client::{self, ClientError};
-use crate::config::{Api, Config};
+use crate::config::{Api, Config, Netns};
 use crate::desired::active::Active;
 use crate::flowlog::flows::tests::{HEADER, flows, key, record};
 use crate::flowlog::losses::LostLines;
@@ -37,6 +37,7 @@ use crate::tables::maps::Cursor;
 use crate::tables::maps::FlowChunk;
 use crate::tables::outcomes::{Latency, Outcome};
 use crate::watch::environment::LocatedObstacle;
+use crate::watch::guarding::Place;
 
 /// Maps with `flows` entries.
 struct Maps {
@@ -178,6 +179,10 @@ impl Source for Maps {
 
     fn mixed(&self) -> Option<String> {
         (self.state == State::Mixed).then(|| "two configurations".into())
+    }
+
+    fn served(&self) -> Vec<Place> {
+        vec![Place { name: "eth0".into(), netns: Netns::Host }]
     }
 
     fn mended(&self) -> u64 {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use aya::maps::MapInfo;
@@ -10,6 +11,7 @@ use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use aya_obj::Object;
+use proxyip_common::settings::{MAX_NAMESPACES, MAX_SETS};
 
 use super::btf::{self, SocketOffsets};
 use super::definition;
@@ -75,9 +77,22 @@ pub(crate) struct Loader {
     options: Options,
     capability: Capability,
     object: Vec<u8>,
-    /// Where the kernel has what an application allows its connections.
-    offsets: SocketOffsets,
+    /// It has the kernel's BTF, which takes long to parse.
+    library: Mutex<EbpfLoader<'static>>,
 }
+
+/// The numbers from 0 on: the library borrows the values of globals for as long as it lives.
+static NUMBERS: [u32; MOST as usize] = {
+    let mut numbers = [0; MOST as usize];
+    let mut number = 0;
+    while number < MOST {
+        numbers[number as usize] = number;
+        number += 1;
+    }
+    numbers
+};
+/// As many as there are namespaces or sets.
+const MOST: u32 = if MAX_NAMESPACES > MAX_SETS { MAX_NAMESPACES } else { MAX_SETS };
 
 impl Loader {
     /// Compares what an agent before this one has pinned, and changes nothing.
@@ -92,7 +107,8 @@ impl Loader {
             Some(_) => btf::socket_offsets()?,
             None => SocketOffsets::default(),
         };
-        Ok(Self { options, capability: capability.clone(), object, offsets })
+        let library = Mutex::new(library(&options, capability, offsets));
+        Ok(Self { options, capability: capability.clone(), object, library })
     }
 
     /// An instance with the programs on sockets loaded that every agent has.
@@ -162,39 +178,18 @@ impl Loader {
         fs::create_dir_all(&directory).with_context(|| {
             format!("{} cannot be made: is a BPF file system mounted there?", directory.display())
         })?;
-        let mut loader = EbpfLoader::new();
-        for map in PINNED {
-            loader.map_pin_path(map, directory.join(map));
-        }
-        for (map, size) in self.sizes().into_iter().chain(sizes_by_processors()) {
-            loader.map_max_entries(map, size);
-        }
-        loader.override_global("NAMESPACE", &namespace, true);
-        loader.override_global("SET", &set, true);
-        let netns_cookie = u8::from(self.capability.netns_cookie);
-        loader.override_global("HAS_NETNS_COOKIE", &netns_cookie, true);
-        for (name, at) in [
-            ("USER_MSS_AT", &self.offsets.user_mss),
-            ("BACKLOG_AT", &self.offsets.backlog),
-            ("MAX_BACKLOG_AT", &self.offsets.max_backlog),
-        ] {
-            loader.override_global(name, at, true);
-        }
-        loader.override_global("AYA_LOG_LEVEL", &self.options.log_level, true);
+        let number = |at: u32| NUMBERS.get(at as usize).context("there are not so many places");
+        let mut loader = self.library.lock().unwrap_or_else(PoisonError::into_inner);
+        loader.override_global("NAMESPACE", number(namespace)?, true);
+        loader.override_global("SET", number(set)?, true);
         let ebpf = loader.load(&self.object);
         ebpf.context("the kernel refuses the programs' maps (root or CAP_BPF is needed)")
-    }
-
-    /// The maps with a configurable size.
-    fn sizes(&self) -> [(&'static str, u32); 2] {
-        let [flows, translations, ..] = SIZED;
-        [(flows, self.options.max_flows), (translations, self.options.max_translated)]
     }
 
     /// Says so if a table that was adopted has another size than the configuration wants.
     fn compare_sizes(&self) {
         for ((map, wanted), table) in
-            self.sizes().into_iter().zip(["flow table", "table of translated connections"])
+            sizes(&self.options).into_iter().zip(["flow table", "table of translated connections"])
         {
             let pin = map_directory(&self.options.pin_path).join(map);
             if let Ok(size) = MapInfo::from_pin(pin).map(|info| info.max_entries())
@@ -207,6 +202,41 @@ impl Loader {
             }
         }
     }
+}
+
+/// With everything that all instances have in common.
+fn library(
+    options: &Options,
+    capability: &Capability,
+    offsets: SocketOffsets,
+) -> EbpfLoader<'static> {
+    // They live as long as the process, as loaders do.
+    let bytes = |value: u8| &*Box::leak(Box::new(value));
+    let offsets = &*Box::leak(Box::new(offsets));
+    let directory = map_directory(&options.pin_path);
+    let mut loader = EbpfLoader::new();
+    for map in PINNED {
+        loader.map_pin_path(map, directory.join(map));
+    }
+    for (map, size) in sizes(options).into_iter().chain(sizes_by_processors()) {
+        loader.map_max_entries(map, size);
+    }
+    for (name, at) in [
+        ("USER_MSS_AT", &offsets.user_mss),
+        ("BACKLOG_AT", &offsets.backlog),
+        ("MAX_BACKLOG_AT", &offsets.max_backlog),
+    ] {
+        loader.override_global(name, at, true);
+    }
+    loader.override_global("HAS_NETNS_COOKIE", bytes(capability.netns_cookie.into()), true);
+    loader.override_global("AYA_LOG_LEVEL", bytes(options.log_level), true);
+    loader
+}
+
+/// The maps with a configurable size.
+fn sizes(options: &Options) -> [(&'static str, u32); 2] {
+    let [flows, translations, ..] = SIZED;
+    [(flows, options.max_flows), (translations, options.max_translated)]
 }
 
 /// Makes sure that those of these maps that are pinned in a directory are as the object has them. Changes nothing.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use aya::programs::ProgramInfo;
 use nix::net::if_::if_nametoindex;
 
@@ -42,6 +42,13 @@ pub(crate) fn check(pin_path: &Path, interfaces: &[&str]) -> Result<()> {
         }
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// The same, without waiting for the kernel to detach.
+pub(crate) fn check_now(pin_path: &Path, interfaces: &[&str]) -> Result<()> {
+    let strays = find(pin_path, interfaces)?;
+    ensure!(strays.is_empty(), "{}", sentence(pin_path, &strays));
+    Ok(())
 }
 
 /// A program, and the interface that it is attached to.

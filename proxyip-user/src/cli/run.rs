@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::exit::Exit;
 use super::output::finish;
-use crate::config::{Config, ConfigError, KernelLog, PortRange, interface_name, network};
+use crate::config::{Config, ConfigError, KernelLog, Names, PortRange, interfaces, network};
 use crate::lifecycle::run::{Signals, agent};
 
 /// Attach the kernel programs, and serve their events and the API until SIGINT or SIGTERM.
@@ -31,14 +31,14 @@ pub(super) struct Arguments {
         required_unless_present_any = ["interfaces", "ports", "trusted"]
     )]
     config: Option<PathBuf>,
-    /// Interface that the load balancer's packets come in on; may be repeated.
+    /// Interface that the load balancer's packets come in on, or a pattern such as eth*; may be repeated.
     #[arg(
         long = "interface",
         value_name = "NAME",
-        value_parser = interface_name,
+        value_parser = interfaces,
         requires_all = ["ports", "trusted"]
     )]
-    interfaces: Vec<String>,
+    interfaces: Vec<Names>,
     /// Port to guard, or a range such as 8000-8010; may be repeated.
     #[arg(
         long = "port",

@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use anyhow::Result;
 use proxyip_api::finding::Finding;
 use proxyip_api::status::{Connections, NewConnections};
-use proxyip_api::status::{ListenerJson, Numbers, Status, Verdicts};
+use proxyip_api::status::{ListenerJson, Numbers, PatternJson, Status, Verdicts};
 use proxyip_common::counter::{Counter, DropReason, Obstacle};
 
 use super::duration::short;
@@ -43,6 +43,13 @@ fn render(text: &mut String, status: &Status) -> fmt::Result {
         match interface.netns.as_str() {
             "host" => writeln!(text, "  {}", interface.name)?,
             netns => writeln!(text, "  {} in {netns}", interface.name)?,
+        }
+    }
+    for PatternJson { name, netns, interfaces } in &status.patterns {
+        let within = if netns == "host" { String::new() } else { format!(" in {netns}") };
+        match interfaces {
+            0 => writeln!(text, "  pattern {name}{within}: matches nothing yet")?,
+            count => writeln!(text, "  pattern {name}{within}: interfaces: {count}")?,
         }
     }
     writeln!(text, "\nListeners, and how their connections reach the application")?;

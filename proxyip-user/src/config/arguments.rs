@@ -4,18 +4,21 @@ use ipnet::IpNet;
 
 use super::api::Api;
 use super::listener::Listener;
-use super::model::{Agent, Config, Interface, Log, Netns};
+use super::model::{Agent, Config, Interface, Log};
+use super::places::{Names, Namespaces, Netns};
 use super::value::{PortRange, distinct, expand};
 
 impl Config {
     /// One listener, with every other setting at its default. The lists must not be empty.
     #[must_use]
     pub fn from_arguments(
-        interfaces: Vec<String>,
+        interfaces: Vec<Names>,
         ports: &[PortRange],
         trusted: Vec<IpNet>,
     ) -> Self {
-        let interfaces = interfaces.into_iter().map(|name| Interface { name, netns: Netns::Host });
+        let netns = Namespaces::One(Netns::Host);
+        let interfaces =
+            interfaces.into_iter().map(|name| Interface { name, netns: netns.clone() });
         Self {
             interfaces: distinct(interfaces),
             listeners: vec![Listener {

@@ -91,7 +91,7 @@ fn interfaces(report: &mut Report, root: Table) -> Vec<Interface> {
             netns: table.parsed(report, &schema::interface::NETNS).unwrap_or(default.netns),
         };
         if interfaces.contains(&interface) {
-            let fault = Fault::InterfaceTwice(interface.name);
+            let fault = Fault::InterfaceTwice(interface.name.to_string());
             report.add(table.offset_of("name"), table.path("name"), fault);
         } else {
             interfaces.push(interface);

@@ -1,6 +1,5 @@
 //! What a file says, as types.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use proxyip_common::cookie::EPOCH_NS;
 use super::api::{Api, GroupName};
 use super::listener::Listener;
 use super::networks::{ListSpec, Networks};
+use super::places::{Names, Namespaces, Netns};
 use super::problem::At;
 
 /// Where kernel programs, maps and links are pinned.
@@ -59,28 +59,10 @@ pub struct Config {
 /// `[[interface]]`
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Interface {
-    /// The interface's name.
-    pub name: String,
-    /// The network namespace it is in.
-    pub netns: Netns,
-}
-
-/// A network namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Netns {
-    /// The namespace that the agent was started in.
-    Host,
-    /// The namespace that this file stands for, for example `/run/netns/blue`.
-    Path(PathBuf),
-}
-
-impl fmt::Display for Netns {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Host => f.write_str("the agent's network namespace"),
-            Self::Path(path) => write!(f, "network namespace {}", path.display()),
-        }
-    }
+    /// The interface's name, or a pattern of names.
+    pub name: Names,
+    /// The network namespace it is in, or a pattern of files of namespaces.
+    pub netns: Namespaces,
 }
 
 /// `[[set]]`; a list of networks is an `L`.
@@ -162,9 +144,17 @@ impl Config {
     }
 }
 
+impl Interface {
+    /// Whether it chooses by a pattern. What a pattern does not find is not missing.
+    #[must_use]
+    pub const fn is_pattern(&self) -> bool {
+        matches!(self.name, Names::Like(_)) || matches!(self.netns, Namespaces::Like(_))
+    }
+}
+
 impl Default for Interface {
     fn default() -> Self {
-        Self { name: DEFAULT_INTERFACE.into(), netns: Netns::Host }
+        Self { name: Names::One(DEFAULT_INTERFACE.into()), netns: Namespaces::One(Netns::Host) }
     }
 }
 

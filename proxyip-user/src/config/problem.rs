@@ -96,8 +96,10 @@ pub enum Fault {
     UnknownKey { known: Vec<&'static str> },
     #[error("not supported by this version")]
     KeyNotSupported,
-    #[error("globs such as {0:?} are not supported by this version; name each one")]
-    GlobNotSupported(String),
+    #[error("{value:?} is not a pattern: {why}")]
+    NotAPattern { value: String, why: String },
+    #[error("{0:?} has a wildcard in its directory: write wildcards behind the last slash only")]
+    PatternInDirectory(String),
     #[error("must be {expected}, not {found}")]
     WrongType { expected: &'static str, found: &'static str },
     #[error("{value:?} is not one of {}", .choices.join(", "))]

@@ -71,8 +71,11 @@ fn every_key_is_read() {
     let network = |text| network(text).unwrap();
     let expected = Config {
         interfaces: vec![
-            Interface { name: "ens5".into(), netns: Netns::Host },
-            Interface { name: "eth0".into(), netns: Netns::Path("/run/netns/blue".into()) },
+            Interface { name: Names::One("ens5".into()), netns: Namespaces::One(Netns::Host) },
+            Interface {
+                name: Names::One("eth0".into()),
+                netns: Namespaces::One(Netns::Path("/run/netns/blue".into())),
+            },
         ],
         listeners: vec![
             Listener {
@@ -118,7 +121,7 @@ fn every_key_is_read() {
 #[test]
 fn flags_and_the_least_file_mean_the_same() {
     let from_arguments = Config::from_arguments(
-        vec!["eth0".into()],
+        vec![Names::One("eth0".into())],
         &["443".parse().unwrap()],
         vec![network("10.0.0.0/8").unwrap()],
     );

@@ -13,7 +13,7 @@ use proxyip_common::settings::Name;
 use proxyip_common::text::is_obeyed;
 
 use super::api::GroupName;
-use super::model::Netns;
+use super::places::{Names, Namespaces, Netns, file_pattern, is_pattern, pattern};
 use super::problem::Fault;
 
 /// In bytes: a map of the agent holds it, and a zero behind it.
@@ -116,16 +116,28 @@ fn mapped(network: IpNet) -> Option<IpNet> {
 /// ([`dev_valid_name()`](https://github.com/torvalds/linux/blob/v6.12/net/core/dev.c#L1096)).
 ///
 /// # Errors
-/// If it cannot be one, or is a glob.
-pub fn interface_name(text: &str) -> Result<String, Fault> {
-    if is_glob(text) {
-        return Err(Fault::GlobNotSupported(text.into()));
-    }
+/// If it cannot be one.
+fn interface_name(text: &str) -> Result<String, Fault> {
     let wrong = |c: char| c == '/' || c == ':' || c == '\0' || c.is_ascii_whitespace();
     if text.is_empty() || text.len() > 15 || text.contains(wrong) || matches!(text, "." | "..") {
         return Err(Fault::NotAnInterface(text.into()));
     }
     Ok(text.into())
+}
+
+/// Reads an interface's name, or a pattern of names.
+///
+/// # Errors
+/// If no interface could have the name, or it is not a pattern.
+pub fn interfaces(text: &str) -> Result<Names, Fault> {
+    if !is_pattern(text) {
+        return interface_name(text).map(Names::One);
+    }
+    let wrong = |c: char| c == '/' || c == ':' || c == '\0' || c.is_ascii_whitespace();
+    if text.contains(wrong) {
+        return Err(Fault::NotAnInterface(text.into()));
+    }
+    pattern(text).map(Names::Like)
 }
 
 /// Checks a set's name, which becomes that of a pin.
@@ -144,10 +156,6 @@ pub(super) fn absolute_path(text: &str) -> Result<PathBuf, Fault> {
     if path.is_absolute() { Ok(path) } else { Err(Fault::NotAbsolute(text.into())) }
 }
 
-pub(super) fn is_glob(text: &str) -> bool {
-    text.contains(['*', '?', '['])
-}
-
 /// The items in their order, without repetitions.
 pub(crate) fn distinct<T: Clone + Eq + Hash>(items: impl IntoIterator<Item = T>) -> Vec<T> {
     let mut seen = HashSet::new();
@@ -164,12 +172,12 @@ pub(super) fn listener_name(text: &str) -> Result<String, Fault> {
     }
 }
 
-/// Reads `host`, or the path of a namespace.
-pub(super) fn netns(text: &str) -> Result<Netns, Fault> {
+/// Reads `host`, the path of a namespace, or a pattern of paths.
+pub(super) fn netns(text: &str) -> Result<Namespaces, Fault> {
     match text {
-        "host" => Ok(Netns::Host),
-        _ if is_glob(text) => Err(Fault::GlobNotSupported(text.into())),
-        _ if text.starts_with('/') => Ok(Netns::Path(PathBuf::from(text))),
+        "host" => Ok(Namespaces::One(Netns::Host)),
+        _ if text.starts_with('/') && is_pattern(text) => file_pattern(text).map(Namespaces::Like),
+        _ if text.starts_with('/') => Ok(Namespaces::One(Netns::Path(PathBuf::from(text)))),
         _ => Err(Fault::NotANamespace(text.into())),
     }
 }

@@ -4,10 +4,13 @@ use std::io;
 
 use anyhow::{Context, Result, bail};
 use futures_util::TryStreamExt;
-use rtnetlink::packet_route::link::LinkLayerType;
+use rtnetlink::packet_route::link::{
+    InfoPortKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage,
+};
 use rtnetlink::{Error, new_connection};
+use tokio::runtime::{Builder, Runtime};
 
-use crate::config::Netns;
+use crate::config::{Names, Netns};
 
 /// Only devices with an Ethernet header can be served. The calling thread is in `netns`. Not to be called on a thread of a
 /// runtime.
@@ -21,9 +24,81 @@ pub(crate) fn check_interface(interface: &str, netns: &Netns) -> Result<()> {
     }
 }
 
+/// An interface that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) index: u32,
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+}
+
+/// What attaching to an interface would mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Its frames are for this namespace, and have an Ethernet header.
+    Ethernet,
+    /// The loopback interface.
+    Loopback,
+    /// A bridge, a bond or a team takes its frames, which are served there.
+    Port,
+    /// Without an Ethernet header.
+    Other,
+}
+
+impl Link {
+    /// Whether entries that require nothing mean this interface. Only a name means the loopback interface, or a member of
+    /// another one.
+    pub(crate) fn is_found_by<'a>(&self, entries: impl IntoIterator<Item = &'a Names>) -> bool {
+        entries.into_iter().any(|names| match names {
+            Names::One(name) => *name == self.name && self.kind != Kind::Other,
+            Names::Like(_) => names.contains(&self.name) && self.kind == Kind::Ethernet,
+        })
+    }
+}
+
+/// The interfaces of the calling thread's namespace. Not to be called on a thread of a runtime.
+pub(crate) fn all() -> Result<Vec<Link>> {
+    runtime()?.block_on(async {
+        let (connection, handle, _) = new_connection().context("no netlink socket")?;
+        tokio::spawn(connection);
+        let links = handle.link().get().execute();
+        let links: Vec<_> = links.try_collect().await.context("the interfaces cannot be read")?;
+        Ok(links.into_iter().filter_map(link).collect())
+    })
+}
+
+fn link(message: LinkMessage) -> Option<Link> {
+    let (index, layer) = (message.header.index, message.header.link_layer_type);
+    let (mut name, mut is_port) = (None, false);
+    for attribute in message.attributes {
+        match attribute {
+            LinkAttribute::IfName(its) => name = Some(its),
+            LinkAttribute::LinkInfo(infos) => is_port |= infos.iter().any(gives_frames_away),
+            _ => {}
+        }
+    }
+    let kind = match layer {
+        LinkLayerType::Loopback => Kind::Loopback,
+        LinkLayerType::Ether if is_port => Kind::Port,
+        LinkLayerType::Ether => Kind::Ethernet,
+        _ => Kind::Other,
+    };
+    Some(Link { index, name: name?, kind })
+}
+
+/// A VRF leaves the frames to its members.
+const fn gives_frames_away(info: &LinkInfo) -> bool {
+    let LinkInfo::PortKind(kind) = info else { return false };
+    matches!(kind, InfoPortKind::Bond | InfoPortKind::Bridge | InfoPortKind::Team)
+}
+
+fn runtime() -> Result<Runtime> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.context("the runtime cannot be started")
+}
+
 fn kind(interface: &str, netns: &Netns) -> Result<LinkLayerType> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let kind = runtime.context("the runtime cannot be started")?.block_on(ask(interface))?;
+    let kind = runtime()?.block_on(ask(interface))?;
     kind.with_context(|| format!("interface {interface} does not exist in {netns}"))
 }
 
@@ -44,6 +119,30 @@ async fn ask(interface: &str) -> Result<io::Result<LinkLayerType>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pattern_finds_neither_loopback_nor_members_nor_tunnels() {
+        let all = Names::Like(glob::Pattern::new("*").unwrap());
+        for (names, name, kind, expected) in [
+            (&all, "eth0", Kind::Ethernet, true),
+            (&all, "lo", Kind::Loopback, false),
+            (&all, "eth1", Kind::Port, false),
+            (&all, "wg0", Kind::Other, false),
+            (&Names::One("lo".into()), "lo", Kind::Loopback, true),
+            (&Names::One("eth1".into()), "eth1", Kind::Port, true),
+            (&Names::One("wg0".into()), "wg0", Kind::Other, false),
+            (&Names::One("eth1".into()), "eth0", Kind::Ethernet, false),
+        ] {
+            let link = Link { index: 1, name: name.into(), kind };
+            assert_eq!(link.is_found_by([names]), expected, "{names} {name}");
+        }
+    }
+
+    #[test]
+    fn the_loopback_interface_is_among_all() {
+        let lo = Link { index: 1, name: "lo".into(), kind: Kind::Loopback };
+        assert!(all().unwrap().contains(&lo));
+    }
 
     #[test]
     fn an_interface_is_found_by_its_name() {

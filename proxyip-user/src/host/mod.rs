@@ -4,6 +4,7 @@ pub(crate) mod bpffs;
 pub mod capability;
 pub(crate) mod changes;
 pub mod links;
+pub mod matching;
 pub mod mounts;
 pub mod namespace;
 pub mod nat;

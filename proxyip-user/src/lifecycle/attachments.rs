@@ -3,132 +3,183 @@
 //! Others change what is attached: they detach links, delete qdiscs, remove pins, interfaces and namespaces. What the
 //! kernel really has is read back all the time, and mended where that is possible.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::thread;
-use std::time::Duration;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use proxyip_api::finding::{Finding, FindingKind};
 
-use super::of_namespace::{Found, Gone};
+use super::directories::Directories;
+use super::looked::{Found, Looked};
+use super::patterns;
+use super::requests::{Asked, Request};
 use super::socket_option::OptionHook;
 use super::targets::{Targets, still_attached};
-use crate::bpf::in_place::{Change, InPlace};
+use crate::bpf::in_place::Change;
 use crate::bpf::links::Links;
 use crate::bpf::pinned_maps::PinnedMaps;
 use crate::bpf::programs::Loaded;
-use crate::bpf::sockets::{SocketHook, named};
+use crate::bpf::sockets::SocketHook;
+use crate::config::Config;
 use crate::desired::active::Current;
-use crate::desired::targets::by_namespace;
+use crate::desired::targets::targets;
+use crate::host::matching::files;
 use crate::supervise::{Health, Work};
 use crate::watch::guarding::Guarding;
 
-/// How often to look.
+/// How often to look whether namespaces come or go.
+const TICK: Duration = Duration::from_millis(100);
+/// How often to look at the rest.
 const PERIOD: Duration = Duration::from_secs(1);
-
-/// Asks for a look at once. Gets what is not guarded after it.
-pub(super) type Request = SyncSender<Vec<Finding>>;
 
 /// What belongs where.
 pub(super) struct Attachments {
     pub(super) links: Links,
+    pub(super) maps: PinnedMaps,
     pub(super) sockets: Vec<(SocketHook, Loaded)>,
     pub(super) option: OptionHook,
     /// The root of the cgroup hierarchy.
     pub(super) cgroup: File,
     pub(super) targets: Targets,
+    pub(super) directories: Directories,
     pub(super) current: Current,
     pub(super) guarding: Guarding,
+    /// What the last look beside the interfaces found, and when it was.
+    pub(super) looked: Looked,
+    pub(super) looked_at: Option<Instant>,
 }
 
 impl Attachments {
-    /// Attaches to the root of the cgroup hierarchy.
-    pub(super) fn attach_to_sockets(&mut self) -> Result<()> {
+    /// Attaches to the root of the cgroup hierarchy, to the interfaces that entries name, and to those that patterns
+    /// find.
+    ///
+    /// # Errors
+    /// If what entries name cannot be attached to.
+    pub(super) fn attach(&mut self) -> Result<()> {
+        // Sockets first: a connection that is handed over must be seen when it is established.
         let active = Arc::clone(&self.current.borrow());
         let Self { option, cgroup, links, .. } = self;
         let option = option.follow(&active.config.api, cgroup, links)?;
-        all_attached(self.ensure_sockets().into_iter().chain(option))
+        all_attached(self.ensure_sockets().into_iter().chain(option))?;
+        all_attached(self.targets.ensure(&mut self.links))?;
+        self.look_at_all();
+        Ok(())
     }
 
-    /// Attaches to the interfaces.
-    pub(super) fn attach_to_interfaces(&mut self) -> Result<()> {
-        all_attached(self.targets.ensure(&mut self.links))
+    /// Looks at everything once, which serves what patterns find. What goes wrong is not guarded, and is tried again.
+    fn look_at_all(&mut self) {
+        self.targets.retry();
+        self.looked_at = None;
+        while self.look(&BTreeSet::new()) {}
     }
 
     /// Looks after everything on a thread of its own, for the life of the process.
-    pub(super) fn spawn(
-        mut self,
-        maps: PinnedMaps,
-        requests: Receiver<Request>,
-        health: &Health,
-    ) -> Result<()> {
+    pub(super) fn spawn(mut self, requests: Receiver<Request>, health: &Health) -> Result<()> {
         let purpose = "looking at what is attached".into();
         // A round waits by itself.
         let work = Work { thread: "attachments", purpose, period: Duration::ZERO };
         health.spawn(work, move || {
-            let request = match requests.recv_timeout(PERIOD) {
-                Ok(request) => Some(request),
-                Err(RecvTimeoutError::Timeout) => None,
-                // The agent ends, or its reloads have.
-                Err(RecvTimeoutError::Disconnected) => {
-                    thread::sleep(PERIOD);
-                    None
-                }
-            };
-            if request.is_some() {
-                self.targets.retry();
-            }
-            self.look(&maps);
-            if let Some(request) = request {
-                // Whoever asked may have gone meanwhile.
-                request.send(self.guarding.missing()).ok();
-            }
+            let asked = Asked::wait(&requests, TICK);
+            self.round(asked);
             Ok(())
         })
     }
 
-    /// Mends what has changed, follows the configuration in force, and reports it.
-    fn look(&mut self, maps: &PinnedMaps) {
-        let mut remarks = Vec::new();
-        // First: the programs of a namespace that comes get the maps by their pins.
-        if self.links.is_hidden() {
-            remarks.push(Finding::new(FindingKind::PinsHidden, self.links.hidden_sentence()));
-        } else {
-            match maps.ensure() {
-                Ok(pinned) => pinned.iter().for_each(|map| self.say(map, Change::Pinned)),
-                Err(error) => {
-                    remarks.push(Finding::new(FindingKind::PinsLost, format!("{error:#}")));
-                }
-            }
+    fn round(&mut self, asked: Asked) {
+        if asked.answers.is_empty() {
+            self.look(&asked.changed);
+            return;
         }
+        self.look_at_all();
+        for answer in asked.answers {
+            // Whoever asked may have gone meanwhile.
+            answer.send(self.guarding.missing()).ok();
+        }
+    }
+
+    /// Mends what has changed, follows the configuration in force, and reports it. Looks at what is due, and at the
+    /// namespaces with these cookies. Returns whether namespaces wait to be served.
+    fn look(&mut self, changed: &BTreeSet<u64>) -> bool {
         let active = Arc::clone(&self.current.borrow());
-        let wanted = by_namespace(&active.config.interfaces);
-        let mut found = self.ensure_sockets();
-        let Self { targets, links, option, cgroup, .. } = self;
-        match option.follow(&active.config.api, cgroup, links) {
-            Ok(option) => found.extend(option),
-            Err(error) => remarks.push(still_attached(&error)),
+        let is_due = self.looked_at.is_none_or(|at| at.elapsed() >= PERIOD);
+        let mut is_waiting = false;
+        if self.directories.have_changed(&active.config.interfaces) || is_due {
+            is_waiting = self.look_around(&active.config, changed);
+        } else if changed.is_empty() {
+            return false;
+        } else {
+            self.targets.look(changed, &mut self.links);
         }
-        remarks.extend(targets.leave_vanished(links));
+        self.report(&active.config);
+        if is_waiting {
+            self.looked_at = None;
+        }
+        is_waiting
+    }
+
+    fn look_around(&mut self, config: &Config, changed: &BTreeSet<u64>) -> bool {
+        // First: the programs of a namespace that comes get the maps by their pins.
+        let mut looked = self.ensure_maps();
+        let wanted = targets(&config.interfaces, files);
+        let mut sockets = self.ensure_sockets();
+        let Self { targets, links, option, cgroup, .. } = self;
+        match option.follow(&config.api, cgroup, links) {
+            Ok(option) => sockets.extend(option),
+            Err(error) => looked.remarks.push(still_attached(&error)),
+        }
+        let sockets: Looked = sockets.into_iter().collect();
+        looked.remarks.extend(targets.leave_vanished(links));
         // First: the successor of a namespace needs pins of the same names.
         targets.follow_sets();
-        let mut missing = targets.serve(&wanted, links);
-        found.extend(targets.ensure(links));
-        remarks.extend(targets.leave_unwanted(&wanted, links));
+        let (coming, is_waiting) = targets.serve(&wanted, links);
+        targets.look(changed, links);
+        looked.remarks.extend(targets.leave_unwanted(&wanted, links));
         targets.follow_sets();
-        remarks.extend(targets.unpinned());
-        for (what, result) in found {
-            match result {
-                Ok(InPlace { change, before }) => {
-                    self.say(&what, change);
-                    remarks.extend(before.into_iter().map(|other| came_before(&what, other)));
-                }
-                Err(error) => missing.push(not_in_place(&error)),
+        looked.remarks.extend(targets.unpinned());
+        looked.note(&sockets);
+        looked.note(&coming);
+        looked.changes.extend(sockets.changes);
+        (self.looked, self.looked_at) = (looked, Some(Instant::now()));
+        is_waiting
+    }
+
+    fn ensure_maps(&self) -> Looked {
+        let mut looked = Looked::default();
+        if self.links.is_hidden() {
+            let sentence = self.links.hidden_sentence();
+            looked.remarks.push(Finding::new(FindingKind::PinsHidden, sentence));
+            return looked;
+        }
+        match self.maps.ensure() {
+            Ok(pinned) => {
+                looked.changes.extend(pinned.into_iter().map(|map| (map, Change::Pinned)));
+            }
+            Err(error) => {
+                looked.remarks.push(Finding::new(FindingKind::PinsLost, format!("{error:#}")));
             }
         }
-        self.guarding.set(missing, remarks);
+        looked
+    }
+
+    /// Says what was found, now and before.
+    fn report(&mut self, config: &Config) {
+        let mut all = Looked::default();
+        let namespaces = self.targets.namespaces.iter_mut().map(|one| &mut one.looked);
+        let mut changes = Vec::new();
+        for looked in std::iter::once(&mut self.looked).chain(namespaces) {
+            changes.append(&mut looked.changes);
+            all.note(looked);
+        }
+        for (what, change) in &changes {
+            self.say(what, *change);
+        }
+        let namespaces = &self.targets.namespaces;
+        all.remarks.extend(patterns::unmatched(&config.interfaces, namespaces));
+        self.guarding.set_served(patterns::served(namespaces));
+        self.guarding.set(all.missing, all.remarks);
     }
 
     fn say(&self, what: &str, change: Change) {
@@ -160,19 +211,4 @@ fn all_attached(found: impl IntoIterator<Item = Found>) -> Result<()> {
     found.into_iter().try_for_each(|(what, found)| {
         found.map(drop).with_context(|| format!("{what} cannot be attached"))
     })
-}
-
-fn not_in_place(error: &anyhow::Error) -> Finding {
-    let is_gone = error.is::<Gone>();
-    let kind = if is_gone { FindingKind::InterfaceGone } else { FindingKind::NotAttached };
-    Finding::new(kind, format!("{error:#}"))
-}
-
-fn came_before(what: &str, other: u32) -> Finding {
-    let sentence = format!(
-        "{} runs before {what}: connections that it lets pass itself are not guarded. Let its owner attach it behind, or \
-         restart the agent, which comes first again",
-        named(other)
-    );
-    Finding::new(FindingKind::OtherProgramFirst, sentence)
 }

@@ -6,11 +6,11 @@ use std::sync::mpsc::{Sender, sync_channel};
 use anyhow::{Context, Result, bail};
 use proxyip_api::finding::{Finding, FindingKind};
 
-use super::attachments::Request;
+use super::requests::Request;
 use super::socket_option::SocketOption;
 use crate::bpf::strays;
 use crate::config::{Config, Interface};
-use crate::desired::targets::by_namespace;
+use crate::desired::targets::{Target, named};
 use crate::host::capability::Capability;
 use crate::host::links::check_interface;
 use crate::host::served::{Entrance, Served};
@@ -64,14 +64,15 @@ impl Follow {
     /// Whether what is added can be attached to.
     fn check(&self, old: &[Interface], new: &Config) -> Result<()> {
         self.capability.check(new)?;
-        let old = by_namespace(old);
-        for (netns, names) in by_namespace(&new.interfaces) {
-            let before = old.iter().find(|(there, _)| *there == netns).map(|(_, names)| names);
-            let is_new = |name: &&str| before.is_none_or(|before| !before.contains(name));
+        let old = named(old);
+        for Target { netns, named: names, .. } in named(&new.interfaces) {
+            let before = old.iter().find(|there| there.netns == netns);
+            let is_new = |name: &&str| before.is_none_or(|before| !before.named.contains(name));
             let added: Vec<_> = names.into_iter().filter(is_new).collect();
-            if added.is_empty() {
+            if added.is_empty() && before.is_some() {
                 continue;
             }
+            let netns = &netns;
             let entrance = Entrance::find(netns, &self.capability)?;
             self.check_name(&entrance)?;
             let fit = entrance.run(|| {
@@ -100,7 +101,7 @@ impl Follow {
     fn look(&self) -> Result<Vec<Finding>> {
         let (answer, missing) = sync_channel(1);
         let gone = "nobody looks at what is attached";
-        self.ask.send(answer).context(gone)?;
+        self.ask.send(Request::Look(answer)).context(gone)?;
         missing.recv().context(gone)
     }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use anyhow::Result;
 use tokio::runtime::Handle;
 
-use super::of_namespace::{Hooks, OfNamespace};
+use super::interface::Hooks;
+use super::looked::Looked;
+use super::of_namespace::OfNamespace;
 use super::relay::Relay;
 use crate::bpf::direction::Direction;
 use crate::bpf::loader::Loader;
@@ -14,7 +16,7 @@ use crate::bpf::poll::Messages;
 use crate::bpf::programs::Loaded;
 use crate::host::capability::Capability;
 use crate::host::served::{Entrance, Member};
-use crate::reconcile::namespaces::{Watcher, place};
+use crate::reconcile::namespaces::{Changed, Watcher, place};
 use crate::supervise::Health;
 use crate::tables::secrets::EpochLength;
 
@@ -25,6 +27,8 @@ pub(super) struct Factory {
     pub(super) epoch_length: EpochLength,
     pub(super) capability: Capability,
     pub(super) health: Health,
+    /// Is called with the cookie of a namespace whose interfaces have changed.
+    pub(super) changed: Changed,
     /// Passes on the programs' messages.
     pub(super) runtime: Handle,
 }
@@ -56,9 +60,19 @@ impl Factory {
     /// Follows the namespace from now on.
     pub(super) fn follow(&self, prepared: Prepared) -> Result<OfNamespace> {
         let Prepared { member: Member { entrance, .. }, programs, watcher, logger } = prepared;
-        let follower = watcher.spawn(entrance.clone(), &self.health)?;
+        let follower = watcher.spawn(entrance.clone(), (&self.health, &self.changed))?;
         let relay = logger.map(|logger| Relay::start(&self.runtime, logger));
         let hooks = if self.capability.tcx { Hooks::Links } else { Hooks::Filters };
-        Ok(OfNamespace { entrance, programs, interfaces: Vec::new(), hooks, follower, relay })
+        Ok(OfNamespace {
+            entrance,
+            programs,
+            interfaces: Vec::new(),
+            sought: Vec::new(),
+            hooks,
+            follower,
+            relay,
+            looked: Looked::default(),
+            looked_at: None,
+        })
     }
 }

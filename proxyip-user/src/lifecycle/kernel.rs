@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
 
 use anyhow::Result;
 use aya::Ebpf;
@@ -15,9 +15,12 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use tokio::runtime::Handle;
 
 use super::attachments::Attachments;
+use super::directories::Directories;
 use super::follow::Follow;
 use super::instances::{Factory, Prepared};
+use super::looked::Looked;
 use super::maintenance::{Maintenance, Watchers};
+use super::requests::Request;
 use super::served::{Wanted, cookies, open_namespaces};
 use super::socket_option::SocketOption;
 use super::targets::{SetPins, Targets};
@@ -38,6 +41,7 @@ use crate::reap::partial_headers::PartialHeaders;
 use crate::reap::translations::Collector;
 use crate::reap::unnoticed::{Sweeper, UnnoticedEnds};
 use crate::reconcile::control::Control;
+use crate::reconcile::namespaces::Changed;
 use crate::reconcile::remark::Remark;
 use crate::reconcile::sets::Sets;
 use crate::reconcile::writer::Writer;
@@ -102,17 +106,19 @@ impl Kernel {
         let loader = Arc::new(Loader::new(options(&config.agent, log), &capability)?);
         let health = Health::default();
         let epoch_length = EpochLength::new(config.agent.handshake_timeout);
+        let (ask, requests) = channel();
         let factory = Factory {
             loader: Arc::clone(&loader),
             pin_path: config.agent.pin_path.clone(),
             epoch_length: epoch_length.clone(),
             capability: capability.clone(),
             health: health.clone(),
+            changed: changed(ask.clone()),
             runtime: Handle::current(),
         };
         let option = SocketOption::new(Arc::clone(&loader));
         option.prepare(&config.api)?;
-        let verified = load(&factory, &namespaces)?;
+        let verified = load(config, &factory, &namespaces)?;
 
         // From here on, what an agent before this one left is changed.
         let steps = Steps { config, ports: Ports::open(&config.agent.pin_path)? };
@@ -127,18 +133,14 @@ impl Kernel {
         let secrets = Secrets::new(&mut sockets, epoch_length)?;
         let mut targets = steps.targets(factory, control.clone(), served.clone())?;
         for (one, prepared) in namespaces.iter().zip(prepared) {
-            targets.take(prepared, &one.interfaces)?;
+            targets.take(prepared, &one.target)?;
         }
         let sockets_root = (&mut sockets, cgroup);
         let mut attachments = steps.attachments(sockets_root, targets, option.clone())?;
-        // Sockets first: a connection that is handed over must be seen when it is established.
-        attachments.attach_to_sockets()?;
-        attachments.attach_to_interfaces()?;
+        attachments.attach()?;
         steps.detach_others(&attachments.links)?;
         let guarding = attachments.guarding.clone();
-        let maps = PinnedMaps::read(pins::map_directory(steps.pin_path()))?;
-        let (ask, requests) = channel();
-        attachments.spawn(maps, requests, &health)?;
+        attachments.spawn(requests, &health)?;
         let follow = Follow::new(ask, capability.clone(), served.clone(), option);
 
         steps.collect_translations(served.clone(), &health)?;
@@ -244,12 +246,16 @@ impl Steps<'_> {
         let hooks = sockets::always().iter().copied();
         Ok(Attachments {
             links: Links::new(self.pin_path())?,
+            maps: PinnedMaps::read(pins::map_directory(self.pin_path()))?,
             sockets: hooks.map(|hook| Ok((hook, hook.loaded(sockets)?))).collect::<Result<_>>()?,
             option: option.hook(),
             cgroup,
             current: targets.control.current(),
             targets,
+            directories: Directories::default(),
             guarding: Guarding::default(),
+            looked: Looked::default(),
+            looked_at: None,
         })
     }
 
@@ -313,8 +319,8 @@ struct Loaded {
     prepared: Vec<Prepared>,
 }
 
-fn load(factory: &Factory, namespaces: &[Wanted]) -> Result<Loaded> {
-    let cookies = cookies(namespaces);
+fn load(config: &Config, factory: &Factory, namespaces: &[Wanted]) -> Result<Loaded> {
+    let cookies = cookies(config, &factory.capability);
     let lookups = factory.loader.lookups()?;
     let sockets = factory.loader.sockets()?;
     let prepare = |one: &Wanted| factory.prepare(&one.entrance, &cookies);
@@ -330,6 +336,12 @@ fn ask_kernel(config: &Config) -> Result<Capability> {
         tracing::warn!("{limit}");
     }
     Ok(capability)
+}
+
+/// Passes on that a namespace has changed.
+fn changed(ask: Sender<Request>) -> Changed {
+    // Nobody listens when the agent ends.
+    Arc::new(move |cookie| drop(ask.send(Request::Changed(cookie))))
 }
 
 /// What the loader needs to know of the configuration.

@@ -2,17 +2,23 @@
 
 pub(crate) mod attachments;
 pub mod detach;
+mod directories;
+mod failed;
 pub mod follow;
 pub(crate) mod instances;
+mod interface;
 pub mod kernel;
 pub mod lock;
+mod looked;
 pub mod maintenance;
 pub(crate) mod notify;
 pub(crate) mod of_namespace;
 pub(crate) mod parts;
+pub(crate) mod patterns;
 pub mod policy;
 mod relay;
 pub mod reload;
+mod requests;
 pub mod run;
 pub mod served;
 mod socket_option;

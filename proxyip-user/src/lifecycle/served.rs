@@ -4,18 +4,19 @@ use anyhow::{Result, ensure};
 
 use crate::bpf::strays;
 use crate::config::Config;
-use crate::desired::targets::by_namespace;
+use crate::desired::targets::{Target, named, targets};
 use crate::host::capability::Capability;
 use crate::host::links::check_interface;
+use crate::host::matching::files;
 use crate::host::served::Entrance;
 
 /// A namespace to be served.
 pub(super) struct Wanted<'a> {
     pub(super) entrance: Entrance,
-    pub(super) interfaces: Vec<&'a str>,
+    pub(super) target: Target<'a>,
 }
 
-/// Opens the namespaces and makes sure that their interfaces can be attached to.
+/// Opens the namespaces that entries name, and makes sure that the interfaces they name can be attached to.
 ///
 /// # Errors
 /// If one cannot be served.
@@ -24,19 +25,24 @@ pub(super) fn open_namespaces<'a>(
     capability: &Capability,
 ) -> Result<Vec<Wanted<'a>>> {
     let mut namespaces: Vec<Wanted> = Vec::new();
-    for (netns, interfaces) in by_namespace(&config.interfaces) {
+    for target in named(&config.interfaces) {
+        let netns = &target.netns;
         let entrance = Entrance::find(netns, capability)?;
         entrance.run(|| {
-            interfaces.iter().try_for_each(|interface| check_interface(interface, netns))?;
-            strays::check(&config.agent.pin_path, &interfaces)
+            target.named.iter().try_for_each(|interface| check_interface(interface, netns))?;
+            strays::check(&config.agent.pin_path, &target.named)
         })?;
         let twice = namespaces.iter().any(|other| other.entrance.cookie() == entrance.cookie());
         ensure!(!twice, "the configuration names a network namespace twice");
-        namespaces.push(Wanted { entrance, interfaces });
+        namespaces.push(Wanted { entrance, target });
     }
     Ok(namespaces)
 }
 
-pub(super) fn cookies(namespaces: &[Wanted]) -> Vec<u64> {
-    namespaces.iter().map(|one| one.entrance.cookie()).collect()
+/// The cookies of all namespaces that are to be served, those that patterns find among them.
+pub(super) fn cookies(config: &Config, capability: &Capability) -> Vec<u64> {
+    let all = targets(&config.interfaces, files);
+    // What cannot be entered is tried again later.
+    let cookie = |target: &Target| Entrance::find(&target.netns, capability).ok();
+    all.iter().filter_map(cookie).map(|entrance| entrance.cookie()).collect()
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result};
 
-use super::of_namespace::Found;
+use super::looked::Found;
 use crate::bpf::cgroup;
 use crate::bpf::in_place::{Change, InPlace};
 use crate::bpf::links::Links;

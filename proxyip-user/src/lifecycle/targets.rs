@@ -1,28 +1,28 @@
 //! Which namespaces are served: compares what the configuration wants with what is there, and serves or leaves.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use proxyip_api::finding::{Finding, FindingKind};
 
+use super::failed::{Failed, Twice, is_there};
 use super::instances::{Factory, Prepared};
-use super::of_namespace::{Found, OfNamespace};
+use super::looked::{Found, Looked};
+use super::of_namespace::{OfNamespace, keeps};
 use crate::bpf::links::Links;
 use crate::bpf::strays;
 use crate::config::Netns;
+use crate::desired::targets::Target;
 use crate::host::served::{Entrance, Served};
 use crate::reconcile::control::Control;
 use crate::supervise::Running;
 use crate::tables::translations::TranslationMap;
 
-/// How long a namespace rests after a failure. Each further failure doubles it.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// The longest that it becomes.
-const LONGEST_WAIT: Duration = Duration::from_mins(1);
-
-/// The interfaces of each namespace, as the configuration wants them.
-pub(super) type Wanted<'a> = [(&'a Netns, Vec<&'a str>)];
+/// How long namespaces that come together may keep the others waiting.
+const TURN: Duration = Duration::from_millis(300);
+/// How many namespaces are looked at in a second, though nothing is known to have changed.
+const LOOKS_A_SECOND: usize = 32;
 
 /// The namespaces that are served, and those that should be.
 pub(super) struct Targets {
@@ -49,25 +49,21 @@ pub(super) enum SetPins {
     Stale(String),
 }
 
-/// Why a namespace is not served.
-pub(super) struct Failed {
-    error: String,
-    wait: Duration,
-    next: Instant,
-}
-
 impl Targets {
-    /// Serves a namespace from now on, with these interfaces. [`Targets::ensure`] attaches to them.
-    pub(super) fn take(&mut self, prepared: Prepared, names: &[&str]) -> Result<()> {
+    /// Serves a namespace from now on. [`Targets::ensure`] attaches to its interfaces.
+    pub(super) fn take(&mut self, prepared: Prepared, target: &Target) -> Result<()> {
         let mut namespace = self.factory.follow(prepared)?;
-        namespace.add(names);
+        namespace.add(target);
         self.namespaces.push(namespace);
         Ok(())
     }
 
-    /// Tries at once what has failed.
+    /// Tries at once what has failed, and looks at everything.
     pub(super) fn retry(&mut self) {
         self.failed.clear();
+        for one in &mut self.namespaces {
+            one.looked_at = None;
+        }
     }
 
     /// Leaves namespaces whose files are gone or stand for other ones. Returns what goes wrong.
@@ -76,48 +72,129 @@ impl Targets {
         self.leave_where(|one| !one.entrance.is_there(), links)
     }
 
-    /// Serves what is wanted and not served yet. Returns what cannot be served.
-    pub(super) fn serve(&mut self, wanted: &Wanted, links: &Links) -> Vec<Finding> {
-        self.failed.retain(|netns, _| wanted.iter().any(|(wanted, _)| *wanted == netns));
-        let mut missing = Vec::new();
-        for (netns, names) in wanted {
-            if let Some(there) =
-                self.namespaces.iter_mut().find(|one| one.entrance.netns() == *netns)
+    /// Serves what is wanted and not served yet. Returns what cannot be served, and whether some have to wait for their
+    /// turn.
+    pub(super) fn serve(&mut self, wanted: &[Target], links: &Links) -> (Looked, bool) {
+        self.failed.retain(|netns, _| wanted.iter().any(|target| target.netns == *netns));
+        let mut looked = Looked::default();
+        let mut new = Vec::new();
+        for target in wanted {
+            if let Some(there) = self.namespaces.iter_mut().find(|one| *one.netns() == target.netns)
             {
-                there.add(names);
-            } else if let Some(sentence) = self.try_to_serve(netns, names, links) {
-                missing.push(Finding::new(FindingKind::NamespaceLost, sentence));
+                there.add(target);
+            } else if let Some(entrance) = self.entrance(target, &mut looked) {
+                new.push((target, entrance));
             }
         }
-        missing
+        let (first, count) = (Instant::now(), new.len());
+        let coming: Vec<_> = new.iter().map(|(_, entrance)| entrance.cookie()).collect();
+        for (at, (target, entrance)) in new.into_iter().enumerate() {
+            if at > 0 && first.elapsed() > TURN {
+                looked.missing.push(Finding::new(
+                    FindingKind::NamespaceLost,
+                    format!(
+                        "network namespaces that have come and wait to be served: {}",
+                        count - at
+                    ),
+                ));
+                return (looked, true);
+            }
+            let begun = self.begin(target, &entrance, (&coming, links));
+            self.note(target, begun, &mut looked);
+        }
+        (looked, false)
+    }
+
+    /// The way into a namespace that is not served; `None` if it is not there or has failed.
+    fn entrance(&mut self, target: &Target, looked: &mut Looked) -> Option<Entrance> {
+        let Target { netns, is_named, .. } = target;
+        if !is_there(netns) {
+            self.failed.remove(netns);
+            if *is_named {
+                let sentence =
+                    format!("{netns} is gone: the agent serves it as soon as it is there again");
+                looked.missing.push(Finding::new(FindingKind::NamespaceLost, sentence));
+            }
+            return None;
+        }
+        let now = Instant::now();
+        if let Some(failed) = self.failed.get(netns).filter(|failed| failed.rests(now)) {
+            looked.note(&failed.looked());
+            return None;
+        }
+        match Entrance::find(netns, &self.factory.capability) {
+            Ok(entrance) => Some(entrance),
+            Err(error) => {
+                self.note(target, Err(error), looked);
+                None
+            }
+        }
+    }
+
+    /// Notes whether a namespace is served now, and when it is tried again.
+    fn note(
+        &mut self,
+        Target { netns, is_named, .. }: &Target,
+        begun: Result<()>,
+        looked: &mut Looked,
+    ) {
+        let error = match begun {
+            // What a pattern found may have gone meanwhile.
+            Err(error) if *is_named || is_there(netns) => error,
+            _ => {
+                self.failed.remove(netns);
+                return;
+            }
+        };
+        // What a pattern finds twice is served, by its other name.
+        let is_twice = !is_named && error.is::<Twice>();
+        let error = format!("{netns} is not served: {error:#}");
+        let failed = Failed::again(self.failed.get(netns), (error, is_twice));
+        looked.note(&failed.looked());
+        self.failed.insert(netns.clone(), failed);
+    }
+
+    /// Looks at the namespaces that have changed, and at those whose turn it is.
+    pub(super) fn look(&mut self, changed: &BTreeSet<u64>, links: &mut Links) {
+        let pin_path = &self.factory.pin_path;
+        let rest = rest(self.namespaces.len());
+        let mut turns = LOOKS_A_SECOND;
+        for one in &mut self.namespaces {
+            let is_new = one.looked_at.is_none() || changed.contains(&one.entrance.cookie());
+            let is_due = || one.looked_at.is_some_and(|at| at.elapsed() >= rest);
+            if is_new {
+                one.look(pin_path, links);
+            } else if turns > 0 && is_due() {
+                turns -= 1;
+                one.look(pin_path, links);
+            }
+        }
     }
 
     /// Sees to it that every interface has its programs.
     pub(super) fn ensure(&mut self, links: &mut Links) -> Vec<Found> {
-        let ensure = |one: &mut OfNamespace| match one.ensure(links) {
-            Ok(found) => found,
-            Err(error) => vec![(one.entrance.netns().to_string(), Err(error))],
-        };
-        self.namespaces.iter_mut().flat_map(ensure).collect()
+        let pin_path = &self.factory.pin_path;
+        self.namespaces.iter_mut().flat_map(|one| one.ensure(pin_path, links)).collect()
     }
 
     /// Leaves what is served and not wanted any more. Returns what goes wrong.
-    pub(super) fn leave_unwanted(&mut self, wanted: &Wanted, links: &mut Links) -> Vec<Finding> {
-        let names = |one: &OfNamespace| {
-            wanted.iter().find(|(netns, _)| *netns == one.entrance.netns()).map(|(_, names)| names)
-        };
+    pub(super) fn leave_unwanted(&mut self, wanted: &[Target], links: &mut Links) -> Vec<Finding> {
+        let target = |one: &OfNamespace| wanted.iter().find(|target| target.netns == *one.netns());
         let leaves = |one: &&OfNamespace| {
-            let wanted = |name: &str| names(one).is_some_and(|names| names.contains(&name));
-            one.interfaces.iter().any(|interface| !wanted(&interface.name))
+            let kept = |interface| target(one).is_some_and(|target| keeps(target, interface));
+            !one.interfaces.iter().all(kept)
         };
         for one in self.namespaces.iter().filter(leaves) {
             self.warn_of_translated(one.entrance.cookie());
         }
-        let mut wrong = self.leave_where(|one| names(one).is_none(), links);
+        let mut wrong = self.leave_where(|one| target(one).is_none(), links);
         for one in &mut self.namespaces {
-            if let Some(names) = names(one) {
-                let released = one.release_all_but(names, links);
-                wrong.extend(released.err().map(|error| still_attached(&error)));
+            let Some(target) = target(one) else { continue };
+            let before = one.interfaces.len();
+            let released = one.release_all_but(Some(target), links);
+            wrong.extend(released.err().map(|error| still_attached(&error)));
+            if one.interfaces.len() < before {
+                one.look(&self.factory.pin_path, links);
             }
         }
         wrong
@@ -152,7 +229,7 @@ impl Targets {
             std::mem::take(&mut self.namespaces).into_iter().partition(leaves);
         self.namespaces = staying;
         for mut one in leaving {
-            match one.release_all_but(&[], links) {
+            match one.release_all_but(None, links) {
                 Ok(()) => self.forget(one),
                 Err(error) => {
                     wrong.push(still_attached(&error));
@@ -173,55 +250,32 @@ impl Targets {
         self.leaving.push((entrance.cookie(), follower));
     }
 
-    /// Returns why it cannot be served, if it cannot.
-    fn try_to_serve(&mut self, netns: &Netns, names: &[&str], links: &Links) -> Option<String> {
-        if let Netns::Path(path) = netns
-            && !path.exists()
-        {
-            self.failed.remove(netns);
-            return Some(format!(
-                "{netns} is gone: the agent serves it as soon as it is there again"
-            ));
-        }
-        let now = Instant::now();
-        if let Some(failed) = self.failed.get(netns).filter(|failed| now < failed.next) {
-            return Some(failed.error.clone());
-        }
-        let Err(error) = self.begin(netns, names, links) else {
-            self.failed.remove(netns);
-            return None;
-        };
-        let error = format!("{netns} is not served: {error:#}");
-        let before = self.failed.get(netns).map(|failed| failed.wait);
-        let wait = before.map_or(FIRST_WAIT, |wait| (wait * 2).min(LONGEST_WAIT));
-        self.failed.insert(
-            netns.clone(),
-            Failed { error: error.clone(), wait, next: Instant::now() + wait },
-        );
-        Some(error)
-    }
-
-    fn begin(&mut self, netns: &Netns, names: &[&str], links: &Links) -> Result<()> {
+    /// `coming` are the cookies of all that are about to be served.
+    fn begin(
+        &mut self,
+        target: &Target,
+        entrance: &Entrance,
+        (coming, links): (&[u64], &Links),
+    ) -> Result<()> {
         // The programs of one namespace must not have other maps than those of the rest.
         ensure!(!links.is_hidden(), "{}", links.hidden_sentence());
-        let entrance = Entrance::find(netns, &self.factory.capability)?;
         let cookie = entrance.cookie();
         let served = self.served.now();
         if let Some(other) = served.iter().find(|one| one.entrance.cookie() == cookie) {
-            let other = other.entrance.netns();
-            anyhow::bail!("it is the one that is served as {other}: name it once");
+            return Err(Twice(other.entrance.netns().clone()).into());
         }
-        entrance.run(|| strays::check(&self.factory.pin_path, names))?;
+        entrance.run(|| strays::check(&self.factory.pin_path, &target.named))?;
         self.wait_until_left(cookie);
         let leaving = self.leaving.iter().map(|(cookie, _)| *cookie);
-        let needed = served.iter().map(|one| one.entrance.cookie()).chain(leaving).chain([cookie]);
-        let prepared = self.factory.prepare(&entrance, &needed.collect::<Vec<_>>())?;
+        let needed = served.iter().map(|one| one.entrance.cookie()).chain(leaving);
+        let needed: Vec<_> = needed.chain(coming.iter().copied()).collect();
+        let prepared = self.factory.prepare(entrance, &needed)?;
         self.served.add(prepared.member.clone());
         let taken = self
             .control
             .follow_namespaces()
             .context("the programs of sets cannot be pinned")
-            .and_then(|()| self.take(prepared, names));
+            .and_then(|()| self.take(prepared, target));
         if taken.is_err() {
             self.served.remove(cookie);
         }
@@ -249,4 +303,22 @@ impl Targets {
 
 pub(super) fn still_attached(error: &anyhow::Error) -> Finding {
     Finding::new(FindingKind::StillAttached, format!("{error:#}"))
+}
+
+/// How long a namespace that does not seem to change is not looked at, if so many are served.
+fn rest(namespaces: usize) -> Duration {
+    let rounds = namespaces.div_ceil(LOOKS_A_SECOND).max(1);
+    Duration::from_secs(u64::try_from(rounds).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_namespaces_are_looked_at_less_often() {
+        for (namespaces, seconds) in [(0, 1), (1, 1), (32, 1), (33, 2), (256, 8)] {
+            assert_eq!(rest(namespaces), Duration::from_secs(seconds), "{namespaces}");
+        }
+    }
 }

@@ -8,7 +8,8 @@ use proxyip_api::check::Subject;
 use super::check::Check;
 use super::listening::{Listening, listening};
 use crate::config::{Config, HandOffChoice, Listener, port_ranges};
-use crate::desired::targets::by_namespace;
+use crate::desired::targets::targets;
+use crate::host::matching::files;
 use crate::host::namespace::Namespace;
 
 /// The interface with the loopback addresses.
@@ -36,10 +37,10 @@ struct Sockets {
 /// that cannot be entered.
 fn of_all_namespaces(config: &Config) -> Result<Sockets> {
     let mut all = Sockets::default();
-    for (netns, interfaces) in by_namespace(&config.interfaces) {
-        let loopback = interfaces.contains(&LOOPBACK);
-        let Ok(namespace) = Namespace::open(netns) else {
-            all.missing.push(netns.to_string());
+    for target in targets(&config.interfaces, files) {
+        let loopback = target.names(LOOPBACK);
+        let Ok(namespace) = Namespace::open(&target.netns) else {
+            all.missing.push(target.netns.to_string());
             continue;
         };
         let ports = namespace.run(|| {

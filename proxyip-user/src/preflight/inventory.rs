@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 use crate::bpf::inventory;
 use crate::bpf::pins::list;
 use crate::config::{Config, Netns};
-use crate::desired::targets::by_namespace;
+use crate::desired::targets::targets;
+use crate::host::matching::files;
 use crate::host::namespace::Namespace;
 
 /// Below `/proc/sys`: what decides about connections, and about loading programs.
@@ -82,8 +83,8 @@ fn pins(pin_path: &Path) -> Value {
 }
 
 fn namespaces(config: Option<&Config>) -> Vec<Value> {
-    let named = config.map(|config| by_namespace(&config.interfaces)).unwrap_or_default();
-    let mut all: Vec<_> = named.into_iter().map(|(netns, _)| netns.clone()).collect();
+    let named = config.map(|config| targets(&config.interfaces, files)).unwrap_or_default();
+    let mut all: Vec<_> = named.into_iter().map(|target| target.netns).collect();
     if all.is_empty() {
         all.push(Netns::Host);
     }

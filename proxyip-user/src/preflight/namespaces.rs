@@ -15,10 +15,12 @@ use super::check::Check;
 use super::listening::listening;
 use crate::bpf::strays;
 use crate::config::{Config, HandOffChoice, Listener, Netns};
-use crate::desired::targets::by_namespace;
-use crate::host::links::check_interface;
+use crate::desired::targets::{Target, targets};
+use crate::host::links::{self, check_interface};
+use crate::host::matching::files;
 use crate::host::namespace::{self, Namespace};
 use crate::host::sysctl;
+use crate::lifecycle::patterns;
 
 /// What decides about connections in a namespace.
 struct Sysctls {
@@ -31,10 +33,20 @@ pub(crate) fn checks(config: &Config, has_kfunc: bool) -> Vec<Check> {
     let pin_path = &config.agent.pin_path;
     let mut checks = Vec::new();
     let mut seen = Vec::new();
-    for (netns, interfaces) in by_namespace(&config.interfaces) {
+    let mut patterns: Vec<_> = config.interfaces.iter().filter(|one| one.is_pattern()).collect();
+    for Target { netns, named, sought, .. } in &targets(&config.interfaces, files) {
         let mut found = Vec::new();
         let entered = Namespace::open(netns).and_then(|namespace| {
             namespace.run(|| {
+                let mut interfaces = links::all()?;
+                interfaces.retain(|link| link.is_found_by(sought.iter().copied()));
+                let mut interfaces: Vec<_> = interfaces.iter().map(|link| &*link.name).collect();
+                patterns.retain(|entry| {
+                    let matches = |name: &&str| entry.name.contains(name);
+                    !(entry.netns.contains(netns) && interfaces.iter().any(matches))
+                });
+                interfaces.retain(|name| !named.contains(name));
+                interfaces.splice(0..0, named.iter().copied());
                 found.extend(interfaces.iter().map(|name| interface(name, netns, pin_path)));
                 found.extend(own_balancer(config, &interfaces));
                 found.extend(match read() {
@@ -54,6 +66,11 @@ pub(crate) fn checks(config: &Config, has_kfunc: bool) -> Vec<Check> {
         }
         checks.extend(found.into_iter().map(|check| check.within(netns)));
     }
+    checks.extend(
+        patterns
+            .into_iter()
+            .map(|entry| Check::warning(Subject::Interface, patterns::sentence(entry))),
+    );
     checks
 }
 
@@ -192,6 +209,7 @@ fn synack_retries(retries: u64) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Names, Namespaces};
     use crate::preflight::check::State;
 
     const FINE: u8 = NamespaceSettings::SYNCOOKIES
@@ -246,15 +264,15 @@ mod tests {
     #[test]
     fn interfaces_and_namespaces_that_are_missing_are_problems() {
         let mut config = config("auto");
-        config.interfaces[0].name = "lo".into();
+        config.interfaces[0].name = Names::One("lo".into());
         let states = |config: &Config| {
             let checks = checks(config, true).into_iter();
             checks.map(|one| (one.check, one.state)).collect::<Vec<_>>()
         };
         assert!(states(&config).contains(&(Subject::Interface, State::Ok)));
-        config.interfaces[0].name = "nowhere0".into();
+        config.interfaces[0].name = Names::One("nowhere0".into());
         assert!(states(&config).contains(&(Subject::Interface, State::Problem)));
-        config.interfaces[0].netns = crate::config::Netns::Path("/run/netns/nowhere".into());
+        config.interfaces[0].netns = Namespaces::One(Netns::Path("/run/netns/nowhere".into()));
         assert_eq!(states(&config), [(Subject::Netns, State::Problem)]);
     }
 }

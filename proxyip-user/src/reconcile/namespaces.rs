@@ -31,6 +31,12 @@ use crate::tables::secrets::EpochLength;
 /// How often sysctls are looked at; the kernel does not announce their changes.
 const TICK: Duration = Duration::from_secs(1);
 
+/// How long a namespace with many changes waits between two of them.
+const REST: Duration = Duration::from_millis(20);
+
+/// What is called with a namespace's cookie when its interfaces or routes have changed.
+pub(crate) type Changed = Arc<dyn Fn(u64) + Send + Sync>;
+
 /// The entry of `NAMESPACES` that has this cookie. Without one, a free entry or one that no namespace of `taken` has:
 /// the entry of a program that is still attached must not change.
 ///
@@ -138,13 +144,18 @@ impl Watcher {
     ///
     /// # Errors
     /// If there is no thread. What goes wrong in a round is in `health`.
-    pub(crate) fn spawn(self, entrance: Entrance, health: &Health) -> Result<Running> {
+    pub(crate) fn spawn(
+        self,
+        entrance: Entrance,
+        (health, changed): (&Health, &Changed),
+    ) -> Result<Running> {
         let purpose =
             format!("following the sysctls, routes and interfaces of {}", entrance.netns());
         // A round waits by itself.
         let work = Work { thread: "namespace", purpose, period: Duration::ZERO };
         let (first, wait) = sync_channel(1);
-        let follower = Follower { watcher: self, entrance, inside: None, first };
+        let changed = Arc::clone(changed);
+        let follower = Follower { watcher: self, entrance, changed, inside: None, first };
         let running = health.start(work, follower)?;
         wait.recv().context("the thread of the network namespace has ended")?;
         Ok(running)
@@ -172,6 +183,7 @@ impl Watcher {
 struct Follower {
     watcher: Watcher,
     entrance: Entrance,
+    changed: Changed,
     /// `None` before the first round, and after one that failed.
     inside: Option<Inside>,
     /// Gets a word after each round. Only the first is received.
@@ -210,7 +222,8 @@ impl Follower {
         } else {
             self.watcher.write()?;
         }
-        inside.wait()?;
+        let cookie = self.entrance.cookie();
+        inside.wait(|| (self.changed)(cookie))?;
         self.inside = Some(inside);
         Ok(())
     }
@@ -224,18 +237,26 @@ impl Follower {
 }
 
 impl Inside {
-    fn wait(&mut self) -> Result<()> {
-        let now = Instant::now();
-        let Some(due) = self.pace.due() else {
-            if self.changes.wait(TICK)? {
-                self.pace.changed(Instant::now());
+    /// Waits for changes, but no longer than a tick. Calls `changed` when there was one.
+    fn wait(&mut self, changed: impl Fn()) -> Result<()> {
+        let begin = Instant::now();
+        let due = self.pace.due();
+        let until = due.map_or(begin + TICK, |due| due.min(begin + TICK));
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if self.changes.wait(left)? {
+                changed();
+                if due.is_none() {
+                    self.pace.changed(Instant::now());
+                    return Ok(());
+                }
+                // What comes meanwhile is in the table when it is read.
+                thread::sleep(REST.min(left));
             }
-            return Ok(());
-        };
-        thread::sleep(due.saturating_duration_since(now).min(TICK));
-        // What came meanwhile is in the table when it is read.
-        self.changes.wait(Duration::ZERO)?;
-        Ok(())
+            if left.is_zero() {
+                return Ok(());
+            }
+        }
     }
 }
 

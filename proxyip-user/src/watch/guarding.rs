@@ -4,6 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use proxyip_api::finding::Finding;
 
+use crate::config::Netns;
+
 /// What was last seen of the places of the kernel programs. One thread looks and writes, others read.
 #[derive(Clone, Debug, Default)]
 pub struct Guarding(Arc<Mutex<State>>);
@@ -13,6 +15,16 @@ struct State {
     missing: Vec<Finding>,
     remarks: Vec<Finding>,
     mended: u64,
+    served: Vec<Place>,
+}
+
+/// An interface that the kernel programs are attached to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its name.
+    pub name: String,
+    /// The namespace it is in.
+    pub netns: Netns,
 }
 
 impl Guarding {
@@ -32,6 +44,16 @@ impl Guarding {
     #[must_use]
     pub fn mended(&self) -> u64 {
         self.locked().mended
+    }
+
+    /// The interfaces that are there to be attached to, each once.
+    #[must_use]
+    pub fn served(&self) -> Vec<Place> {
+        self.locked().served.clone()
+    }
+
+    pub(crate) fn set_served(&self, served: Vec<Place>) {
+        self.locked().served = served;
     }
 
     pub(crate) fn count_mended(&self) {

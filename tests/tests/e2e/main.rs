@@ -71,6 +71,7 @@ mod own;
 mod page;
 mod page_changes;
 mod page_for_all;
+mod patterns;
 mod policy;
 mod policy_again;
 mod policy_changes;

@@ -2,6 +2,7 @@
 //!
 //! The numbers are the kernel maps' own, read for each scrape: they go on where they were when the agent is restarted.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use anyhow::{Context, Result};
@@ -22,6 +23,7 @@ use crate::reconcile::reloads::Last;
 use crate::tables::fill::Fill;
 use crate::tables::listeners::ListenerCounts;
 use crate::tables::outcomes::{Latency, Outcome};
+use crate::watch::guarding::Place;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -61,6 +63,7 @@ pub(crate) fn sample() -> Result<String> {
         fills: vec![Fill { map: "FLOWS", entries: 0, most: 0 }],
         capacity: (0, 0),
         lost_lines: 0,
+        served: (0, 0),
         missing: 0,
         mended: 0,
         started_s: 0,
@@ -87,6 +90,8 @@ struct Numbers {
     /// Of flows, then of translated connections.
     capacity: (u64, u64),
     lost_lines: u64,
+    /// Interfaces, then namespaces.
+    served: (u64, u64),
     /// How many kernel programs are not where they belong now.
     missing: u64,
     mended: u64,
@@ -133,6 +138,7 @@ impl Numbers {
             fills,
             capacity,
             lost_lines: shared.lost_lines.count(),
+            served: served(&source.served()),
             missing: u64::try_from(source.detached().len())?,
             mended: source.mended(),
             started_s: shared.started_at.as_secs(),
@@ -140,6 +146,12 @@ impl Numbers {
             is_mixed: source.mixed().is_some(),
         })
     }
+}
+
+/// How many interfaces and namespaces there are.
+fn served(places: &[Place]) -> (u64, u64) {
+    let namespaces: HashSet<_> = places.iter().map(|place| &place.netns).collect();
+    (places.len() as u64, namespaces.len() as u64)
 }
 
 impl Collector for Numbers {
@@ -166,6 +178,13 @@ impl Collector for Numbers {
             "left_to_kernel",
             "connections left to the kernel, header in place",
             left,
+        )?;
+        let (interfaces, namespaces) = self.served;
+        families.gauge("interfaces", "interfaces that are there to be attached to", interfaces)?;
+        families.gauge(
+            "namespaces",
+            "network namespaces that have these interfaces",
+            namespaces,
         )?;
         let (most_flows, most_translated) = self.capacity;
         families.gauge("flows", "flows that are known now", self.flows)?;

@@ -6,7 +6,7 @@ use axum::response::Response;
 use proxyip_api::finding::{Finding, FindingKind};
 use proxyip_api::status::{
     DegradedPort, InterfaceJson, Limits, ListenerJson, ListenersJson, Numbers, OrphanedRules,
-    Status, Verdicts,
+    PatternJson, Status, Verdicts,
 };
 use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use proxyip_common::verdict::Verdict;
@@ -16,11 +16,12 @@ use super::{reload, settings};
 use crate::api::failure::Failure;
 use crate::api::source::Source;
 use crate::api::state::Shared;
-use crate::config::{HandOffChoice, Listener, Netns, Networks, port_ranges};
+use crate::config::{HandOffChoice, Interface, Listener, Namespaces, Networks, port_ranges};
 use crate::desired::active::Active;
 use crate::tables::fill::Fill;
 use crate::tables::outcomes::Outcome;
 use crate::watch::full;
+use crate::watch::guarding::Place;
 
 fn verdicts(outcomes: &[Outcome]) -> Verdicts {
     let count = |verdict| {
@@ -60,13 +61,7 @@ pub(crate) async fn listeners(State(shared): State<Shared>) -> Result<Response, 
 
 fn read(shared: &Shared, active: &Active) -> Result<Status> {
     let (source, last_reload) = (&*shared.source, shared.reloads.last());
-    let interfaces = active.config.interfaces.iter().map(|interface| InterfaceJson {
-        name: interface.name.clone(),
-        netns: match &interface.netns {
-            Netns::Host => "host".into(),
-            Netns::Path(path) => path.display().to_string(),
-        },
-    });
+    let served = source.served();
     let (flows, translated) = source.capacity();
     let warnings = &active.warnings;
     let findings: Vec<_> =
@@ -78,7 +73,8 @@ fn read(shared: &Shared, active: &Active) -> Result<Status> {
         counters: labelled(source.counters()?, Counter::label),
         drops: labelled(source.drops()?, DropReason::label),
         left_to_kernel: labelled(source.left_to_kernel()?, Obstacle::label),
-        interfaces: interfaces.collect(),
+        interfaces: interfaces(active, &served),
+        patterns: patterns(active, &served),
         listeners: listeners_of(source, active)?,
         flows: source.flow_count()?,
         translated: source.translated()?,
@@ -91,6 +87,31 @@ fn read(shared: &Shared, active: &Active) -> Result<Status> {
         last_reload: reload::last(last_reload),
         orphaned: orphaned(active),
     })
+}
+
+/// Those that the configuration names, and those that its patterns have found.
+fn interfaces(active: &Active, served: &[Place]) -> Vec<InterfaceJson> {
+    let entries = active.config.interfaces.iter().filter(|entry| !entry.is_pattern());
+    let json = |name: String, netns: &Namespaces| InterfaceJson { name, netns: netns.to_string() };
+    let mut all: Vec<_> = entries.map(|one| json(one.name.to_string(), &one.netns)).collect();
+    for Place { name, netns } in served {
+        let one = json(name.clone(), &Namespaces::One(netns.clone()));
+        if !all.contains(&one) {
+            all.push(one);
+        }
+    }
+    all
+}
+
+fn patterns(active: &Active, served: &[Place]) -> Vec<PatternJson> {
+    let entries = active.config.interfaces.iter().filter(|entry| entry.is_pattern());
+    let pattern = |entry: &Interface| {
+        let is_one =
+            |place: &&Place| entry.netns.contains(&place.netns) && entry.name.contains(&place.name);
+        let (name, netns) = (entry.name.to_string(), entry.netns.to_string());
+        PatternJson { name, netns, interfaces: served.iter().filter(is_one).count() }
+    };
+    entries.map(pattern).collect()
 }
 
 fn orphaned(active: &Active) -> Vec<OrphanedRules> {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::config::api::GroupName;
-use crate::config::model::Netns;
+use crate::config::places::Namespaces;
 use crate::config::problem::Fault;
 
 /// A table of the file, or a list of tables.
@@ -182,7 +182,7 @@ pub(in crate::config) struct Ports;
 pub(in crate::config) struct NetworkList;
 
 pub(in crate::config) type Path = Text<PathBuf>;
-pub(in crate::config) type Namespace = Text<Netns>;
+pub(in crate::config) type Namespace = Text<Namespaces>;
 pub(in crate::config) type Group = Text<GroupName>;
 
 /// What a string looks like.

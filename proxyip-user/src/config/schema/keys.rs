@@ -10,6 +10,7 @@ use super::entry::{
 };
 use crate::config::listener::{Headerless, Unknown};
 use crate::config::model::FlowFormat;
+use crate::config::places::Names;
 use crate::config::value;
 
 /// All tables of the file, in the order in which the documents show them.
@@ -70,23 +71,25 @@ const GROUP: Group = Text {
 section! {
     interface, Shape::Tables(Need::OneByDefault, None), later &["xdp"],
     "An interface on which packets of load balancers arrive.";
-    NAME "name": Text<String> = Text {
+    NAME "name": Text<Names> = Text {
         form: Form {
-            words: "an interface's name",
-            pattern: r"^(?!\.{1,2}$)[^ \t\n\r\f/:*?\[\u0000]{1,15}$",
+            words: "an interface's name, or a pattern such as `\"eth*\"`",
+            pattern: r"^((?!\.{1,2}$)[^ \t\n\r\f/:*?\[\u0000]{1,15}|[^ \t\n\r\f/:\u0000]*[*?\[][^ \t\n\r\f/:\u0000]*)$",
         },
-        parse: value::interface_name,
+        parse: value::interfaces,
     }, Fallback::Value("\"eth0\""), Reload,
     "The interface that holds the address to which the load balancer connects. For a bridge, a bond or a VLAN this is the \
-     upper interface; never name its members too.";
+     upper interface; never name its members too. In a pattern, `*` stands for any characters, `?` for one, and `[0-9]` for \
+     one of these: see [Patterns](#patterns).";
     NETNS "netns": Namespace = Text {
         form: Form {
-            words: "`\"host\"`, or the absolute path of a namespace file",
-            pattern: r"^(host|/[^*?\[]*)$",
+            words: "`\"host\"`, the absolute path of a namespace file, or a pattern of such paths",
+            pattern: r"^(host|/[^*?\[]*([*?\[][^/]*)?)$",
         },
         parse: value::netns,
     }, Fallback::Value("\"host\""), Reload,
-    "The network namespace of the interface. `\"host\"` is the namespace in which the agent was started.";
+    "The network namespace of the interface. `\"host\"` is the namespace in which the agent was started. A pattern such as \
+     `\"/run/netns/cni-*\"` has wildcards behind its last slash only.";
 }
 
 section! {

@@ -69,10 +69,13 @@ fn ends(kind: &Kind) -> (Vec<String>, Vec<String>) {
 fn texts(section: &str, key: &str) -> (&'static [&'static str], &'static [&'static str]) {
     match (section, key) {
         ("interface", "name") => (
-            &["eth0", "a", "123456789012345", "eth0.5", "..a"],
-            &["", ".", "..", "a/b", "a b", "1234567890123456", "eth*", "a:b"],
+            &["eth0", "a", "123456789012345", "eth0.5", "..a", "eth*", "e?h[0-9]"],
+            &["", ".", "..", "a/b", "a b", "1234567890123456", "eth* ", "a:b"],
         ),
-        ("interface", "netns") => (&["host", "/run/netns/blue"], &["blue", "/run/netns/*", ""]),
+        ("interface", "netns") => (
+            &["host", "/run/netns/blue", "/run/netns/*", "/run/netns/cni-[0-9]?"],
+            &["blue", "/run/*/ns", "*", ""],
+        ),
         ("listener", "name") => (&["web", "é a"], &["", " "]),
         ("set", "name") => {
             (&["a", "office_net-1"], &["", "a/b", "123456789012345678901234567890123"])

@@ -62,8 +62,22 @@ fn each_mistake_has_its_line_key_and_sentence() {
         ("agent = 3", "1: agent: must be a table, not an integer"),
         ("[[interface]]\nxdp = 'auto'", "2: interface.xdp: not supported by this version"),
         (
-            "[[interface]]\nname = 'eth*'",
-            "2: interface.name: globs such as \"eth*\" are not supported by this version; name each one",
+            "[[interface]]\nname = 'eth[0'",
+            "2: interface.name: \"eth[0\" is not a pattern: invalid range pattern",
+        ),
+        (
+            "[[interface]]\nname = 'eth* '",
+            "2: interface.name: \"eth* \" is not an interface's name, which has 1 to 15 bytes, none of \
+             them a space or a slash",
+        ),
+        (
+            "[[interface]]\nnetns = '/proc/*/ns/net'",
+            "2: interface.netns: \"/proc/*/ns/net\" has a wildcard in its directory: write wildcards behind \
+             the last slash only",
+        ),
+        (
+            "[[interface]]\nnetns = '/run/netns/*'\n[[interface]]\nnetns = '/run/netns/*'",
+            "3: interface.name: interface \"eth0\" is named before, in the same namespace",
         ),
         (
             "[[interface]]\nname = 'a/b'",

@@ -1,0 +1,64 @@
+//! The network namespaces whose files match a pattern.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::config::FilePattern;
+
+/// The files that match and stand for a namespace, by name. A file that a namespace is not mounted on yet is not among
+/// them, and neither is one of a directory that does not exist.
+pub(crate) fn files(pattern: &FilePattern) -> Vec<PathBuf> {
+    let entries = fs::read_dir(&pattern.directory).into_iter().flatten().flatten();
+    let matching = entries
+        .filter(|entry| entry.file_name().to_str().is_some_and(|name| pattern.name.matches(name)));
+    let mut files: Vec<_> =
+        matching.map(|entry| entry.path()).filter(|path| stands_for_namespace(path)).collect();
+    files.sort();
+    files
+}
+
+/// Whether a namespace is mounted on the file, or the file is a link to one.
+pub(crate) fn stands_for_namespace(path: &Path) -> bool {
+    let device = |path: &Path| fs::metadata(path).ok().map(|file| file.dev());
+    let ours = device(Path::new("/proc/thread-self/ns/net"));
+    ours.is_some() && device(path) == ours
+}
+
+/// When a file came to the directory or left it.
+pub(crate) fn changed(directory: &Path) -> Option<SystemTime> {
+    fs::metadata(directory).and_then(|directory| directory.modified()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::config::tests::LEAST;
+    use crate::config::{Config, Namespaces};
+
+    #[test]
+    fn only_files_of_namespaces_match() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        for (name, target) in
+            [("pod-b", "/proc/self/ns/net"), ("pod-a", "/proc/self/ns/net"), ("pod-c", "/nowhere")]
+        {
+            symlink(target, at(name)).unwrap();
+        }
+        // `ip netns add` makes the file, and mounts the namespace a moment later.
+        File::create(at("pod-d")).unwrap();
+        symlink("/proc/self/ns/net", at("other")).unwrap();
+        let netns = at("pod-*");
+        let netns = netns.display();
+        let config = format!("{LEAST}[[interface]]\nnetns = '{netns}'\n");
+        let config = Config::from_toml(&config).unwrap();
+        let Namespaces::Like(pattern) = &config.interfaces[0].netns else { panic!("a pattern") };
+        assert_eq!(files(pattern), [at("pod-a"), at("pod-b")]);
+        let nowhere = FilePattern { directory: "/nowhere".into(), ..pattern.clone() };
+        assert_eq!(files(&nowhere), Vec::<PathBuf>::new());
+    }
+}

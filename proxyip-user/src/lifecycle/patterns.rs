@@ -1,0 +1,38 @@
+//! What the patterns of the configuration have found.
+
+use proxyip_api::finding::{Finding, FindingKind};
+
+use super::of_namespace::OfNamespace;
+use crate::config::Interface;
+use crate::watch::guarding::Place;
+
+/// A sentence for each entry with a pattern that finds no interface.
+pub(super) fn unmatched(interfaces: &[Interface], namespaces: &[OfNamespace]) -> Vec<Finding> {
+    let finds = |entry: &Interface| {
+        let within = namespaces.iter().filter(|one| entry.netns.contains(one.netns()));
+        within.flat_map(|one| &one.interfaces).any(|one| entry.name.contains(&one.name))
+    };
+    let patterns = interfaces.iter().filter(|entry| entry.is_pattern());
+    let finding = |entry: &Interface| Finding::new(FindingKind::MatchesNothing, sentence(entry));
+    patterns.filter(|entry| !finds(entry)).map(finding).collect()
+}
+
+/// What an entry says that matches nothing.
+pub(crate) fn sentence(Interface { name, netns }: &Interface) -> String {
+    format!(
+        "[[interface]] name {:?}, netns {:?}: matches nothing yet",
+        name.to_string(),
+        netns.to_string()
+    )
+}
+
+/// The interfaces that are there to be attached to.
+pub(super) fn served(namespaces: &[OfNamespace]) -> Vec<Place> {
+    let of = |one: &OfNamespace| {
+        let there = one.interfaces.iter().filter(|one| one.index.is_some());
+        let netns = one.netns().clone();
+        let place = move |name: String| Place { name, netns: netns.clone() };
+        there.map(|one| one.name.clone()).map(place).collect::<Vec<_>>()
+    };
+    namespaces.iter().flat_map(of).collect()
+}
