@@ -147,6 +147,8 @@ counters! {
         "Run `proxyip listener resume` with the listener's name to let it take new connections again."
     AcceptQueueFull "accept_queue_full" "SYN for an application whose accept queue is full; the peer sends it again"
         "Find out why the application does not accept connections. If it is only busy at times, raise its backlog and `net.core.somaxconn`."
+    Held "held" "segment that came while an agent took over another version's connections; the peer sends it again"
+        "Nothing: it took a moment, at the start of the agent. If it goes on, start the agent again."
 }
 
 counters! {

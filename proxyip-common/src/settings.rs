@@ -269,6 +269,8 @@ impl Fallback {
 
 /// In `PORTS`: the port is no longer guarded, but some of its connections are still translated.
 pub const RETIRED: u16 = u16::MAX;
+/// In `PORTS`: nothing is received for the moment, while what is known of connections moves into other maps.
+pub const HELD: u16 = RETIRED - 1;
 
 /// How many listeners a configuration may have.
 pub const MAX_LISTENERS: u32 = 1024;

@@ -86,7 +86,8 @@ impl Verdict {
             | R::TrimFailed
             | R::PayloadWithoutSocket
             | R::TranslateFailed
-            | R::AcceptQueueFull => Self::Drop,
+            | R::AcceptQueueFull
+            | R::Held => Self::Drop,
         }
     }
 }
@@ -108,6 +109,7 @@ pub const fn is_final(reason: DropReason) -> bool {
             | R::PayloadWithoutSocket
             | R::TranslateFailed
             | R::AcceptQueueFull
+            | R::Held
     )
 }
 

@@ -31,6 +31,7 @@ pub mod preflight;
 pub mod reap;
 pub mod reconcile;
 pub mod reference;
+mod steps;
 mod supervise;
 pub mod tables;
 pub mod watch;

@@ -132,6 +132,12 @@ impl<'a> Agent<'a> {
         self.wait_ready();
     }
 
+    /// Starts the agent again by this command, which its arguments follow, with the same configuration.
+    pub fn start_again_by(&mut self, command: Command) {
+        self.process = run(self.site, command, &self.config);
+        self.wait_ready();
+    }
+
     /// Changes the configuration file, which the agent reads when it is started again.
     pub fn configure(&mut self, guard: &Guard) {
         self.config = configure(self.site, guard);

@@ -3,7 +3,7 @@
 use proxyip_common::{
     address::{Local, Peer},
     cookie::{MSS_V4, MSS_V6},
-    settings::RETIRED,
+    settings::{HELD, RETIRED},
 };
 
 use crate::{
@@ -16,6 +16,8 @@ use crate::{
 
 /// In [`Segment::listener`]: the port is no longer guarded.
 pub const RETIRED_LISTENER: u16 = RETIRED - 1;
+/// In [`Segment::listener`]: nothing is received for the moment.
+pub const HELD_LISTENER: u16 = HELD - 1;
 
 /// How the IP header is laid out.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use crate::{
     decide::decide,
     frame::{
         parse::{self, Parsed},
-        segment::{Segment, fill_incoming},
+        segment::{HELD_LISTENER, Segment, fill_incoming},
     },
     kernel::{
         bindings::tcx_action_base::{TCX_DROP, TCX_NEXT},
@@ -31,6 +31,10 @@ pub fn run<P: Platform>(ctx: &TcContext) -> i32 {
             count_drop(DropReason::Hidden);
             return TCX_DROP;
         }
+    }
+    if filled.listener == HELD_LISTENER {
+        count_drop(DropReason::Held);
+        return TCX_DROP;
     }
     filled.queued = take_queued_mark(ctx);
     let segment: &'static Segment = filled;

@@ -53,8 +53,8 @@ use proxyip_common::{
     flow::FlowKey,
     policy::{PolicyWords, set_word},
     settings::{
-        DrainedPort, Fallback, ListenerSettings, NamespaceSettings, PlacedPort, Policy, RETIRED,
-        ScopedAddress,
+        DrainedPort, Fallback, HELD, ListenerSettings, NamespaceSettings, PlacedPort, Policy,
+        RETIRED, ScopedAddress,
     },
 };
 
@@ -179,6 +179,11 @@ impl Machine {
     /// Takes a port out of the configuration; what is translated goes on.
     pub fn retire(&mut self, port: u16) {
         put(PORTS.get_ptr_mut(port.into()), RETIRED);
+    }
+
+    /// Lets nothing through to a port for the moment.
+    pub fn hold(&mut self, port: u16) {
+        put(PORTS.get_ptr_mut(port.into()), HELD);
     }
 
     /// Lets a listener trust the sources of a prefix, of an IPv6 or IPv4-mapped address, or not.

@@ -92,6 +92,28 @@ fn the_first_segment_may_come_twice() {
     }
 }
 
+/// An agent takes over: all that comes meanwhile comes again, before the header and behind it.
+#[test]
+fn nothing_comes_through_to_a_port_that_is_held() {
+    let bytes = stream();
+    for way in CONSUMING {
+        for length in [0, bytes.len()] {
+            let mut peer = Conversation::opened(way);
+            peer.send_range(&bytes, 0..length);
+            peer.machine.hold(443);
+            for ends in [length..bytes.len(), 0..length] {
+                assert_eq!(peer.send_range(&bytes, ends), []);
+            }
+            assert_eq!(peer.drops(), [(DropReason::Held, 2)]);
+            peer.configure(way);
+            peer.send_range(&bytes, 0..bytes.len());
+            peer.assert_served(CLIENT, QUESTION);
+            peer.send(bytes.len() as i32, flags::ACK, b"next");
+            peer.assert_served(CLIENT, &[QUESTION, b"next"].concat());
+        }
+    }
+}
+
 /// The peer would send it again after its timer.
 #[test]
 fn the_header_alone_is_acknowledged_at_once() {

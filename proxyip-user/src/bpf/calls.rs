@@ -10,11 +10,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use aya_obj::generated::bpf_cmd::{
-    self, BPF_LINK_CREATE, BPF_LINK_UPDATE, BPF_OBJ_GET, BPF_OBJ_GET_INFO_BY_FD, BPF_OBJ_PIN,
-    BPF_PROG_GET_FD_BY_ID, BPF_PROG_QUERY,
+    self, BPF_BTF_GET_FD_BY_ID, BPF_LINK_CREATE, BPF_LINK_UPDATE, BPF_OBJ_GET,
+    BPF_OBJ_GET_INFO_BY_FD, BPF_OBJ_PIN, BPF_PROG_GET_FD_BY_ID, BPF_PROG_QUERY,
 };
 use aya_obj::generated::bpf_link_type::BPF_LINK_TYPE_TCX;
-use aya_obj::generated::{bpf_attach_type, bpf_link_info, bpf_prog_info};
+use aya_obj::generated::{
+    bpf_attach_type, bpf_btf_info, bpf_link_info, bpf_map_info, bpf_prog_info,
+};
 
 /// `BPF_F_ALLOW_MULTI`, `BPF_F_BEFORE` (`include/uapi/linux/bpf.h`).
 const ALLOW_MULTI: u32 = 1 << 1;
@@ -55,6 +57,14 @@ pub(crate) struct Attached {
     pub(crate) programs: Vec<u32>,
     /// They let no other program in beside them.
     pub(crate) exclusive: bool,
+}
+
+/// Which types a map has: a BTF object's number, and in it those of the key and the value. 0 is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MapTypes {
+    pub(crate) btf: u32,
+    pub(crate) key: u32,
+    pub(crate) value: u32,
 }
 
 /// Each is the beginning of `union bpf_attr` for its command.
@@ -208,6 +218,34 @@ pub(crate) fn program_name(id: u32) -> Option<String> {
     let bytes = info.name.iter().map(|byte| byte.cast_unsigned()).take_while(|byte| *byte != 0);
     let name: Vec<u8> = bytes.collect();
     (!name.is_empty()).then(|| String::from_utf8_lossy(&name).into_owned())
+}
+
+/// Which types a map has.
+pub(crate) fn types_of_map(map: BorrowedFd) -> io::Result<MapTypes> {
+    // SAFETY: all zero is a value of this structure of integers.
+    let mut info: bpf_map_info = unsafe { zeroed() };
+    read_info(map, &mut info)?;
+    let (key, value) = (info.btf_key_type_id, info.btf_value_type_id);
+    Ok(MapTypes { btf: info.btf_id, key, value })
+}
+
+/// The bytes of the BTF object with this number.
+pub(crate) fn btf(id: u32) -> io::Result<Vec<u8>> {
+    let object = descriptor(BPF_BTF_GET_FD_BY_ID, &mut ById { id, next: 0, flags: 0 })?;
+    let mut bytes = Vec::<u8>::new();
+    loop {
+        // SAFETY: all zero is a value of this structure of integers.
+        let mut info: bpf_btf_info = unsafe { zeroed() };
+        info.btf = bytes.as_mut_ptr().addr() as u64;
+        info.btf_size = u32::try_from(bytes.len()).map_err(io::Error::other)?;
+        // The kernel says how long it is, and writes as much as there is room for.
+        read_info(object.as_fd(), &mut info)?;
+        if info.btf_size as usize <= bytes.len() {
+            bytes.truncate(info.btf_size as usize);
+            return Ok(bytes);
+        }
+        bytes.resize(info.btf_size as usize, 0);
+    }
 }
 
 fn read_info<T>(object: BorrowedFd, info: &mut T) -> io::Result<()> {

@@ -26,7 +26,7 @@ pub(crate) struct Definition {
 
 impl Definition {
     /// Of a map of the kernel object.
-    fn of_object(map: &Map) -> Result<Self> {
+    pub(super) fn of_object(map: &Map) -> Result<Self> {
         let kind = bpf_map_type::try_from(map.map_type());
         let kind = kind.ok().and_then(|kind| MapType::try_from(kind).ok());
         Ok(Self {
@@ -39,7 +39,7 @@ impl Definition {
     }
 
     /// Of a map that is pinned there.
-    fn of_pin(pin: &Path) -> Result<Self> {
+    pub(super) fn of_pin(pin: &Path) -> Result<Self> {
         let info =
             MapInfo::from_pin(pin).with_context(|| format!("{} cannot be read", pin.display()))?;
         Ok(Self {
@@ -51,8 +51,23 @@ impl Definition {
         })
     }
 
+    /// The same with any number of entries.
+    pub(super) const fn of_any_size(self) -> Self {
+        Self { entries: None, ..self }
+    }
+
+    /// What kind of map it is.
+    pub(super) const fn kind(&self) -> MapType {
+        self.kind
+    }
+
+    /// Bytes of a key and of a value.
+    pub(super) const fn sizes(&self) -> (usize, usize) {
+        (self.key as usize, self.value as usize)
+    }
+
     /// In what `self` differs from `wanted`, for people; `None` if it can be used in its place.
-    fn differs(&self, wanted: &Self) -> Option<String> {
+    pub(super) fn differs(&self, wanted: &Self) -> Option<String> {
         let mut difference = String::new();
         if self.kind != wanted.kind {
             write!(difference, ", is of type {:?} instead of {:?}", self.kind, wanted.kind).ok();
@@ -95,10 +110,8 @@ pub(crate) fn compare(
         }
         let map = object.maps.get(*name);
         let map = map.with_context(|| format!("the kernel object has no map {name}"))?;
-        let mut wanted = Definition::of_object(map)?;
-        if sized.contains(name) {
-            wanted.entries = None;
-        }
+        let wanted = Definition::of_object(map)?;
+        let wanted = if sized.contains(name) { wanted.of_any_size() } else { wanted };
         if let Some(difference) = Definition::of_pin(&pin)?.differs(&wanted) {
             bail!("{}", sentence(&pin, &difference));
         }

@@ -18,6 +18,7 @@ use super::filters;
 use super::in_place::{Change, InPlace};
 use super::pins::{self, link_directory};
 use super::programs::Loaded;
+use crate::steps::step;
 
 /// Where a program belongs.
 #[derive(Debug)]
@@ -67,6 +68,7 @@ impl Links {
         program: &Loaded,
         place: &Place,
     ) -> Result<InPlace> {
+        step();
         let pin = self.want(name);
         let link = match self.wanted.get(&pin) {
             Some(Some(held)) => Some(held.try_clone().context("a link cannot be kept")?),

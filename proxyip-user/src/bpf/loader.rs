@@ -60,7 +60,7 @@ pub(super) const PINNED: &[&str] = &[
 ];
 
 /// Those whose size the configuration or the host chooses.
-const SIZED: [&str; 4] = ["FLOWS", "TRANSLATIONS", "PARTIAL_HEADERS", "HEADER_BYTES"];
+pub(super) const SIZED: [&str; 4] = ["FLOWS", "TRANSLATIONS", "PARTIAL_HEADERS", "HEADER_BYTES"];
 
 /// What can be chosen when the programs are loaded.
 #[derive(Clone, Debug)]

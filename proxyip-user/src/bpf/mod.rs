@@ -1,10 +1,8 @@
 //! The kernel object and what is loaded from it: programs, links, filters, pins, and reading maps in bulk.
 
 pub mod attached;
-mod batch;
+pub(crate) mod batch;
 pub mod btf;
-#[cfg(test)]
-mod btf_tests;
 pub mod buckets;
 pub mod calls;
 pub mod cgroup;
@@ -30,3 +28,4 @@ pub mod probe;
 pub mod programs;
 pub mod sockets;
 pub mod strays;
+pub(crate) mod takeover;

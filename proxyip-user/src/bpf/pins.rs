@@ -11,18 +11,24 @@ use crate::host::bpffs;
 
 /// Maps of another layout are not adopted. Raise this whenever what the maps hold changes: a type, what a number in it
 /// means, a map's kind or size, the list of counters. A test compares them with `layouts/`, and says what to do.
-pub(super) const LAYOUT: u32 = 10;
+pub(super) const LAYOUT: u32 = 11;
 
 /// What the directories of maps are called, before the number of their layout.
 pub(super) const MAPS: &str = "maps-";
 
 /// Where maps are pinned.
 pub(crate) fn map_directory(pin_path: &Path) -> PathBuf {
-    static NUMBER: LazyLock<String> = LazyLock::new(|| {
-        // So that tests have two layouts with one program.
-        std::env::var("PROXYIP_TEST_LAYOUT").unwrap_or_else(|_| LAYOUT.to_string())
-    });
-    pin_path.join(format!("{MAPS}{}", *NUMBER))
+    let number = TEST_LAYOUT.unwrap_or(LAYOUT);
+    pin_path.join(format!("{MAPS}{number}"))
+}
+
+/// So that tests have two layouts with one program.
+static TEST_LAYOUT: LazyLock<Option<u32>> =
+    LazyLock::new(|| std::env::var("PROXYIP_TEST_LAYOUT").ok()?.parse().ok());
+
+/// Whether this layout is one of a test, which shares as little as possible with others.
+pub(super) fn is_test_layout() -> bool {
+    TEST_LAYOUT.is_some()
 }
 
 /// Where links are pinned.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -23,11 +24,13 @@ use crate::bpf::links::Links;
 use crate::bpf::pinned_maps::PinnedMaps;
 use crate::bpf::programs::Loaded;
 use crate::bpf::sockets::SocketHook;
+use crate::bpf::takeover::Takeover;
 use crate::config::Config;
 use crate::desired::active::Current;
 use crate::desired::targets::targets;
 use crate::host::matching::files;
 use crate::supervise::{Health, Work};
+use crate::tables::ports::Ports;
 use crate::watch::guarding::Guarding;
 
 /// How often to look whether namespaces come or go.
@@ -57,16 +60,59 @@ impl Attachments {
     /// find.
     ///
     /// # Errors
-    /// If what entries name cannot be attached to.
-    pub(super) fn attach(&mut self) -> Result<()> {
-        // Sockets first: a connection that is handed over must be seen when it is established.
+    /// If what entries name cannot be attached to, or another version's connections cannot be taken over.
+    pub(super) fn attach(&mut self, takeover: Option<Takeover>, ports: &Ports) -> Result<()> {
+        if let Some(takeover) = takeover {
+            self.take_over(takeover, ports)?;
+        } else {
+            // Sockets first: a connection that is handed over must be seen when it is established.
+            self.attach_to_sockets()?;
+            self.attach_to_interfaces(self.targets.all())?;
+        }
+        self.look_at_all();
+        Ok(())
+    }
+
+    /// Attaches in the place of another version's programs.
+    fn take_over(&mut self, takeover: Takeover, ports: &Ports) -> Result<()> {
+        let named = self.targets.all();
+        // What patterns find is served as well: its programs are loaded before anything is held.
+        let active = Arc::clone(&self.current.borrow());
+        let wanted = targets(&active.config.interfaces, files);
+        while self.targets.serve(&wanted, &self.links).1 {}
+        let found = named.end..self.targets.all().end;
+        let since = Instant::now();
+        let hold = ports.hold()?;
+        // Interfaces first: behind them nothing is handed over that the programs on sockets would not know. What goes
+        // wrong with those that patterns found is said by the next look.
+        let attached = self.attach_to_interfaces(named).and_then(|()| {
+            drop(self.targets.ensure(found, &mut self.links));
+            self.attach_to_sockets()
+        });
+        // Where it failed, some programs are this version's already.
+        let copied = takeover.copy_connections();
+        hold.release()?;
+        let held = since.elapsed();
+        attached?;
+        let entries = copied?;
+        takeover.finish()?;
+        tracing::info!(
+            "took over from a version with another layout; {entries} entries of connections were copied, and segments were \
+             held for {} ms",
+            held.as_millis()
+        );
+        Ok(())
+    }
+
+    fn attach_to_sockets(&mut self) -> Result<()> {
         let active = Arc::clone(&self.current.borrow());
         let Self { option, cgroup, links, .. } = self;
         let option = option.follow(&active.config.api, cgroup, links)?;
-        all_attached(self.ensure_sockets().into_iter().chain(option))?;
-        all_attached(self.targets.ensure(&mut self.links))?;
-        self.look_at_all();
-        Ok(())
+        all_attached(self.ensure_sockets().into_iter().chain(option))
+    }
+
+    fn attach_to_interfaces(&mut self, namespaces: Range<usize>) -> Result<()> {
+        all_attached(self.targets.ensure(namespaces, &mut self.links))
     }
 
     /// Looks at everything once, which serves what patterns find. What goes wrong is not guarded, and is tried again.

@@ -32,7 +32,8 @@ use crate::bpf::lookups::Lookups;
 use crate::bpf::pinned_maps::PinnedMaps;
 use crate::bpf::probe::probe;
 use crate::bpf::sockets;
-use crate::bpf::{attached, cgroup, other_layouts, pins};
+use crate::bpf::takeover::Takeover;
+use crate::bpf::{attached, cgroup, pins};
 use crate::config::{Agent, Config, KernelLog};
 use crate::desired::active::Current;
 use crate::host::capability::Capability;
@@ -98,11 +99,11 @@ impl Kernel {
 
     fn try_start(config: &Config, log: KernelLog) -> Result<Self> {
         lift_memory_limit();
-        other_layouts::check(&config.agent.pin_path)?;
         let capability = ask_kernel(config)?;
         let namespaces = open_namespaces(config, &capability)?;
         let cgroup = cgroup::root()?.directory;
         sockets::always().iter().try_for_each(|hook| hook.check(&cgroup))?;
+        let takeover = Takeover::begin(&config.agent.pin_path)?;
         let loader = Arc::new(Loader::new(options(&config.agent, log), &capability)?);
         let health = Health::default();
         let epoch_length = EpochLength::new(config.agent.handshake_timeout);
@@ -117,8 +118,8 @@ impl Kernel {
             runtime: Handle::current(),
         };
         let option = SocketOption::new(Arc::clone(&loader));
+        let verified = load(config, &factory, (&namespaces, takeover.as_ref()))?;
         option.prepare(&config.api)?;
-        let verified = load(config, &factory, &namespaces)?;
 
         // From here on, what an agent before this one left is changed.
         let steps = Steps { config, ports: Ports::open(&config.agent.pin_path)? };
@@ -137,7 +138,7 @@ impl Kernel {
         }
         let sockets_root = (&mut sockets, cgroup);
         let mut attachments = steps.attachments(sockets_root, targets, option.clone())?;
-        attachments.attach()?;
+        attachments.attach(takeover, &steps.ports)?;
         steps.detach_others(&attachments.links)?;
         let guarding = attachments.guarding.clone();
         attachments.spawn(requests, &health)?;
@@ -319,9 +320,15 @@ struct Loaded {
     prepared: Vec<Prepared>,
 }
 
-fn load(config: &Config, factory: &Factory, namespaces: &[Wanted]) -> Result<Loaded> {
+fn load(
+    config: &Config,
+    factory: &Factory,
+    (namespaces, takeover): (&[Wanted], Option<&Takeover>),
+) -> Result<Loaded> {
     let cookies = cookies(config, &factory.capability);
     let lookups = factory.loader.lookups()?;
+    // The first to be loaded makes the maps, and the rest reads them.
+    takeover.map_or(Ok(()), Takeover::copy_settings)?;
     let sockets = factory.loader.sockets()?;
     let prepare = |one: &Wanted| factory.prepare(&one.entrance, &cookies);
     let prepared = namespaces.iter().map(prepare).collect::<Result<_>>()?;

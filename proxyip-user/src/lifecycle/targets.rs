@@ -1,6 +1,7 @@
 //! Which namespaces are served: compares what the configuration wants with what is there, and serves or leaves.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -171,10 +172,15 @@ impl Targets {
         }
     }
 
-    /// Sees to it that every interface has its programs.
-    pub(super) fn ensure(&mut self, links: &mut Links) -> Vec<Found> {
+    /// The places of all namespaces that are served.
+    pub(super) fn all(&self) -> Range<usize> {
+        0..self.namespaces.len()
+    }
+
+    /// Sees to it that every interface of the namespaces at these places has its programs.
+    pub(super) fn ensure(&mut self, places: Range<usize>, links: &mut Links) -> Vec<Found> {
         let pin_path = &self.factory.pin_path;
-        self.namespaces.iter_mut().flat_map(|one| one.ensure(pin_path, links)).collect()
+        self.namespaces[places].iter_mut().flat_map(|one| one.ensure(pin_path, links)).collect()
     }
 
     /// Leaves what is served and not wanted any more. Returns what goes wrong.

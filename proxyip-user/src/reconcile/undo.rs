@@ -2,6 +2,8 @@
 
 use anyhow::Result;
 
+use crate::steps::step;
+
 /// The steps of a change to a `W`, each with how to undo it.
 pub(super) struct Done<W>(Vec<Undo<W>>);
 
@@ -14,6 +16,7 @@ impl<W> Done<W> {
 
     /// Notes a step that begins now, since it may fail half way.
     pub(super) fn begin(&mut self, undo: impl FnOnce(&mut W) -> Result<()> + 'static) {
+        step();
         self.0.push(Box::new(undo));
     }
 

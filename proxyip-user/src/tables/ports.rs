@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use aya::maps::{Array, MapData};
-use proxyip_common::settings::RETIRED;
+use proxyip_common::settings::{HELD, RETIRED};
 
 use super::maps::open_owned_in;
 use super::owners::claim;
 use crate::bpf::pins::map_directory;
+use crate::steps::step;
 
 /// How many ports there are, port 0 included.
 const COUNT: usize = 1 << 16;
@@ -84,6 +85,18 @@ impl Ports {
         Ok(())
     }
 
+    /// Lets nothing come through to guarded and retired ports, until the answer is released or dropped.
+    ///
+    /// # Errors
+    /// If the map cannot be written.
+    pub(crate) fn hold(&self) -> Result<Hold> {
+        let hold = Hold(self.clone());
+        step();
+        self.lock().show(|_| HELD)?;
+        step();
+        Ok(hold)
+    }
+
     /// What guards the ports now.
     pub(crate) fn wanted(&self) -> Wanted {
         let guards = |there: &u16| if *there == RETIRED { 0 } else { *there };
@@ -124,7 +137,39 @@ impl Ports {
     }
 }
 
+/// While it exists, nothing comes through to guarded ports. Nobody may write the ports meanwhile.
+pub(crate) struct Hold(Ports);
+
+impl Hold {
+    /// Lets everything through again.
+    ///
+    /// # Errors
+    /// If the map cannot be written.
+    pub(crate) fn release(self) -> Result<()> {
+        self.0.lock().show(|written| written)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.lock().show(|written| written) {
+            tracing::error!("guarded ports are held: {error:#}");
+        }
+    }
+}
+
 impl State {
+    /// Has the map say something else of each port that is guarded or retired.
+    fn show(&mut self, of: impl Fn(u16) -> u16) -> Result<()> {
+        for (port, written) in (0u16..=u16::MAX).zip(&self.written) {
+            if *written != 0 {
+                let shown = self.map.set(port.into(), of(*written), 0);
+                shown.context("the guarded ports cannot be written")?;
+            }
+        }
+        Ok(())
+    }
+
     fn set(&mut self, port: u16, new: u16) -> Result<()> {
         if self.written[usize::from(port)] != new {
             self.map.set(port.into(), new, 0).context("the guarded ports cannot be written")?;

@@ -1,0 +1,363 @@
+//! Takes over what a version of proxyip with another layout knows: of connections, and what commands have set.
+//!
+//! A map that has the same fields in both versions is pinned for this one too, so its programs and those before share it.
+//! The entries of other maps are converted, field by field. Entries that programs write change until none of the other
+//! version's programs is attached. So these are copied last, while nothing comes through to guarded ports.
+//!
+//! Each step may be the last one, or come again: the pins of the other version go away at the very end, and an entry that
+//! is there already is not written again.
+
+mod conversion;
+mod entries;
+pub(crate) mod types;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use aya::maps::MapType;
+use aya_obj::Object;
+
+use self::conversion::{Conversion, Conversions};
+use self::entries::RawMap;
+use self::types::{Fields, Types};
+use super::definition::Definition;
+use super::loader::{PINNED, SIZED};
+use super::pins::{self, map_directory};
+use super::{object, other_layouts};
+use crate::steps::step;
+
+/// Tables of connections. The programs write them, so they are copied when no other version's programs are attached.
+const LIVE: [&str; 8] = [
+    "FLOWS",
+    "HANDSHAKES",
+    "REDIRECTED",
+    "ENDED",
+    "TRANSLATIONS",
+    "PARTIAL_HEADERS",
+    "HEADER_BYTES",
+    "DROPPED",
+];
+
+/// What cannot be copied: sockets keep it, or the programs write it and the agent reads it once. Nor need it be, where the
+/// programs would only look in vain.
+const SHARED_ONLY: [&str; 3] = ["SOCKETS", "EVENTS", "IN_USE"];
+
+/// What only one version's programs may read, because the other must do nothing meanwhile.
+const NEVER_SHARED: &str = "PORTS";
+
+/// Counters of which each place keeps its meaning when others are added behind it.
+const COUNTERS: [&str; 3] = ["COUNTERS", "DROPS", "LEFT_TO_KERNEL"];
+
+/// The maps that programs in rules of iptables read. A rule keeps the program that it was made with.
+const OF_RULES: [&str; 4] = ["FLOWS", "CLIENTS", "SETS", "NAMESPACES"];
+
+/// So many maps are one step: tests kill an agent at each.
+const STRIDE: usize = 8;
+
+/// What another version has left, and how it is taken over.
+#[derive(Debug)]
+pub(crate) struct Takeover {
+    pin_path: PathBuf,
+    sources: Vec<Source>,
+    /// This version's programs are attached already: an agent before this one was interrupted.
+    interrupted: bool,
+}
+
+/// The maps of one layout.
+#[derive(Debug)]
+struct Source {
+    directory: PathBuf,
+    /// Those whose entries are copied.
+    copied: Vec<Copied>,
+}
+
+#[derive(Debug)]
+struct Copied {
+    name: &'static str,
+    conversions: Conversions,
+}
+
+impl Takeover {
+    /// Looks what other versions have left below `pin_path`; `None` if they have left nothing. Pins for this version what
+    /// both can use.
+    ///
+    /// # Errors
+    /// If something cannot be taken over. Then nothing has been changed for the other version.
+    pub(crate) fn begin(pin_path: &Path) -> Result<Option<Self>> {
+        let directories = other_layouts::directories(pin_path)?;
+        if directories.is_empty() {
+            return Ok(None);
+        }
+        let is_attached =
+            |maps: &Path| other_layouts::is_in_use(pin_path, &maps.join(NEVER_SHARED));
+        let mut order = Vec::new();
+        // The newest first, behind what is attached.
+        for directory in directories.into_iter().rev() {
+            order.push((is_attached(&directory)?, directory));
+        }
+        order.sort_by_key(|(attached, _)| !attached);
+        let own = map_directory(pin_path);
+        let interrupted = is_attached(&own)?;
+        let object = object::object(None)?;
+        let object = Object::parse(&object).context("the kernel object cannot be read")?;
+        let types = object.btf.as_ref().context("the kernel object has no BTF")?;
+        let types = Types::parse(&types.to_bytes())?;
+        let look = |directory: &Path| {
+            let plan = Plan { object: &object, types: &types, directory };
+            plan.source().with_context(|| refusal(pin_path, directory))
+        };
+        let planned = order.iter().map(|(_, directory)| look(directory));
+        let planned = planned.collect::<Result<Vec<_>>>()?;
+        if !interrupted {
+            remove(&own)?;
+        }
+        let mut sources = Vec::new();
+        for (source, shared) in planned {
+            share(&source.directory, &own, &shared)?;
+            sources.push(source);
+        }
+        Ok(Some(Self { pin_path: pin_path.into(), sources, interrupted }))
+    }
+
+    /// Copies what agents write, into this version's maps, which exist by now.
+    ///
+    /// # Errors
+    /// If a map cannot be read or written.
+    pub(crate) fn copy_settings(&self) -> Result<()> {
+        self.for_each(|copied, before, now| {
+            let is_array = now.kind == MapType::Array;
+            if copied.is_live() || now.kind == MapType::PerCpuArray || is_array && self.interrupted
+            {
+                return Ok(());
+            }
+            before.for_each(|key, value| {
+                let (key, value) = copied.convert(key, value);
+                if !is_array {
+                    return now.add(&key, &value);
+                }
+                // Only a list that became shorter has an entry less.
+                let index = key.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
+                if index.is_some_and(|index| index < now.entries) {
+                    now.set(&key, &value)?;
+                }
+                Ok(())
+            })
+        })
+    }
+
+    /// Copies what programs write, while they do not: none of the other version's is attached any more, and nothing comes
+    /// through. Returns how many entries were copied.
+    ///
+    /// # Errors
+    /// If a map cannot be read or written.
+    pub(crate) fn copy_connections(&self) -> Result<u64> {
+        let mut entries = 0;
+        self.for_each(|copied, before, now| {
+            if !copied.is_live() {
+                return Ok(());
+            }
+            before.for_each(|key, value| {
+                entries += 1;
+                let (key, value) = copied.convert(key, value);
+                now.add(&key, &value)
+            })
+        })?;
+        Ok(entries)
+    }
+
+    /// Removes the other version's pins, and adds its counters to this one's.
+    ///
+    /// # Errors
+    /// If a map cannot be read or written, or a pin cannot be removed.
+    pub(crate) fn finish(self) -> Result<()> {
+        self.for_each(|copied, before, now| match COUNTERS.contains(&copied.name) {
+            true => add_counters(before, now),
+            false => Ok(()),
+        })?;
+        self.warn_of_rules()?;
+        self.sources.iter().try_for_each(|source| remove(&source.directory))
+    }
+
+    fn for_each(
+        &self,
+        mut take: impl FnMut(&Copied, &RawMap, &RawMap) -> Result<()>,
+    ) -> Result<()> {
+        let own = map_directory(&self.pin_path);
+        for Source { directory, copied } in &self.sources {
+            for (index, one) in copied.iter().enumerate() {
+                if index.is_multiple_of(STRIDE) {
+                    step();
+                }
+                let before = RawMap::open(&directory.join(one.name))?;
+                let now = RawMap::open(&own.join(one.name))?;
+                take(one, &before, &now).with_context(|| {
+                    format!("{} of {} cannot be taken over", one.name, directory.display())
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Rules of iptables keep their programs, which read the other version's maps.
+    fn warn_of_rules(&self) -> Result<()> {
+        let mut copied = self.sources.iter().flat_map(|source| &source.copied);
+        let changes = copied.any(|one| OF_RULES.contains(&one.name));
+        if changes && !pins::list(&pins::match_directory(&self.pin_path))?.is_empty() {
+            tracing::warn!(
+                "rules of iptables that use named sets still ask the version before: load these rules again"
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Copied {
+    fn is_live(&self) -> bool {
+        LIVE.contains(&self.name)
+    }
+
+    fn convert(&self, key: &[u8], value: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        (self.conversions.key.convert(key), self.conversions.value.convert(value))
+    }
+}
+
+/// Which maps of a layout can be shared, and how the others are copied.
+struct Plan<'a> {
+    object: &'a Object,
+    types: &'a Types,
+    directory: &'a Path,
+}
+
+impl Plan<'_> {
+    /// What is copied, and the names of what is shared.
+    fn source(&self) -> Result<(Source, Vec<&'static str>)> {
+        let (mut copied, mut shared) = (Vec::new(), Vec::new());
+        for name in PINNED.iter().copied().filter(|name| self.directory.join(name).exists()) {
+            let how = self.how(name).with_context(|| format!("{name} cannot be taken over"))?;
+            match how {
+                How::Share => shared.push(name),
+                How::Copy(conversions) => copied.push(Copied { name, conversions }),
+                How::Leave => {}
+            }
+        }
+        Ok((Source { directory: self.directory.into(), copied }, shared))
+    }
+
+    fn how(&self, name: &'static str) -> Result<How> {
+        let pin = self.directory.join(name);
+        let there = Definition::of_pin(&pin)?;
+        let map = self.object.maps.get(name).context("the kernel object lacks it")?;
+        let wanted = Definition::of_object(map)?;
+        let wanted = if SIZED.contains(&name) { wanted.of_any_size() } else { wanted };
+        let (sizes, now) = (wanted.sizes(), self.types.of_object(name)?);
+        let before = types::of_map(&RawMap::open(&pin)?.data)?;
+        let same_definition = there.differs(&wanted).is_none();
+        let same = same_definition && before.as_ref().is_none_or(|before| *before == now);
+        if same && name != NEVER_SHARED && !(pins::is_test_layout() && can_be_copied(name)) {
+            return Ok(How::Share);
+        }
+        if there.kind() != wanted.kind() {
+            bail!("it is of type {:?} there and {:?} here", there.kind(), wanted.kind());
+        }
+        if same {
+            return Ok(How::Copy(Conversions {
+                key: Conversion::same(sizes.0),
+                value: Conversion::same(sizes.1),
+            }));
+        }
+        how_to_copy(name, before.as_ref(), (&now, sizes))
+    }
+}
+
+/// How one map is taken over.
+enum How {
+    /// Both versions use the same one.
+    Share,
+    Copy(Conversions),
+    /// It begins anew.
+    Leave,
+}
+
+fn can_be_copied(name: &str) -> bool {
+    !SHARED_ONLY.contains(&name) && !begins_anew(name)
+}
+
+/// Counters by listener, whose places move when one is added, and what the next refused source writes again.
+fn begins_anew(name: &str) -> bool {
+    ["LISTENER_COUNTERS", "REFUSED_BY_AGENT", "UNTRUSTED_SOURCES"].contains(&name)
+}
+
+/// How a map is copied that is not the same in both versions.
+fn how_to_copy(
+    name: &'static str,
+    before: Option<&Fields>,
+    (now, sizes): (&Fields, (usize, usize)),
+) -> Result<How> {
+    if begins_anew(name) {
+        return Ok(How::Leave);
+    }
+    if SHARED_ONLY.contains(&name) {
+        bail!("it is another one, and cannot be copied");
+    }
+    let before = before.context("it is another one, and the kernel does not know its fields")?;
+    Ok(How::Copy(Conversions::between(before, now, sizes)?))
+}
+
+/// Pins maps of one directory in another one too.
+fn share(from: &Path, to: &Path, names: &[&str]) -> Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("{} cannot be made", to.display()))?;
+    for name in names {
+        let pin = to.join(name);
+        if !pin.exists() {
+            let map = RawMap::open(&from.join(name))?;
+            map.data.pin(&pin).with_context(|| format!("{} cannot be pinned", pin.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Adds counters of all CPUs to others.
+fn add_counters(before: &RawMap, now: &RawMap) -> Result<()> {
+    before.for_each(|key, value| {
+        let index = key.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
+        if index.is_none_or(|index| index >= now.entries) {
+            return Ok(());
+        }
+        let mut sum = now.get(key)?;
+        for (sum, count) in sum.chunks_exact_mut(8).zip(value.chunks_exact(8)) {
+            let number = |bytes: &[u8]| bytes.first_chunk().map_or(0, |it| u64::from_ne_bytes(*it));
+            sum.copy_from_slice(&(number(sum) + number(count)).to_ne_bytes());
+        }
+        now.set(key, &sum)
+    })
+}
+
+/// Removes a directory with maps, if it is there.
+fn remove(directory: &Path) -> Result<()> {
+    for (index, pin) in pins::list(directory)?.into_iter().enumerate() {
+        if index.is_multiple_of(STRIDE) {
+            step();
+        }
+        pins::discard(&pin)?;
+    }
+    match fs::remove_dir(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("{} cannot be removed", directory.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn refusal(pin_path: &Path, directory: &Path) -> String {
+    let layout = |directory: &Path| pins::name(directory).replace(pins::MAPS, "layout ");
+    format!(
+        "a version of proxyip with {} has attached its programs, and this one with {} cannot take over what they know. \
+         Nothing has been changed, and they go on. Rules of `proxyip acl` and drained ports will be lost: write down what \
+         the other version says of them while it runs. Then stop it; run `proxyip detach --pin-path {}`, of either version, \
+         which lets translated connections end; then start this one",
+        layout(directory),
+        layout(&map_directory(pin_path)),
+        pin_path.display()
+    )
+}
