@@ -130,6 +130,31 @@ fn a_change_of_what_maps_hold_has_another_layout() {
     );
 }
 
+/// Sockets keep their records, and the kernel knows no types of a ring buffer. Whoever changes one of them gives the map
+/// another name.
+#[test]
+fn what_cannot_be_copied_is_the_same_in_every_layout() {
+    let now = describe();
+    for entry in fs::read_dir(manifest().join("layouts")).expect("the layouts") {
+        let path = entry.expect("a file").path();
+        let layout = fs::read_to_string(&path).expect("a layout");
+        for map in ["SOCKETS", "EVENTS"] {
+            let here = section(&now, map);
+            assert!(here.lines().count() > 5, "{here}");
+            assert_eq!(section(&layout, map), here, "{map} in {}", path.display());
+        }
+    }
+}
+
+/// What a text says of a map; empty if that does not have it.
+fn section(text: &str, map: &str) -> String {
+    let head = format!("{map}: ");
+    let mut lines = text.lines().skip_while(|line| !line.starts_with(&head));
+    let first = lines.next().unwrap_or_default();
+    let rest = lines.take_while(|line| line.starts_with("  "));
+    std::iter::once(first).chain(rest).collect::<Vec<_>>().join("\n")
+}
+
 #[test]
 fn lines_with_a_meaning_are_found() {
     for line in [

@@ -15,8 +15,8 @@ use proxyip_tests::{
 };
 
 use crate::common::{
-    CLIENT, StopOnDrop, ask_names, assert_both, assert_echoed, auto_translate_and_observe,
-    exchange, header_of_client, open_and_send, open_for, pattern, socket_address, trusted_dial,
+    CLIENT, StopOnDrop, ask_names, assert_both, assert_echoed, auto_and_translate, exchange,
+    header_of_client, open_and_send, open_for, pattern, socket_address, trusted_dial, version_1,
 };
 
 /// What an agent says that does not start.
@@ -168,7 +168,7 @@ fn observed_connections_are_taken_over() {
         for stream in &living {
             let peer = stream.local_addr().unwrap().to_string();
             let found: LiveFlow = agent.json(&["lookup", &peer, "10.77.1.1:80"]);
-            assert_eq!(found.client, socket_address(CLIENT));
+            assert_eq!(found.flow.client, socket_address(CLIENT));
         }
     }
     finish(&site, &mut agent, &[]);
