@@ -111,7 +111,7 @@ pub struct InterfaceJson {
 pub struct PatternJson {
     /// What the names of interfaces look like.
     pub name: String,
-    /// `host`, the path of a namespace file, or what such paths look like.
+    /// `host`, the path of a namespace file, or what their paths look like.
     pub netns: String,
     /// How many interfaces it finds now.
     pub interfaces: usize,

@@ -1,4 +1,4 @@
-//! Steps of a start or a change, at each of which the agent may end.
+//! Steps of a start or a change. The agent may end at each.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};

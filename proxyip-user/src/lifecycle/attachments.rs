@@ -92,14 +92,14 @@ impl Attachments {
         // Where it failed, some programs are this version's already.
         let copied = takeover.copy_connections();
         hold.release()?;
-        let held = since.elapsed();
+        let duration = since.elapsed();
         attached?;
         let entries = copied?;
         takeover.finish()?;
         tracing::info!(
             "took over from a version with another layout; {entries} entries of connections were copied, and segments were \
              held for {} ms",
-            held.as_millis()
+            duration.as_millis()
         );
         Ok(())
     }

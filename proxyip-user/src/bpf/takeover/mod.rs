@@ -46,7 +46,7 @@ const SHARED_ONLY: [&str; 3] = ["SOCKETS", "EVENTS", "IN_USE"];
 /// What only one version's programs may read, because the other must do nothing meanwhile.
 const NEVER_SHARED: &str = "PORTS";
 
-/// Counters of which each place keeps its meaning when others are added behind it.
+/// Counters that keep their places when others are added behind them.
 const COUNTERS: [&str; 3] = ["COUNTERS", "DROPS", "LEFT_TO_KERNEL"];
 
 /// The maps that programs in rules of iptables read. A rule keeps the program that it was made with.
@@ -171,9 +171,8 @@ impl Takeover {
     /// # Errors
     /// If a map cannot be read or written, or a pin cannot be removed.
     pub(crate) fn finish(self) -> Result<()> {
-        self.for_each(|copied, before, now| match COUNTERS.contains(&copied.name) {
-            true => add_counters(before, now),
-            false => Ok(()),
+        self.for_each(|copied, before, now| {
+            if COUNTERS.contains(&copied.name) { add_counters(before, now) } else { Ok(()) }
         })?;
         self.warn_of_rules()?;
         self.sources.iter().try_for_each(|source| remove(&source.directory))
