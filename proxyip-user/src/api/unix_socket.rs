@@ -54,9 +54,11 @@ impl UnixSocket {
         if let Some(directory) = directories().next() {
             fs::create_dir_all(directory).with_context(context)?;
         }
-        remove_stale(path).with_context(context)?;
-        let listener = bind_closed(path).with_context(context)?;
-        let file = identity(path).with_context(context)?;
+        let bound = remove_stale(path).and_then(|()| {
+            let listener = bind_closed(path)?;
+            Ok((listener, identity(path)?))
+        });
+        let (listener, file) = bound.with_context(context).inspect_err(|_| remove(&made))?;
         let settled = AtomicBool::new(false);
         let socket = Self { listener, path: path.into(), file, made, settled };
         give(&own_socket(path).with_context(context)?, access).with_context(context)?;
@@ -105,9 +107,14 @@ impl Drop for UnixSocket {
         // An agent that does not start leaves nothing behind, nor does a reload that is refused. After another one the
         // directory may have an owner's mode.
         if !self.settled.load(Ordering::Relaxed) {
-            self.made.iter().for_each(|directory| drop(fs::remove_dir(directory)));
+            remove(&self.made);
         }
     }
+}
+
+/// Removes directories, the innermost first. One that others use stays.
+fn remove(directories: &[PathBuf]) {
+    directories.iter().for_each(|directory| drop(fs::remove_dir(directory)));
 }
 
 impl AccessChange {
@@ -217,6 +224,9 @@ mod tests {
         }
         drop(bind(&path).unwrap());
         assert!(outer.exists(), "it was there before");
+        let long = directory.path().join("long").join("x".repeat(120));
+        bind(&long).unwrap_err();
+        assert!(!directory.path().join("long").exists(), "no socket has so long a path");
     }
 
     #[test]

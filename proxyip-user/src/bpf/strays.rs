@@ -31,9 +31,33 @@ const MOMENT: Duration = Duration::from_secs(2);
 /// # Errors
 /// Names the programs, and what to do.
 pub(crate) fn check(pin_path: &Path, interfaces: &[&str]) -> Result<()> {
+    wait(pin_path, || find(pin_path, interfaces))
+}
+
+/// Makes sure that they have none whose pins are not seen anywhere. Others are another agent's. Not to be called on a
+/// thread of a runtime.
+///
+/// # Errors
+/// Names the programs, and what to do.
+pub(crate) fn check_lost(pin_path: &Path, interfaces: &[&str]) -> Result<()> {
+    wait(pin_path, || {
+        let mut strays = find(pin_path, interfaces)?;
+        if !strays.is_empty() {
+            let pinned: Vec<_> =
+                others(pin_path).iter().map(|path| pinned_programs(path)).collect();
+            let held =
+                |program: &u32| pinned.iter().flatten().any(|pinned| pinned.contains(program));
+            strays.retain(|(program, _)| !held(program));
+        }
+        Ok(strays)
+    })
+}
+
+/// Waits until nothing is found.
+fn wait<'a>(pin_path: &Path, find: impl Fn() -> Result<Vec<Stray<'a>>>) -> Result<()> {
     let deadline = Instant::now() + MOMENT;
     loop {
-        let strays = find(pin_path, interfaces)?;
+        let strays = find()?;
         if strays.is_empty() {
             return Ok(());
         }
@@ -126,9 +150,10 @@ fn what_to_do(holders: &[PathBuf], layers: usize) -> String {
     if let Some(first) = holders.first() {
         let first = first.display();
         let all: Vec<_> = holders.iter().map(|path| path.display().to_string()).collect();
+        let which = if holders.len() > 1 { ", and the same with the others" } else { "" };
         return format!(
             "they are pinned below {}: leave these interfaces to the agent with that pin_path, or stop it and run \
-             `proxyip detach --pin-path {first}`",
+             `proxyip detach --pin-path {first}`{which}",
             all.join(", ")
         );
     }

@@ -75,8 +75,8 @@ fn sentence_of(others: &[PathBuf]) -> Option<String> {
     ))
 }
 
-/// Makes sure that the interfaces of this network namespace have no programs of proxyip that are pinned elsewhere, or
-/// whose pins are hidden.
+/// Makes sure that the interfaces of this network namespace have no programs of proxyip whose pins are hidden or gone.
+/// Those of an agent with another pin path are its own.
 ///
 /// # Errors
 /// Names the programs, and what to do.
@@ -87,7 +87,7 @@ pub fn left_over(pin_path: &Path) -> Result<()> {
             let interfaces = if_nameindex().context("the interfaces cannot be listed")?;
             let names: Vec<_> =
                 interfaces.iter().map(|one| one.name().to_string_lossy().into_owned()).collect();
-            strays::check(pin_path, &names.iter().map(|name| &**name).collect::<Vec<_>>())
+            strays::check_lost(pin_path, &names.iter().map(|name| &**name).collect::<Vec<_>>())
         };
         scope.spawn(look).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })

@@ -242,4 +242,12 @@ fn another_agent_on_the_same_interface_is_named_by_its_pins() {
         assert!(said.contains(&advice) && !said.contains("umount"), "{arguments:?}: {said}");
     }
     assert!(!site.scratch.path("other").exists(), "the socket's directory is left");
+    // What is the other agent's own is nobody's fault.
+    let detach = ["detach", "--pin-path", &other];
+    let answer = Answer::from(attempt(agent_inside().args(detach)));
+    assert_eq!(answer.code, 0, "{answer:?}");
+    assert!(
+        answer.stdout.contains(&format!("other pins on this host, below {pins}")),
+        "{answer:?}"
+    );
 }

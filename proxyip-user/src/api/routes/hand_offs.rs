@@ -30,16 +30,18 @@ pub(crate) fn new_connections(
     NewConnections { hand_off: hand_off.label().into(), why }
 }
 
-/// The same where ports have fallen back to translate, each for its own reason.
+/// The same where ports have fallen back to translate, each for its own reason. The listener has `ports` in so many
+/// network namespaces; a port may have fallen back in one of them alone.
 pub(crate) fn with_fallbacks(
     new: NewConnections,
-    ports: &[u16],
+    (ports, namespaces): (&[u16], usize),
     degraded: &[DegradedPort],
 ) -> NewConnections {
     if degraded.is_empty() || new.hand_off != HandOff::Accept.label() {
         return new;
     }
-    let all = ports.iter().all(|port| degraded.iter().any(|one| one.port == *port));
+    let fallen = |port: &u16| degraded.iter().filter(|one| one.port == *port).count();
+    let all = ports.iter().all(|port| fallen(port) >= namespaces.max(1));
     let same = degraded.iter().all(|one| one.reason == degraded[0].reason);
     let why = if all && same { because(&degraded[0]).into() } else { each(degraded) };
     if all {
@@ -135,11 +137,12 @@ mod tests {
         };
         let [refused, delayed] = [Obstacle::StackRefuses, Obstacle::Delayed];
         let blue = "/run/netns/blue";
-        let new = |degraded: &[DegradedPort]| {
-            let new =
-                with_fallbacks(new_connections(HandOffChoice::Auto, None), &[80, 443], degraded);
+        let within = |namespaces: usize, degraded: &[DegradedPort]| {
+            let new = new_connections(HandOffChoice::Auto, None);
+            let new = with_fallbacks(new, (&[80, 443], namespaces), degraded);
             (new.hand_off.into_owned(), new.why)
         };
+        let new = |degraded: &[DegradedPort]| within(1, degraded);
         let fine = "the kernel and its settings allow it";
         assert_eq!(new(&[]), ("accept".into(), fine.into()));
         let one = new(&[port(443, "host", delayed)]);
@@ -147,12 +150,19 @@ mod tests {
         assert_eq!(one, ("accept".into(), why));
         let both = [port(80, "host", refused), port(443, "host", refused)];
         assert_eq!(new(&both), ("translate".into(), refused.sentence().into()));
-        let why =
-            format!("port 80: {}; port 443 in {blue}: {}", refused.sentence(), delayed.sentence());
-        assert_eq!(
-            new(&[port(80, "host", refused), port(443, blue, delayed)]),
-            ("translate".into(), why)
+        let why = format!("port 80: {}; port 443: {}", refused.sentence(), delayed.sentence());
+        let both = [port(80, "host", refused), port(443, "host", delayed)];
+        assert_eq!(new(&both), ("translate".into(), why));
+        // Each is accepted in the other namespace.
+        let why = format!(
+            "{fine}, but some are translated: port 80: {}; port 443 in {blue}: {}",
+            refused.sentence(),
+            delayed.sentence()
         );
+        let one_each = [port(80, "host", refused), port(443, blue, delayed)];
+        assert_eq!(within(2, &one_each), ("accept".into(), why));
+        let all = ["host", blue].map(|netns| [80, 443].map(|one| port(one, netns, refused)));
+        assert_eq!(within(2, &all.concat()), ("translate".into(), refused.sentence().into()));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `GET /v1/status`.
 
+use std::collections::HashSet;
+
 use anyhow::Result;
 use axum::extract::State;
 use axum::response::Response;
@@ -192,6 +194,8 @@ fn listener(source: &dyn Source, place: u16, listener: &Listener) -> Result<List
     let degraded = degraded_ports(source, place, listener)?;
     let counts = source.listener_counts(place)?;
     let new = new_connections(listener.hand_off, source.obstacle().as_ref());
+    let served = source.served();
+    let namespaces = served.iter().map(|place| &place.netns).collect::<HashSet<_>>().len();
     Ok(ListenerJson {
         name: listener.name.clone(),
         ports: listener.ports.clone(),
@@ -202,7 +206,7 @@ fn listener(source: &dyn Source, place: u16, listener: &Listener) -> Result<List
         denied: listener.denied_label().into(),
         hand_off: listener.hand_off_label().into(),
         drained: source.drained(place, &listener.ports),
-        new_connections: with_fallbacks(new, &listener.ports, &degraded),
+        new_connections: with_fallbacks(new, (&listener.ports, namespaces), &degraded),
         degraded,
         connections: connections(&counts),
         verdicts: verdicts(&source.outcomes(place)?),
