@@ -50,6 +50,12 @@ impl Pod {
         format!("pod{number}")
     }
 
+    /// Whether its link is there, which it was until the kernel has removed the namespace.
+    #[must_use]
+    pub fn has_link(site: &Site, number: u8) -> bool {
+        site.net.balancer.ip("-o link").contains(&format!(" {}@", Self::link(number)))
+    }
+
     /// The file of its namespace.
     #[must_use]
     pub fn path(site: &Site, number: u8) -> String {

@@ -20,6 +20,7 @@ pub mod loader;
 pub mod lookups;
 pub mod object;
 pub(crate) mod other_layouts;
+pub(crate) mod patience;
 pub mod pinned_maps;
 pub mod pins;
 pub mod pod;

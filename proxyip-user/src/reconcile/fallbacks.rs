@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use aya::maps::{HashMap, MapData};
 use proxyip_common::settings::{Fallback, PlacedPort};
 
+use crate::bpf::patience::patiently;
 use crate::bpf::pod::Raw;
 use crate::tables::maps::{open_owned, remove};
 use crate::tables::owners::claim;
@@ -27,7 +28,7 @@ impl FallbackTable {
     }
 
     pub(super) fn begin(&mut self, at: PlacedPort, fallback: Fallback) -> Result<()> {
-        self.0.insert(Raw(at), Raw(fallback), 0).context(UNWRITABLE)
+        patiently(|| self.0.insert(Raw(at), Raw(fallback), 0)).context(UNWRITABLE)
     }
 
     pub(super) fn end(&mut self, at: PlacedPort) -> Result<()> {

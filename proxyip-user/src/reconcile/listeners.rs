@@ -11,6 +11,7 @@ use proxyip_common::settings::{Denied, DrainedPort, ListenerSettings, Policy, ac
 
 use super::places::{Places, by_place};
 use super::scopes::Scopes;
+use crate::bpf::patience::patiently;
 use crate::bpf::pod::Raw;
 use crate::config::{Config, Listener, Networks};
 use crate::desired::networks::{Commands, Entries, clients, otherwise, sources, value, verdict_of};
@@ -261,8 +262,8 @@ impl Listeners {
         let policy = lists.policy;
         let old = self.in_force.get(&place).map(|old| old.policy);
         if old != Some(policy) {
-            self.policies
-                .insert(u32::from(place), Raw(PolicyWords::new(place, &policy)), 0)
+            let words = Raw(PolicyWords::new(place, &policy));
+            patiently(|| self.policies.insert(u32::from(place), words, 0))
                 .context("the policies cannot be written")?;
         }
         self.in_force.insert(place, lists);

@@ -10,6 +10,7 @@ use proxyip_common::policy::{scope_of_set, set_word};
 
 use super::places::{Places, by_place};
 use super::scopes::Scopes;
+use crate::bpf::patience::patiently;
 use crate::config::{Config, Networks, Set};
 use crate::desired::networks::{Entries, members};
 use crate::tables::fill::Level;
@@ -137,9 +138,8 @@ impl SetMembers {
         let old = self.in_force.get(&place).map(|old| old.scope);
         if old != Some(members.scope) {
             let context = "the sets cannot be written";
-            self.sets
-                .insert(u32::from(place), set_word(place.into(), members.scope), 0)
-                .context(context)?;
+            let word = set_word(place.into(), members.scope);
+            patiently(|| self.sets.insert(u32::from(place), word, 0)).context(context)?;
             if let Some(old) = old {
                 scopes.replaced(old);
             }

@@ -10,6 +10,7 @@ use proxyip_common::settings::DrainedPort;
 
 use super::maps::{open_owned, remove};
 use super::owners::claim;
+use crate::bpf::patience::patiently;
 use crate::bpf::pod::Raw;
 
 const UNWRITABLE: &str = "the drained ports cannot be written";
@@ -84,7 +85,7 @@ impl DrainedMap {
 
     /// Drains a port, or all.
     pub(crate) fn add(&mut self, place: u16, port: u16) -> Result<()> {
-        self.map.insert(key(place, port), 1, 0).context(UNWRITABLE)?;
+        patiently(|| self.map.insert(key(place, port), 1, 0)).context(UNWRITABLE)?;
         self.ports.lock().insert((place, port));
         Ok(())
     }

@@ -11,6 +11,7 @@ use proxyip_common::settings::ScopedAddress;
 
 use super::maps::{is_missing, take_owned};
 use super::owners::claim;
+use crate::bpf::patience::patiently;
 use crate::bpf::pod::Raw;
 
 /// Bits of a key in front of the address.
@@ -46,7 +47,8 @@ impl RouteTrie {
 
     /// Sets the MSS of a route. Returns false if the table is full.
     pub(crate) fn set(&mut self, address: [u8; 16], bits: u8, mss: u16) -> Result<bool> {
-        match self.table.insert(&self.key(address, bits), mss, 0) {
+        let key = self.key(address, bits);
+        match patiently(|| self.table.insert(&key, mss, 0)) {
             Ok(()) => Ok(true),
             Err(MapError::SyscallError(error))
                 if error.io_error.kind() == ErrorKind::StorageFull =>

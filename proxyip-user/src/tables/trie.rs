@@ -17,6 +17,7 @@ use proxyip_common::settings::{MAX_NETWORKS, ScopedAddress};
 use super::fill::{Count, Level};
 use super::maps::open_owned;
 use super::owners::{Claim, claim};
+use crate::bpf::patience::patiently;
 use crate::bpf::pod::Raw;
 
 /// What a trie says of each network of one scope.
@@ -67,8 +68,8 @@ impl Trie {
 
     /// Changes the value of a network that the list has.
     pub(crate) fn set(&mut self, scope: u32, network: &IpNet, value: u8) -> Result<()> {
-        self.map
-            .insert(&key(scope, network), value, 0)
+        let key = key(scope, network);
+        patiently(|| self.map.insert(&key, value, 0))
             .with_context(|| format!("map {} takes no more networks", self.name))
     }
 

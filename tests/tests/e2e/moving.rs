@@ -40,11 +40,6 @@ fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
     assert!(begin.elapsed() < SOON, "{what}: only after {:?}", begin.elapsed());
 }
 
-fn has_link(site: &Site, number: u8) -> bool {
-    let links = site.net.balancer.ip("-o link");
-    links.contains(&format!(" {}@", Pod::link(number)))
-}
-
 /// Descriptors and threads.
 fn held(agent: &mut Agent) -> (usize, usize) {
     let process = format!("/proc/{}", agent.process().pid());
@@ -76,7 +71,7 @@ fn a_namespace_that_is_made_anew_is_served_and_the_old_one_is_gone() {
     let before = held_at_rest(&mut agent);
 
     drop(pod);
-    soon("the namespace is gone", || !has_link(&site, 1));
+    soon("the namespace is gone", || !Pod::has_link(&site, 1));
     soon("it is missed", || {
         let (status, said) = ready(&agent);
         status == 503 && said.contains(&format!("network namespace {path} is gone"))

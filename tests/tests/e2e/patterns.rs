@@ -87,6 +87,9 @@ fn what_a_pattern_finds_is_served_and_forgotten_when_it_goes() {
         assert_shown(&site, &second);
         drop(second);
         soon("the other is forgotten", || served(&agent, &site).is_empty());
+        eventually("the kernel has removed both", || {
+            (1..=2).all(|number| !Pod::has_link(&site, number)).then_some(())
+        });
         eventually("nobody follows the pods", || (followers(&mut agent) == 1).then_some(()));
         eventually("their descriptors are gone", || {
             let now = descriptors(&mut agent);

@@ -13,6 +13,7 @@ use aya_obj::generated::{
 };
 
 use crate::bpf::batch::{self, Buffers};
+use crate::bpf::patience::patiently;
 
 /// `BPF_ANY` and `BPF_NOEXIST` (`include/uapi/linux/bpf.h`).
 const ANY: u64 = 0;
@@ -115,7 +116,8 @@ impl RawMap {
         if value.len() != self.value {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        self.call(bpf_cmd::BPF_MAP_UPDATE_ELEM, (key, value.as_ptr().addr()), flags)
+        let value = value.as_ptr().addr();
+        patiently(|| self.call(bpf_cmd::BPF_MAP_UPDATE_ELEM, (key, value), flags))
     }
 
     /// The key behind this one in a trie; the first without one.
