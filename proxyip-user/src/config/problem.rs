@@ -178,6 +178,10 @@ pub enum Fault {
     CommaInItem(String),
     #[error("{0} is allowed too; remove it from one of the lists")]
     AllowedAndDenied(IpNet),
+    #[error("{0} would be both allowed and denied; remove it from one of the lists")]
+    WouldContradict(IpNet),
+    #[error("listener {name:?}: {fault}")]
+    OfListener { name: String, fault: Box<Fault> },
     #[error("and {0} more like these")]
     More(usize),
     #[error("only denied = \"mark\" uses it; write that too, or remove this")]

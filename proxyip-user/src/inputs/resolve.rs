@@ -143,16 +143,6 @@ fn check_contradictions(
     }
 }
 
-/// What is wrong with files that are right by themselves.
-pub(super) fn disagreements(listener: &Listener) -> Vec<Fault> {
-    let nobody = listener.trusted.iter().next().is_none();
-    let nobody = listener.trusted.file.as_ref().filter(|_| nobody);
-    let nobody = nobody.map(|file| Fault::NobodyTrusted(file.path.clone()));
-    let both = contradictions(listener.allow.iter(), listener.deny.iter());
-    let both = both.into_iter().take(NAMED).map(|network| Fault::AllowedAndDenied(*network));
-    nobody.into_iter().chain(both).collect()
-}
-
 fn api(problems: &mut Vec<Problem>, spec: Api<At<GroupName>>) -> Api {
     Api {
         socket: spec.socket,
