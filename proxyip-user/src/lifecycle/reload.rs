@@ -16,7 +16,8 @@ use super::parts::Parts;
 use crate::config::{Config, ConfigError};
 use crate::flowlog::queue::NextLog;
 use crate::inputs::watch::Watch;
-use crate::reconcile::control::{Control, NotTaken};
+use crate::reconcile::control::Control;
+use crate::reconcile::files::NotTaken;
 use crate::reconcile::reloads::{Outcome, Requests};
 
 /// How often to look at the files of networks.
@@ -128,9 +129,9 @@ impl<R: Fn() -> Result<Config, ConfigError> + Send + Sync + 'static> Reload<R> {
                 return watch;
             }
             let mut taken = changed.clone();
-            if let Err(NotTaken { files, error }) = control.read_files_again(&changed) {
-                let names = names(&files);
-                tracing::error!("{names} changed; what was in it stays in force:\n{error:#}");
+            if let Err(NotTaken { files, why }) = control.read_files_again(&changed) {
+                let (names, why) = (names(&files), why.join("\n"));
+                tracing::error!("{names} changed; what was in it stays in force:\n{why}");
                 watch.retry(&files);
                 taken.retain(|path| !files.contains(path));
             }

@@ -8,6 +8,7 @@ use anyhow::{Result, ensure};
 use proxyip_common::settings::{Fallback, PlacedPort};
 use tokio::sync::watch;
 
+use super::files::{NotTaken, Tried, all_or_each};
 use super::remark::Remark;
 use super::sets::Sets;
 use super::writer::Writer;
@@ -29,15 +30,6 @@ pub(super) struct Inner {
     pub(super) flows: FlowMap,
     stale: Remark,
     mixed: Remark,
-}
-
-/// Files of networks that are not in force as they are now.
-#[derive(Debug)]
-pub struct NotTaken {
-    /// Their paths.
-    pub files: Vec<PathBuf>,
-    /// Why.
-    pub error: anyhow::Error,
 }
 
 impl Control {
@@ -99,6 +91,12 @@ impl Control {
     /// If it changes what only a restart can change, or the kernel does not take it. Then the old one stays, unless
     /// [`Control::mixed`] has a sentence.
     pub fn reload(&self, config: &Config) -> Result<()> {
+        self.put_in_force(config)?;
+        self.0.stale.set(None);
+        Ok(())
+    }
+
+    fn put_in_force(&self, config: &Config) -> Result<()> {
         let mut writer = self.writer();
         let old = self.active();
         check_unchanged(&old.config, config)?;
@@ -114,7 +112,6 @@ impl Control {
             tracing::error!("a set that is not in force stays pinned: {error:#}");
         }
         self.publish(&writer, config, applied?);
-        self.0.stale.set(None);
         Ok(())
     }
 
@@ -160,17 +157,19 @@ impl Control {
     /// Puts what is in these files of networks now in force. May block.
     ///
     /// # Errors
-    /// Names the files that are wrong. What was in them stays in force.
+    /// Names the files that are wrong or that the kernel does not take. What was in them stays in force.
     pub fn read_files_again(&self, changed: &[PathBuf]) -> Result<(), NotTaken> {
+        let not_taken = all_or_each(changed, &|files| self.try_files(files));
+        // Once, and at the end: whoever asks meanwhile must not hear that all is well.
+        self.0.stale.set(not_taken.sentence());
+        if not_taken.is_nothing() { Ok(()) } else { Err(not_taken) }
+    }
+
+    fn try_files(&self, changed: &[PathBuf]) -> Tried {
         let again = self.active().config.with_files_read_again(changed);
-        let not_taken = match self.reload(&again.config) {
-            Ok(()) if again.wrong.is_empty() => return Ok(()),
-            Ok(()) => NotTaken { files: again.wrong, error: again.faults.into() },
-            Err(error) => NotTaken { files: changed.to_vec(), error },
-        };
-        let sentence = "files of networks are not in force as they are now, but as they were";
-        self.0.stale.set(Some(format!("{sentence}: {:#}", not_taken.error)));
-        Err(not_taken)
+        let refused = self.put_in_force(&again.config).err();
+        let why = again.faults.0.iter().map(ToString::to_string).collect();
+        Tried { wrong: NotTaken { files: again.wrong, why }, refused }
     }
 
     /// Pins the programs of the sets for the namespaces that are served now, and removes the others. May block.

@@ -6,6 +6,7 @@ pub mod control;
 mod disconnect;
 pub mod drain;
 mod fallbacks;
+pub mod files;
 pub(crate) mod listeners;
 pub mod namespaces;
 pub mod places;

@@ -43,9 +43,18 @@ impl Scopes {
         let written =
             self.trusted.fill(scope, sources).and_then(|()| self.clients.fill(scope, clients));
         if written.is_err() {
-            self.replaced(scope);
+            self.discard(&BTreeSet::from([scope]));
         }
         written.map(|()| scope)
+    }
+
+    /// Removes lists that never were in force, at once: no program has read them, and another list may need their room.
+    pub(crate) fn discard(&mut self, scopes: &BTreeSet<u32>) {
+        let removed = self.trusted.sweep(scopes).and_then(|()| self.clients.sweep(scopes));
+        if let Err(error) = removed {
+            tracing::error!("lists that were not taken stay, and are tried again: {error:#}");
+            self.replaced.extend(scopes);
+        }
     }
 
     /// Notes that a scope is not used any more.

@@ -3,6 +3,7 @@
 //! A change is prepared where no program looks. Then one step for each listener puts it in force. So every connection
 //! is judged by the old settings or by the new ones, and never by a mixture.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -143,7 +144,8 @@ impl Writer {
         };
         let result = prepare();
         if result.is_err() {
-            self.give_back(prepared.scopes().collect());
+            let unread = self.not_in_force(prepared.scopes());
+            self.scopes.discard(&unread);
         }
         result.map(|()| prepared)
     }
@@ -166,10 +168,14 @@ impl Writer {
 
     /// Gives those of the scopes back that are not in force.
     fn give_back(&mut self, scopes: Vec<u32>) {
-        let in_force = &self.listeners.scopes() | &self.sets.scopes();
-        for scope in scopes.into_iter().filter(|scope| !in_force.contains(scope)) {
+        for scope in self.not_in_force(scopes) {
             self.scopes.replaced(scope);
         }
+    }
+
+    fn not_in_force(&self, scopes: impl IntoIterator<Item = u32>) -> BTreeSet<u32> {
+        let in_force = &self.listeners.scopes() | &self.sets.scopes();
+        scopes.into_iter().filter(|scope| !in_force.contains(scope)).collect()
     }
 
     /// Has connections to a port of the listener at this place translated for a while.
