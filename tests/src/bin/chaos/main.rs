@@ -158,7 +158,12 @@ fn judge(
     let unguarded = book.all_unguarded().into_iter().filter(unnamed);
     add(
         "headers or load balancers in the application, and no surface named it",
-        unguarded.map(|one| one.to_string()).collect(),
+        unguarded
+            .map(|one| {
+                let at = one.at.saturating_duration_since(time.start).as_secs_f32();
+                format!("at {at:.1} s, {one}")
+            })
+            .collect(),
     );
     let hung = book.all_lost().into_iter().filter(|Lost { lasted, .. }| *lasted > HANGS);
     add(
