@@ -14,7 +14,7 @@ pub const MAX_FLOWS: u16 = 1000;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Flow {
-    /// The listener's name. If the listener has left the configuration, the name of the listener that has the flow's port; absent if no listener has it.
+    /// The name of the listener that has the flow's port now. If no listener has it, the name of the flow's own listener; absent if that has left the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listener: Option<String>,
     /// How the connection was given to the application: `accept`, `translate` or `observe`.

@@ -41,7 +41,7 @@ pub enum Connection {
     Flow(Box<Flow>),
     /// A connection that was refused or left to the kernel before its client was known.
     Attempt {
-        /// The listener's name. If the listener has left the configuration, the name of the listener that has the flow's port; absent if no listener has it.
+        /// The name of the listener that has the flow's port now. If no listener has it, the name of the flow's own listener; absent if that has left the configuration.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         listener: Option<String>,
         /// In a refusal, how it would have been given; absent if that was not decided.

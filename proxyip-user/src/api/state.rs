@@ -152,7 +152,7 @@ pub(super) struct OfListener {
 
 impl OfListener {
     pub(super) fn takes(&self, key: &FlowKey, record: &FlowRecord) -> bool {
-        let of_flow = || self.active.of_flow(record.listener, key.local.0.port());
-        record.listener == self.place || of_flow().is_some_and(|(place, _)| place == self.place)
+        let of_flow = self.active.of_flow(record.listener, key.local.0.port());
+        of_flow.is_some_and(|(place, _)| place == self.place)
     }
 }

@@ -66,12 +66,18 @@ impl Active {
         self.listeners().find_map(|(at, listener)| (at == place).then_some(listener))
     }
 
-    /// The listener of a flow to this port, and its place. If the flow's own listener has left or is called otherwise now,
-    /// it is the one that guards the port.
+    /// The listener that guards a port, and its place.
+    #[must_use]
+    pub fn guarding(&self, port: u16) -> Option<(u16, &Listener)> {
+        self.listeners().find(|(_, listener)| listener.ports.contains(&port))
+    }
+
+    /// The listener of a flow to this port, and its place. If none guards the port now, it is the one that the flow had.
     #[must_use]
     pub fn of_flow(&self, place: u16, port: u16) -> Option<(u16, &Listener)> {
         let own = self.at(place).map(|listener| (place, listener));
-        own.or_else(|| self.listeners().find(|(_, listener)| listener.ports.contains(&port)))
+        let guards = |(_, listener): &(u16, &Listener)| listener.ports.contains(&port);
+        own.filter(guards).or_else(|| self.guarding(port)).or(own)
     }
 
     /// The listener with a name, and its place.
@@ -95,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flow_whose_listener_has_left_is_of_the_one_that_guards_its_port() {
+    fn a_flow_is_of_the_listener_that_guards_its_port() {
         let text = "[[listener]]\nname='web'\nports=[443]\ntrusted=['10.0.0.0/8']\n\
                     [[listener]]\nname='mail'\nports=[25]\ntrusted=['10.0.0.0/8']\n";
         let active = Active::new(Config::from_toml(text).unwrap(), vec![4, 7]);
@@ -104,6 +110,7 @@ mod tests {
         };
         assert_eq!(name(4, 443), Some((4, "web")));
         assert_eq!(name(4, 80), Some((4, "web")), "it guarded this port, too");
+        assert_eq!(name(4, 25), Some((7, "mail")), "the port moved, or the names were swapped");
         assert_eq!(name(0, 443), Some((4, "web")), "it was called otherwise");
         assert_eq!(name(0, 80), None);
     }
