@@ -77,10 +77,11 @@ impl Watchers {
     fn check(&mut self) -> Result<()> {
         if self.current.has_changed().unwrap_or(false) {
             let active = Arc::clone(&self.current.borrow_and_update());
-            self.gap.follow(&active)?;
-            self.reasons.follow(&active)?;
-            self.mistakes.follow(&active)?;
+            self.mistakes.follow(&active);
             self.redirects.follow(&active);
+            let followed = self.gap.follow(&active).and_then(|()| self.reasons.follow(&active));
+            // Else nobody would follow this configuration later.
+            followed.inspect_err(|_| self.current.mark_changed())?;
         }
         self.gap.check(&self.control)?;
         self.reasons.check()?;

@@ -32,6 +32,16 @@ pub(crate) struct Mistakes {
 struct Look {
     before: Counts,
     strangers: Strangers,
+    anew: Anew,
+}
+
+/// Which counts begin anew at the next look.
+#[derive(Debug, Default)]
+struct Anew {
+    /// Of trusted sources.
+    trusted: bool,
+    /// Of refused SYNs.
+    refused: bool,
 }
 
 /// The sources of a listener that are not trusted and that the agent has seen.
@@ -86,8 +96,7 @@ impl Mistakes {
         let mut looks = Vec::new();
         for place in (0..MAX_LISTENERS).map_while(|place| u16::try_from(place).ok()) {
             let headerless = active.at(place).map_or(Headerless::Reset, |one| one.headerless);
-            let mut look =
-                Look { before: counts(&map, place, headerless)?, strangers: Strangers::default() };
+            let mut look = Look { before: counts(&map, place, headerless)?, ..Look::default() };
             look.strangers.take(&sources.since(place, 0)?);
             look.strangers.sources.clear();
             looks.push(look);
@@ -96,18 +105,15 @@ impl Mistakes {
     }
 
     /// Watches the listeners that are in force now. What they counted since the last look is still to be judged.
-    pub(crate) fn follow(&mut self, active: &Arc<Active>) -> Result<()> {
+    pub(crate) fn follow(&mut self, active: &Arc<Active>) {
         let old = std::mem::replace(&mut self.active, Arc::clone(active));
+        self.findings.follow(&old, active);
         for (place, listener) in active.listeners() {
             let before = old.at(place).filter(|before| before.name == listener.name);
-            let Some(look) = self.looks.get_mut(usize::from(place)) else { continue };
-            if before != Some(listener) {
-                let now = counts(&self.map, place, listener.headerless)?;
-                look.restart(before, listener, now);
+            if let Some(look) = self.looks.get_mut(usize::from(place)) {
+                look.restart(before, listener);
             }
         }
-        self.findings.follow(&old, active);
-        Ok(())
     }
 
     /// Logs each mistake when it is seen for the first time.
@@ -115,41 +121,49 @@ impl Mistakes {
         for (place, listener) in self.active.listeners() {
             let Some(look) = self.looks.get_mut(usize::from(place)) else { continue };
             let now = counts(&self.map, place, listener.headerless)?;
-            let strangers = &mut look.strangers;
-            strangers.take(&self.sources.since(place, strangers.newest_ns)?);
-            let is_cured = strangers.forget_trusted(&listener.trusted);
-            for (kind, count) in seen(&mut look.before, now) {
-                if kind == Kind::SomeHeaderless && listener.headerless == Headerless::Local
-                    || kind.is_of_strangers() && is_cured && count > 0
-                {
-                    continue;
-                }
-                let mistake = (listener.name.clone(), kind);
-                if count == 0 {
-                    self.findings.remove(&mistake);
-                } else if let Some(sentence) = self.findings.add(mistake, count, &strangers.sources)
-                {
-                    tracing::warn!("{sentence}");
-                }
-            }
+            look.strangers.take(&self.sources.since(place, look.strangers.newest_ns)?);
+            look.judge(listener, now, &self.findings);
         }
         Ok(())
     }
 }
 
 impl Look {
-    /// Another listener has this place, or the same one with other settings. What trusted sources did may be right now.
-    /// What other sources did since the last look is judged by the new settings.
-    fn restart(&mut self, before: Option<&Listener>, listener: &Listener, now: Counts) {
-        let Counts { untrusted, refused, .. } = self.before;
-        let same = |before: &Listener| {
-            before.trusted == listener.trusted && before.headerless == listener.headerless
-        };
-        if !before.is_some_and(same) {
-            self.before = Counts { untrusted, refused, ..now };
-        }
+    /// Another listener has this place, or the same one perhaps with other settings. What trusted sources did may be right
+    /// now, and those that were refused may be trusted. Headers of other sources are judged by the new settings.
+    fn restart(&mut self, before: Option<&Listener>, listener: &Listener) {
+        let same_trust = |before: &&Listener| before.trusted == listener.trusted;
+        let trusts = before.filter(same_trust);
+        self.anew.trusted |= trusts.is_none_or(|one| one.headerless != listener.headerless);
+        self.anew.refused |= trusts.is_none_or(|one| one.untrusted != listener.untrusted);
         if before.is_none() {
             self.strangers.sources.clear();
+        }
+    }
+
+    /// Logs each mistake that is new.
+    fn judge(&mut self, listener: &Listener, now: Counts, findings: &Findings) {
+        let anew = std::mem::take(&mut self.anew);
+        if anew.trusted {
+            let Counts { headers, headerless, .. } = now;
+            self.before = Counts { headers, headerless, ..self.before };
+        }
+        if anew.refused {
+            self.before.refused = now.refused;
+        }
+        let is_cured = self.strangers.forget_trusted(&listener.trusted);
+        for (kind, count) in seen(&mut self.before, now) {
+            let mistake = (listener.name.clone(), kind);
+            if count == 0 {
+                findings.remove(&mistake);
+                continue;
+            }
+            if !kind.is_possible(listener) || kind.is_of_strangers() && is_cured {
+                continue;
+            }
+            if let Some(sentence) = findings.add(mistake, count, &self.strangers.sources) {
+                tracing::warn!("{sentence}");
+            }
         }
     }
 }

@@ -71,7 +71,7 @@ impl Findings {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let stays = |((name, kind), mut found): (Mistake, Found)| {
             let (_, before) = old.named(&name)?;
-            let listener = successor(before, old, new)?;
+            let listener = successor(before, new)?;
             let may_last = kind.may_last(before, listener, &mut found);
             may_last.then(|| ((listener.name.clone(), kind), found))
         };
@@ -98,20 +98,24 @@ impl Kind {
         matches!(self, Self::UntrustedHeader | Self::OnlyUntrusted)
     }
 
+    /// Whether a listener with these settings can have the mistake.
+    pub(super) fn is_possible(self, listener: &Listener) -> bool {
+        match self {
+            Self::Headerless => true,
+            Self::SomeHeaderless => listener.headerless == Headerless::Reset,
+            Self::UntrustedHeader => listener.untrusted == Untrusted::Bypass,
+            Self::OnlyUntrusted => listener.untrusted == Untrusted::Reset,
+        }
+    }
+
     /// Whether a reload may have left the mistake as it was. Forgets the sources that are trusted now.
     fn may_last(self, before: &Listener, listener: &Listener, found: &mut Found) -> bool {
         let same_trust = before.trusted == listener.trusted;
         let knew_sources = !found.sources.is_empty();
         retain_strangers(&mut found.sources, &listener.trusted);
         let strangers_last = if knew_sources { !found.sources.is_empty() } else { same_trust };
-        let bypasses = listener.untrusted == Untrusted::Bypass;
-        let lasts = match self {
-            Self::Headerless => same_trust,
-            Self::SomeHeaderless => same_trust && listener.headerless == Headerless::Reset,
-            Self::UntrustedHeader => strangers_last && bypasses,
-            Self::OnlyUntrusted => strangers_last && !bypasses,
-        };
-        lasts && before.ports.iter().all(|port| listener.ports.contains(port))
+        let sources_last = if self.is_of_strangers() { strangers_last } else { same_trust };
+        sources_last && self.is_possible(listener)
     }
 
     const fn finding(self) -> FindingKind {
@@ -148,11 +152,12 @@ impl Kind {
     }
 }
 
-/// A listener as it is now: with its name, or with its ports and a new name.
-fn successor<'a>(before: &Listener, old: &Active, new: &'a Active) -> Option<&'a Listener> {
-    let renamed = |one: &&Listener| one.ports == before.ports && old.named(&one.name).is_none();
-    let same = new.named(&before.name).map(|(_, listener)| listener);
-    same.or_else(|| new.config.listeners.iter().find(renamed))
+/// A listener as it is now: with its name and some of its ports, or with its ports and another name. Nobody knows which of
+/// its ports a mistake was seen at.
+fn successor<'a>(before: &Listener, new: &'a Active) -> Option<&'a Listener> {
+    let shares = |one: &&Listener| one.ports.iter().any(|port| before.ports.contains(port));
+    let same = new.named(&before.name).map(|(_, listener)| listener).filter(shares);
+    same.or_else(|| new.config.listeners.iter().find(|one| one.ports == before.ports))
 }
 
 /// Forgets sources that are trusted.
