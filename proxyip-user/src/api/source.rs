@@ -9,6 +9,7 @@ use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use proxyip_common::flow::{FlowKey, FlowRecord};
 
 use super::view::View;
+use crate::config::Listener;
 use crate::tables::fill::Fill;
 use crate::tables::listeners::ListenerCounts;
 use crate::tables::maps::Cursor;
@@ -52,7 +53,7 @@ pub trait Source: Send + Sync + 'static {
     /// What keeps new connections from the accept hand-off, whatever their port.
     fn obstacle(&self) -> Option<LocatedObstacle>;
     /// The ports of a listener whose connections get a lesser hand-off for a while.
-    fn degraded(&self, listener: u16) -> Result<Vec<DegradedPort>>;
+    fn degraded(&self, listener: &Listener) -> Result<Vec<DegradedPort>>;
     /// Which of a listener's ports are drained by command.
     fn drained(&self, listener: u16, ports: &[u16]) -> Vec<u16>;
     /// What the kernel cannot do; a line each.
@@ -128,7 +129,7 @@ impl Source for View {
         self.environment.obstacle()
     }
 
-    fn degraded(&self, listener: u16) -> Result<Vec<DegradedPort>> {
+    fn degraded(&self, listener: &Listener) -> Result<Vec<DegradedPort>> {
         self.degraded(listener)
     }
 

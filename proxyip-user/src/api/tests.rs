@@ -26,7 +26,7 @@ use super::*;
 use crate::api::tests::acl::Rulebook;
 use crate::api::tests::drain::{DRAINED, Taps};
 use crate::client::{self, ClientError};
-use crate::config::{Api, Config, Netns};
+use crate::config::{Api, Config, Listener, Netns};
 use crate::desired::active::Active;
 use crate::flowlog::flows::tests::{HEADER, flows, key, record};
 use crate::flowlog::losses::LostLines;
@@ -158,8 +158,7 @@ impl Source for Maps {
         Some(LocatedObstacle { obstacle: Obstacle::NoKfunc, netns: None })
     }
 
-    fn degraded(&self, listener: u16) -> Result<Vec<DegradedPort>> {
-        assert_eq!(listener, 0);
+    fn degraded(&self, _: &Listener) -> Result<Vec<DegradedPort>> {
         Ok(Vec::new())
     }
 

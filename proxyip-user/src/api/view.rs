@@ -6,7 +6,7 @@ use anyhow::Result;
 use proxyip_api::status::DegradedPort;
 
 use crate::clock::now_ns;
-use crate::config::Netns;
+use crate::config::{Listener, Netns};
 use crate::reap::unnoticed::UnnoticedEnds;
 use crate::reconcile::remark::Remark;
 use crate::supervise::Health;
@@ -69,7 +69,7 @@ impl View {
     ///
     /// # Errors
     /// If the clock cannot be read.
-    pub fn degraded(&self, listener: u16) -> Result<Vec<DegradedPort>> {
+    pub fn degraded(&self, listener: &Listener) -> Result<Vec<DegradedPort>> {
         let now_ns = now_ns()?;
         let degraded = self.fallbacks.of(listener, now_ns).into_iter().map(
             |Degraded { at, reason, until_ns }| {

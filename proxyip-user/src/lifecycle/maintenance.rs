@@ -92,8 +92,8 @@ impl Watchers {
 }
 
 impl Policy for Control {
-    fn fall_back(&self, listener: &str, at: PlacedPort, fallback: Fallback) -> Result<()> {
-        self.begin_fallback(listener, at, fallback)
+    fn fall_back(&self, at: PlacedPort, fallback: Fallback) -> Result<()> {
+        self.begin_fallback(at, fallback)
     }
 
     fn end_fallbacks(&self, ended: &[PlacedPort]) -> Result<()> {

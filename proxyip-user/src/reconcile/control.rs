@@ -191,18 +191,13 @@ impl Control {
         self.writer().sweep()
     }
 
-    /// Has connections to a port of a listener translated for a while. A listener that has left since stays unchanged.
+    /// Has connections to a port translated for a while, if a listener guards it.
     ///
     /// # Errors
     /// If the maps cannot be written.
-    pub(crate) fn begin_fallback(
-        &self,
-        listener: &str,
-        at: PlacedPort,
-        fallback: Fallback,
-    ) -> Result<()> {
+    pub(crate) fn begin_fallback(&self, at: PlacedPort, fallback: Fallback) -> Result<()> {
         let mut writer = self.writer();
-        match self.active().named(listener) {
+        match self.active().guarding(at.port) {
             Some((place, _)) => writer.begin_fallback(place, at, fallback),
             None => Ok(()),
         }

@@ -1,5 +1,6 @@
 //! Ports whose connections are translated for a while, in the kernel's table.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -25,6 +26,12 @@ impl FallbackTable {
             table.end(at)?;
         }
         Ok(table)
+    }
+
+    /// The ports that have fallen back in some namespace.
+    pub(super) fn ports(&self) -> Result<BTreeSet<u16>> {
+        let there = self.0.keys().map(|key| key.map(|Raw(at)| at.port));
+        there.collect::<Result<_, _>>().context("the fallbacks of ports cannot be read")
     }
 
     pub(super) fn begin(&mut self, at: PlacedPort, fallback: Fallback) -> Result<()> {

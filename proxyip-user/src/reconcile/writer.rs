@@ -112,6 +112,7 @@ impl Writer {
             done.begin(move |one: &mut Self| one.listeners.put_back(&mut one.scopes, before));
             self.listeners.put_in_force(&mut self.scopes, listener, lists)?;
         }
+        self.take_fallbacks_along(places, config)?;
         let sets = set_places.iter().copied().zip(&config.sets);
         for (set, members) in sets.zip(prepared.sets) {
             let before = self.sets.at(set.0);
@@ -122,6 +123,17 @@ impl Writer {
         let before = self.ports.wanted();
         done.begin(move |one: &mut Self| one.ports.write(&before));
         self.ports.write(&Wanted::new(places.iter().copied().zip(ports)))
+    }
+
+    /// Has the kernel programs look for the fallbacks of ports that have a listener now which never fell back.
+    fn take_fallbacks_along(&mut self, places: &[u16], config: &Config) -> Result<()> {
+        let fallen = self.fallbacks.ports()?;
+        for (place, listener) in places.iter().zip(&config.listeners) {
+            if listener.ports.iter().any(|port| fallen.contains(port)) {
+                self.listeners.set_falls_back(*place)?;
+            }
+        }
+        Ok(())
     }
 
     fn leave(&mut self, places: &[u16], set_places: &[u16]) -> Result<()> {

@@ -30,8 +30,6 @@ struct State {
 /// The established connections of a port.
 #[derive(Debug, Default)]
 struct Counts {
-    /// The listener's place.
-    listener: u16,
     all: u32,
     /// Of those, the ones with a first segment that was sent again.
     late: u32,
@@ -53,7 +51,6 @@ impl Delays {
             ESTABLISHED if record.hand_off == HandOff::Accept as u8 => {
                 let at = PlacedPort::new(key.namespace, key.local.0.port());
                 let counts = ports.entry(at).or_default();
-                counts.listener = record.listener;
                 counts.all = counts.all.saturating_add(1);
                 counts.late += u32::from(waiting.remove(key).is_some());
             }
@@ -61,17 +58,17 @@ impl Delays {
         }
     }
 
-    /// The ports whose connections are late, with the places of their listeners. Each connection is judged once.
-    pub(crate) fn take(&self) -> Vec<(u16, PlacedPort)> {
+    /// The ports whose connections are late. Each connection is judged once.
+    pub(crate) fn take(&self) -> Vec<PlacedPort> {
         self.take_at(Instant::now())
     }
 
-    fn take_at(&self, now: Instant) -> Vec<(u16, PlacedPort)> {
+    fn take_at(&self, now: Instant) -> Vec<PlacedPort> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.waiting.retain(|_, since| now.saturating_duration_since(*since) < LONGEST);
         let judged = state.ports.extract_if(.., |_, counts| counts.all >= LEAST);
         let late = judged.filter(|(_, counts)| counts.late.saturating_mul(2) >= counts.all);
-        late.map(|(at, counts)| (counts.listener, at)).collect()
+        late.map(|(at, _)| at).collect()
     }
 }
 
@@ -84,14 +81,11 @@ mod tests {
 
     use super::*;
 
-    const WEB: u16 = 3;
-
     fn event(kind: EventKind, peer_port: u16, port: u16) -> Event {
         let mut event = Event::new_zeroed();
         let ends = [([10, 0, 0, 2], peer_port), ([10, 0, 1, 2], port)].map(SocketAddr::from);
         event.key = FlowKey::new(1, ends[0].into(), ends[1].into());
-        event.record =
-            FlowRecord { listener: WEB, hand_off: HandOff::Accept as u8, ..FlowRecord::EMPTY };
+        event.record = FlowRecord { hand_off: HandOff::Accept as u8, ..FlowRecord::EMPTY };
         (event.kind, event.reason) = (kind as u8, DropReason::PayloadWithoutSocket as u8);
         event
     }
@@ -120,7 +114,7 @@ mod tests {
         ] {
             let delays = Delays::default();
             connect(&delays, 443, connections);
-            let expected = if expected { vec![(WEB, PlacedPort::new(1, 443))] } else { vec![] };
+            let expected = if expected { vec![PlacedPort::new(1, 443)] } else { vec![] };
             assert_eq!(delays.take(), expected, "{connections:?}");
             assert_eq!(delays.take(), [], "each is judged once");
         }

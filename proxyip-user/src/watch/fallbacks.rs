@@ -8,6 +8,8 @@ use std::time::Duration;
 use proxyip_common::counter::Obstacle;
 use proxyip_common::settings::PlacedPort;
 
+use crate::config::{HandOffChoice, Listener};
+
 /// How long the first time.
 const FIRST: Duration = Duration::from_mins(1);
 /// How long at most.
@@ -22,8 +24,6 @@ pub struct Fallbacks(Arc<Mutex<BTreeMap<PlacedPort, Held>>>);
 /// A port that has fallen back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Held {
-    /// The listener's place.
-    listener: u16,
     reason: Obstacle,
     hold: Duration,
     /// On the kernel programs' clock.
@@ -63,11 +63,15 @@ impl Held {
 }
 
 impl Fallbacks {
-    /// The ports of the listener at this place that have fallen back.
+    /// The ports of a listener that have fallen back. A port takes its fallback along to another listener, because the
+    /// kernel programs look for it by port and namespace.
     #[must_use]
-    pub fn of(&self, listener: u16, now_ns: u64) -> Vec<Degraded> {
+    pub fn of(&self, listener: &Listener, now_ns: u64) -> Vec<Degraded> {
+        if listener.hand_off != HandOffChoice::Auto {
+            return Vec::new();
+        }
         let ports = self.ports();
-        let held = ports.iter().filter(|(_, held)| held.listener == listener);
+        let held = ports.iter().filter(|(at, _)| listener.ports.contains(&at.port));
         let held = held.filter(|(_, held)| !held.is_over(now_ns));
         let degraded = |(at, held): (&PlacedPort, &Held)| {
             let Held { reason, until_ns, .. } = *held;
@@ -76,12 +80,9 @@ impl Fallbacks {
         held.map(degraded).collect()
     }
 
-    /// Whether a port of the listener at this place falls back now. What another listener has learnt of the port does not
-    /// bind this one.
-    pub(crate) fn holds(&self, listener: u16, at: PlacedPort, now_ns: u64) -> bool {
-        let ports = self.ports();
-        let held = ports.get(&at).filter(|held| held.listener == listener);
-        held.is_some_and(|held| !held.is_over(now_ns))
+    /// Whether a port falls back now.
+    pub(crate) fn holds(&self, at: PlacedPort, now_ns: u64) -> bool {
+        self.ports().get(&at).is_some_and(|held| !held.is_over(now_ns))
     }
 
     /// The next fallback of a port: its end.
@@ -91,11 +92,11 @@ impl Fallbacks {
         now_ns.saturating_add(u64::try_from(hold.as_nanos()).unwrap_or(u64::MAX))
     }
 
-    /// Notes that a port of the listener at this place falls back from now on.
-    pub(crate) fn begin(&self, listener: u16, fall: Fall, until_ns: u64) {
+    /// Notes that a port falls back from now on.
+    pub(crate) fn begin(&self, fall: Fall, until_ns: u64) {
         let Fall { at, reason, now_ns } = fall;
         let hold = Duration::from_nanos(until_ns.saturating_sub(now_ns));
-        self.ports().insert(at, Held { listener, reason, hold, until_ns });
+        self.ports().insert(at, Held { reason, hold, until_ns });
     }
 
     /// The ports that have tried accept again since `before_ns`.
@@ -116,14 +117,21 @@ impl Fallbacks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
 
     const SECOND: u64 = 1_000_000_000;
-    const WEB: u16 = 3;
+
+    fn listener(name: &str, ports: &str, hand_off: &str) -> Listener {
+        let text = format!(
+            "[[listener]]\nname='{name}'\nports={ports}\nhand_off='{hand_off}'\ntrusted=['10.0.0.0/8']\n"
+        );
+        Config::from_toml(&text).unwrap().listeners.remove(0)
+    }
 
     fn fall_back(fallbacks: &Fallbacks, at: PlacedPort, second: u64) -> u64 {
         let now_ns = second * SECOND;
         let until_ns = fallbacks.next(at, now_ns);
-        fallbacks.begin(WEB, Fall { at, reason: Obstacle::Delayed, now_ns }, until_ns);
+        fallbacks.begin(Fall { at, reason: Obstacle::Delayed, now_ns }, until_ns);
         (until_ns - now_ns) / SECOND
     }
 
@@ -146,22 +154,36 @@ mod tests {
         let (at, port, namespace) =
             (PlacedPort::new(1, 443), PlacedPort::new(1, 80), PlacedPort::new(2, 443));
         fall_back(&fallbacks, at, 100);
-        let of = |listener, now_s| fallbacks.of(listener, now_s * SECOND);
-        assert_eq!(
-            of(WEB, 159),
-            [Degraded { at, reason: Obstacle::Delayed, until_ns: 160 * SECOND }]
-        );
-        let holds = |listener, at, now_s| fallbacks.holds(listener, at, now_s * SECOND);
-        assert!(holds(WEB, at, 159) && !holds(WEB, at, 160));
-        assert!(!holds(WEB, port, 159) && !holds(WEB, namespace, 159));
-        assert!(!holds(WEB + 1, at, 159), "the port is another listener's now");
-        assert_eq!(of(WEB + 1, 159), []);
-        assert_eq!(of(WEB, 160), [], "accept is tried again");
+        let web = listener("web", "[80, 443]", "auto");
+        let of = |now_s| fallbacks.of(&web, now_s * SECOND);
+        assert_eq!(of(159), [Degraded { at, reason: Obstacle::Delayed, until_ns: 160 * SECOND }]);
+        let holds = |at, now_s| fallbacks.holds(at, now_s * SECOND);
+        assert!(holds(at, 159) && !holds(at, 160));
+        assert!(!holds(port, 159) && !holds(namespace, 159));
+        assert_eq!(of(160), [], "accept is tried again");
         for other in [port, namespace] {
             assert_eq!(fall_back(&fallbacks, other, 161), 60);
         }
         assert_eq!(fall_back(&fallbacks, at, 162), 120);
-        assert_eq!(of(WEB, 163).len(), 3);
+        assert_eq!(of(163).len(), 3);
+    }
+
+    /// The kernel programs do not ask whose port it was.
+    #[test]
+    fn a_port_takes_its_fallback_along_to_another_listener() {
+        let (fallbacks, at) = (Fallbacks::default(), PlacedPort::new(1, 443));
+        fall_back(&fallbacks, at, 100);
+        for (name, ports, hand_off, expected) in [
+            ("web", "[443]", "auto", &[at][..]),
+            ("shop", "[80, 443]", "auto", &[at]),
+            ("web", "[80]", "auto", &[]),
+            ("shop", "[443]", "accept", &[]),
+        ] {
+            let degraded = fallbacks.of(&listener(name, ports, hand_off), 159 * SECOND);
+            let ports_now: Vec<_> = degraded.iter().map(|one| one.at).collect();
+            assert_eq!(ports_now, expected, "{name} {ports} {hand_off}");
+        }
+        assert!(fallbacks.holds(at, 159 * SECOND), "no listener makes it fall back anew");
     }
 
     #[test]

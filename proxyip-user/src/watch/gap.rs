@@ -29,8 +29,8 @@ const SHARE: u32 = 20;
 
 /// Carries out what the gaps ask for.
 pub(crate) trait Policy {
-    /// Has connections to a port of a listener translated for a while. A listener that has left since stays unchanged.
-    fn fall_back(&self, listener: &str, at: PlacedPort, fallback: Fallback) -> Result<()>;
+    /// Has connections to a port translated for a while, if a listener guards it.
+    fn fall_back(&self, at: PlacedPort, fallback: Fallback) -> Result<()>;
     /// Ends those of these ports.
     fn end_fallbacks(&self, ended: &[PlacedPort]) -> Result<()>;
     /// Whether a named set has the client.
@@ -63,6 +63,7 @@ pub(crate) struct Ports {
 struct Watched {
     place: u16,
     name: String,
+    ports: Vec<u16>,
     hand_off: HandOffChoice,
     looks: Looks,
     /// Connections established at the last look, and how many looks have shown the same number.
@@ -103,11 +104,11 @@ impl Ports {
     }
 
     /// Has the connections to a port translated, and returns for how long.
-    fn fall_back(&self, listener: &Watched, fall: Fall, policy: &impl Policy) -> Result<Duration> {
+    fn fall_back(&self, fall: Fall, policy: &impl Policy) -> Result<Duration> {
         let Fall { at, reason, now_ns } = fall;
         let until_ns = self.fallbacks.next(at, now_ns);
-        policy.fall_back(&listener.name, at, Fallback::new(until_ns, reason as u8))?;
-        self.fallbacks.begin(listener.place, fall, until_ns);
+        policy.fall_back(at, Fallback::new(until_ns, reason as u8))?;
+        self.fallbacks.begin(fall, until_ns);
         Ok(Duration::from_nanos(until_ns - now_ns))
     }
 
@@ -148,10 +149,11 @@ impl Gap {
         for (place, listener) in active.listeners() {
             let same =
                 |one: &Watched| one.name == listener.name && one.hand_off == listener.hand_off;
-            let watched = match before.iter().position(same) {
+            let mut watched = match before.iter().position(same) {
                 Some(index) => before.swap_remove(index),
                 None => Watched::new(place, listener, &self.map)?,
             };
+            watched.ports.clone_from(&listener.ports);
             self.listeners.push(watched);
         }
         Ok(())
@@ -183,13 +185,14 @@ impl Gap {
             let mut cause = Cause::of(listener.hand_off, evidence);
             if cause == Cause::Refusal {
                 let refused = self.ports.refused(listener.place, now_ns, policy)?;
-                let Some(refused) = refused else { continue };
+                let Some(mut refused) = refused else { continue };
+                refused.retain(|at| listener.ports.contains(&at.port));
                 let (forbidden, refused): (Vec<_>, Vec<_>) = refused
                     .into_iter()
                     .partition(|at| self.forbidden.within(at.namespace).is_some());
                 for at in &refused {
                     let fall = Fall { at: *at, reason: Obstacle::StackRefuses, now_ns };
-                    let hold = self.ports.fall_back(listener, fall, policy)?;
+                    let hold = self.ports.fall_back(fall, policy)?;
                     listener.say_refused(*at, hold);
                 }
                 let sysctl = forbidden.iter().find_map(|at| self.forbidden.within(at.namespace));
@@ -207,21 +210,21 @@ impl Gap {
     /// Has connections to these ports of listeners translated, because accepted ones are established late.
     fn translate_delayed(
         &self,
-        delayed: &[(u16, PlacedPort)],
+        delayed: &[PlacedPort],
         now_ns: u64,
         policy: &impl Policy,
     ) -> Result<()> {
-        for (place, at) in delayed {
-            let listener = self.listeners.iter().find(|one| one.place == *place);
+        for at in delayed {
+            let listener = self.listeners.iter().find(|one| one.ports.contains(&at.port));
             let Some(listener) = listener.filter(|one| one.hand_off == HandOffChoice::Auto) else {
                 continue;
             };
             // Handshakes from before are accepted, late, while the port falls back.
-            if self.ports.fallbacks.holds(*place, *at, now_ns) {
+            if self.ports.fallbacks.holds(*at, now_ns) {
                 continue;
             }
             let fall = Fall { at: *at, reason: Obstacle::Delayed, now_ns };
-            let hold = self.ports.fall_back(listener, fall, policy)?;
+            let hold = self.ports.fall_back(fall, policy)?;
             listener.say_delayed(*at, hold);
         }
         Ok(())
@@ -233,6 +236,7 @@ impl Watched {
         Ok(Self {
             place,
             name: listener.name.clone(),
+            ports: listener.ports.clone(),
             hand_off: listener.hand_off,
             looks: Looks::new(map.gap(place)?),
             established: map.established(place)?,

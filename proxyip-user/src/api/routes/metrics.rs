@@ -117,7 +117,7 @@ impl Numbers {
         let active = shared.active();
         let listeners = active.listeners().map(|(place, listener)| {
             let of_listener = OfListener {
-                degraded: source.degraded(place)?.len() as u64,
+                degraded: source.degraded(listener)?.len() as u64,
                 counts: source.listener_counts(place)?,
                 outcomes: source.outcomes(place)?,
                 latency: source.header_latency(place)?,

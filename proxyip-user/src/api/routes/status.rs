@@ -18,7 +18,7 @@ use super::{reload, settings};
 use crate::api::failure::Failure;
 use crate::api::source::Source;
 use crate::api::state::Shared;
-use crate::config::{HandOffChoice, Interface, Listener, Namespaces, Networks, port_ranges};
+use crate::config::{Interface, Listener, Namespaces, Networks, port_ranges};
 use crate::desired::active::Active;
 use crate::tables::fill::Fill;
 use crate::tables::outcomes::Outcome;
@@ -128,9 +128,9 @@ fn orphaned(active: &Active) -> Vec<OrphanedRules> {
 fn findings(source: &dyn Source, active: &Active) -> Result<Vec<Finding>> {
     let mut findings = source.detached();
     findings.extend(source.mixed().map(|mixed| Finding::new(FindingKind::ConfigMixed, mixed)));
-    for (place, listener) in active.listeners() {
+    for listener in &active.config.listeners {
         let finding = |port: DegradedPort| degraded(&listener.name, &port);
-        findings.extend(degraded_ports(source, place, listener)?.into_iter().map(finding));
+        findings.extend(source.degraded(listener)?.into_iter().map(finding));
     }
     findings.extend(active.listeners().filter_map(|(place, one)| drained(source, place, one)));
     let flows = Fill { map: "FLOWS", entries: source.flow_count()?, most: source.capacity().0 };
@@ -153,19 +153,6 @@ fn drained(
          `proxyip listener resume` ends that"
     );
     Some(Finding::new(FindingKind::Drained, sentence))
-}
-
-/// Of the ports that have fallen back, those that the listener still has.
-fn degraded_ports(
-    source: &dyn Source,
-    place: u16,
-    listener: &Listener,
-) -> Result<Vec<DegradedPort>> {
-    let mut degraded = source.degraded(place)?;
-    degraded.retain(|one| {
-        listener.hand_off == HandOffChoice::Auto && listener.ports.contains(&one.port)
-    });
-    Ok(degraded)
 }
 
 fn degraded(listener: &str, port: &DegradedPort) -> Finding {
@@ -191,7 +178,7 @@ fn listeners_of(source: &dyn Source, active: &Active) -> Result<Vec<ListenerJson
 }
 
 fn listener(source: &dyn Source, place: u16, listener: &Listener) -> Result<ListenerJson> {
-    let degraded = degraded_ports(source, place, listener)?;
+    let degraded = source.degraded(listener)?;
     let counts = source.listener_counts(place)?;
     let new = new_connections(listener.hand_off, source.obstacle().as_ref());
     let served = source.served();
