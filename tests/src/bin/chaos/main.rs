@@ -153,7 +153,9 @@ fn judge(
     let unnamed = |one: &Unguarded| {
         let (from, until) = (one.at.checked_sub(BEFORE).unwrap_or(one.at), one.at + NAMED);
         // Afterwards nobody looks any more.
-        until < time.end && surfaces.named_between(from, until).is_none()
+        until < time.end
+            && surfaces.named_between(from, until).is_none()
+            && !surfaces.were_silent(one.at)
     };
     let unguarded = book.all_unguarded().into_iter().filter(unnamed);
     add(

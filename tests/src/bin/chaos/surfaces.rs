@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::ops::Range;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,6 +46,8 @@ pub(crate) struct Surfaces {
 #[derive(Debug, Default)]
 struct Seen {
     namings: Vec<Naming>,
+    /// When a question was not answered at once: the agent starts, or is frozen.
+    silences: Vec<Range<Instant>>,
     /// Since when everything is said to be guarded, and as it is configured.
     calm_since: Option<Instant>,
     redirected: u64,
@@ -91,8 +94,10 @@ impl Surfaces {
         let lines = log.as_mut().map(new_lines).unwrap_or_default();
         let begun = Instant::now();
         let said = self.ask();
+        let silence = begun..Instant::now();
         let mut seen = self.seen();
         let mut calm = true;
+        seen.silences.push(silence);
         let said = said.unwrap_or_else(|error| Said {
             deviations: vec![format!("the agent does not answer: {error}")],
             redirected: seen.redirected,
@@ -145,6 +150,11 @@ impl Surfaces {
         let mut overlapping =
             seen.namings.iter().filter(|one| one.until >= from && one.from <= until);
         overlapping.next().cloned()
+    }
+
+    /// Whether a question was waiting for its answer: no surface said anything then.
+    pub(crate) fn were_silent(&self, at: Instant) -> bool {
+        self.seen().silences.iter().any(|silence| silence.contains(&at))
     }
 
     /// Since when everything is said to be guarded, if it is.
