@@ -15,8 +15,8 @@ const TIPS: [(&str, &str); 3] = [
     ),
     (
         "--config <FILE>",
-        "without a file, `proxyip run --interface eth0 --port 443 --trust 10.0.0.0/16` guards a port; `proxyip config` \
-         prints what a file may have",
+        "without a file, `proxyip run --interface eth0 --port 443 --trust 10.0.0.0/16` guards a port; `proxyip config \
+         schema` prints what a file may have",
     ),
 ];
 
