@@ -5,6 +5,8 @@
 pub mod acl;
 pub mod check;
 pub mod clients;
+pub mod config;
+pub mod difference;
 pub mod drain;
 pub mod finding;
 pub mod flow;

@@ -53,6 +53,9 @@ pub struct Status {
     /// The settings in force, beside interfaces and listeners.
     #[serde(default)]
     pub settings: Settings,
+    /// How often a kernel program or its pin was missing, and was put back.
+    #[serde(default)]
+    pub mended: u64,
     /// What the kernel cannot do, and the fallback that is taken; a line each.
     pub kernel: Vec<String>,
     /// What is allowed in the configuration but probably a mistake; a sentence each.

@@ -7,7 +7,7 @@ use axum::response::Response;
 use utoipa_axum::routes;
 
 use super::failure::{fail, unsupported};
-use super::routes::{acl, clients, drain, flows, health, lookup, metrics, reload, status};
+use super::routes::{acl, clients, config, drain, flows, health, lookup, metrics, reload, status};
 use super::state::Shared;
 use super::{browsers, openapi, page};
 
@@ -20,6 +20,7 @@ pub(super) fn router(shared: Shared) -> Router {
         .routes(routes!(clients::clients))
         .routes(routes!(status::listeners))
         .routes(routes!(status::status))
+        .routes(routes!(config::config))
         .routes(routes!(metrics::metrics))
         .merge(acl::routes())
         .merge(reload::routes())

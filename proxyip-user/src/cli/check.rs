@@ -1,5 +1,7 @@
 //! `proxyip check`
 
+mod diff;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -24,7 +26,12 @@ use crate::preflight::{Check, State, preflight};
 /// namespaces, interfaces and applications that the file names. A running agent reports what traffic shows of its own
 /// configuration, and of the load balancer.
 ///
-/// Exit code: 0 nothing found, 1 warnings or findings, 2 wrong configuration or usage, or `proxyip run` would fail.
+/// With --diff it says what a reload of the file would change, and where the host is not as the configuration in force
+/// wants it. If no agent runs, it says what a start would attach and write. --diff without --config takes the file that
+/// the agent reads.
+///
+/// Exit code: 0 nothing found, 1 warnings or findings, 2 wrong configuration or usage, or `proxyip run` would fail. With
+/// --diff: 0 no difference, 1 a difference, 2 any error.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Configuration file (TOML) to read. It is not put into force.
@@ -33,6 +40,9 @@ pub(super) struct Arguments {
     /// Unix socket of the agent, instead of the configuration's.
     #[arg(long, value_name = "PATH", env = "PROXYIP_SOCKET")]
     socket: Option<PathBuf>,
+    /// Say what a reload or a start would change, instead of looking for mistakes.
+    #[arg(long)]
+    diff: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -94,9 +104,14 @@ impl LookedAt {
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    match check(arguments) {
+    let (ended, wrong) = if arguments.diff {
+        (diff::run(arguments), Exit::NoDifference)
+    } else {
+        (check(arguments), Exit::Wrong)
+    };
+    match ended {
         Ok(exit) => exit.into(),
-        Err(error) => fail(format_args!("{error:#}"), Exit::Wrong),
+        Err(error) => fail(format_args!("{error:#}"), wrong),
     }
 }
 

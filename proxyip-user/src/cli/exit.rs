@@ -35,6 +35,12 @@ pub(crate) enum Exit {
     Doubtful,
     /// `check`: certainly mistakes.
     Wrong,
+    /// `check --diff`: nothing differs.
+    Same,
+    /// `check --diff`: something does.
+    Different,
+    /// `check --diff`: it cannot be said.
+    NoDifference,
 }
 
 /// Commands whose exit codes mean the same, and the meanings of 0, 1 and 2.
@@ -44,7 +50,7 @@ pub(crate) struct Group {
 }
 
 /// All commands.
-pub(crate) const GROUPS: [Group; 5] = [
+pub(crate) const GROUPS: [Group; 6] = [
     Group {
         commands: &[
             "run",
@@ -66,15 +72,31 @@ pub(crate) const GROUPS: [Group; 5] = [
     Group { commands: &["acl test"], exits: [Exit::Allowed, Exit::Denied, Exit::NoTest] },
     Group { commands: &["reload"], exits: [Exit::Reloaded, Exit::Refused, Exit::NoReload] },
     Group { commands: &["check"], exits: [Exit::Clean, Exit::Doubtful, Exit::Wrong] },
+    Group { commands: &["check --diff"], exits: [Exit::Same, Exit::Different, Exit::NoDifference] },
 ];
 
 impl Exit {
     /// What the process exits with.
     pub(crate) const fn code(self) -> u8 {
         match self {
-            Self::Done | Self::Found | Self::Allowed | Self::Reloaded | Self::Clean => 0,
-            Self::Failed | Self::NotFound | Self::Denied | Self::Refused | Self::Doubtful => 1,
-            Self::Usage | Self::NoLookup | Self::NoTest | Self::NoReload | Self::Wrong => 2,
+            Self::Done
+            | Self::Found
+            | Self::Allowed
+            | Self::Reloaded
+            | Self::Clean
+            | Self::Same => 0,
+            Self::Failed
+            | Self::NotFound
+            | Self::Denied
+            | Self::Refused
+            | Self::Doubtful
+            | Self::Different => 1,
+            Self::Usage
+            | Self::NoLookup
+            | Self::NoTest
+            | Self::NoReload
+            | Self::Wrong
+            | Self::NoDifference => 2,
         }
     }
 
@@ -86,13 +108,15 @@ impl Exit {
             Self::Usage => "wrong usage or configuration file",
             Self::Found => "found",
             Self::NotFound => "not found",
-            Self::NoLookup | Self::NoTest | Self::NoReload => "any error",
+            Self::NoLookup | Self::NoTest | Self::NoReload | Self::NoDifference => "any error",
             Self::Allowed => "allowed",
             Self::Denied => "denied",
             Self::Reloaded => "the file is in force",
             Self::Refused => "the file was refused",
             Self::Clean => "nothing found",
             Self::Doubtful => "warnings, or findings in traffic",
+            Self::Same => "no difference",
+            Self::Different => "a difference",
             Self::Wrong => {
                 "wrong usage or configuration file; or `proxyip run` would fail on this host"
             }
@@ -123,9 +147,14 @@ mod tests {
             assert!(documented.contains(&verb.get_name()), "{}", verb.get_name());
         }
         for name in documented {
-            let words: Vec<_> = name.split(' ').collect();
+            let (words, options): (Vec<_>, Vec<_>) =
+                name.split(' ').partition(|word| !word.starts_with("--"));
             let found = words.iter().try_fold(&command, |at, word| at.find_subcommand(word));
-            assert!(found.is_some(), "{name}");
+            let found = found.unwrap_or_else(|| panic!("{name}"));
+            let has = |option: &&str| {
+                found.get_arguments().any(|one| one.get_long() == option.strip_prefix("--"))
+            };
+            assert!(options.iter().all(has), "{name}");
         }
     }
 
@@ -139,7 +168,14 @@ mod tests {
     #[test]
     fn clap_exits_with_the_code_of_wrong_usage() {
         let error = Cli::try_parse_from(["proxyip", "lookup"]).unwrap_err();
-        for exit in [Exit::Usage, Exit::NoLookup, Exit::NoTest, Exit::NoReload, Exit::Wrong] {
+        for exit in [
+            Exit::Usage,
+            Exit::NoLookup,
+            Exit::NoTest,
+            Exit::NoReload,
+            Exit::Wrong,
+            Exit::NoDifference,
+        ] {
             assert_eq!(i32::from(exit.code()), error.exit_code());
         }
     }

@@ -88,9 +88,11 @@ impl Arguments {
     fn change(&self, mut config: Config) -> Config {
         if let Some(socket) = &self.socket {
             config.api.socket.clone_from(socket);
+            config.origin.flags.push("api.socket");
         }
         if let Some(pin_path) = &self.pin_path {
             config.agent.pin_path.clone_from(pin_path);
+            config.origin.flags.push("agent.pin_path");
         }
         config
     }

@@ -4,7 +4,7 @@ use ipnet::IpNet;
 
 use super::api::Api;
 use super::listener::Listener;
-use super::model::{Agent, Config, Interface, Log};
+use super::model::{Agent, Config, Interface, Log, Origin};
 use super::places::{Names, Namespaces, Netns};
 use super::value::{PortRange, distinct, expand};
 
@@ -30,6 +30,7 @@ impl Config {
             api: Api::default(),
             log: Log::default(),
             agent: Agent::default(),
+            origin: Origin::default(),
         }
     }
 }

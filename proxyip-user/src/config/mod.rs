@@ -16,6 +16,7 @@ pub(crate) mod networks;
 mod places;
 mod problem;
 pub mod schema;
+mod shown;
 mod table;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -27,10 +28,12 @@ pub use proxyip_common::settings::{Denied, HandOffChoice, Untrusted};
 pub use self::api::{Access, Api, DEFAULT_SOCKET, GroupName};
 pub use self::listener::{Headerless, Listener, Unknown, Versions};
 pub use self::model::{
-    Agent, Config, DEFAULT_PIN_PATH, Destination, FlowFormat, Interface, KernelLog, Log, Set, Spec,
+    Agent, Config, DEFAULT_PIN_PATH, Destination, FlowFormat, Interface, KernelLog, Log, Origin,
+    Set, Spec,
 };
 pub use self::networks::{ListSpec, NetworkFile, Networks};
 pub use self::places::{FilePattern, Names, Namespaces, Netns};
 pub use self::problem::{At, ConfigError, Fault, Place, Problem};
+pub use self::shown::interfaces_shown;
 pub(crate) use self::value::distinct;
 pub use self::value::{PortRange, interfaces, network, network_or_address, port_ranges};

@@ -54,6 +54,17 @@ pub struct Config {
     pub log: Log,
     /// `[agent]`
     pub agent: Agent,
+    /// Where all this was read.
+    pub origin: Origin,
+}
+
+/// Where a configuration was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The absolute path of the file; `None` without a file.
+    pub file: Option<PathBuf>,
+    /// The keys that flags of the command line set, such as `api.socket`. A reload keeps them.
+    pub flags: Vec<&'static str>,
 }
 
 /// `[[interface]]`

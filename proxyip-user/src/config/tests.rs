@@ -114,6 +114,7 @@ fn every_key_is_read() {
             max_tlv_memory: 16,
             handshake_timeout: Duration::from_mins(1),
         },
+        origin: Origin::default(),
     };
     assert_eq!(Config::from_toml(GOOD), Ok(expected));
 }

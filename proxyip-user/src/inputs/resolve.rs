@@ -8,7 +8,7 @@ use super::network_file::{NetworkFileError, read_networks};
 use crate::config::networks::{NAMED, contradictions};
 use crate::config::{
     Access, Api, At, Config, ConfigError, Fault, GroupName, ListSpec, Listener, NetworkFile,
-    Networks, Problem, Set, Spec,
+    Networks, Origin, Problem, Set, Spec,
 };
 
 impl Config {
@@ -19,7 +19,9 @@ impl Config {
     pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        read(&text).map_err(|wrong| wrong.of(path))
+        let mut config = read(&text).map_err(|wrong| wrong.of(path))?;
+        config.origin.file = Some(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+        Ok(config)
     }
 
     /// Reads the text of a TOML file, and what it points at on this host.
@@ -75,6 +77,7 @@ fn resolve(problems: &mut Vec<Problem>, spec: Spec) -> Config {
         api: api(problems, spec.api),
         log: spec.log,
         agent: spec.agent,
+        origin: Origin::default(),
     }
 }
 

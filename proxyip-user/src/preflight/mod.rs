@@ -2,6 +2,7 @@
 
 pub mod applications;
 pub mod check;
+pub mod difference;
 pub mod endpoints;
 pub mod host;
 pub mod inventory;

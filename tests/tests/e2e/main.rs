@@ -23,6 +23,7 @@ mod crowd;
 mod dashboard;
 mod delayed;
 mod diagnostics;
+mod difference;
 mod documents;
 mod drain;
 mod draining;

@@ -16,6 +16,7 @@ const REQUESTS: &[(&str, &str, &str, u16)] = &[
     ("GET", "/metrics", "/metrics", 200),
     ("GET", "/v1/status", "/v1/status", 200),
     ("GET", "/v1/listeners", "/v1/listeners", 200),
+    ("GET", "/v1/config", "/v1/config", 200),
     ("GET", "/v1/flows", "/v1/flows", 200),
     ("GET", "/v1/flows", "/v1/flows?limit=1", 200),
     ("GET", "/v1/flows", "/v1/flows?limit=0", 400),
@@ -191,7 +192,15 @@ fn assert_every_answer_is_as_described(api: &mut Api, peer: &str, local: &str) {
     };
     assert_eq!(described(&document), requested(true), "each is requested");
     // These cannot go wrong as long as the maps can be read, and the file is right.
-    let sure = ["/healthz", "/readyz", "/metrics", "/v1/status", "/v1/listeners", "/v1/reload"];
+    let sure = [
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/v1/status",
+        "/v1/config",
+        "/v1/listeners",
+        "/v1/reload",
+    ];
     let failing = described(&document).into_iter().filter(|(_, path)| !sure.contains(&&**path));
     assert_eq!(failing.collect::<BTreeSet<_>>(), requested(false), "each goes wrong");
 }

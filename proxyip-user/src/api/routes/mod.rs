@@ -2,6 +2,7 @@
 
 pub mod acl;
 pub mod clients;
+pub mod config;
 pub mod drain;
 pub mod flows;
 pub mod hand_offs;

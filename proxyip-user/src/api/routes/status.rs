@@ -82,6 +82,7 @@ fn read(shared: &Shared, active: &Active) -> Result<Status> {
         translated: source.translated()?,
         limits: Limits { flows, translated },
         settings: settings::settings(&active.config),
+        mended: source.mended(),
         kernel: source.limits(),
         warnings: Finding::sentences(warnings),
         findings: Finding::sentences(&findings),

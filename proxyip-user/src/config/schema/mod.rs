@@ -7,7 +7,7 @@ mod entry;
 mod json;
 mod keys;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(super) use self::entry::{
     Choice, Choices, Flag, Key, NetworkList, Number, Path, Seconds, Text,

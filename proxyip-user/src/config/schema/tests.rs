@@ -10,7 +10,7 @@ use crate::config::tests::{GOOD, LEAST};
 use crate::config::{Fault, Problem, Spec};
 
 /// A file that gives `key` this value, and else as little as possible.
-fn with(section: &Section, key: &str, value: &str) -> String {
+pub(crate) fn with(section: &Section, key: &str, value: &str) -> String {
     let header = match section.shape {
         Shape::Table => format!("[{}]", section.name),
         Shape::Tables(..) => format!("[[{}]]", section.name),
