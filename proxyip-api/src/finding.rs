@@ -15,6 +15,8 @@ labels! {
         "Bring the interface back: the agent attaches to it within a second. If it is gone for good, remove its `[[interface]]` from the configuration."
     NamespaceLost "namespace_lost" "a network namespace of the configuration is not there, or cannot be served"
         "Read the reason behind the sentence. The agent tries again by itself. If the namespace is gone for good, remove its `[[interface]]` and run `proxyip reload`."
+    NamespaceWaits "namespace_waits" "network namespaces that a pattern has found wait to be served"
+        "Wait: the agent serves one after another, many in a second. If the number does not fall, read the agent's log."
     NamespaceTwice "namespace_twice" "a pattern of the configuration finds a network namespace by two names"
         "Nothing is wrong if both names should mean the same: the namespace is served by the first. If not, write the pattern so that it finds one of them."
     MatchesNothing "matches_nothing" "an entry of the configuration with a pattern finds no interface"

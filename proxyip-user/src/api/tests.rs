@@ -334,6 +334,7 @@ async fn readiness_and_status() {
                     "pin_path": "/sys/fs/bpf/proxyip", "max_tlv_memory_mib": 64, "handshake_timeout_s": 400,
                 },
             },
+            "mended": 2,
             "kernel": ["Linux is old"],
             "warnings": [], "findings": ["nobody sends a header"],
             "remarks": [{"label": "headers_missing", "sentence": "nobody sends a header"}],

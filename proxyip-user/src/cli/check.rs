@@ -1,8 +1,7 @@
 //! `proxyip check`
 
-mod diff;
-
 use std::fmt::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,11 +11,12 @@ use proxyip_api::finding::Finding;
 use proxyip_api::status::{DegradedPort, ListenerJson, Status};
 use serde::{Serialize, Serializer};
 
+use super::diff::{self, Asked};
 use super::exit::Exit;
 use super::output::{fail, print};
 use super::reading::ask;
 use crate::client;
-use crate::config::{Config, ConfigError, DEFAULT_SOCKET};
+use crate::config::{Config, ConfigError, DEFAULT_SOCKET, Whereabouts};
 use crate::json;
 use crate::preflight::{Check, State, preflight};
 
@@ -105,7 +105,9 @@ impl LookedAt {
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let (ended, wrong) = if arguments.diff {
-        (diff::run(arguments), Exit::NoDifference)
+        let Arguments { config, socket, json, .. } = arguments;
+        let asked = Asked { file: config.as_deref(), socket: socket.as_deref(), json: *json };
+        (diff::run(&asked), Exit::NoDifference)
     } else {
         (check(arguments), Exit::Wrong)
     };
@@ -131,12 +133,19 @@ pub(super) fn report(file: Option<&Path>, socket: Option<&Path>) -> Report {
     let looked_at = if file.is_some() { LookedAt::File } else { LookedAt::NoFile };
     let mut report = Report { looked_at, ..Report::default() };
     let config = file.and_then(|path| report.read(path));
-    let configured = config.as_ref().map(|config| &*config.api.socket);
+    let whereabouts = match (&config, file) {
+        (Some(config), _) => Some(config.whereabouts()),
+        // The agent of a file with mistakes is that of the file without them.
+        (None, Some(file)) => fs::read_to_string(file).ok().map(|text| Whereabouts::read(&text)),
+        (None, None) => None,
+    };
+    let configured = whereabouts.as_ref().map(|there| &*there.socket);
     let named = socket;
     let socket = socket.or(configured).unwrap_or(DEFAULT_SOCKET.as_ref());
     let status = ask(async { Ok(client::get::<Status>(socket, "/v1/status").await?.0) });
-    let agent = status.as_ref().ok().map(|status| status.pid);
-    report.preflight = preflight(config.as_ref(), agent, &again(file, named));
+    let pin_path = whereabouts.as_ref().map(|there| &*there.pin_path);
+    report.preflight =
+        preflight(config.as_ref(), pin_path, status.as_ref().ok(), &again(file, named));
     match status {
         Ok(status) => report.hear(status),
         Err(error) => report.silence = Some(format!("{error:#}")),

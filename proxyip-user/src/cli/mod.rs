@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod config;
 mod detach;
+mod diff;
 mod duration;
 pub(crate) mod exit;
 mod explain;

@@ -8,7 +8,7 @@ use super::api::{Access, Api, GroupName};
 use super::listener::Listener;
 use super::listeners;
 use super::lists::{self, MEMBERS};
-use super::model::{Agent, Destination, Interface, Log, Set, Spec};
+use super::model::{Agent, Destination, Interface, Log, Set, Spec, Whereabouts};
 use super::networks::ListSpec;
 use super::problem::{At, Fault, Problem};
 use super::schema::{self, Section};
@@ -61,9 +61,25 @@ fn read(text: &str) -> (Option<Spec>, Vec<Problem>) {
         |listener: &&Listener<_>| listener.header_timeout >= spec.agent.handshake_timeout;
     if let Some(listener) = spec.listeners.iter().find(too_long) {
         let fault = Fault::HandshakeTimeoutTooShort(listener.name.clone());
-        report.add(0, "agent.handshake_timeout", fault);
+        let key = schema::agent::HANDSHAKE_TIMEOUT.name;
+        report.add(root.offset_within("agent", key), format!("agent.{key}"), fault);
     }
     (Some(spec), report.into_problems())
+}
+
+impl Whereabouts {
+    /// Reads the text of a file that has mistakes. What cannot be read is at its default.
+    #[must_use]
+    pub fn read(text: &str) -> Self {
+        // The mistakes are reported by whoever reads the whole file.
+        let mut report = Report::new(text);
+        let (document, _) = DeTable::parse_recoverable(text);
+        let root = Table { name: "", entries: document.get_ref(), offset: 0 };
+        Self {
+            socket: section(&mut report, root, &schema::api::SECTION, api).socket,
+            pin_path: section(&mut report, root, &schema::agent::SECTION, agent).pin_path,
+        }
+    }
 }
 
 /// The table of a section, by `read`; everything at its default if it is absent or reported.
@@ -99,10 +115,10 @@ fn interfaces(report: &mut Report, root: Table) -> Vec<Interface> {
     }
     let namespaces = distinct(interfaces.iter().map(|interface| &interface.netns));
     if namespaces.len() > MAX_NAMESPACES as usize {
-        report.add(0, "interface.netns", Fault::TooMany(MAX_NAMESPACES));
+        report.add(root.offset_of("interface"), "interface.netns", Fault::TooMany(MAX_NAMESPACES));
     }
     if interfaces.is_empty() {
-        report.add(0, "interface", Fault::Empty("interface"));
+        report.add(root.offset_of("interface"), "interface", Fault::Empty("interface"));
     }
     interfaces
 }
@@ -125,7 +141,7 @@ fn sets(report: &mut Report, root: Table) -> Vec<Set<ListSpec>> {
         sets.push(Set { name: name.unwrap_or_default(), networks });
     }
     if sets.len() > MAX_SETS as usize {
-        report.add(0, "set", Fault::TooMany(MAX_SETS));
+        report.add(root.offset_of("set"), "set", Fault::TooMany(MAX_SETS));
     }
     sets
 }

@@ -38,7 +38,7 @@ pub(super) fn listeners(report: &mut Report, root: Table) -> Vec<Listener<ListSp
         listeners.push(listener);
     }
     if listeners.len() > MAX_LISTENERS as usize {
-        report.add(0, "listener", Fault::TooMany(MAX_LISTENERS));
+        report.add(root.offset_of("listener"), "listener", Fault::TooMany(MAX_LISTENERS));
     }
     listeners
 }

@@ -29,11 +29,10 @@ pub use self::api::{Access, Api, DEFAULT_SOCKET, GroupName};
 pub use self::listener::{Headerless, Listener, Unknown, Versions};
 pub use self::model::{
     Agent, Config, DEFAULT_PIN_PATH, Destination, FlowFormat, Interface, KernelLog, Log, Origin,
-    Set, Spec,
+    Set, Spec, Whereabouts,
 };
 pub use self::networks::{ListSpec, NetworkFile, Networks};
 pub use self::places::{FilePattern, Names, Namespaces, Netns};
 pub use self::problem::{At, ConfigError, Fault, Place, Problem};
-pub use self::shown::interfaces_shown;
 pub(crate) use self::value::distinct;
 pub use self::value::{PortRange, interfaces, network, network_or_address, port_ranges};

@@ -67,6 +67,15 @@ pub struct Origin {
     pub flags: Vec<&'static str>,
 }
 
+/// Where an agent with a file would answer, and where it would pin, by what can be read of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// `[api] socket`
+    pub socket: PathBuf,
+    /// `[agent] pin_path`
+    pub pin_path: PathBuf,
+}
+
 /// `[[interface]]`
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Interface {
@@ -144,6 +153,13 @@ pub enum KernelLog {
 }
 
 impl Config {
+    /// Where its agent answers, and where it pins.
+    #[must_use]
+    pub fn whereabouts(&self) -> Whereabouts {
+        let (socket, pin_path) = (self.api.socket.clone(), self.agent.pin_path.clone());
+        Whereabouts { socket, pin_path }
+    }
+
     /// The paths of all files of networks. A path that several lists name comes several times.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let of_listeners = self

@@ -37,16 +37,18 @@ impl Config {
     }
 }
 
-/// The entries of `[[interface]]` in a configuration that was shown; what cannot be read is left out.
-#[must_use]
-pub fn interfaces_shown(shown: &ConfigJson) -> Vec<Interface> {
-    let entries = shown.config.get(schema::interface::SECTION.name).and_then(Value::as_array);
-    let read = |entry: &Value| {
-        let name = interfaces(entry.get(schema::interface::NAME.name)?.as_str()?).ok()?;
-        let netns = netns(entry.get(schema::interface::NETNS.name)?.as_str()?).ok()?;
-        Some(Interface { name, netns })
-    };
-    entries.into_iter().flatten().filter_map(read).collect()
+impl Interface {
+    /// The entries of a configuration that was shown; what cannot be read is left out.
+    #[must_use]
+    pub fn all_shown(shown: &ConfigJson) -> Vec<Self> {
+        let entries = shown.config.get(schema::interface::SECTION.name).and_then(Value::as_array);
+        let read = |entry: &Value| {
+            let name = interfaces(entry.get(schema::interface::NAME.name)?.as_str()?).ok()?;
+            let netns = netns(entry.get(schema::interface::NETNS.name)?.as_str()?).ok()?;
+            Some(Self { name, netns })
+        };
+        entries.into_iter().flatten().filter_map(read).collect()
+    }
 }
 
 fn networks_of_files(config: &Config) -> BTreeMap<String, Vec<ipnet::IpNet>> {
@@ -84,17 +86,17 @@ fn listener(listener: &Listener) -> Entry {
         (keys::PORTS.name, listener.ports.clone().into()),
         (keys::TRUSTED.name, written(trusted)),
         (keys::TRUSTED_FILE.name, file(trusted)),
-        (keys::UNTRUSTED.name, label(&keys::UNTRUSTED, listener.untrusted)),
+        (keys::UNTRUSTED.name, label(&keys::UNTRUSTED, &listener.untrusted)),
         (keys::ALLOW.name, written(allow)),
         (keys::ALLOW_FILE.name, file(allow)),
         (keys::DENY.name, written(deny)),
         (keys::DENY_FILE.name, file(deny)),
-        (keys::DENIED.name, label(&keys::DENIED, *denied)),
+        (keys::DENIED.name, label(&keys::DENIED, denied)),
         (keys::MARK.name, mark.into()),
         (keys::VERSIONS.name, versions(listener.versions)),
-        (keys::HAND_OFF.name, label(&keys::HAND_OFF, listener.hand_off)),
-        (keys::UNKNOWN.name, label(&keys::UNKNOWN, listener.unknown)),
-        (keys::HEADERLESS.name, label(&keys::HEADERLESS, listener.headerless)),
+        (keys::HAND_OFF.name, label(&keys::HAND_OFF, &listener.hand_off)),
+        (keys::UNKNOWN.name, label(&keys::UNKNOWN, &listener.unknown)),
+        (keys::HEADERLESS.name, label(&keys::HEADERLESS, &listener.headerless)),
         (keys::HEADER_TIMEOUT.name, listener.header_timeout.as_secs().into()),
     ])
 }
@@ -135,11 +137,11 @@ fn log(log: &Log) -> Entry {
     use of_log as keys;
     let (path, to) = match &log.to {
         Destination::File(path) => (path.display().to_string().into(), Value::Null),
-        Destination::Stdout => (Value::Null, label(&keys::TO, false)),
-        Destination::Journald => (Value::Null, label(&keys::TO, true)),
+        Destination::Stdout => (Value::Null, label(&keys::TO, &false)),
+        Destination::Journald => (Value::Null, label(&keys::TO, &true)),
     };
     entry([
-        (keys::FLOWS.name, label(&keys::FLOWS, log.flows)),
+        (keys::FLOWS.name, label(&keys::FLOWS, &log.flows)),
         (keys::FILE.name, path),
         (keys::TO.name, to),
     ])
@@ -168,8 +170,8 @@ fn file(Networks { file, .. }: &Networks) -> Value {
 }
 
 /// What the configuration calls a value.
-fn label<T: PartialEq>(key: &Key<Choice<T>>, value: T) -> Value {
-    let choice = key.kind.0.iter().find(|(_, one)| *one == value);
+fn label<T: PartialEq>(key: &Key<Choice<T>>, value: &T) -> Value {
+    let choice = key.kind.0.iter().find(|(_, one)| one == value);
     choice.map(|(label, _)| *label).into()
 }
 
@@ -204,7 +206,7 @@ mod tests {
             let shown = config.shown();
             let json = Value::Object(shown.config.clone());
             assert!(validator.is_valid(&json), "{json}");
-            assert_eq!(interfaces_shown(&shown), config.interfaces);
+            assert_eq!(Interface::all_shown(&shown), config.interfaces);
             let again = Config::from_toml(&toml(&shown)).unwrap();
             assert_eq!(again.shown(), shown);
         }

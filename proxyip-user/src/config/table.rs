@@ -96,6 +96,13 @@ impl<'a, 'i> Table<'a, 'i> {
         self.node(key).map_or(self.offset, |node| node.span().start)
     }
 
+    /// Offset of the value of `key` in a table of this one, or of what is there.
+    pub(super) fn offset_within(self, table: &str, key: &str) -> usize {
+        let inner = self.node(table).and_then(|node| node.get_ref().as_table());
+        let node = inner.and_then(|inner| inner.get(key));
+        node.map_or_else(|| self.offset_of(table), |node| node.span().start)
+    }
+
     /// The value of `key` where it stands.
     pub(super) fn node(self, key: &str) -> Option<Node<'a, 'i>> {
         self.entries.get(key)

@@ -142,7 +142,7 @@ impl Attachments {
         self.look_at_all();
         for answer in asked.answers {
             // Whoever asked may have gone meanwhile.
-            answer.send(self.guarding.missing()).ok();
+            answer.send(self.guarding.after_reload()).ok();
         }
     }
 

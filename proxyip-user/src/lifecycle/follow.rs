@@ -16,6 +16,16 @@ use crate::host::links::check_interface;
 use crate::host::served::{Entrance, Served};
 use crate::reconcile::control::Control;
 
+/// What a reload says of a finding that it leads to.
+fn warning(Finding { label, sentence }: Finding) -> String {
+    // What a pattern does not find is not missing.
+    if label == FindingKind::MatchesNothing.label() {
+        sentence
+    } else {
+        format!("not guarded: {sentence}")
+    }
+}
+
 /// Has what a new configuration wants attached.
 #[derive(Clone)]
 pub struct Follow {
@@ -35,8 +45,8 @@ impl Follow {
         Self { ask, capability, served, option }
     }
 
-    /// Puts a configuration in force. Its lists come first, and then what is attached. Returns its warnings, and what is
-    /// not guarded.
+    /// Puts a configuration in force. Its lists come first, and then what is attached. Returns its warnings, what is
+    /// not guarded, and patterns that find nothing.
     ///
     /// # Errors
     /// If what it adds cannot be attached, or for the reasons of [`Control::reload`]. Then nothing has
@@ -55,8 +65,7 @@ impl Follow {
             let unknown =
                 |error| vec![Finding::new(FindingKind::ThreadFails, format!("{error:#}"))];
             let missing = self.look().unwrap_or_else(unknown);
-            let sentence = |one: Finding| format!("not guarded: {}", one.sentence);
-            warnings.extend(missing.into_iter().map(sentence));
+            warnings.extend(missing.into_iter().map(warning));
         }
         Ok(warnings)
     }
@@ -97,11 +106,23 @@ impl Follow {
         }
     }
 
-    /// Has a look taken now; returns what is not guarded after it.
+    /// Has a look taken now; returns what is not guarded after it, and the patterns that find nothing.
     fn look(&self) -> Result<Vec<Finding>> {
         let (answer, missing) = sync_channel(1);
         let gone = "nobody looks at what is attached";
         self.ask.send(Request::Look(answer)).context(gone)?;
         missing.recv().context(gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_that_finds_nothing_leaves_nothing_unguarded() {
+        let said = |kind| warning(Finding::new(kind, "so"));
+        assert_eq!(said(FindingKind::MatchesNothing), "so");
+        assert_eq!(said(FindingKind::InterfaceGone), "not guarded: so");
     }
 }

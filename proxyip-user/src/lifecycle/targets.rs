@@ -92,7 +92,7 @@ impl Targets {
         for (at, (target, entrance)) in new.into_iter().enumerate() {
             if at > 0 && first.elapsed() > TURN {
                 looked.missing.push(Finding::new(
-                    FindingKind::NamespaceLost,
+                    FindingKind::NamespaceWaits,
                     format!(
                         "network namespaces that have come and wait to be served: {}",
                         count - at

@@ -12,19 +12,27 @@ pub mod namespaces;
 use std::path::{Path, PathBuf};
 
 use proxyip_api::check::Subject;
+use proxyip_api::status::Status;
 
 pub use self::check::{Check, State};
+use self::endpoints::Held;
 use crate::bpf::pins;
 use crate::bpf::probe::probe;
 use crate::config::{Config, DEFAULT_PIN_PATH};
 use crate::lifecycle::lock;
 
-/// Looks at the host, and at what the configuration names. `agent` is the process that answers where one should, and
-/// `again` the command that looks once more.
+/// Looks at the host, and at what the configuration names. `pin_path` is that of the file, even if there is no
+/// configuration because of its mistakes. `status` is that of the agent that answers where one should, and `again` the
+/// command that looks once more.
 #[must_use]
-pub fn preflight(config: Option<&Config>, agent: Option<u32>, again: &str) -> Vec<Check> {
-    let configured = config.map(|config| config.agent.pin_path.clone());
-    let pin_path = &configured.unwrap_or_else(|| pins_without_file(agent));
+pub fn preflight(
+    config: Option<&Config>,
+    pin_path: Option<&Path>,
+    status: Option<&Status>,
+    again: &str,
+) -> Vec<Check> {
+    let agent = status.map(|status| status.pid);
+    let pin_path = &pin_path.map_or_else(|| pins_without_file(agent), Path::to_owned);
     let capability = probe();
     let holder = lock::holder_of(pin_path);
     let mut checks = host::checks(&capability, config, pin_path, (holder, agent));
@@ -36,7 +44,12 @@ pub fn preflight(config: Option<&Config>, agent: Option<u32>, again: &str) -> Ve
             checks.push(Check::problem(Subject::Kernel, format!("{error:#}")));
         }
         let has_kfunc = capability.is_ok_and(|capability| capability.assign.is_some());
-        checks.extend(endpoints::checks(config, holder.or(agent).is_some()));
+        let held = match (status, holder) {
+            (Some(status), _) => Held::At(status.settings.api.http),
+            (None, Some(_)) => Held::Unknown,
+            (None, None) => Held::At(None),
+        };
+        checks.extend(endpoints::checks(config, held));
         checks.extend(namespaces::checks(config, has_kfunc));
         checks.extend(applications::checks(config, has_kfunc));
     }

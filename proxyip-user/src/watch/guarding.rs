@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use proxyip_api::finding::Finding;
+use proxyip_api::finding::{Finding, FindingKind};
 
 use crate::config::Netns;
 
@@ -40,6 +40,14 @@ impl Guarding {
         self.locked().remarks.clone()
     }
 
+    /// What a reload has left undone: what is not guarded, and the patterns that find nothing.
+    pub(crate) fn after_reload(&self) -> Vec<Finding> {
+        let state = self.locked();
+        let unmatched =
+            state.remarks.iter().filter(|one| one.label == FindingKind::MatchesNothing.label());
+        state.missing.iter().chain(unmatched).cloned().collect()
+    }
+
     /// How often a program was missing and has been attached or pinned again.
     #[must_use]
     pub fn mended(&self) -> u64 {
@@ -64,12 +72,12 @@ impl Guarding {
     pub(crate) fn set(&self, missing: Vec<Finding>, remarks: Vec<Finding>) {
         let mut state = self.locked();
         for one in missing.iter().filter(|one| !state.missing.contains(one)) {
-            tracing::error!("not guarded: {}", one.sentence);
+            say(one);
         }
         for one in remarks.iter().filter(|one| !state.remarks.contains(one)) {
             tracing::warn!("{}", one.sentence);
         }
-        if missing.is_empty() && !state.missing.is_empty() {
+        if missing.is_empty() && state.missing.iter().any(is_error) {
             tracing::info!("everything is guarded again");
         }
         state.missing = missing;
@@ -78,5 +86,43 @@ impl Guarding {
 
     fn locked(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn say(one: &Finding) {
+    if is_error(one) {
+        tracing::error!("not guarded: {}", one.sentence);
+    } else {
+        tracing::info!("not guarded yet: {}", one.sentence);
+    }
+}
+
+/// What is not guarded is an error, unless the agent is about to guard it, as at each start with patterns.
+fn is_error(one: &Finding) -> bool {
+    one.label != FindingKind::NamespaceWaits.label()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(kind: FindingKind) -> Finding {
+        Finding::new(kind, kind.label())
+    }
+
+    #[test]
+    fn what_waits_for_its_turn_is_no_error() {
+        assert!(!is_error(&finding(FindingKind::NamespaceWaits)));
+        assert!(is_error(&finding(FindingKind::NamespaceLost)));
+    }
+
+    #[test]
+    fn a_reload_hears_of_patterns_that_find_nothing() {
+        let guarding = Guarding::default();
+        let lost = finding(FindingKind::NamespaceLost);
+        let [nothing, first] =
+            [FindingKind::MatchesNothing, FindingKind::OtherProgramFirst].map(finding);
+        guarding.set(vec![lost.clone()], vec![first, nothing.clone()]);
+        assert_eq!(guarding.after_reload(), [lost, nothing]);
     }
 }

@@ -4,6 +4,7 @@ use proxyip_api::finding::FindingKind;
 use serde_json::json;
 
 use super::*;
+use crate::config::DEFAULT_PIN_PATH;
 
 /// Reads a file with `text`.
 fn read(text: &str) -> (Report, Option<Config>) {
@@ -40,6 +41,33 @@ fn files_are_right_questionable_or_wrong() {
 fn the_agent_is_asked_where_the_file_says() {
     let file = "[[listener]]\nports=[443]\ntrusted=['10.0.0.0/8']\n[api]\nsocket='/x/api.sock'";
     assert_eq!(read(file).1.unwrap().api.socket, Path::new("/x/api.sock"));
+}
+
+/// A mistake in the file, or in a list that it names, does not make its agent another one.
+#[test]
+fn the_agent_of_a_file_with_mistakes_is_the_file_s() {
+    let there = |text: &str| {
+        let Whereabouts { socket, pin_path } = Whereabouts::read(text);
+        [socket, pin_path].map(|path| path.display().to_string())
+    };
+    let tables = "[api]\nsocket = '/x/api.sock'\n[agent]\npin_path = '/sys/fs/bpf/x'\n";
+    let (x, default) = (["/x/api.sock", "/sys/fs/bpf/x"], [DEFAULT_SOCKET, DEFAULT_PIN_PATH]);
+    for (before, behind, expected) in [
+        ("", "", x),
+        ("[[listener]]\nports = [0]\n", "", x),
+        ("", "[[listener]]\nports = [", x),
+        ("port = = 3\n", "", x),
+        ("", "max_flows = 1\n", x),
+    ] {
+        assert_eq!(there(&format!("{before}{tables}{behind}")), expected, "{before} {behind}");
+    }
+    assert_eq!(there("[api]\nsocket = 3\n[agent]\npin_path = 'a'\n"), default);
+    let nobody = "/run/proxyip-of-nobody.sock";
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("proxyip.toml");
+    fs::write(&file, format!("[[listener]]\nports=[0]\n[api]\nsocket='{nobody}'\n")).unwrap();
+    let silence = super::report(Some(&file), None).silence.unwrap();
+    assert!(silence.contains(nobody), "{silence}");
 }
 
 #[test]

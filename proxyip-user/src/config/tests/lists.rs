@@ -113,5 +113,5 @@ fn each_mistake_in_a_set() {
         })
     };
     assert_eq!(Config::from_toml(&many(256)).unwrap().sets.len(), 256);
-    assert_eq!(problems(&many(257)), ["1: set: more than 256 are not supported"]);
+    assert_eq!(problems(&many(257)), ["4: set: more than 256 are not supported"]);
 }

@@ -93,7 +93,11 @@ fn each_mistake_has_its_line_key_and_sentence() {
             "[[interface]]\n[[interface]]\nname = 'eth0'",
             "3: interface.name: interface \"eth0\" is named before, in the same namespace",
         ),
-        ("interface = []", "1: interface: must name at least one interface"),
+        ("\ninterface = []", "2: interface: must name at least one interface"),
+        (
+            "\n[agent]\nmax_flows = 2048\nhandshake_timeout = 5\n[[listener]]",
+            "4: agent.handshake_timeout: must be longer than the header_timeout of listener \"default\"",
+        ),
     ] {
         let seen = problems(text);
         assert!(seen.iter().any(|problem| problem == expected), "{text:?}: {seen:#?}");

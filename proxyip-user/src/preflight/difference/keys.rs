@@ -172,7 +172,7 @@ mod tests {
             }
             ("listener", "untrusted") => ["'bypass'", "'drop'"],
             ("listener", "denied") => ["'reset'", "'drop'"],
-            ("listener", "mark") => ["1", "2"],
+            ("listener", "mark") | ("agent", "max_tlv_memory") => ["1", "2"],
             ("listener", "versions") => ["['v1']", "['v1', 'v2']"],
             ("listener", "hand_off") => ["'auto'", "'observe'"],
             ("listener", "unknown") => ["'accept'", "'local'"],
@@ -186,7 +186,6 @@ mod tests {
             ("log", "flows") => ["'json'", "'vpc'"],
             ("log", "to") => ["'stdout'", "'journald'"],
             ("agent", "max_flows" | "max_translated") => ["1024", "2048"],
-            ("agent", "max_tlv_memory") => ["1", "2"],
             ("agent", "handshake_timeout") => ["400", "500"],
             _ => panic!("{section}.{key} has no two values here: add them"),
         };

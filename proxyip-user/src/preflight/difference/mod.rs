@@ -14,7 +14,7 @@ use proxyip_api::status::{InterfaceJson, Status};
 use self::keys::changes;
 use self::places::{Chosen, chosen, without};
 use crate::config::schema::Effect;
-use crate::config::{Agent, Api, Config, DEFAULT_PIN_PATH, Log, Origin, interfaces_shown};
+use crate::config::{Agent, Api, Config, DEFAULT_PIN_PATH, Interface, Log, Origin};
 use crate::lifecycle::detach::has_pins;
 use crate::lifecycle::lock;
 
@@ -44,7 +44,7 @@ pub fn of_reload(
     }
     let changes = changes(old, &config.shown());
     let own = pin_path(old).and_then(lock::holder_of).map(namespace_of);
-    let before = chosen(&interfaces_shown(old), own.as_deref());
+    let before = chosen(&Interface::all_shown(old), own.as_deref());
     let after = chosen(&config.interfaces, own.as_deref());
     let (_, findings) = status.split_remarks();
     Difference {
@@ -123,8 +123,9 @@ fn keep_flags(config: &mut Config, old: &ConfigJson) -> Vec<String> {
 /// That a reload does not read this file.
 fn another_file(read: Option<&str>, file: &Path) -> Option<String> {
     let same = |path: &Path| {
-        let real = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
-        real(path) == real(file)
+        let resolved =
+            |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
+        resolved(path) == resolved(file)
     };
     let here = file.display();
     match read {
@@ -180,6 +181,7 @@ fn is_drift(finding: &Finding) -> bool {
         FindingKind::NotAttached
         | FindingKind::InterfaceGone
         | FindingKind::NamespaceLost
+        | FindingKind::NamespaceWaits
         | FindingKind::MatchesNothing
         | FindingKind::StillAttached
         | FindingKind::SetsUnpinned

@@ -10,10 +10,9 @@ use proxyip_api::difference::{Change, Difference, How, Items};
 use proxyip_api::status::InterfaceJson;
 use serde_json::Value;
 
-use super::Arguments;
-use crate::cli::exit::Exit;
-use crate::cli::output::print;
-use crate::cli::reading::ask;
+use super::exit::Exit;
+use super::output::print;
+use super::reading::ask;
 use crate::client::{self, ClientError};
 use crate::config::schema::json_schema;
 use crate::config::{Config, DEFAULT_SOCKET};
@@ -24,10 +23,19 @@ use crate::preflight::difference::{InForce, of_reload, of_start};
 /// Items of a list that are shown.
 const SHOWN: usize = 5;
 
+/// What was asked for.
+pub(super) struct Asked<'a> {
+    /// The file; `None` for the one that the agent reads.
+    pub(super) file: Option<&'a Path>,
+    /// The agent's socket, instead of the file's.
+    pub(super) socket: Option<&'a Path>,
+    pub(super) json: bool,
+}
+
 /// Prints the difference; how the command ends.
-pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
-    let difference = difference(arguments)?;
-    if arguments.json {
+pub(super) fn run(asked: &Asked) -> Result<Exit> {
+    let difference = difference(asked)?;
+    if asked.json {
         print([&json::to_vec(&difference)?[..], b"\n"].concat())?;
     } else {
         print(text(&difference))?;
@@ -35,9 +43,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
     Ok(if difference.is_one() { Exit::Different } else { Exit::Same })
 }
 
-fn difference(arguments: &Arguments) -> Result<Difference> {
-    let Some(file) = &arguments.config else {
-        let socket = arguments.socket.as_deref().unwrap_or(DEFAULT_SOCKET.as_ref());
+fn difference(&Asked { file, socket, .. }: &Asked) -> Result<Difference> {
+    let Some(file) = file else {
+        let socket = socket.unwrap_or(DEFAULT_SOCKET.as_ref());
         let in_force = in_force(socket)
             .context("--config names no file, and the file of a running agent is not known")?;
         let file = in_force
@@ -49,7 +57,7 @@ fn difference(arguments: &Arguments) -> Result<Difference> {
         return Ok(of_reload(&file, Config::from_file(&file)?, &in_force));
     };
     let config = Config::from_file(file)?;
-    let socket = arguments.socket.as_ref().unwrap_or(&config.api.socket);
+    let socket = socket.unwrap_or(&config.api.socket);
     match in_force(socket) {
         Ok(in_force) => Ok(of_reload(file, config, &in_force)),
         Err(error) if is_nobody(&error) => match lock::holder_of(&config.agent.pin_path) {
@@ -90,12 +98,24 @@ fn text(difference: &Difference) -> String {
         writeln!(text, "{kind}: {sentence}").expect("a String grows");
     };
     let refusal = if agent.is_some() { "a reload is refused" } else { "a start fails" };
-    refused.iter().for_each(|sentence| line(refusal, sentence));
-    changes.iter().for_each(|change| line(&place(change), &how(change)));
-    attach.iter().for_each(|one| line("attach", &interface(one)));
-    leave.iter().for_each(|one| line("leave", &interface(one)));
-    drift.iter().for_each(|one| line("drift", one));
-    notes.iter().for_each(|note| line("note", note));
+    for sentence in refused {
+        line(refusal, sentence);
+    }
+    for change in changes {
+        line(&place(change), &how(change));
+    }
+    for one in attach {
+        line("attach", &interface(one));
+    }
+    for one in leave {
+        line("leave", &interface(one));
+    }
+    for one in drift {
+        line("drift", one);
+    }
+    for note in notes {
+        line("note", note);
+    }
     if !difference.is_one() {
         let agent = agent.map(|pid| format!("process {pid}")).unwrap_or_default();
         writeln!(text, "no difference between {file} and what is in force ({agent})")
