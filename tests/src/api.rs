@@ -217,7 +217,8 @@ impl Api {
 }
 
 /// Asks the agent's socket as a monitoring script would.
-pub(crate) fn is_ready(socket: &Path) -> bool {
+#[must_use]
+pub fn is_ready(socket: &Path) -> bool {
     let Ok(mut stream) = UnixStream::connect(socket) else { return false };
     let request = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let mut answer = Vec::new();

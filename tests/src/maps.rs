@@ -89,7 +89,7 @@ fn open(pin: &Path) -> MapData {
 }
 
 /// Since Linux 6.4 this is what the map holds now, before that what it might hold.
-fn memory(map: &MapData) -> u64 {
+pub(crate) fn memory(map: &MapData) -> u64 {
     let descriptor = map.fd().as_fd().as_raw_fd();
     let text = fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).expect("its fdinfo");
     let field = text.lines().find_map(|line| line.strip_prefix("memlock:"));

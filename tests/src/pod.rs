@@ -25,6 +25,13 @@ impl Pod {
     #[must_use]
     pub fn start(site: &Site, number: u8) -> Self {
         let namespace = Namespace::new(Self::name(site, number));
+        Self::make_link(site, number, &namespace);
+        let echo = EchoServer::start(&namespace, &format!("10.88.{number}.1"), 80);
+        Self { number, _echo: echo, namespace }
+    }
+
+    /// Makes the link between a namespace and the load balancer: at first, and after it was deleted.
+    pub fn make_link(site: &Site, number: u8, namespace: &Namespace) {
         let link = Self::link(number);
         namespace.ip(&format!(
             "link add eth0 type veth peer name {link} netns {}",
@@ -32,10 +39,13 @@ impl Pod {
         ));
         site.net.balancer.ip(&format!("addr add 10.88.{number}.2/24 dev {link}"));
         site.net.balancer.ip(&format!("link set {link} up"));
+        Self::give_address(number, namespace);
+    }
+
+    /// Gives its `eth0` what a device loses that moves to another namespace.
+    pub fn give_address(number: u8, namespace: &Namespace) {
         namespace.ip(&format!("addr add 10.88.{number}.1/24 dev eth0"));
         namespace.ip("link set eth0 up");
-        let echo = EchoServer::start(&namespace, &format!("10.88.{number}.1"), 80);
-        Self { number, _echo: echo, namespace }
     }
 
     /// What its namespace is called, whether or not it is there.

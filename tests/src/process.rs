@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::namespace::Namespace;
@@ -32,6 +32,9 @@ impl Process {
     pub fn start(name: &str, directory: &Path, command: &mut Command) -> Self {
         command.process_group(0).stdin(std::process::Stdio::null());
         command.stdout(log(directory, name, "out")).stderr(log(directory, name, "err"));
+        // A program of the fixtures blocks signals to wait for them; what it starts would inherit that.
+        // SAFETY: the call between fork and exec is sigprocmask(2), which is async-signal-safe, and nothing is allocated.
+        unsafe { command.pre_exec(|| Ok(SigSet::empty().thread_set_mask()?)) };
         let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
         let directory = directory.to_owned();
         Self { name: name.to_owned(), child, directory, stop: Signal::SIGTERM, quiet: false }

@@ -7,12 +7,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use nix::sys::signal::{SigSet, Signal};
 use proxyip_tests::balancers::HaProxy;
 use proxyip_tests::servers::{Nginx, RubyEcho};
 use proxyip_tests::{
     Agent, Dial, Guard, Site, address, curl, eventually, read_line, remove_everything,
-    use_agent_binary,
+    remove_everything_on_signals, use_agent_binary,
 };
 
 /// Width of the table's columns, characters.
@@ -30,7 +29,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     use_agent_binary(binary);
-    remove_everything_on_signals();
+    remove_everything_on_signals("the demo");
     let start = Instant::now();
     // A panic has printed its message, and dropping the fixtures has removed what they made.
     let outcome = panic::catch_unwind(demonstrate);
@@ -44,21 +43,6 @@ fn main() -> ExitCode {
         start.elapsed().as_secs_f32()
     );
     ExitCode::SUCCESS
-}
-
-/// On Ctrl-C nothing is dropped: the names of what was made are known.
-fn remove_everything_on_signals() {
-    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
-    // Threads started from now on inherit this; programs started by std do not.
-    signals.thread_block().expect("cannot block signals");
-    std::thread::spawn(move || {
-        let signal = signals.wait().expect("cannot wait for signals");
-        // What the main thread is just doing will fail now, and may do so quietly.
-        panic::set_hook(Box::new(|_| {}));
-        remove_everything();
-        eprintln!("\nstopped; all that the demo made is removed");
-        std::process::exit(128 + signal as i32);
-    });
 }
 
 fn demonstrate() {

@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use io_uring::{IoUring, opcode, types};
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 
-use crate::dial::read_line;
+use crate::dial::read_line_or_error;
 use crate::namespace::Namespace;
 use crate::option::set_option;
 
@@ -206,11 +206,21 @@ impl PeerNames {
     /// When something else comes.
     #[must_use]
     pub fn read(stream: &TcpStream) -> (Self, String) {
-        let answer = read_line(stream);
-        let mut parts = answer.splitn(3, ' ');
-        let mut next = || parts.next().unwrap_or_else(|| panic!("answer {answer:?}"));
-        let (accepted, named, line) = (next(), next(), next().to_owned());
-        let parse = |name: &str| name.parse().unwrap_or_else(|_| panic!("answer {answer:?}"));
-        (Self { accepted: parse(accepted), named: parse(named) }, line)
+        Self::read_or_error(stream).unwrap_or_else(|error| panic!("an answer: {error}"))
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// Those of `recv(2)`, and when something else comes.
+    pub fn read_or_error(stream: &TcpStream) -> io::Result<(Self, String)> {
+        let answer = read_line_or_error(stream)?;
+        let parse = || {
+            let mut parts = answer.splitn(3, ' ');
+            let names =
+                Self { accepted: parts.next()?.parse().ok()?, named: parts.next()?.parse().ok()? };
+            Some((names, parts.next()?.to_owned()))
+        };
+        parse().ok_or_else(|| io::Error::other(format!("{answer:?} came")))
     }
 }

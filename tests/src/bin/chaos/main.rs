@@ -6,7 +6,6 @@
 mod application;
 mod book;
 mod load;
-mod random;
 mod round;
 mod scene;
 mod surfaces;
@@ -16,14 +15,14 @@ use std::ops::Range;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use std::{env, fs, panic};
 
+use proxyip_tests::random::{Random, seed_of_now};
 use proxyip_tests::{Site, eventually, remove_everything, use_agent_binary, visitors};
 
 use crate::book::{Book, Lost, Unguarded};
 use crate::load::{HANGS, Load, PORTS};
-use crate::random::Random;
 use crate::round::{Counts, NAMED, Outcome, Stage, head};
 use crate::scene::Scene;
 use crate::surfaces::Surfaces;
@@ -49,10 +48,7 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     use_agent_binary(binary);
-    let seed = seed.unwrap_or_else(|| {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a date after 1970");
-        u64::from(now.subsec_nanos()) ^ now.as_secs()
-    });
+    let seed = seed.unwrap_or_else(seed_of_now);
     println!("seed {seed}");
     // A panic has printed its message, and dropping the fixtures has removed what they made.
     let outcome = panic::catch_unwind(|| chaos(Duration::from_mins(minutes), seed));

@@ -4,10 +4,10 @@ use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use proxyip_tests::random::Random;
 use proxyip_tests::until;
 
 use crate::load::Load;
-use crate::random::Random;
 use crate::scene::Scene;
 use crate::surfaces::Surfaces;
 use crate::trouble::{TROUBLES, Trouble};

@@ -4,7 +4,8 @@ use std::fs;
 
 use nix::sys::signal::Signal;
 
-use crate::random::Random;
+use proxyip_tests::random::Random;
+
 use crate::scene::{Configuration, Pins, Scene};
 
 /// Something that happens.
