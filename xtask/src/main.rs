@@ -65,10 +65,7 @@ enum Verb {
     /// Show proxyip at work between real servers and load balancers (root only)
     Demo,
     /// Measure proxyip beside others, interleaved in one run (root only)
-    Bench {
-        /// What to measure
-        measure: program::Measure,
-    },
+    Bench(program::Bench),
     /// Make trouble for an agent under load: links, pins, routes, rules, signals (root only)
     Chaos(chaos::Options),
     /// Load an agent for minutes while it is reloaded, frozen, stopped and killed (root only)
@@ -95,7 +92,7 @@ fn main() -> ExitCode {
         Verb::Lint => lint::run(),
         Verb::Rooms => rooms::run(),
         Verb::Demo => demo::run(),
-        Verb::Bench { measure } => program::bench(measure),
+        Verb::Bench(bench) => program::bench(&bench),
         Verb::Chaos(options) => chaos::run(&options),
         Verb::Soak(options) => soak::run(&options),
         Verb::Screenshots => program::screenshots(),

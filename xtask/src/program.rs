@@ -1,9 +1,14 @@
 //! `cargo xtask bench` and `cargo xtask screenshots`: programs that share the fixtures of the end-to-end tests.
 
-use std::{path::Path, process::Command};
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use anyhow::Result;
-use clap::ValueEnum;
+use anyhow::{Context as _, Result};
+use clap::{Args, ValueEnum};
 
 use crate::{
     agent, build_ebpf,
@@ -18,6 +23,21 @@ pub(crate) enum Measure {
     Lookup,
     /// What the `getsockopt()` hook costs other calls
     Getsockopt,
+    /// An agent that serves 256 network namespaces: time, memory, processor at rest. Fails over the limits
+    Namespaces,
+}
+
+/// What is measured, and the agent
+#[derive(Args)]
+pub(crate) struct Bench {
+    /// What to measure
+    measure: Measure,
+    /// The program to measure, in place of the agent as it is released
+    #[arg(long, value_name = "PATH")]
+    agent: Option<PathBuf>,
+    /// What the measuring program gets: `-- --help` lists it
+    #[arg(last = true, value_name = "ARGUMENT")]
+    arguments: Vec<OsString>,
 }
 
 impl Measure {
@@ -25,25 +45,37 @@ impl Measure {
         match self {
             Self::Lookup => "bench_lookup",
             Self::Getsockopt => "bench_getsockopt",
+            Self::Namespaces => "bench_namespaces",
         }
     }
 }
 
-/// Builds everything and measures.
-pub(crate) fn bench(measure: Measure) -> Result<()> {
-    build_and_run("bench", measure.program())
+/// Builds what is needed, and measures.
+pub(crate) fn bench(bench: &Bench) -> Result<()> {
+    prepare("bench")?;
+    let agent = match &bench.agent {
+        Some(path) => fs::canonicalize(path).with_context(|| path.display().to_string())?,
+        None => build()?,
+    };
+    let mut command = program(bench.measure.program(), &agent);
+    command.arg("--").args(&bench.arguments);
+    run_command(&mut command)
 }
 
 /// Builds everything and makes the pictures of the documents.
 pub(crate) fn screenshots() -> Result<()> {
-    build_and_run("screenshots", "screenshots")
+    prepare("screenshots")?;
+    run_command(&mut program("screenshots", &build()?))
 }
 
-fn build_and_run(verb: &str, name: &str) -> Result<()> {
+fn prepare(verb: &str) -> Result<()> {
     host::prepare(verb)?;
-    packages::install_for_host_tests()?;
+    packages::install_for_host_tests()
+}
+
+fn build() -> Result<PathBuf> {
     build_ebpf::run()?;
-    run_command(&mut program(name, &agent::build()?))
+    agent::build()
 }
 
 // Started and not linked, so that the other verbs need not wait for it to build.
