@@ -6,11 +6,11 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 
 use crate::{
-    build_ebpf, chaos, demo, fuzz, host, lint, packages,
+    build_ebpf, chaos, churn, demo, fuzz, host, lint, packages,
     programs::{Profile, Programs},
     soak,
     steps::{self, Steps},
-    test,
+    test, upgrade,
     vm::{self, Guests, Kernel},
 };
 
@@ -19,6 +19,12 @@ const FUZZING: u32 = 60;
 
 /// For how many minutes the gate makes trouble.
 const CHAOS: u32 = 5;
+
+/// Namespaces that come and go in the night.
+const CHURN: churn::Options = churn::Options { seconds: 600, namespaces: 200, seed: None };
+
+/// How often the night upgrades an agent.
+const UPGRADES: upgrade::Options = upgrade::Options { times: 10 };
 
 /// The kernels of Debian's two newest stable releases. All four would take too long in the gate.
 const KERNELS: [Kernel; 2] = [Kernel::Bookworm, Kernel::Trixie];
@@ -78,6 +84,8 @@ pub(crate) fn nightly(night: &Night) -> Result<()> {
 fn released(steps: &mut Steps, soak_minutes: u32) -> Result<()> {
     let programs = steps.need("building, as released", || Programs::build(Profile::Release))?;
     test::end_to_end_tests(steps, &programs, &[])?;
+    steps.check("churn, as released", || churn::with_agent(&programs.agent, &CHURN));
+    steps.check("upgrades", || upgrade::to(&programs.agent, &UPGRADES));
     steps.check("soak", || soak::soak(&programs.agent, soak_minutes));
     Ok(())
 }

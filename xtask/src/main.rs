@@ -4,6 +4,7 @@ mod agent;
 mod axe;
 mod build_ebpf;
 mod chaos;
+mod churn;
 mod command;
 mod conformance;
 mod demo;
@@ -25,6 +26,7 @@ mod steps;
 mod test;
 mod toolchain;
 mod tools;
+mod upgrade;
 mod vm;
 
 use std::process::ExitCode;
@@ -68,6 +70,10 @@ enum Verb {
     Bench(program::Bench),
     /// Make trouble for an agent under load: links, pins, routes, rules, signals (root only)
     Chaos(chaos::Options),
+    /// Let network namespaces come and go while an agent under load serves them (root only)
+    Churn(churn::Options),
+    /// Upgrade an agent under load from the last commit with another layout of maps (root only)
+    Upgrade(upgrade::Options),
     /// Load an agent for minutes while it is reloaded, frozen, stopped and killed (root only)
     Soak(soak::Options),
     /// Make the pictures in docs: the page and `proxyip top`, of live traffic (root only)
@@ -94,6 +100,8 @@ fn main() -> ExitCode {
         Verb::Demo => demo::run(),
         Verb::Bench(bench) => program::bench(&bench),
         Verb::Chaos(options) => chaos::run(&options),
+        Verb::Churn(options) => churn::run(&options),
+        Verb::Upgrade(options) => upgrade::run(&options),
         Verb::Soak(options) => soak::run(&options),
         Verb::Screenshots => program::screenshots(),
         Verb::Conformance => conformance::run(),
