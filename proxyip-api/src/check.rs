@@ -18,6 +18,8 @@ labels! {
         "Run `mount -t bpf bpf /sys/fs/bpf` and let `pin_path` be below it. In a container, mount the directory of the host."
     Cgroup "cgroup" "whether the root of the cgroup hierarchy is reached, and takes the programs on sockets"
         "In a container, mount the cgroup file system of the host. If other software has an exclusive program there, let it attach with BPF_F_ALLOW_MULTI."
+    Mounts "mounts" "whether `procfs_path` and `netns_path` lead to what they name"
+        "In a container, mount the host's /proc and /run/netns there. The mount of /run/netns needs propagation (`mountPropagation: HostToContainer`)."
     Agent "agent" "whether an agent runs and answers"
         "Run one agent on a host. Name its socket with `--socket` if it is not the default one."
     FlowLog "flow_log" "whether the flow log can be written"

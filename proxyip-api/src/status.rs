@@ -224,6 +224,12 @@ pub struct LogSettings {
 pub struct AgentSettings {
     /// The directory of pins.
     pub pin_path: String,
+    /// The proc file system that shows the host's processes.
+    #[serde(default)]
+    pub procfs_path: String,
+    /// The directory of the host's named network namespaces.
+    #[serde(default)]
+    pub netns_path: String,
     /// The memory for the TLVs of flows, in MiB.
     pub max_tlv_memory_mib: u32,
     /// How long `accept` waits for a header, in seconds.

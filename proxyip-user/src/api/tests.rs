@@ -331,7 +331,7 @@ async fn readiness_and_status() {
                 },
                 "log": {"flows": "json", "to": "stdout"},
                 "agent": {
-                    "pin_path": "/sys/fs/bpf/proxyip", "max_tlv_memory_mib": 64, "handshake_timeout_s": 400,
+                    "pin_path": "/sys/fs/bpf/proxyip", "procfs_path": "/proc", "netns_path": "/run/netns", "max_tlv_memory_mib": 64, "handshake_timeout_s": 400,
                 },
             },
             "mended": 2,

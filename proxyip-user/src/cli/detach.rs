@@ -9,8 +9,8 @@ use anyhow::{Result, anyhow};
 use proxyip_common::text::is_obeyed;
 
 use super::output::print;
-use crate::config::DEFAULT_PIN_PATH;
-use crate::lifecycle::detach::{detach, elsewhere, has_pins, left_over};
+use crate::config::{DEFAULT_NETNS_PATH, DEFAULT_PIN_PATH, DEFAULT_PROCFS_PATH};
+use crate::lifecycle::detach::{detach, elsewhere, has_pins, left_over, look_at_host};
 use crate::lifecycle::lock::{AgentLock, LockError};
 
 /// Remove the kernel programs that an agent has left working.
@@ -24,6 +24,12 @@ pub(super) struct Arguments {
     /// Where the kernel programs are pinned.
     #[arg(long, value_name = "DIR", default_value = DEFAULT_PIN_PATH)]
     pin_path: PathBuf,
+    /// The proc file system that shows the host's processes, as `[agent] procfs_path`.
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_PROCFS_PATH)]
+    procfs_path: PathBuf,
+    /// The directory of the host's named network namespaces, as `[agent] netns_path`.
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_NETNS_PATH)]
+    netns_path: PathBuf,
     /// How long to wait for translated connections to end.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     drain: u32,
@@ -31,6 +37,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let path = &arguments.pin_path;
+    look_at_host(&arguments.procfs_path, &arguments.netns_path)?;
     if !path.try_exists()? {
         left_over(path)?;
         return print(nothing(path));

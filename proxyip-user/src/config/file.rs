@@ -200,6 +200,8 @@ fn agent(report: &mut Report, table: Table) -> Agent {
     let default = Agent::default();
     Agent {
         pin_path: table.parsed(report, &keys::PIN_PATH).unwrap_or(default.pin_path),
+        procfs_path: table.parsed(report, &keys::PROCFS_PATH).unwrap_or(default.procfs_path),
+        netns_path: table.parsed(report, &keys::NETNS_PATH).unwrap_or(default.netns_path),
         max_flows: table.number(report, &keys::MAX_FLOWS).unwrap_or(default.max_flows),
         max_translated: table
             .number(report, &keys::MAX_TRANSLATED)

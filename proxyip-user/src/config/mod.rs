@@ -28,8 +28,8 @@ pub use proxyip_common::settings::{Denied, HandOffChoice, Untrusted};
 pub use self::api::{Access, Api, DEFAULT_SOCKET, GroupName};
 pub use self::listener::{Headerless, Listener, Unknown, Versions};
 pub use self::model::{
-    Agent, Config, DEFAULT_PIN_PATH, Destination, FlowFormat, Interface, KernelLog, Log, Origin,
-    Set, Spec, Whereabouts,
+    Agent, Config, DEFAULT_NETNS_PATH, DEFAULT_PIN_PATH, DEFAULT_PROCFS_PATH, Destination,
+    FlowFormat, Interface, KernelLog, Log, Origin, Set, Spec, Whereabouts,
 };
 pub use self::networks::{ListSpec, NetworkFile, Networks};
 pub use self::places::{FilePattern, Names, Namespaces, Netns};

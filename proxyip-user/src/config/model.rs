@@ -13,6 +13,10 @@ use super::problem::At;
 
 /// Where kernel programs, maps and links are pinned.
 pub const DEFAULT_PIN_PATH: &str = "/sys/fs/bpf/proxyip";
+/// Where the host's processes are seen.
+pub const DEFAULT_PROCFS_PATH: &str = "/proc";
+/// Where the host's named network namespaces are seen.
+pub const DEFAULT_NETNS_PATH: &str = "/run/netns";
 /// Name of an interface that has none in the configuration.
 const DEFAULT_INTERFACE: &str = "eth0";
 /// Entries of the flow table.
@@ -130,6 +134,10 @@ pub enum FlowFormat {
 pub struct Agent {
     /// Where kernel programs, maps and links are pinned.
     pub pin_path: PathBuf,
+    /// The proc file system that shows the host's processes.
+    pub procfs_path: PathBuf,
+    /// The directory of the host's named network namespaces.
+    pub netns_path: PathBuf,
     /// Entries of the flow table, 1024 to 16777216.
     pub max_flows: u32,
     /// How many connections can be translated at a time, 1024 to 16777216.
@@ -195,6 +203,8 @@ impl Default for Agent {
     fn default() -> Self {
         Self {
             pin_path: DEFAULT_PIN_PATH.into(),
+            procfs_path: DEFAULT_PROCFS_PATH.into(),
+            netns_path: DEFAULT_NETNS_PATH.into(),
             max_flows: DEFAULT_MAX_FLOWS,
             max_translated: DEFAULT_MAX_TRANSLATED,
             max_tlv_memory: DEFAULT_MAX_TLV_MEMORY,

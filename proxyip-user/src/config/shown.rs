@@ -151,6 +151,8 @@ fn agent(agent: &Agent) -> Entry {
     use schema::agent as keys;
     entry([
         (keys::PIN_PATH.name, agent.pin_path.display().to_string().into()),
+        (keys::PROCFS_PATH.name, agent.procfs_path.display().to_string().into()),
+        (keys::NETNS_PATH.name, agent.netns_path.display().to_string().into()),
         (keys::MAX_FLOWS.name, agent.max_flows.into()),
         (keys::MAX_TRANSLATED.name, agent.max_translated.into()),
         (keys::MAX_TLV_MEMORY.name, agent.max_tlv_memory.into()),

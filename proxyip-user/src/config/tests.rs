@@ -51,6 +51,8 @@ path = "/var/log/flows"
 
 [agent]
 pin_path = "/sys/fs/bpf/a"
+procfs_path = "/host/proc"
+netns_path = "/host/run/netns"
 max_flows = 1024
 max_translated = 2048
 max_tlv_memory = 16
@@ -109,6 +111,8 @@ fn every_key_is_read() {
         log: Log { flows: FlowFormat::Off, to: Destination::File("/var/log/flows".into()) },
         agent: Agent {
             pin_path: "/sys/fs/bpf/a".into(),
+            procfs_path: "/host/proc".into(),
+            netns_path: "/host/run/netns".into(),
             max_flows: 1024,
             max_translated: 2048,
             max_tlv_memory: 16,

@@ -10,13 +10,35 @@ use crate::config::FilePattern;
 /// The files that match and stand for a namespace, by name. A file that a namespace is not mounted on yet is not among
 /// them, and neither is one of a directory that does not exist.
 pub(crate) fn files(pattern: &FilePattern) -> Vec<PathBuf> {
+    let mut files: Vec<_> = matching(pattern).filter(|path| stands_for_namespace(path)).collect();
+    files.sort();
+    files
+}
+
+/// Why a pattern finds no namespace, if a mount is missing.
+pub(crate) fn why_nothing(pattern: &FilePattern) -> Option<String> {
+    let directory = pattern.directory.display();
+    if !pattern.directory.is_dir() {
+        return Some(format!(
+            "there is no directory {directory}; in a container, mount the one of the host there"
+        ));
+    }
+    let count = matching(pattern).filter(|path| !stands_for_namespace(path)).count();
+    let files = match count {
+        0 => return None,
+        1 => "1 file matches, but no namespace is mounted on it".to_owned(),
+        _ => format!("{count} files match, but no namespace is mounted on them"),
+    };
+    Some(format!(
+        "{files}; in a container, mount {directory} of the host with propagation (mountPropagation: HostToContainer)"
+    ))
+}
+
+fn matching(pattern: &FilePattern) -> impl Iterator<Item = PathBuf> {
     let entries = fs::read_dir(&pattern.directory).into_iter().flatten().flatten();
     let matching = entries
         .filter(|entry| entry.file_name().to_str().is_some_and(|name| pattern.name.matches(name)));
-    let mut files: Vec<_> =
-        matching.map(|entry| entry.path()).filter(|path| stands_for_namespace(path)).collect();
-    files.sort();
-    files
+    matching.map(|entry| entry.path())
 }
 
 /// Whether a namespace is mounted on the file, or the file is a link to one.
@@ -60,5 +82,11 @@ mod tests {
         assert_eq!(files(pattern), [at("pod-a"), at("pod-b")]);
         let nowhere = FilePattern { directory: "/nowhere".into(), ..pattern.clone() };
         assert_eq!(files(&nowhere), Vec::<PathBuf>::new());
+        let why = |pattern: &FilePattern| why_nothing(pattern).unwrap_or_default();
+        assert!(why(&nowhere).starts_with("there is no directory /nowhere"), "{}", why(&nowhere));
+        // The link to nowhere, and the file that is not mounted on.
+        assert!(why(pattern).starts_with("2 files match, but"), "{}", why(pattern));
+        let other = FilePattern { name: glob::Pattern::new("oth*").unwrap(), ..pattern.clone() };
+        assert_eq!(why_nothing(&other), None);
     }
 }

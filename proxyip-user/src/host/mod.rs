@@ -10,6 +10,7 @@ pub mod namespace;
 pub mod nat;
 pub mod netstat;
 pub(crate) mod real_time;
+pub mod roots;
 pub mod routes;
 pub mod seen;
 pub(crate) mod served;

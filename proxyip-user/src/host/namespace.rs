@@ -12,6 +12,7 @@ use nix::sys::socket::getsockopt;
 use nix::{getsockopt_impl, sockopt_impl};
 use socket2::{Domain, Socket, Type};
 
+use super::roots::{self, Roots};
 use crate::config::Netns;
 
 sockopt_impl!(
@@ -72,9 +73,13 @@ impl Namespace {
 
 /// The namespaces that a process is in or that a file stands for, with their inode numbers, each once.
 fn all() -> impl Iterator<Item = (u64, Namespace)> {
+    below(roots::now())
+}
+
+fn below(Roots { procfs, netns }: Roots) -> impl Iterator<Item = (u64, Namespace)> {
     let entries = |directory| fs::read_dir(directory).into_iter().flatten().flatten();
-    let named = entries("/run/netns").map(|entry| entry.path());
-    let of_processes = entries("/proc").map(|entry| entry.path().join("ns/net"));
+    let named = entries(netns).map(|entry| entry.path());
+    let of_processes = entries(procfs).map(|entry| entry.path().join("ns/net"));
     let own = PathBuf::from("/proc/self/ns/net");
     let mut seen = HashSet::new();
     std::iter::once(own).chain(named).chain(of_processes).filter_map(move |path| {
@@ -106,5 +111,19 @@ mod tests {
         let found = Namespace::with_inode(inode().unwrap()).expect("a namespace");
         assert_eq!(found.file.unwrap().metadata().unwrap().ino(), inode().unwrap());
         assert!(Namespace::with_inode(1).is_none());
+    }
+
+    #[test]
+    fn namespaces_are_looked_for_where_the_host_is_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let [procfs, netns] = ["proc", "netns"].map(|name| directory.path().join(name));
+        let files = [procfs.join("7/ns/net"), netns.join("blue")];
+        for file in &files {
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            File::create(file).unwrap();
+        }
+        let found: HashSet<_> = below(Roots { procfs, netns }).map(|(inode, _)| inode).collect();
+        let expected = files.map(|file| fs::metadata(file).unwrap().ino());
+        assert_eq!(found, expected.into_iter().chain([inode().unwrap()]).collect());
     }
 }

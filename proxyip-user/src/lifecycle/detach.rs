@@ -16,7 +16,9 @@ use crate::bpf::pins::{self, map_directory};
 use crate::bpf::pod::Raw;
 use crate::bpf::strays;
 use crate::bpf::{attached, loader, other_layouts};
+use crate::config::Agent;
 use crate::host::namespace::Namespace;
+use crate::host::roots;
 use crate::reap::destroy::Destroyer;
 use crate::reap::partial_headers::end_begun;
 use crate::tables::maps::open_in;
@@ -50,6 +52,18 @@ pub fn detach(pin_path: &Path, patience: Duration, mut tell: impl FnMut(String))
     drains.iter().try_for_each(|drain| drain.finish(&mut tell))?;
     attached::remove_all(pin_path)?;
     left_over(pin_path)
+}
+
+/// Says where the host's processes and named network namespaces are seen.
+///
+/// # Errors
+/// If they are not seen there.
+pub fn look_at_host(procfs_path: &Path, netns_path: &Path) -> Result<()> {
+    let (procfs_path, netns_path) = (procfs_path.to_owned(), netns_path.to_owned());
+    let agent = Agent { procfs_path, netns_path, ..Agent::default() };
+    roots::check(&agent)?;
+    roots::follow(&agent);
+    Ok(())
 }
 
 /// Whether anything is pinned in a directory.

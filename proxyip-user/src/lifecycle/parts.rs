@@ -12,6 +12,7 @@ use crate::config::{Agent, Config};
 use crate::flowlog::flows::Flows;
 use crate::flowlog::losses::LostLines;
 use crate::flowlog::queue::NextLog;
+use crate::host::roots;
 use crate::tables::secrets::EpochLength;
 
 /// What can prepare a change.
@@ -51,6 +52,7 @@ impl Prepared {
         server.exchange(api);
         flows.bound(agent.max_tlv_memory);
         epoch_length.set(agent.handshake_timeout);
+        roots::follow(&agent);
         log
     }
 }

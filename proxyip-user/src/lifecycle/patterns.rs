@@ -3,7 +3,8 @@
 use proxyip_api::finding::{Finding, FindingKind};
 
 use super::of_namespace::OfNamespace;
-use crate::config::Interface;
+use crate::config::{Interface, Namespaces};
+use crate::host::matching::why_nothing;
 use crate::watch::guarding::Place;
 
 /// A sentence for each entry with a pattern that finds no interface.
@@ -19,8 +20,13 @@ pub(super) fn unmatched(interfaces: &[Interface], namespaces: &[OfNamespace]) ->
 
 /// What an entry says that matches nothing.
 pub(crate) fn sentence(Interface { name, netns }: &Interface) -> String {
+    let why = match netns {
+        Namespaces::Like(pattern) => why_nothing(pattern),
+        Namespaces::One(_) => None,
+    };
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
     format!(
-        "[[interface]] name {:?}, netns {:?}: matches nothing yet",
+        "[[interface]] name {:?}, netns {:?}: matches nothing yet{why}",
         name.to_string(),
         netns.to_string()
     )

@@ -15,6 +15,7 @@ use super::notify;
 use super::parts::Parts;
 use crate::config::{Config, ConfigError};
 use crate::flowlog::queue::NextLog;
+use crate::host::roots;
 use crate::inputs::watch::Watch;
 use crate::reconcile::control::Control;
 use crate::reconcile::files::NotTaken;
@@ -150,6 +151,7 @@ fn put_in_force(
     config: &Config,
 ) -> Result<(NextLog, Vec<String>)> {
     control.check(config)?;
+    roots::check(&config.agent)?;
     let old = Arc::clone(&control.current().borrow());
     let prepared = parts.prepare(&old.config, config)?;
     let warnings = follow.reload(control, config)?;

@@ -22,7 +22,7 @@ use crate::config::{Config, ConfigError, KernelLog};
 use crate::flowlog::flows::Flows;
 use crate::flowlog::queue::{FlowLog, NextLog};
 use crate::flowlog::recorder::Recorder;
-use crate::host::bpffs;
+use crate::host::{bpffs, roots};
 use crate::reconcile::reloads::reloads;
 use crate::supervise::shield;
 
@@ -64,6 +64,8 @@ pub async fn agent(
     for warning in config.warnings() {
         tracing::warn!("{}", warning.sentence);
     }
+    roots::check(&config.agent)?;
+    roots::follow(&config.agent);
     // Otherwise the kernel would refuse the first pin, and not say why.
     bpffs::check(&config.agent.pin_path)?;
     let _lock = AgentLock::take(&config.agent.pin_path)?;

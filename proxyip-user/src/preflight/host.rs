@@ -9,10 +9,11 @@ use proxyip_api::check::Subject;
 
 use super::check::Check;
 use crate::bpf::{cgroup, sockets};
-use crate::config::{Config, Netns};
+use crate::config::{Agent, Config, Netns};
 use crate::host::bpffs;
 use crate::host::capability::Capability;
 use crate::host::namespace::Namespace;
+use crate::host::roots;
 use crate::host::sysctl;
 
 /// `agents` are the one that has the lock of the pins, and the one that answers.
@@ -33,6 +34,18 @@ pub(crate) fn checks(
         running(holder, agent, pin_path),
     ]);
     checks
+}
+
+/// Where the host's processes and named network namespaces are seen, if a configuration says where.
+pub(crate) fn mounts(agent: &Agent) -> Option<Check> {
+    let Agent { procfs_path, netns_path, .. } = agent;
+    let seen = roots::check(agent).map(|()| {
+        let (procfs, netns) = (procfs_path.display(), netns_path.display());
+        format!("processes are seen in {procfs}, named network namespaces in {netns}")
+    });
+    let default = Agent::default();
+    let is_default = (procfs_path, netns_path) == (&default.procfs_path, &default.netns_path);
+    (seen.is_err() || !is_default).then(|| Check::of(Subject::Mounts, seen))
 }
 
 /// Limits of the kernel are nobody's mistake.
@@ -62,7 +75,7 @@ fn jit_enable() -> Result<Option<u64>> {
     if let Some(value) = sysctl::jit()? {
         return Ok(Some(value));
     }
-    let first = Namespace::open(&Netns::Path("/proc/1/ns/net".into()));
+    let first = Namespace::open(&Netns::Path(roots::now().procfs.join("1/ns/net")));
     Ok(first.and_then(|namespace| namespace.run(sysctl::jit)).unwrap_or_default())
 }
 

@@ -19,6 +19,7 @@ use self::endpoints::Held;
 use crate::bpf::pins;
 use crate::bpf::probe::probe;
 use crate::config::{Config, DEFAULT_PIN_PATH};
+use crate::host::roots;
 use crate::lifecycle::lock;
 
 /// Looks at the host, and at what the configuration names. `pin_path` is that of the file, even if there is no
@@ -33,11 +34,15 @@ pub fn preflight(
 ) -> Vec<Check> {
     let agent = status.map(|status| status.pid);
     let pin_path = &pin_path.map_or_else(|| pins_without_file(agent), Path::to_owned);
+    if let Some(config) = config {
+        roots::follow(&config.agent);
+    }
     let capability = probe();
     let holder = lock::holder_of(pin_path);
     let mut checks = host::checks(&capability, config, pin_path, (holder, agent));
     checks.extend(holder.and_then(|holder| namespaces::elsewhere(holder, again)));
     if let Some(config) = config {
+        checks.extend(host::mounts(&config.agent));
         if let Ok(capability) = &capability
             && let Err(error) = capability.check(config)
         {

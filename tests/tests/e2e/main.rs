@@ -18,6 +18,7 @@ mod closing;
 mod command_line;
 mod common;
 mod configuration;
+mod containers;
 mod cookies;
 mod crowd;
 mod dashboard;

@@ -13,6 +13,8 @@ use serde_json::Value;
 
 /// A group that nobody is in.
 const GROUP: u32 = 54_321;
+/// The same one, by another path.
+const PROCFS: &str = "/proc/self/root/proc";
 const JOURNAL: &str = "/run/systemd/journal/socket";
 
 /// The values of a file, as TOML, by section and key.
@@ -228,7 +230,17 @@ fn of_agent(site: &Site) -> Vec<Change<'_>> {
         change(
             "max_tlv_memory",
             "3",
-            Seen::in_status(socket, "/settings/agent/max_tlv_memory_mib", 3.into()),
+            Seen::in_status(socket.clone(), "/settings/agent/max_tlv_memory_mib", 3.into()),
+        ),
+        change(
+            "procfs_path",
+            &format!("{PROCFS:?}"),
+            Seen::in_status(socket.clone(), "/settings/agent/procfs_path", PROCFS.into()),
+        ),
+        change(
+            "netns_path",
+            "\"/tmp\"",
+            Seen::in_status(socket, "/settings/agent/netns_path", "/tmp".into()),
         ),
         change(
             "handshake_timeout",
@@ -320,7 +332,9 @@ fn each_key_alone_and_all_keys_at_once() {
             "http_remote": true, "getsockopt": true,
         },
         "log": {"flows": "vpc", "to": site.scratch.path("flows.log")},
-        "agent": {"pin_path": site.scratch.pin_path(), "max_tlv_memory_mib": 3, "handshake_timeout_s": 321},
+        "agent": {
+            "pin_path": site.scratch.pin_path(), "procfs_path": PROCFS, "netns_path": "/tmp", "max_tlv_memory_mib": 3, "handshake_timeout_s": 321,
+        },
     });
     assert_eq!(status["settings"], expected);
     assert_eq!(status["listeners"][0]["name"], "other");

@@ -35,6 +35,8 @@ fn log(log: &Log) -> LogSettings {
 fn agent(agent: &Agent) -> AgentSettings {
     AgentSettings {
         pin_path: agent.pin_path.display().to_string(),
+        procfs_path: agent.procfs_path.display().to_string(),
+        netns_path: agent.netns_path.display().to_string(),
         max_tlv_memory_mib: agent.max_tlv_memory,
         handshake_timeout_s: agent.handshake_timeout.as_secs(),
     }

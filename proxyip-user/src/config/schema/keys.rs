@@ -218,6 +218,12 @@ section! {
     "The agent, and the size of its tables.";
     PIN_PATH "pin_path": Path = PATH, Fallback::Value("\"/sys/fs/bpf/proxyip\""), Detach,
     "The directory of pinned programs, maps and links, on a BPF file system.";
+    PROCFS_PATH "procfs_path": Path = PATH, Fallback::Value("\"/proc\""), Reload,
+    "The proc file system that shows the host's processes. The agent looks there for the network namespaces of processes. In \
+     a container, name the place where the host's `/proc` is mounted.";
+    NETNS_PATH "netns_path": Path = PATH, Fallback::Value("\"/run/netns\""), Reload,
+    "The directory of the host's named network namespaces. The agent looks there for namespaces without a process. The key \
+     does not change what `netns` names: write whole paths there, such as `\"/host/run/netns/cni-*\"`.";
     MAX_FLOWS "max_flows": Number = ENTRIES, Fallback::Value("262144"), Detach,
     "The number of flows that the flow table can hold.";
     MAX_TRANSLATED "max_translated": Number = ENTRIES, Fallback::Value("262144"), Detach,

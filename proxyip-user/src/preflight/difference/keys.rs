@@ -178,7 +178,8 @@ mod tests {
             ("listener", "unknown") => ["'accept'", "'local'"],
             ("listener", "headerless") => ["'reset'", "'local'"],
             ("listener", "header_timeout") => ["4", "5"],
-            (_, "socket" | "lookup_socket" | "path" | "pin_path") => ["'/a'", "'/b'"],
+            (_, "socket" | "lookup_socket" | "path")
+            | ("agent", "pin_path" | "procfs_path" | "netns_path") => ["'/a'", "'/b'"],
             (_, "socket_mode" | "lookup_socket_mode") => ["'0600'", "'0660'"],
             (_, "socket_group" | "lookup_socket_group") => ["'33'", "'34'"],
             ("api", "http") => ["'127.0.0.1:1'", "'127.0.0.1:2'"],

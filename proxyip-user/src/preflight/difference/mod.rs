@@ -15,6 +15,7 @@ use self::keys::changes;
 use self::places::{Chosen, chosen, without};
 use crate::config::schema::Effect;
 use crate::config::{Agent, Api, Config, DEFAULT_PIN_PATH, Interface, Log, Origin};
+use crate::host::roots;
 use crate::lifecycle::detach::has_pins;
 use crate::lifecycle::lock;
 
@@ -52,7 +53,11 @@ pub fn of_reload(
         file: file.display().to_string(),
         attach: without(&after.there, &before.there),
         leave: without(&before.there, &after.there),
-        refused: refused(&changes, old).into_iter().chain(missing(&before, after)).collect(),
+        refused: refused(&changes, old)
+            .into_iter()
+            .chain(roots::check(&config.agent).err().map(|error| format!("{error:#}")))
+            .chain(missing(&before, after))
+            .collect(),
         changes,
         drift: findings.into_iter().filter(is_drift).collect(),
         notes,
@@ -90,7 +95,12 @@ pub fn of_start(file: &Path, config: &Config) -> Difference {
         changes: changes(&nothing.shown(), &config.shown()),
         attach: there,
         leave: Vec::new(),
-        refused: missing.into_iter().map(|(_, error)| error).collect(),
+        refused: roots::check(&config.agent)
+            .err()
+            .map(|error| format!("{error:#}"))
+            .into_iter()
+            .chain(missing.into_iter().map(|(_, error)| error))
+            .collect(),
         drift: Vec::new(),
         notes,
     }
