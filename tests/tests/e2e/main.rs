@@ -3,6 +3,7 @@
 
 // By its name the first to run: it takes longest, asleep.
 mod a_long_silence;
+mod a_second;
 mod accept_calls;
 mod acl;
 mod answers;
