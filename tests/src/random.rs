@@ -37,6 +37,14 @@ impl Random {
         &all[self.below(all.len())]
     }
 
+    /// Whether something happens that does so once in this many times.
+    ///
+    /// # Panics
+    /// When `times` is 0.
+    pub fn once_in(&mut self, times: usize) -> bool {
+        self.below(times) == 0
+    }
+
     /// At least so much time, and up to `range` more.
     ///
     /// # Panics
