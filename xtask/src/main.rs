@@ -16,6 +16,7 @@ mod gate;
 mod host;
 mod linker;
 mod lint;
+mod model;
 mod packages;
 mod program;
 mod programs;
@@ -74,6 +75,8 @@ enum Verb {
     Churn(churn::Options),
     /// Upgrade an agent under load from the last commit with another layout of maps (root only)
     Upgrade(upgrade::Options),
+    /// Compare an agent's policy with a naive model, at each of many random steps (root only)
+    Model(model::Options),
     /// Load an agent for minutes while it is reloaded, frozen, stopped and killed (root only)
     Soak(soak::Options),
     /// Make the pictures in docs: the page and `proxyip top`, of live traffic (root only)
@@ -102,6 +105,7 @@ fn main() -> ExitCode {
         Verb::Chaos(options) => chaos::run(&options),
         Verb::Churn(options) => churn::run(&options),
         Verb::Upgrade(options) => upgrade::run(&options),
+        Verb::Model(options) => model::run(&options),
         Verb::Soak(options) => soak::run(&options),
         Verb::Screenshots => program::screenshots(),
         Verb::Conformance => conformance::run(),

@@ -58,6 +58,7 @@ mod malformed;
 mod many_networks;
 mod metrics;
 mod mistakes;
+mod model;
 mod moving;
 mod multipath;
 mod nat;
