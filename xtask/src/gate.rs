@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 
 use crate::{
-    build_ebpf, chaos, churn, demo, fuzz, host, lint, packages,
+    build_ebpf, chaos, churn, demo, fuzz, host, lint, model, packages,
     programs::{Profile, Programs},
     soak,
     steps::{self, Steps},
@@ -25,6 +25,9 @@ const CHURN: churn::Options = churn::Options { seconds: 600, namespaces: 200, se
 
 /// How often the night upgrades an agent.
 const UPGRADES: upgrade::Options = upgrade::Options { times: 10 };
+
+/// How long the night compares an agent's policy with a naive model.
+const MODEL: model::Options = model::Options { steps: 10_000, agents: 8, seed: None };
 
 /// The kernels of Debian's two newest stable releases. All four would take too long in the gate.
 const KERNELS: [Kernel; 2] = [Kernel::Bookworm, Kernel::Trixie];
@@ -84,6 +87,8 @@ pub(crate) fn nightly(night: &Night) -> Result<()> {
 fn released(steps: &mut Steps, soak_minutes: u32) -> Result<()> {
     let programs = steps.need("building, as released", || Programs::build(Profile::Release))?;
     test::end_to_end_tests(steps, &programs, &[])?;
+    steps.check("policy model, as released", || model::take_steps(&programs, &MODEL));
+    steps.check("kills at each step, as released", || test::kills_at_each_step(&programs));
     steps.check("churn, as released", || churn::with_agent(&programs.agent, &CHURN));
     steps.check("upgrades", || upgrade::to(&programs.agent, &UPGRADES));
     steps.check("soak", || soak::soak(&programs.agent, soak_minutes));

@@ -20,13 +20,13 @@ const TEST: &str = "model::the_policy_of_an_agent_is_that_of_the_model";
 pub(crate) struct Options {
     /// How many steps, in all
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
-    steps: u32,
+    pub(crate) steps: u32,
     /// How many agents share them
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
-    agents: u32,
+    pub(crate) agents: u32,
     /// What decides about the steps: the number that an earlier run has printed
     #[arg(long)]
-    seed: Option<u64>,
+    pub(crate) seed: Option<u64>,
 }
 
 /// Builds everything, and takes the steps.
@@ -37,12 +37,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     take_steps(&Programs::build(Profile::Ci)?, options)
 }
 
-/// As many steps as in a night.
-pub(crate) fn at_night(programs: &Programs, steps: u32) -> Result<()> {
-    take_steps(programs, &Options { steps, agents: 8, seed: None })
-}
-
-fn take_steps(programs: &Programs, options: &Options) -> Result<()> {
+/// The same with programs that are built, once the packages are there.
+pub(crate) fn take_steps(programs: &Programs, options: &Options) -> Result<()> {
     let mut command = programs.end_to_end("e2e")?.command();
     command.env("PROXYIP_BIN", &programs.agent);
     run_command(with_arguments(&mut command, options))

@@ -67,6 +67,13 @@ pub(crate) fn end_to_end_tests(
     Ok(())
 }
 
+/// Has agents killed at each step of a start and a reload. The tests try some of the steps otherwise.
+pub(crate) fn kills_at_each_step(programs: &Programs) -> Result<()> {
+    let mut command = programs.end_to_end("e2e")?.command();
+    command.env("PROXYIP_BIN", &programs.agent).env("PROXYIP_TEST_ALL_STEPS", "1");
+    run_command(command.arg("killed::"))
+}
+
 fn step_name(program: &TestProgram, profile: Profile) -> &'static str {
     match (&*program.name, profile) {
         ("conformance", Profile::Ci) => "conformance",

@@ -106,7 +106,9 @@ impl Links {
         if let Some(filter) = filters::Place::from_name(&pins::name(&pin)) {
             filter.detach()?;
         }
+        step();
         pins::discard(&pin)?;
+        step();
         self.wanted.remove(&pin);
         Ok(())
     }
@@ -171,7 +173,9 @@ fn put_in_place(link: &OwnedFd, pin: &Path) -> Result<bool> {
     fs::create_dir_all(directory).with_context(context)?;
     let new = pins::successor(pin);
     pins::discard(&new)?;
+    step();
     calls::pin(link.as_fd(), &new).with_context(context)?;
+    step();
     fs::rename(&new, pin).with_context(context)?;
     Ok(true)
 }

@@ -20,6 +20,7 @@ use crate::inputs::watch::Watch;
 use crate::reconcile::control::Control;
 use crate::reconcile::files::NotTaken;
 use crate::reconcile::reloads::{Outcome, Requests};
+use crate::steps::{of_reload, step};
 
 /// How often to look at the files of networks.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -86,7 +87,7 @@ impl<R: Fn() -> Result<Config, ConfigError> + Send + Sync + 'static> Reload<R> {
         let (follow, parts) = (self.follow.clone(), self.parts.clone());
         let reload = move || {
             let config = read().map_err(|error| sentence(&error))?;
-            let done = put_in_force(&control, (&follow, &parts), &config);
+            let done = of_reload(|| put_in_force(&control, (&follow, &parts), &config));
             done.map_err(|error| format!("{error:#}"))
         };
         Ok(match blocking(reload).await? {
@@ -154,7 +155,9 @@ fn put_in_force(
     roots::check(&config.agent)?;
     let old = Arc::clone(&control.current().borrow());
     let prepared = parts.prepare(&old.config, config)?;
+    step();
     let warnings = follow.reload(control, config)?;
+    step();
     Ok((prepared.put_in_force(), warnings))
 }
 

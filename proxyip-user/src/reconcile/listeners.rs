@@ -16,6 +16,7 @@ use crate::bpf::pod::Raw;
 use crate::config::{Config, Listener, Networks};
 use crate::desired::networks::{Commands, Entries, clients, otherwise, sources, value, verdict_of};
 use crate::desired::settings::settings_of;
+use crate::steps::step;
 use crate::tables::drained::{Change, DrainedMap, DrainedPorts};
 use crate::tables::maps::{open_owned, remove};
 use crate::tables::owners::claim;
@@ -215,7 +216,9 @@ impl Listeners {
             self.drained.remove(place, DrainedPort::ALL)?;
             self.places.take(place, &listener.name)?;
         }
+        step();
         self.write_settings(place, listener)?;
+        step();
         self.enforce(scopes, place, lists)
     }
 
@@ -332,6 +335,7 @@ impl Listeners {
         self.started = true;
         let gone: Vec<_> = self.in_force.keys().copied().collect();
         for place in gone.into_iter().filter(|place| !places.contains(place)) {
+            step();
             if self.commands(place).is_empty() {
                 self.commands.remove(&place);
                 self.forget(scopes, place)?;

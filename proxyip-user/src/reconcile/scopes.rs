@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::desired::networks::Entries;
+use crate::steps::step;
 use crate::tables::trie::Trie;
 
 /// The tries, and who may have something in them.
@@ -40,8 +41,11 @@ impl Scopes {
     pub(crate) fn write(&mut self, sources: &Entries, clients: &Entries) -> Result<u32> {
         let scope = self.next;
         self.next = scope.wrapping_add(1);
-        let written =
-            self.trusted.fill(scope, sources).and_then(|()| self.clients.fill(scope, clients));
+        let written = self.trusted.fill(scope, sources).and_then(|()| {
+            step();
+            self.clients.fill(scope, clients)
+        });
+        step();
         if written.is_err() {
             self.discard(&BTreeSet::from([scope]));
         }
@@ -72,6 +76,7 @@ impl Scopes {
     pub(crate) fn sweep(&mut self) -> Result<()> {
         if !self.over.is_empty() {
             self.trusted.sweep(&self.over)?;
+            step();
             self.clients.sweep(&self.over)?;
         }
         self.over = take(&mut self.replaced);

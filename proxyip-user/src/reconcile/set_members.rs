@@ -13,6 +13,7 @@ use super::scopes::Scopes;
 use crate::bpf::patience::patiently;
 use crate::config::{Config, Networks, Set};
 use crate::desired::networks::{Entries, members};
+use crate::steps::step;
 use crate::tables::fill::Level;
 use crate::tables::maps::{open_owned, remove};
 use crate::tables::owners::claim;
@@ -131,6 +132,7 @@ impl SetMembers {
         members: Arc<Members>,
     ) -> Result<()> {
         self.places.take(place, &set.name)?;
+        step();
         self.enforce(scopes, place, members)
     }
 
@@ -157,6 +159,7 @@ impl SetMembers {
     }
 
     fn forget(&mut self, scopes: &mut Scopes, place: u16) -> Result<()> {
+        step();
         remove(&mut self.sets, &place.into()).context("the sets cannot be written")?;
         if let Some(members) = self.in_force.remove(&place) {
             scopes.replaced(members.scope);

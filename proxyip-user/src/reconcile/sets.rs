@@ -13,6 +13,7 @@ use crate::bpf::pins::{self, match_directory, successor};
 use crate::bpf::programs::SET;
 use crate::config::{Config, Netns, Set};
 use crate::host::served::{Member, Served};
+use crate::steps::step;
 
 /// Pins them.
 pub(crate) struct Sets {
@@ -74,6 +75,7 @@ impl Sets {
         let wanted: BTreeSet<_> = config.sets.iter().flat_map(pins_of).collect();
         for pin in pins::list(&self.directory)? {
             if !wanted.contains(&pin) {
+                step();
                 pins::discard(&pin)?;
                 tracing::warn!("rules with {} match nothing any more", pin.display());
             }
@@ -92,7 +94,9 @@ impl Sets {
         let program: &mut SocketFilter = program_of(&mut ebpf, SET)?;
         let new = successor(pin);
         pins::discard(&new)?;
+        step();
         program.pin(&new).with_context(|| format!("{} cannot be pinned", new.display()))?;
+        step();
         fs::rename(&new, pin).with_context(|| format!("{} cannot be pinned", pin.display()))
     }
 }

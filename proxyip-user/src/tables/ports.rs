@@ -172,6 +172,7 @@ impl State {
 
     fn set(&mut self, port: u16, new: u16) -> Result<()> {
         if self.written[usize::from(port)] != new {
+            step();
             self.map.set(port.into(), new, 0).context("the guarded ports cannot be written")?;
             self.written[usize::from(port)] = new;
         }

@@ -48,6 +48,7 @@ mod hardened;
 mod header_latency;
 mod journal;
 mod kernel;
+mod killed;
 mod layouts;
 mod lifecycle;
 mod line_protocol;
