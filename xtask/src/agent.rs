@@ -1,6 +1,9 @@
 //! Building the agent that the tests and the demo run.
 
-use std::path::PathBuf;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -21,6 +24,15 @@ pub(crate) fn build() -> Result<PathBuf> {
     ]))
     .context("the agent does not build")?;
     executable(&messages).context("cargo built the agent but did not say where it put it")
+}
+
+/// The agent that the operator names, or else the one that is built here.
+pub(crate) fn given_or_built(given: Option<&Path>) -> Result<PathBuf> {
+    match given {
+        // Programs that use it have working directories of their own.
+        Some(path) => fs::canonicalize(path).with_context(|| path.display().to_string()),
+        None => build(),
+    }
 }
 
 /// The executable that cargo's messages name. Each message is a JSON object on its own line.

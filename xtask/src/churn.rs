@@ -1,6 +1,9 @@
 //! `cargo xtask churn`: network namespaces that come and go under a pattern, under load.
 
-use std::{path::Path, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::Result;
 use clap::Args;
@@ -23,6 +26,9 @@ pub(crate) struct Options {
     /// What decides about everything: the number that an earlier run has printed
     #[arg(long)]
     pub(crate) seed: Option<u64>,
+    /// The program, in place of the agent as it is released
+    #[arg(long, value_name = "PATH")]
+    pub(crate) agent: Option<PathBuf>,
 }
 
 /// Builds the agent as it is released, and lets namespaces come and go.
@@ -30,7 +36,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     host::prepare("churn")?;
     packages::install_for_host_tests()?;
     build_ebpf::run()?;
-    with_agent(&agent::build()?, options)
+    with_agent(&agent::given_or_built(options.agent.as_deref())?, options)
 }
 
 /// The same with an agent that is built, once the packages are there.
@@ -41,12 +47,13 @@ pub(crate) fn with_agent(agent: &Path, options: &Options) -> Result<()> {
 // Started and not linked, so that the other verbs need not wait for it to build.
 fn built_by_cargo() -> Command {
     let mut command = workspace_cargo();
-    command.args(["run", "--quiet", "--package", "proxyip-tests", "--bin", "churn", "--"]);
+    command.args(["run", "--quiet", "--profile", "ci"]);
+    command.args(["--package", "proxyip-tests", "--bin", "churn", "--"]);
     command
 }
 
 fn with_arguments(mut command: Command, agent: &Path, options: &Options) -> Command {
-    let Options { seconds, namespaces, seed } = options;
+    let Options { seconds, namespaces, seed, .. } = options;
     command.arg(agent);
     command.args(["--seconds", &seconds.to_string(), "--namespaces", &namespaces.to_string()]);
     if let Some(seed) = seed {
@@ -64,7 +71,7 @@ mod tests {
     fn a_run_can_be_repeated() {
         let agent = Path::new("/t/release/proxyip");
         let line = |seed| {
-            let options = Options { seconds: 20, namespaces: 40, seed };
+            let options = Options { seconds: 20, namespaces: 40, seed, agent: None };
             shell_line(&with_arguments(built_by_cargo(), agent, &options))
         };
         let without = " --bin churn -- /t/release/proxyip --seconds 20 --namespaces 40";

@@ -21,10 +21,11 @@ const FUZZING: u32 = 60;
 const CHAOS: u32 = 5;
 
 /// Namespaces that come and go in the night.
-const CHURN: churn::Options = churn::Options { seconds: 600, namespaces: 200, seed: None };
+const CHURN: churn::Options =
+    churn::Options { seconds: 600, namespaces: 200, seed: None, agent: None };
 
 /// How often the night upgrades an agent.
-const UPGRADES: upgrade::Options = upgrade::Options { times: 10 };
+const UPGRADES: upgrade::Options = upgrade::Options { times: 10, agent: None };
 
 /// How long the night compares an agent's policy with a naive model.
 const MODEL: model::Options = model::Options { steps: 10_000, agents: 8, seed: None };

@@ -2,12 +2,11 @@
 
 use std::{
     ffi::OsString,
-    fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use crate::{
@@ -53,10 +52,8 @@ impl Measure {
 /// Builds what is needed, and measures.
 pub(crate) fn bench(bench: &Bench) -> Result<()> {
     prepare("bench")?;
-    let agent = match &bench.agent {
-        Some(path) => fs::canonicalize(path).with_context(|| path.display().to_string())?,
-        None => build()?,
-    };
+    build_ebpf::run()?;
+    let agent = agent::given_or_built(bench.agent.as_deref())?;
     let mut command = program(bench.measure.program(), &agent);
     command.arg("--").args(&bench.arguments);
     run_command(&mut command)
@@ -65,17 +62,13 @@ pub(crate) fn bench(bench: &Bench) -> Result<()> {
 /// Builds everything and makes the pictures of the documents.
 pub(crate) fn screenshots() -> Result<()> {
     prepare("screenshots")?;
-    run_command(&mut program("screenshots", &build()?))
+    build_ebpf::run()?;
+    run_command(&mut program("screenshots", &agent::build()?))
 }
 
 fn prepare(verb: &str) -> Result<()> {
     host::prepare(verb)?;
     packages::install_for_host_tests()
-}
-
-fn build() -> Result<PathBuf> {
-    build_ebpf::run()?;
-    agent::build()
 }
 
 // Started and not linked, so that the other verbs need not wait for it to build.

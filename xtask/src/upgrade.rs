@@ -26,6 +26,9 @@ pub(crate) struct Options {
     /// How often an agent is upgraded
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) times: u32,
+    /// The newer program, in place of the agent as it is released
+    #[arg(long, value_name = "PATH")]
+    pub(crate) agent: Option<PathBuf>,
 }
 
 /// Builds both agents, this one as it is released, and upgrades.
@@ -33,7 +36,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     host::prepare("upgrade")?;
     packages::install_for_host_tests()?;
     build_ebpf::run()?;
-    to(&agent::build()?, options)
+    to(&agent::given_or_built(options.agent.as_deref())?, options)
 }
 
 /// Upgrades to an agent that is built, once the packages are there.
@@ -47,7 +50,8 @@ pub(crate) fn to(agent: &Path, options: &Options) -> Result<()> {
 // Started and not linked, so that the other verbs need not wait for it to build.
 fn program(old: &Path, new: &Path, options: &Options) -> Command {
     let mut command = workspace_cargo();
-    command.args(["run", "--quiet", "--package", "proxyip-tests", "--bin", "upgrade", "--"]);
+    command.args(["run", "--quiet", "--profile", "ci"]);
+    command.args(["--package", "proxyip-tests", "--bin", "upgrade", "--"]);
     command.arg(old).arg(new).args(["--times", &options.times.to_string()]);
     command
 }
@@ -157,7 +161,11 @@ mod tests {
 
     #[test]
     fn the_program_gets_both_agents() {
-        let line = shell_line(&program(Path::new("/o"), Path::new("/n"), &Options { times: 3 }));
+        let line = shell_line(&program(
+            Path::new("/o"),
+            Path::new("/n"),
+            &Options { times: 3, agent: None },
+        ));
         assert!(line.ends_with(" --bin upgrade -- /o /n --times 3"), "{line}");
     }
 }

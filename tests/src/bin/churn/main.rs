@@ -12,7 +12,7 @@ mod world;
 use std::panic;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,9 @@ const ROUNDS: u32 = 10;
 const SHORTEST: Duration = Duration::from_secs(3);
 /// What has just come or gone still makes work.
 const SETTLES: Duration = Duration::from_secs(2);
+
+/// Why a connection is refused whose handshake has begun before its interface was attached to.
+const CROSSED: &str = "handshake_unknown";
 
 /// Lets network namespaces come and go while an agent serves them
 #[derive(Parser)]
@@ -96,6 +99,12 @@ fn run(options: &Options, seed: u64) -> usize {
         (scene.made, watcher.join().expect("the watcher has looked to the end"))
     });
     assert!(agent.process().is_alive(), "the agent has ended");
+    for (label, count) in agent.numbers("drops") {
+        let crossed = visits.crossed.load(Ordering::Relaxed);
+        if label != CROSSED || count < crossed {
+            world.fault(format!("{count} refused: {label}; {crossed} crossed an attachment"));
+        }
+    }
     for what in Size::growth(&sizes[1..]) {
         world.fault(format!("the agent has grown: {what}"));
     }
@@ -144,11 +153,13 @@ fn report(world: &World, visits: &Visits, sizes: &[Size]) {
             times.len()
         );
     }
-    let count = |number: &std::sync::atomic::AtomicU64| number.load(Ordering::Relaxed);
+    let count = |number: &AtomicU64| number.load(Ordering::Relaxed);
     println!(
-        "{} connections showed their client, {} kept their header before the namespace was guarded, {} met its end",
+        "{} connections showed their client; {} kept their header before the namespace was guarded, {} were reset as it \
+         became so, {} met its end",
         count(&visits.shown),
         count(&visits.early),
+        count(&visits.crossed),
         count(&visits.passing)
     );
 }

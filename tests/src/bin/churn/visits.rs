@@ -30,6 +30,8 @@ pub(crate) struct Visits {
     pub(crate) shown: AtomicU64,
     /// The application got the header, before the namespace was known to be guarded.
     pub(crate) early: AtomicU64,
+    /// The namespace was attached to during the handshake, which is reset.
+    pub(crate) crossed: AtomicU64,
     /// The namespace went meanwhile.
     pub(crate) passing: AtomicU64,
 }
@@ -126,8 +128,12 @@ impl Visits {
                 self.shown.fetch_add(1, Ordering::Relaxed);
                 world.is_guarded(number, place.generation);
             }
-            Outcome::Header if place.guarded.is_none_or(|since| since > begun) => {
+            Outcome::Header if place.guarded.is_none() => {
                 self.early.fetch_add(1, Ordering::Relaxed);
+            }
+            // The programs have not seen its SYN.
+            Outcome::Lost(error) if place.guarded.is_none() && was_reset(&error) => {
+                self.crossed.fetch_add(1, Ordering::Relaxed);
             }
             Outcome::Header => world.fault(format!(
                 "namespace {number}: the application got the header, though it was guarded"
@@ -141,6 +147,10 @@ impl Visits {
             Outcome::Wrong(_) => {}
         }
     }
+}
+
+fn was_reset(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ConnectionReset
 }
 
 const fn lives(place: Place) -> bool {
