@@ -34,6 +34,8 @@ pub(crate) struct Options {
 /// Builds both agents, this one as it is released, and upgrades.
 pub(crate) fn run(options: &Options) -> Result<()> {
     host::prepare("upgrade")?;
+    // It fails at once where the history is missing.
+    Old::find()?;
     packages::install_for_host_tests()?;
     build_ebpf::run()?;
     to(&agent::given_or_built(options.agent.as_deref())?, options)
