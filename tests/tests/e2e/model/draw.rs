@@ -50,7 +50,7 @@ pub(super) const CLIENTS: [&str; 16] = [
     "::2",
 ];
 
-/// Networks of the sources, likewise.
+/// Networks of the sources, within one another too.
 const SOURCES: [&str; 8] = [
     "10.77.1.2/32",
     "10.77.1.3/32",

@@ -1,5 +1,5 @@
-//! What the configuration and the commands say of a connection. It is too simple to be wrong: lists of networks, of which
-//! the one with the longest prefix counts.
+//! What the configuration and the commands say of a connection. It is too simple to be wrong: the network with the longest
+//! prefix counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
