@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use aya_obj::Object;
 use proxyip_common::counter::{Counter, DropReason, Obstacle};
 
+use super::btf::Btf;
 use super::loader::PINNED;
 use super::object;
 use super::pins::LAYOUT;
-use super::takeover::types::Types;
+use super::takeover::types::of_object;
 
 /// Where the numbers in maps get their meaning.
 const SOURCES: [&str; 9] = [
@@ -40,7 +41,8 @@ fn file() -> PathBuf {
 fn describe() -> String {
     let object = object::object(None).expect("the kernel object");
     let object = Object::parse(&object).expect("the kernel object");
-    let types = Types::parse(&object.btf.as_ref().expect("BTF").to_bytes()).expect("BTF");
+    let types = object.btf.as_ref().expect("BTF").to_bytes();
+    let types = Btf::parse(&types).expect("BTF");
     let mut text = String::new();
     for name in PINNED {
         let map = &object.maps[*name];
@@ -54,7 +56,7 @@ fn describe() -> String {
             map.map_flags()
         )
         .unwrap();
-        let fields = types.of_object(name).expect("the map's types");
+        let fields = of_object(&types, name).expect("the map's types");
         for (part, fields) in [("key", fields.key), ("value", fields.value)] {
             for field in fields {
                 writeln!(text, "  {part} {field}").unwrap();

@@ -12,14 +12,12 @@ use aya_obj::generated::{
     bpf_attr, bpf_attr__bindgen_ty_2, bpf_attr__bindgen_ty_2__bindgen_ty_1, bpf_cmd,
 };
 
-use crate::bpf::batch::{self, Buffers};
+use crate::bpf::entries::{Shape, for_each_chunk};
 use crate::bpf::patience::patiently;
 
 /// `BPF_ANY` and `BPF_NOEXIST` (`include/uapi/linux/bpf.h`).
 const ANY: u64 = 0;
 const NEW: u64 = 1;
-/// Entries that are read at once.
-const CHUNK: u32 = 4096;
 
 /// A pinned map.
 #[derive(Debug)]
@@ -70,24 +68,10 @@ impl RawMap {
     }
 
     fn for_each_of_hash(&self, mut take: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
-        let (mut room, mut cursor) = (self.entries.clamp(1, CHUNK), Some(0));
-        while let Some(from) = cursor {
-            let mut keys = vec![0; room as usize * self.key];
-            let mut values = vec![0; room as usize * self.value];
-            let buffers = Buffers { keys: keys.as_mut_ptr(), values: values.as_mut_ptr(), room };
-            // SAFETY: there is room for so many keys and values of the sizes that the kernel gives for this map.
-            match unsafe { batch::read(self.data.fd().as_fd(), from, &buffers) } {
-                // A bucket has more.
-                Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => room *= 2,
-                Err(error) => return Err(error).context("a table cannot be read"),
-                Ok(read) => {
-                    let keys = keys.chunks_exact(self.key).zip(values.chunks_exact(self.value));
-                    keys.take(read.count as usize).try_for_each(|(key, value)| take(key, value))?;
-                    cursor = read.next;
-                }
-            }
-        }
-        Ok(())
+        let shape = Shape { key: self.key, value: self.value, most: self.entries };
+        for_each_chunk(&self.data, shape, |chunk| {
+            chunk.entries().try_for_each(|(key, value)| take(key, value))
+        })
     }
 
     /// The value of a key that is there.

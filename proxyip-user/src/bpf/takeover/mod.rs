@@ -20,7 +20,8 @@ use aya_obj::Object;
 
 use self::conversion::{Conversion, Conversions};
 use self::entries::RawMap;
-use self::types::{Fields, Types};
+use self::types::Fields;
+use super::btf::Btf;
 use super::definition::Definition;
 use super::loader::{PINNED, SIZED};
 use super::pins::{self, map_directory};
@@ -102,7 +103,8 @@ impl Takeover {
         let object = object::object(None)?;
         let object = Object::parse(&object).context("the kernel object cannot be read")?;
         let types = object.btf.as_ref().context("the kernel object has no BTF")?;
-        let types = Types::parse(&types.to_bytes())?;
+        let types = types.to_bytes();
+        let types = Btf::parse(&types)?;
         let look = |directory: &Path| {
             let plan = Plan { object: &object, types: &types, directory };
             plan.source().with_context(|| refusal(pin_path, directory))
@@ -224,7 +226,7 @@ impl Copied {
 /// Which maps of a layout can be shared, and how the others are copied.
 struct Plan<'a> {
     object: &'a Object,
-    types: &'a Types,
+    types: &'a Btf<'a>,
     directory: &'a Path,
 }
 
@@ -249,7 +251,7 @@ impl Plan<'_> {
         let map = self.object.maps.get(name).context("the kernel object lacks it")?;
         let wanted = Definition::of_object(map)?;
         let wanted = if SIZED.contains(&name) { wanted.of_any_size() } else { wanted };
-        let (sizes, now) = (wanted.sizes(), self.types.of_object(name)?);
+        let (sizes, now) = (wanted.sizes(), types::of_object(self.types, name)?);
         let before = types::of_map(&RawMap::open(&pin)?.data)?;
         let same_definition = there.differs(&wanted).is_none();
         let same = same_definition && before.as_ref().is_none_or(|before| *before == now);
