@@ -148,7 +148,11 @@ fn a_restart_and_a_reload_keep_what_patterns_found() {
             assert_shown(&site, pod);
         }
     }
-    agent.reload(&guard(&site, &["wlan*"]));
+    agent.configure(&guard(&site, &["wlan*"]));
+    let answer = agent.ask(&["reload"]);
+    assert_eq!(answer.code, 0, "{answer:?}");
+    let warning = "proxyip: warning: [[interface]] name \"wlan*\"";
+    assert!(answer.stderr.contains(warning), "{answer:?}");
     let findings = agent.status().findings.concat();
     assert!(findings.contains("name \"wlan*\""), "{findings}");
     assert_eq!(served(&agent, &site), Vec::<String>::new());
