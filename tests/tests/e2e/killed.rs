@@ -222,8 +222,8 @@ fn in_a_start() {
         let mut survived = true;
         // What an agent with another file has left is there; then nothing is.
         let both = [Before::Other, Before::Nothing];
-        let befores = if stride() == 1 { &both[..] } else { &both[number % 2..][..1] };
-        for before in befores {
+        let stops = if stride() == 1 { &both[..] } else { &both[number % 2..][..1] };
+        for before in stops {
             scene.agent.kill();
             if *before == Before::Nothing {
                 let pin_path = site.scratch.pin_path().display().to_string();
