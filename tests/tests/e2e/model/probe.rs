@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -137,13 +138,22 @@ pub(super) fn outcomes(
     })
 }
 
+/// A port that was not used lately. The server may still await the rest of a handshake that was not answered: a SYN with
+/// its addresses and ports would belong to it.
+fn next_port() -> u16 {
+    const FIRST: u16 = 20_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    FIRST + NEXT.fetch_add(1, Ordering::Relaxed) % (u16::MAX - FIRST)
+}
+
 impl<'a> Attempt<'a> {
     fn begin(probe: &'a Probe) -> Self {
         let server = if probe.source.is_ipv4() { address::SERVER } else { address::SERVER6 };
         let target = SocketAddr::new(server.parse().expect("an address"), probe.port);
         let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP));
         let socket = socket.expect("a socket");
-        socket.bind(&probe.source.into()).expect("one of the own addresses");
+        let source = SocketAddr::new(probe.source.ip(), next_port());
+        socket.bind(&source.into()).expect("one of the own addresses");
         socket.set_nonblocking(true).expect("O_NONBLOCK");
         // It ends with a RST, and leaves nothing in TIME_WAIT.
         socket.set_linger(Some(Duration::ZERO)).expect("SO_LINGER");
