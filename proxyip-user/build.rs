@@ -8,13 +8,15 @@ fn main() {
     println!("cargo::rerun-if-env-changed=CARGO_MANIFEST_DIR");
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo"));
     let workspace = manifest.parent().expect("a workspace member");
-    let object = workspace.join("target/bpf/proxyip.o");
-    println!("cargo::rerun-if-changed={}", object.display());
-    if !object.exists() {
-        println!(
-            "cargo::error=the kernel programs are not built: run `cargo xtask build-ebpf` first"
-        );
-        return;
+    for (variable, name) in [("PROXYIP_OBJECT", "proxyip.o"), ("PROXYIP_FRONT", "front.o")] {
+        let object = workspace.join("target/bpf").join(name);
+        println!("cargo::rerun-if-changed={}", object.display());
+        if !object.exists() {
+            println!(
+                "cargo::error=the kernel programs are not built: run `cargo xtask build-ebpf` first"
+            );
+            return;
+        }
+        println!("cargo::rustc-env={variable}={}", object.display());
     }
-    println!("cargo::rustc-env=PROXYIP_OBJECT={}", object.display());
 }

@@ -285,7 +285,19 @@ pub const MAX_ROUTES: u32 = 65_536;
 /// How many ports of namespaces can have a [`Fallback`] at a time.
 pub const MAX_FALLBACKS: u32 = 4096;
 /// How many network namespaces an agent can serve.
-pub const MAX_NAMESPACES: u32 = 256;
+pub const MAX_NAMESPACES: u32 = 1024;
+
+/// The programs on interfaces that all namespaces share, as places in the kernel programs' maps `PROGRAMS` and `PLACES`.
+pub mod front {
+    /// The ingress program.
+    pub const INGRESS: u32 = 0;
+    /// The egress program.
+    pub const EGRESS: u32 = 1;
+    /// How many there are.
+    pub const COUNT: u32 = 2;
+    /// None: a program that is loaded for one namespace.
+    pub const NONE: u32 = u32::MAX;
+}
 
 /// Stands in the kernel programs for the BTF id of `bpf_sk_assign_tcp_reqsk`, which only the running
 /// kernel knows.

@@ -1,14 +1,17 @@
 //! Threads that do one thing again and again. An error or a panic ends one round of one thread, and nothing else.
 
+pub(crate) mod task;
+
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle, ThreadId};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+
+use self::task::Task;
 
 /// How long a thread waits after a round that failed. Each further failure doubles it.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -42,48 +45,6 @@ pub(crate) struct Work {
     pub(crate) period: Duration,
 }
 
-/// What a thread does.
-pub(crate) trait Rounds: Send + 'static {
-    /// Is repeated.
-    fn round(&mut self) -> Result<()>;
-
-    /// Comes after the last round.
-    fn end(&mut self) -> Result<()> {
-        Ok(())
-    }
-}
-
-impl<F: FnMut() -> Result<()> + Send + 'static> Rounds for F {
-    fn round(&mut self) -> Result<()> {
-        self()
-    }
-}
-
-/// A thread that was started.
-#[derive(Debug)]
-pub(crate) struct Running {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
-}
-
-impl Running {
-    /// Asks it to end after the round that it is in.
-    pub(crate) fn stop(&self) {
-        self.stop.store(true, Ordering::Release);
-        self.thread.thread().unpark();
-    }
-
-    pub(crate) fn has_ended(&self) -> bool {
-        self.thread.is_finished()
-    }
-
-    /// Waits until it has ended.
-    pub(crate) fn join(self) {
-        // Rounds that panic do not end the thread.
-        self.thread.join().ok();
-    }
-}
-
 impl Health {
     /// The threads that fail now; a sentence each.
     #[must_use]
@@ -106,45 +67,20 @@ impl Health {
     pub(crate) fn spawn(
         &self,
         work: Work,
-        round: impl FnMut() -> Result<()> + Send + 'static,
+        mut round: impl FnMut() -> Result<()> + Send + 'static,
     ) -> Result<()> {
-        self.start(work, round).map(drop)
-    }
-
-    /// The same, until it is stopped.
-    ///
-    /// # Errors
-    /// Those of [`Health::spawn`].
-    pub(crate) fn start(&self, work: Work, mut rounds: impl Rounds) -> Result<Running> {
         let health = self.clone();
         let name = work.thread;
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
         let run = move || {
-            let mut wait = FIRST_WAIT;
-            while !stopped.load(Ordering::Acquire) {
-                let pause = match attempt(|| rounds.round()) {
-                    Ok(()) => {
-                        health.recovered(&work);
-                        wait = FIRST_WAIT;
-                        work.period
-                    }
-                    Err(error) => {
-                        health.failed(&work, &error, wait);
-                        let longer = longer(wait);
-                        std::mem::replace(&mut wait, longer)
-                    }
-                };
-                sleep(pause, &stopped);
+            let mut task = Task::new(work.clone(), health);
+            loop {
+                task.attempt(&mut round);
+                let rest = task.rests_until().map(|until| until - Instant::now());
+                thread::sleep(rest.unwrap_or(work.period));
             }
-            if let Err(error) = attempt(|| rounds.end()) {
-                tracing::error!("{}: does not end well: {error:#}", work.purpose);
-            }
-            health.forget(&work);
         };
         let thread = thread::Builder::new().name(name.into()).spawn(run);
-        let thread = thread.with_context(|| format!("no thread {name:?}"))?;
-        Ok(Running { stop, thread })
+        thread.map(drop).with_context(|| format!("no thread {name:?}"))
     }
 
     fn failed(&self, work: &Work, error: &anyhow::Error, wait: Duration) {
@@ -184,18 +120,6 @@ pub(crate) fn shield(work: impl FnOnce()) -> bool {
         tracing::error!("{:#}", said(&**panic));
     }
     done.is_ok()
-}
-
-/// Returns early if the thread is asked to end.
-fn sleep(pause: Duration, stopped: &AtomicBool) {
-    let end = Instant::now() + pause;
-    while !stopped.load(Ordering::Acquire) {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return;
-        }
-        thread::park_timeout(left);
-    }
 }
 
 fn longer(wait: Duration) -> Duration {
@@ -271,32 +195,6 @@ mod tests {
         assert_eq!(failing.recv(), Ok(1));
         let rounds: Vec<_> = well.iter().take(20).collect();
         assert_eq!(rounds.last(), Some(&20));
-    }
-
-    #[test]
-    fn a_thread_that_waits_after_a_failure_ends_at_once_when_it_is_stopped() {
-        struct Failing(Arc<AtomicBool>);
-        impl Rounds for Failing {
-            fn round(&mut self) -> Result<()> {
-                bail!("always")
-            }
-
-            fn end(&mut self) -> Result<()> {
-                self.0.store(true, Ordering::Release);
-                Ok(())
-            }
-        }
-        let (health, ended) = (Health::default(), Arc::new(AtomicBool::new(false)));
-        let begin = Instant::now();
-        let running = health.start(work("one namespace"), Failing(Arc::clone(&ended))).unwrap();
-        while health.sentences().is_empty() {
-            thread::yield_now();
-        }
-        running.stop();
-        running.join();
-        assert!(begin.elapsed() < FIRST_WAIT);
-        assert!(ended.load(Ordering::Acquire));
-        assert!(health.sentences().is_empty());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `cargo xtask build-ebpf`: the kernel programs as target/bpf/proxyip.o.
+//! `cargo xtask build-ebpf`: the kernel programs as objects in target/bpf.
 
 use std::{
     env::consts::ARCH,
@@ -18,6 +18,10 @@ use crate::{
 const TARGET: &str =
     if cfg!(target_endian = "big") { "bpfeb-unknown-none" } else { "bpfel-unknown-none" };
 
+/// What cargo calls each object, and its file: the programs, and those in front of them.
+const OBJECTS: [(&str, &str); 2] =
+    [("proxyip-ebpf", "proxyip.o"), ("proxyip-front", "front.o")];
+
 /// Builds the kernel programs.
 pub(crate) fn run() -> Result<()> {
     let compiler = Compiler::find()?;
@@ -28,19 +32,21 @@ pub(crate) fn run() -> Result<()> {
     let target_dir = workspace_root().join("target/ebpf-build");
     run_command(&mut build_command(&compiler, &linker.path, &target_dir))
         .context("the kernel programs do not build")?;
-    let built = target_dir.join(TARGET).join("bpf/proxyip-ebpf");
-    replace_if_changed(&built, &object_path())
+    OBJECTS.iter().try_for_each(|(built, object)| {
+        let built = target_dir.join(TARGET).join("bpf").join(built);
+        replace_if_changed(&built, &object_path(object))
+    })
 }
 
-/// Where the agent's build script looks for the kernel programs.
-fn object_path() -> PathBuf {
-    workspace_root().join("target/bpf/proxyip.o")
+/// Where the agent's build script looks for an object.
+fn object_path(name: &str) -> PathBuf {
+    workspace_root().join("target/bpf").join(name)
 }
 
 fn build_command(compiler: &Compiler, linker: &Path, target_dir: &Path) -> Command {
     let mut command = compiler.cargo();
     command
-        .args(["build", "--package", "proxyip-ebpf", "--bin", "proxyip-ebpf"])
+        .args(["build", "--package", "proxyip-ebpf", "--bins"])
         .args(["--profile", "bpf", "--target", TARGET, "-Z", "build-std=core"])
         .arg("--target-dir")
         .arg(target_dir)

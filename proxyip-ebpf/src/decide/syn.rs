@@ -18,7 +18,7 @@ use crate::{
     kernel::{btf_maps::lpm_trie::Key, helpers::bpf_check_mtu, packet::Packet, verified::Code},
     state::{
         memory::Memory,
-        namespace::{NAMESPACE, clock, settings},
+        namespace::{clock, place, settings},
         networks::ROUTES,
         secrets::flow_hash,
     },
@@ -158,7 +158,7 @@ fn advertised_mss(
     settings: &NamespaceSettings,
 ) -> Option<u16> {
     if settings.has(NamespaceSettings::ROUTE_MSS)
-        && let destination = ScopedAddress::new(NAMESPACE.load(), &segment.peer.0)
+        && let destination = ScopedAddress::new(place(), &segment.peer.0)
         && let Some(mss) = ROUTES.get(&Key::new(ScopedAddress::BITS, destination))
         && *mss != 0
     {

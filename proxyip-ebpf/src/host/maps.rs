@@ -90,6 +90,17 @@ arrays! {
     PerCpuArray
 }
 
+/// An array of programs.
+pub struct ProgramArray<const N: usize>;
+
+impl<const N: usize> ProgramArray<N> {
+    /// The definition.
+    #[allow(clippy::new_without_default, reason = "made in statics only")]
+    pub const fn new() -> Self {
+        Self
+    }
+}
+
 macro_rules! tables {
     ($($(#[$doc:meta])* $name:ident $evicts:literal)*) => {$(
         $(#[$doc])*

@@ -23,7 +23,7 @@ use crate::{
     state::{
         handshakes::HANDSHAKES,
         memory::Egress,
-        namespace::{NAMESPACE, settings},
+        namespace::{place, settings},
     },
 };
 
@@ -33,7 +33,7 @@ pub static REDIRECTED: LruHashMap<GuardedPort, Redirected, 4096> = LruHashMap::n
 
 #[inline(always)]
 fn port(segment: &Segment) -> GuardedPort {
-    let (namespace, port) = (NAMESPACE.load(), segment.local.0.port());
+    let (namespace, port) = (place(), segment.local.0.port());
     GuardedPort { namespace, port, ipv6: segment.ipv6.into() }
 }
 

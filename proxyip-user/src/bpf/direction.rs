@@ -2,6 +2,7 @@
 
 use aya::programs::TcAttachType;
 use aya_obj::generated::bpf_attach_type::{self, BPF_TCX_EGRESS, BPF_TCX_INGRESS};
+use proxyip_common::settings::front;
 
 /// Which way the packets of an interface go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,14 @@ impl Direction {
 
     pub(crate) fn from_label(label: &str) -> Option<Self> {
         [Self::Ingress, Self::Egress].into_iter().find(|direction| direction.label() == label)
+    }
+
+    /// The place of the program in the kernel programs' maps `PROGRAMS` and `PLACES`.
+    pub(crate) const fn front(self) -> u32 {
+        match self {
+            Self::Ingress => front::INGRESS,
+            Self::Egress => front::EGRESS,
+        }
     }
 
     /// For links.

@@ -11,14 +11,16 @@ use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use aya_obj::Object;
-use proxyip_common::settings::{MAX_NAMESPACES, MAX_SETS};
+use proxyip_common::settings::{MAX_NAMESPACES, MAX_SETS, front};
 
 use super::btf::{self, SocketOffsets};
 use super::definition;
 use super::direction::Direction;
+use super::fronts::Fronts;
 use super::lookups::Lookups;
 use super::object;
 use super::pins::map_directory;
+use super::poll::Messages;
 use super::programs::{
     EGRESS, GETPEERNAME, GETSOCKOPT, INGRESS, INGRESS_BASIC, LOOKUP, Loaded, SET, SOCK_OPS,
 };
@@ -27,6 +29,8 @@ use crate::host::capability::Capability;
 /// The maps that outlive the agent.
 pub(super) const PINNED: &[&str] = &[
     "NAMESPACES",
+    "PLACES",
+    "PROGRAMS",
     "PORTS",
     "LISTENERS",
     "LISTENER_NAMES",
@@ -77,13 +81,32 @@ pub(crate) struct Loader {
     options: Options,
     capability: Capability,
     object: Vec<u8>,
-    /// It has the kernel's BTF, which takes long to parse.
-    library: Mutex<EbpfLoader<'static>>,
+    offsets: SocketOffsets,
+    /// It has the kernel's BTF, which takes long to parse, and much memory.
+    library: Mutex<Option<EbpfLoader<'static>>>,
+    fronts: Fronts,
 }
 
-/// The numbers from 0 on: the library borrows the values of globals for as long as it lives.
-static NUMBERS: [u32; MOST as usize] = {
-    let mut numbers = [0; MOST as usize];
+/// For whom an instance works.
+#[derive(Clone, Copy)]
+struct Globals {
+    /// The namespace at this entry of `NAMESPACES`.
+    namespace: u32,
+    /// The set at this entry of `SETS`.
+    set: u32,
+    /// The programs in front that say the namespace, or [`front::NONE`].
+    front: u32,
+}
+
+impl Globals {
+    /// Of programs that ask for the namespace, or need none.
+    const ALL: Self = Self { namespace: 0, set: 0, front: front::NONE };
+}
+
+/// The numbers from 0 on, and [`front::NONE`]: the library borrows the values of globals for as long as it lives.
+static NUMBERS: [u32; MOST as usize + 1] = {
+    let mut numbers = [0; MOST as usize + 1];
+    numbers[MOST as usize] = front::NONE;
     let mut number = 0;
     while number < MOST {
         numbers[number as usize] = number;
@@ -107,13 +130,18 @@ impl Loader {
             Some(_) => btf::socket_offsets()?,
             None => SocketOffsets::default(),
         };
-        let library = Mutex::new(library(&options, capability, offsets));
-        Ok(Self { options, capability: capability.clone(), object, library })
+        let (library, fronts) = (Mutex::default(), Fronts::new(&options.pin_path));
+        Ok(Self { options, capability: capability.clone(), object, offsets, library, fronts })
+    }
+
+    /// Gives memory back that only the next load needs. That one takes longer then.
+    pub(crate) fn rest(&self) {
+        *self.library.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// An instance with the programs on sockets loaded that every agent has.
     pub(crate) fn sockets(&self) -> Result<Ebpf> {
-        let mut ebpf = self.load(0, 0)?;
+        let mut ebpf = self.load(Globals::ALL)?;
         self.compare_sizes();
         // All programs are loaded before any map is taken out of the object: they need its descriptors.
         let program: &mut SockOps = program_of(&mut ebpf, SOCK_OPS)?;
@@ -127,38 +155,41 @@ impl Loader {
 
     /// The program for `getsockopt()`.
     pub(crate) fn getsockopt(&self) -> Result<Loaded> {
-        let mut ebpf = self.load(0, 0)?;
+        let mut ebpf = self.load(Globals::ALL)?;
         let program: &mut CgroupSockopt = program_of(&mut ebpf, GETSOCKOPT)?;
         program.load().context("the getsockopt program is refused by the kernel")?;
         Loaded::new(program.fd(), program.info())
     }
 
-    /// An instance for the namespace at this entry of `NAMESPACES`, with the programs on interfaces loaded.
-    pub(crate) fn interfaces(&self, index: u32) -> Result<Instance> {
-        let mut ebpf = self.load(index, 0)?;
+    /// The programs on interfaces, loaded for all namespaces.
+    pub(crate) fn interfaces(&self) -> Result<Instance> {
         let ingress = if self.capability.assign.is_some() { INGRESS } else { INGRESS_BASIC };
-        // Egress first: no connection may be translated on its way in alone.
-        let mut programs = Vec::new();
+        let (mut programs, mut loggers) = (Vec::new(), Vec::new());
         for (name, direction) in [(EGRESS, Direction::Egress), (ingress, Direction::Ingress)] {
+            let mut ebpf = self.load(Globals { front: direction.front(), ..Globals::ALL })?;
             let program: &mut SchedClassifier = program_of(&mut ebpf, name)?;
             program.load().with_context(|| {
                 format!("the {} program is refused by the kernel", direction.label())
             })?;
             programs.push((direction, Loaded::new(program.fd(), program.info())?));
-        }
-        let logger = match self.options.log_level {
-            0 => None,
-            _ => {
-                Some(EbpfLogger::init(&mut ebpf).context("the programs' messages cannot be read")?)
+            if self.options.log_level > 0 {
+                let logger = EbpfLogger::init(&mut ebpf);
+                loggers.push(logger.context("the programs' messages cannot be read")?);
             }
-        };
-        Ok(Instance { ebpf, programs, logger })
+        }
+        Ok(Instance { programs, loggers })
+    }
+
+    /// The programs that stand in front of those, for the namespace at this entry of `NAMESPACES`. In the order in which to
+    /// attach them.
+    pub(crate) fn fronts(&self, namespace: u32) -> Result<Vec<(Direction, Loaded)>> {
+        self.fronts.load(number(namespace)?)
     }
 
     /// An instance with the program for rules of iptables loaded, for the set at this place and the namespace at this
     /// entry of `NAMESPACES`.
     pub(crate) fn set(&self, namespace: u32, place: u16) -> Result<Ebpf> {
-        let mut ebpf = self.load(namespace, place.into())?;
+        let mut ebpf = self.load(Globals { namespace, set: place.into(), ..Globals::ALL })?;
         let program: &mut SocketFilter = program_of(&mut ebpf, SET)?;
         program.load().context("the program for named sets is refused by the kernel")?;
         Ok(ebpf)
@@ -166,22 +197,24 @@ impl Loader {
 
     /// The program for many lookups at once.
     pub(crate) fn lookups(&self) -> Result<Lookups> {
-        let mut ebpf = self.load(0, 0)?;
+        let mut ebpf = self.load(Globals::ALL)?;
         let program: &mut SchedClassifier = program_of(&mut ebpf, LOOKUP)?;
         program.load().context("the program for lookups is refused by the kernel")?;
         Ok(Lookups::new(ebpf))
     }
 
-    /// An instance. Its programs use entry `namespace` of `NAMESPACES` and entry `set` of `SETS`.
-    fn load(&self, namespace: u32, set: u32) -> Result<Ebpf> {
+    /// An instance.
+    fn load(&self, Globals { namespace, set, front }: Globals) -> Result<Ebpf> {
         let directory = map_directory(&self.options.pin_path);
         fs::create_dir_all(&directory).with_context(|| {
             format!("{} cannot be made: is a BPF file system mounted there?", directory.display())
         })?;
-        let number = |at: u32| NUMBERS.get(at as usize).context("there are not so many places");
-        let mut loader = self.library.lock().unwrap_or_else(PoisonError::into_inner);
-        loader.override_global("NAMESPACE", number(namespace)?, true);
-        loader.override_global("SET", number(set)?, true);
+        let mut library = self.library.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || library_of(&self.options, &self.capability, self.offsets);
+        let loader = library.get_or_insert_with(new);
+        for (name, value) in [("NAMESPACE", namespace), ("SET", set), ("FRONT", front)] {
+            loader.override_global(name, number(value)?, true);
+        }
         let ebpf = loader.load(&self.object);
         ebpf.context("the kernel refuses the programs' maps (root or CAP_BPF is needed)")
     }
@@ -204,8 +237,14 @@ impl Loader {
     }
 }
 
+/// A number that lives long enough.
+fn number(value: u32) -> Result<&'static u32> {
+    let at = if value == front::NONE { MOST } else { value };
+    NUMBERS.get(at as usize).context("there are not so many places")
+}
+
 /// With everything that all instances have in common.
-fn library(
+fn library_of(
     options: &Options,
     capability: &Capability,
     offsets: SocketOffsets,
@@ -259,12 +298,11 @@ fn sizes_by_processors() -> [(&'static str, u32); 2] {
     [(headers, by_processors.max(16_384)), (bytes, by_processors.max(1024))]
 }
 
-/// The programs to attach in a namespace.
+/// The programs that work for all namespaces.
 pub(crate) struct Instance {
-    pub(crate) ebpf: Ebpf,
-    /// In the order in which to attach them.
     pub(crate) programs: Vec<(Direction, Loaded)>,
-    pub(crate) logger: Option<EbpfLogger<&'static dyn log::Log>>,
+    /// Of their messages, if they have any.
+    pub(crate) loggers: Vec<Messages>,
 }
 
 /// A program of the object, typed.

@@ -10,6 +10,7 @@ pub(crate) mod definition;
 pub mod direction;
 pub(crate) mod entries;
 pub mod filters;
+mod fronts;
 pub mod in_place;
 pub mod inventory;
 #[cfg(test)]

@@ -23,23 +23,26 @@ fn layout(directory: &Path) -> Option<u32> {
     pins::name(directory).strip_prefix(pins::MAPS)?.parse().ok()
 }
 
-/// Whether a program that is attached uses a map; `false` if nothing is pinned there.
+/// What programs on interfaces use, those in front of others and, in versions that have none, the ones that do the work.
+const OF_INTERFACES: [&str; 2] = ["PROGRAMS", "PORTS"];
+
+/// Whether programs on interfaces are attached that use the maps of this directory.
 ///
 /// # Errors
 /// If the kernel does not say.
-pub(super) fn is_in_use(pin_path: &Path, map: &Path) -> Result<bool> {
-    if !map.exists() {
-        return Ok(false);
+pub(super) fn is_in_use(pin_path: &Path, maps: &Path) -> Result<bool> {
+    let mut wanted = Vec::new();
+    for map in OF_INTERFACES.map(|name| maps.join(name)).into_iter().filter(|map| map.exists()) {
+        let info = MapInfo::from_pin(&map);
+        wanted.push(info.with_context(|| format!("{} cannot be read", map.display()))?.id());
     }
-    let map =
-        MapInfo::from_pin(map).with_context(|| format!("{} cannot be read", map.display()))?.id();
     let attached = pinned_programs(pin_path)?;
     for program in loaded_programs() {
         // One that has ended meanwhile is attached no longer.
         let Ok(program) = program else { continue };
         if attached.contains(&program.id()) {
             let used = program.map_ids().context("the kernel does not say which maps are used")?;
-            if used.into_iter().flatten().any(|used| used == map) {
+            if used.into_iter().flatten().any(|used| wanted.contains(&used)) {
                 return Ok(true);
             }
         }

@@ -34,6 +34,11 @@ impl Loaded {
     ) -> Result<Self> {
         Ok(Self { descriptor: descriptor?.try_clone()?, id: info?.id() })
     }
+
+    /// As the library's tables of programs take it.
+    pub(crate) const fn descriptor(&self) -> &ProgramFd {
+        &self.descriptor
+    }
 }
 
 impl AsFd for Loaded {

@@ -1,5 +1,6 @@
 //! Where to attach.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use crate::config::{FilePattern, Interface, Names, Namespaces, Netns};
@@ -22,6 +23,7 @@ pub(crate) fn targets(
     files: impl Fn(&FilePattern) -> Vec<PathBuf>,
 ) -> Vec<Target<'_>> {
     let mut targets: Vec<Target> = Vec::new();
+    let mut places = HashMap::new();
     for Interface { name, netns } in interfaces {
         let (is_named, namespaces) = match netns {
             Namespaces::One(netns) => (true, vec![netns.clone()]),
@@ -30,9 +32,9 @@ pub(crate) fn targets(
             }
         };
         for netns in namespaces {
-            let at = targets.iter().position(|one| one.netns == netns).unwrap_or_else(|| {
+            let at = *places.entry(netns).or_insert_with_key(|netns| {
                 let (named, sought) = (Vec::new(), Vec::new());
-                targets.push(Target { netns, is_named: false, named, sought });
+                targets.push(Target { netns: netns.clone(), is_named: false, named, sought });
                 targets.len() - 1
             });
             targets[at].add(name, is_named);

@@ -1,33 +1,51 @@
-//! Notices that links or routes of a network namespace have changed.
+//! Notices that links or routes of network namespaces have changed: one socket for all of them.
 //!
 //! What has changed is not kept: a router with a million routes may announce more in a second than anybody can read.
 //! The kernel bounds what waits in the socket.
 
-use std::io;
-use std::os::fd::AsFd;
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use anyhow::{Context, Result};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::cmsg_space;
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use rtnetlink::MulticastGroup;
+
+use super::nsid::Nsid;
 
 /// How many announcements are taken before the caller has its turn.
 const AT_MOST: usize = 4096;
 
+/// Bytes that may wait in the socket. Each announcement takes some hundreds.
+const ROOM: usize = 1 << 20;
+
 /// What the kernel announces.
+#[derive(Debug)]
 pub(crate) struct Changes(Socket);
 
+/// Where something has changed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Changed {
+    /// In the namespaces with these numbers; `None` is the one that listens.
+    Within(BTreeSet<Option<Nsid>>),
+    /// More was announced than the socket could hold.
+    Anywhere,
+}
+
 impl Changes {
-    /// Listens from now on, in the calling thread's namespace.
+    /// Listens from now on in the calling thread's namespace, and in all that have a number there.
     ///
     /// # Errors
-    /// If there is no netlink socket.
+    /// If there is no netlink socket. To hear of other namespaces takes `CAP_NET_BROADCAST`.
     pub(crate) fn subscribe() -> Result<Self> {
         let open = || {
             let mut socket = Socket::new(NETLINK_ROUTE)?;
             socket.bind(&SocketAddr::new(0, 0))?;
+            socket.set_rx_buf_sz(ROOM)?;
             for group in
                 [MulticastGroup::Ipv4Route, MulticastGroup::Ipv6Route, MulticastGroup::Link]
             {
@@ -36,36 +54,102 @@ impl Changes {
             socket.set_non_blocking(true)?;
             Ok::<_, io::Error>(socket)
         };
-        open().map(Self).context("no netlink socket")
+        let socket = open().context("no netlink socket")?;
+        if let Err(error) = socket.set_listen_all_namespaces(true) {
+            tracing::warn!(
+                "the kernel does not announce changes in other network namespaces ({error}): is CAP_NET_BROADCAST missing? \
+                 New interfaces are found there late"
+            );
+        }
+        Ok(Self(socket))
     }
 
-    /// Waits for a change. Returns whether there was one, or may have been.
+    /// Takes what has been announced; `None` if nothing has.
     ///
     /// # Errors
     /// If the socket cannot be read.
-    pub(crate) fn wait(&self, at_most: Duration) -> Result<bool> {
-        let timeout = PollTimeout::try_from(at_most).unwrap_or(PollTimeout::MAX);
-        let mut polled = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut polled, timeout) {
-            Err(nix::Error::EINTR) => return Ok(false),
-            ready => ready.context("the netlink socket cannot be waited for")?,
-        };
-        self.take()
+    pub(crate) fn take(&self) -> Result<Option<Changed>> {
+        let mut within = BTreeSet::new();
+        for _ in 0..AT_MOST {
+            match self.next() {
+                Ok(number) => within.insert(number),
+                Err(Errno::EAGAIN) => break,
+                Err(Errno::ENOBUFS) => return Ok(Some(Changed::Anywhere)),
+                Err(error) => return Err(error).context("the netlink socket cannot be read"),
+            };
+        }
+        Ok((!within.is_empty()).then_some(Changed::Within(within)))
     }
 
-    /// Takes what is there.
-    fn take(&self) -> Result<bool> {
-        for taken in 0..AT_MOST {
-            // A datagram goes when it is read, whether or not there is room for it.
-            let mut nothing: &mut [u8] = &mut [];
-            match self.0.recv(&mut nothing, 0) {
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(taken > 0),
-                // More was announced than the socket could hold.
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => return Ok(true),
-                Err(error) => return Err(error).context("the netlink socket cannot be read"),
+    /// The namespace of the next announcement.
+    fn next(&self) -> nix::Result<Option<Nsid>> {
+        // A datagram goes when it is read, whether or not there is room for it.
+        let mut nothing = [IoSliceMut::new(&mut [])];
+        let mut space = cmsg_space!(Nsid);
+        let message =
+            recvmsg::<()>(self.0.as_raw_fd(), &mut nothing, Some(&mut space), MsgFlags::empty())?;
+        Ok(message.cmsgs()?.find_map(|message| match message {
+            ControlMessageOwned::Unknown(unknown) => number(&unknown),
+            _ => None,
+        }))
+    }
+}
+
+/// The number in a control message, if it is one.
+fn number(message: &nix::sys::socket::UnknownCmsg) -> Option<Nsid> {
+    let header = &message.cmsg_header;
+    let is_number =
+        (header.cmsg_level, header.cmsg_type) == (libc::SOL_NETLINK, libc::NETLINK_LISTEN_ALL_NSID);
+    message.data_bytes.first_chunk().filter(|_| is_number).map(|bytes| Nsid::from_ne_bytes(*bytes))
+}
+
+impl AsFd for Changes {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::process::Command;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use nix::sched::{CloneFlags, unshare};
+
+    use super::*;
+    use crate::host::nsid::Nsids;
+
+    #[test]
+    fn changes_in_another_namespace_are_announced_with_its_number() {
+        // A namespace of its own: elsewhere something changes all the time.
+        let listener = thread::spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            let changes = Changes::subscribe().unwrap();
+            assert_eq!(changes.take().unwrap(), None);
+            let nsids = Nsids::open().unwrap();
+            let other = thread::spawn(move || {
+                unshare(CloneFlags::CLONE_NEWNET).unwrap();
+                let number = nsids.of(&File::open("/proc/thread-self/ns/net").unwrap()).unwrap();
+                let ip = ["link", "add", "name", "new0", "type", "dummy"];
+                assert!(Command::new("ip").args(ip).status().unwrap().success());
+                number
+            });
+            let number = other.join().unwrap();
+            let deadline = Instant::now() + Duration::from_secs(5);
+            loop {
+                match changes.take().unwrap() {
+                    Some(Changed::Within(numbers)) => {
+                        assert_eq!(numbers, [Some(number)].into());
+                        return;
+                    }
+                    other => assert_eq!(other, None),
+                }
+                assert!(Instant::now() < deadline, "nothing is announced");
+                thread::yield_now();
             }
-        }
-        Ok(true)
+        });
+        listener.join().unwrap();
     }
 }

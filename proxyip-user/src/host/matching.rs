@@ -10,7 +10,9 @@ use crate::config::FilePattern;
 /// The files that match and stand for a namespace, by name. A file that a namespace is not mounted on yet is not among
 /// them, and neither is one of a directory that does not exist.
 pub(crate) fn files(pattern: &FilePattern) -> Vec<PathBuf> {
-    let mut files: Vec<_> = matching(pattern).filter(|path| stands_for_namespace(path)).collect();
+    let Some(device) = device_of_namespaces() else { return Vec::new() };
+    let mut files: Vec<_> =
+        matching(pattern).filter(|path| device_of(path) == Some(device)).collect();
     files.sort();
     files
 }
@@ -43,9 +45,17 @@ fn matching(pattern: &FilePattern) -> impl Iterator<Item = PathBuf> {
 
 /// Whether a namespace is mounted on the file, or the file is a link to one.
 pub(crate) fn stands_for_namespace(path: &Path) -> bool {
-    let device = |path: &Path| fs::metadata(path).ok().map(|file| file.dev());
-    let ours = device(Path::new("/proc/thread-self/ns/net"));
-    ours.is_some() && device(path) == ours
+    let namespaces = device_of_namespaces();
+    namespaces.is_some() && device_of(path) == namespaces
+}
+
+/// The device of the kernel's files of namespaces.
+fn device_of_namespaces() -> Option<u64> {
+    device_of(Path::new("/proc/thread-self/ns/net"))
+}
+
+fn device_of(path: &Path) -> Option<u64> {
+    fs::metadata(path).ok().map(|file| file.dev())
 }
 
 /// When a file came to the directory or left it.

@@ -9,6 +9,7 @@ pub mod mounts;
 pub mod namespace;
 pub mod nat;
 pub mod netstat;
+pub(crate) mod nsid;
 pub(crate) mod real_time;
 pub mod roots;
 pub mod routes;

@@ -24,6 +24,9 @@ sockopt_impl!(
     u64
 );
 
+/// The calling thread's namespace.
+pub(super) const OWN: &str = "/proc/thread-self/ns/net";
+
 /// A network namespace.
 #[derive(Debug)]
 pub(crate) struct Namespace {
@@ -40,6 +43,12 @@ impl Namespace {
             })?),
         };
         Ok(Self { file })
+    }
+
+    /// The calling thread's own.
+    pub(crate) fn own() -> Result<Self> {
+        let file = File::open(OWN).context("the network namespace cannot be opened")?;
+        Ok(Self { file: Some(file) })
     }
 
     /// The namespace with this cookie, if it still exists.
@@ -92,7 +101,7 @@ fn below(Roots { procfs, netns }: Roots) -> impl Iterator<Item = (u64, Namespace
 
 /// The inode number of the calling thread's namespace. It is unique among existing namespaces.
 pub(crate) fn inode() -> Result<u64> {
-    let metadata = fs::metadata("/proc/thread-self/ns/net");
+    let metadata = fs::metadata(OWN);
     Ok(metadata.context("the network namespace cannot be read")?.ino())
 }
 

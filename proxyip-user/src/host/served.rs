@@ -1,15 +1,27 @@
 //! The network namespaces that the agent serves now. Everybody reads this list who looks into namespaces.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::capability::Capability;
 use super::namespace::{self, Namespace};
+use super::netstat;
 use super::seen::Seen;
 use crate::config::Netns;
+
+/// How many namespaces are looked at in a second, though nothing is known to have changed.
+pub(crate) const LOOKS_A_SECOND: usize = 8;
+
+/// How long a namespace that does not seem to change is not looked at, if so many are served.
+pub(crate) fn rest(namespaces: usize) -> Duration {
+    let rounds = namespaces.div_ceil(LOOKS_A_SECOND).max(1);
+    Duration::from_secs(u64::try_from(rounds).unwrap_or(u64::MAX))
+}
 
 /// The way into a namespace. It keeps no descriptor, which would keep the namespace alive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +78,26 @@ impl Entrance {
         }
     }
 
+    /// The namespace's file.
+    ///
+    /// # Errors
+    /// If it is gone, or stands for another namespace by now.
+    pub(crate) fn open(&self) -> Result<File> {
+        let path = match &self.netns {
+            Netns::Host => Path::new(namespace::OWN),
+            Netns::Path(path) => path,
+        };
+        let file = File::open(path);
+        let file = file.with_context(|| format!("{} cannot be opened", path.display()))?;
+        self.check_that(file.metadata()?.ino() == self.inode)?;
+        Ok(file)
+    }
+
+    /// Whether it is the calling thread's namespace.
+    pub(crate) fn is_own(&self) -> bool {
+        namespace::inode().is_ok_and(|inode| inode == self.inode)
+    }
+
     /// Whether the file still stands for this namespace.
     pub(crate) fn is_there(&self) -> bool {
         match &self.netns {
@@ -88,6 +120,10 @@ impl Entrance {
             0 => namespace::inode()? == self.inode,
             cookie => namespace::cookie()? == cookie,
         };
+        self.check_that(same)
+    }
+
+    fn check_that(&self, same: bool) -> Result<()> {
         ensure!(same, "{} stands for another network namespace by now", self.netns);
         Ok(())
     }
@@ -98,6 +134,16 @@ impl Entrance {
 pub(crate) struct Member {
     pub(crate) entrance: Entrance,
     pub(crate) seen: Arc<Seen>,
+}
+
+impl Member {
+    /// Counts now how often an accept queue was full: among many namespaces one is not looked at every second.
+    pub(crate) fn count_overflows(&self) {
+        let count = self.entrance.run_if_there(|| Ok(netstat::listen_overflows()));
+        if let Ok(Some(count)) = count {
+            self.seen.set_overflows(count);
+        }
+    }
 }
 
 /// The list. Clones share it.
@@ -146,6 +192,13 @@ mod tests {
     fn member(path: &str, cookie: u64) -> Member {
         let entrance = Entrance { netns: Netns::Path(path.into()), cookie, inode: 0 };
         Member { entrance, seen: Arc::new(Seen::new(cookie, 0)) }
+    }
+
+    #[test]
+    fn many_namespaces_are_looked_at_less_often() {
+        for (namespaces, seconds) in [(0, 1), (1, 1), (8, 1), (9, 2), (256, 32)] {
+            assert_eq!(rest(namespaces), Duration::from_secs(seconds), "{namespaces}");
+        }
     }
 
     #[test]

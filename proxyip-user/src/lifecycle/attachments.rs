@@ -17,6 +17,7 @@ use super::directories::Directories;
 use super::looked::{Found, Looked};
 use super::patterns;
 use super::requests::{Asked, Request};
+use super::shared::Shared;
 use super::socket_option::OptionHook;
 use super::targets::{Targets, still_attached};
 use crate::bpf::in_place::Change;
@@ -43,6 +44,7 @@ pub(super) struct Attachments {
     pub(super) links: Links,
     pub(super) maps: PinnedMaps,
     pub(super) sockets: Vec<(SocketHook, Loaded)>,
+    pub(super) shared: Shared,
     pub(super) option: OptionHook,
     /// The root of the cgroup hierarchy.
     pub(super) cgroup: File,
@@ -67,6 +69,7 @@ impl Attachments {
         } else {
             // Sockets first: a connection that is handed over must be seen when it is established.
             self.attach_to_sockets()?;
+            self.shared.put_to_work()?;
             self.attach_to_interfaces(self.targets.all())?;
         }
         self.look_at_all();
@@ -81,6 +84,7 @@ impl Attachments {
         let wanted = targets(&active.config.interfaces, files);
         while self.targets.serve(&wanted, &self.links).1 {}
         let found = named.end..self.targets.all().end;
+        self.shared.put_to_work()?;
         let since = Instant::now();
         let hold = ports.hold()?;
         // Interfaces first: behind them nothing is handed over that the programs on sockets would not know. What goes
@@ -188,6 +192,7 @@ impl Attachments {
         looked.note(&sockets);
         looked.note(&coming);
         looked.changes.extend(sockets.changes);
+        self.targets.factory.loader.rest();
         (self.looked, self.looked_at) = (looked, Some(Instant::now()));
         is_waiting
     }

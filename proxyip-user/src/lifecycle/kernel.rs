@@ -1,7 +1,7 @@
 //! The kernel side: loads, attaches and pins the programs, writes their settings, reads their maps and events.
 //!
-//! Each network namespace has its own instance of the programs on interfaces, because their settings are those of the
-//! namespace. The programs on sockets are loaded once. All instances share the pinned maps.
+//! Programs are loaded once. In front of those on interfaces each network namespace has programs of its own, which say whose
+//! packet it is. All share the pinned maps.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -12,26 +12,27 @@ use std::sync::mpsc::{Sender, channel};
 use anyhow::Result;
 use aya::Ebpf;
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
-use tokio::runtime::Handle;
 
 use super::attachments::Attachments;
 use super::directories::Directories;
 use super::follow::Follow;
-use super::instances::{Factory, Prepared};
+use super::instances::Factory;
 use super::looked::Looked;
 use super::maintenance::{Maintenance, Watchers};
 use super::requests::Request;
 use super::served::{Wanted, cookies, open_namespaces};
+use super::shared::Shared;
 use super::socket_option::SocketOption;
 use super::targets::{SetPins, Targets};
 use crate::api::view::View;
 use crate::bpf::direction::Direction;
 use crate::bpf::links::Links;
-use crate::bpf::loader::{Loader, Options};
+use crate::bpf::loader::{Instance, Loader, Options};
 use crate::bpf::lookups::Lookups;
 use crate::bpf::pinned_maps::PinnedMaps;
 use crate::bpf::probe::probe;
-use crate::bpf::sockets;
+use crate::bpf::programs::Loaded;
+use crate::bpf::sockets::{self, SocketHook};
 use crate::bpf::takeover::Takeover;
 use crate::bpf::{attached, cgroup, pins};
 use crate::config::{Agent, Config, KernelLog};
@@ -42,7 +43,8 @@ use crate::reap::partial_headers::PartialHeaders;
 use crate::reap::translations::Collector;
 use crate::reap::unnoticed::{Sweeper, UnnoticedEnds};
 use crate::reconcile::control::Control;
-use crate::reconcile::namespaces::Changed;
+use crate::reconcile::followers::{Followers, Tell};
+use crate::reconcile::namespaces::Tables;
 use crate::reconcile::remark::Remark;
 use crate::reconcile::sets::Sets;
 use crate::reconcile::writer::Writer;
@@ -105,25 +107,26 @@ impl Kernel {
         sockets::always().iter().try_for_each(|hook| hook.check(&cgroup))?;
         let takeover = Takeover::begin(&config.agent.pin_path)?;
         let loader = Arc::new(Loader::new(options(&config.agent, log), &capability)?);
-        let health = Health::default();
-        let epoch_length = EpochLength::new(config.agent.handshake_timeout);
-        let (ask, requests) = channel();
-        let factory = Factory {
-            loader: Arc::clone(&loader),
-            pin_path: config.agent.pin_path.clone(),
-            epoch_length: epoch_length.clone(),
-            capability: capability.clone(),
-            health: health.clone(),
-            changed: changed(ask.clone()),
-            runtime: Handle::current(),
-        };
         let option = SocketOption::new(Arc::clone(&loader));
-        let verified = load(config, &factory, (&namespaces, takeover.as_ref()))?;
+        let Verified { mut sockets, lookups, shared } = load(&loader, takeover.as_ref())?;
         option.prepare(&config.api)?;
 
         // From here on, what an agent before this one left is changed.
         let steps = Steps { config, ports: Ports::open(&config.agent.pin_path)? };
-        let Loaded { mut sockets, lookups, prepared } = verified;
+        let health = Health::default();
+        let epoch_length = EpochLength::new(config.agent.handshake_timeout);
+        let (ask, requests) = channel();
+        let mut factory = Factory {
+            loader: Arc::clone(&loader),
+            pin_path: steps.pin_path().to_owned(),
+            epoch_length: epoch_length.clone(),
+            capability: capability.clone(),
+            tables: Tables::open(steps.pin_path())?,
+            followers: Followers::start(steps.pin_path(), &health, tell(ask.clone()))?,
+        };
+        let cookies = cookies(config, &capability);
+        let prepare = |one: &Wanted| factory.prepare(&one.entrance, &cookies);
+        let prepared = namespaces.iter().map(prepare).collect::<Result<Vec<_>>>()?;
         let served = Served::default();
         for one in &prepared {
             served.add(one.member.clone());
@@ -136,8 +139,8 @@ impl Kernel {
         for (one, prepared) in namespaces.iter().zip(prepared) {
             targets.take(prepared, &one.target)?;
         }
-        let sockets_root = (&mut sockets, cgroup);
-        let mut attachments = steps.attachments(sockets_root, targets, option.clone())?;
+        let programs = (hooked(&mut sockets)?, shared);
+        let mut attachments = steps.attachments(programs, (targets, cgroup), option.clone())?;
         attachments.attach(takeover, &steps.ports)?;
         steps.detach_others(&attachments.links)?;
         let guarding = attachments.guarding.clone();
@@ -232,7 +235,6 @@ impl Steps<'_> {
             served,
             translations: TranslationMap::open(self.pin_path())?,
             namespaces: Vec::new(),
-            leaving: Vec::new(),
             failed: HashMap::new(),
             sets: SetPins::default(),
         })
@@ -240,15 +242,15 @@ impl Steps<'_> {
 
     fn attachments(
         &self,
-        (sockets, cgroup): (&mut Ebpf, File),
-        targets: Targets,
+        (sockets, shared): (Vec<(SocketHook, Loaded)>, Instance),
+        (targets, cgroup): (Targets, File),
         option: SocketOption,
     ) -> Result<Attachments> {
-        let hooks = sockets::always().iter().copied();
         Ok(Attachments {
             links: Links::new(self.pin_path())?,
             maps: PinnedMaps::read(pins::map_directory(self.pin_path()))?,
-            sockets: hooks.map(|hook| Ok((hook, hook.loaded(sockets)?))).collect::<Result<_>>()?,
+            sockets,
+            shared: Shared::new(self.pin_path(), shared)?,
             option: option.hook(),
             cgroup,
             current: targets.control.current(),
@@ -312,27 +314,25 @@ impl Steps<'_> {
 }
 
 /// Programs that the kernel has verified. They are not attached yet.
-struct Loaded {
+struct Verified {
     /// The programs on sockets.
     sockets: Ebpf,
     lookups: Lookups,
-    /// For each namespace.
-    prepared: Vec<Prepared>,
+    /// The programs on interfaces.
+    shared: Instance,
 }
 
-fn load(
-    config: &Config,
-    factory: &Factory,
-    (namespaces, takeover): (&[Wanted], Option<&Takeover>),
-) -> Result<Loaded> {
-    let cookies = cookies(config, &factory.capability);
-    let lookups = factory.loader.lookups()?;
+fn load(loader: &Loader, takeover: Option<&Takeover>) -> Result<Verified> {
+    let lookups = loader.lookups()?;
     // The first to be loaded makes the maps, and the rest reads them.
     takeover.map_or(Ok(()), Takeover::copy_settings)?;
-    let sockets = factory.loader.sockets()?;
-    let prepare = |one: &Wanted| factory.prepare(&one.entrance, &cookies);
-    let prepared = namespaces.iter().map(prepare).collect::<Result<_>>()?;
-    Ok(Loaded { sockets, lookups, prepared })
+    Ok(Verified { lookups, sockets: loader.sockets()?, shared: loader.interfaces()? })
+}
+
+/// The programs on sockets that every agent has.
+fn hooked(sockets: &mut Ebpf) -> Result<Vec<(SocketHook, Loaded)>> {
+    let hooks = sockets::always().iter().copied();
+    hooks.map(|hook| Ok((hook, hook.loaded(sockets)?))).collect()
 }
 
 /// What the kernel can do; an error if that is too little.
@@ -346,7 +346,7 @@ fn ask_kernel(config: &Config) -> Result<Capability> {
 }
 
 /// Passes on that a namespace has changed.
-fn changed(ask: Sender<Request>) -> Changed {
+fn tell(ask: Sender<Request>) -> Tell {
     // Nobody listens when the agent ends.
     Arc::new(move |cookie| drop(ask.send(Request::Changed(cookie))))
 }

@@ -21,5 +21,6 @@ pub mod reload;
 mod requests;
 pub mod run;
 pub mod served;
+mod shared;
 mod socket_option;
 pub(crate) mod targets;

@@ -7,7 +7,6 @@ use anyhow::{Context, Result};
 
 use super::interface::{Hooks, Interface, Origin, Within};
 use super::looked::{Found, Gone, Looked};
-use super::relay::Relay;
 use crate::bpf::direction::Direction;
 use crate::bpf::links::Links;
 use crate::bpf::programs::Loaded;
@@ -16,7 +15,6 @@ use crate::config::{Names, Netns};
 use crate::desired::targets::Target;
 use crate::host::links;
 use crate::host::served::Entrance;
-use crate::supervise::Running;
 
 /// What belongs to one network namespace.
 pub(super) struct OfNamespace {
@@ -27,10 +25,6 @@ pub(super) struct OfNamespace {
     /// What may be there, beside the interfaces that must be.
     pub(super) sought: Vec<Names>,
     pub(super) hooks: Hooks,
-    /// Keeps its settings and routes current.
-    pub(super) follower: Running,
-    /// Only if the programs log.
-    pub(super) relay: Option<Relay>,
     /// What the last look found, and when it was.
     pub(super) looked: Looked,
     pub(super) looked_at: Option<Instant>,

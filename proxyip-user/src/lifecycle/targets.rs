@@ -15,15 +15,12 @@ use crate::bpf::links::Links;
 use crate::bpf::strays;
 use crate::config::Netns;
 use crate::desired::targets::Target;
-use crate::host::served::{Entrance, Served};
+use crate::host::served::{Entrance, LOOKS_A_SECOND, Served, rest};
 use crate::reconcile::control::Control;
-use crate::supervise::Running;
 use crate::tables::translations::TranslationMap;
 
 /// How long namespaces that come together may keep the others waiting.
 const TURN: Duration = Duration::from_millis(300);
-/// How many namespaces are looked at in a second, though nothing is known to have changed.
-const LOOKS_A_SECOND: usize = 32;
 
 /// The namespaces that are served, and those that should be.
 pub(super) struct Targets {
@@ -32,8 +29,6 @@ pub(super) struct Targets {
     pub(super) served: Served,
     pub(super) translations: TranslationMap,
     pub(super) namespaces: Vec<OfNamespace>,
-    /// Those that follow namespaces which have been left, until they have ended.
-    pub(super) leaving: Vec<(u64, Running)>,
     pub(super) failed: HashMap<Netns, Failed>,
     /// The programs of sets are pinned as the namespaces need them.
     pub(super) sets: SetPins,
@@ -69,20 +64,21 @@ impl Targets {
 
     /// Leaves namespaces whose files are gone or stand for other ones. Returns what goes wrong.
     pub(super) fn leave_vanished(&mut self, links: &mut Links) -> Vec<Finding> {
-        self.leaving.retain(|(_, follower)| !follower.has_ended());
         self.leave_where(|one| !one.entrance.is_there(), links)
     }
 
     /// Serves what is wanted and not served yet. Returns what cannot be served, and whether some have to wait for their
     /// turn.
     pub(super) fn serve(&mut self, wanted: &[Target], links: &Links) -> (Looked, bool) {
-        self.failed.retain(|netns, _| wanted.iter().any(|target| target.netns == *netns));
+        let by_netns = by_netns(wanted);
+        self.failed.retain(|netns, _| by_netns.contains_key(netns));
         let mut looked = Looked::default();
         let mut new = Vec::new();
+        let served = self.namespaces.iter().enumerate();
+        let served: HashMap<_, _> = served.map(|(at, one)| (one.netns().clone(), at)).collect();
         for target in wanted {
-            if let Some(there) = self.namespaces.iter_mut().find(|one| *one.netns() == target.netns)
-            {
-                there.add(target);
+            if let Some(at) = served.get(&target.netns) {
+                self.namespaces[*at].add(target);
             } else if let Some(entrance) = self.entrance(target, &mut looked) {
                 new.push((target, entrance));
             }
@@ -185,7 +181,8 @@ impl Targets {
 
     /// Leaves what is served and not wanted any more. Returns what goes wrong.
     pub(super) fn leave_unwanted(&mut self, wanted: &[Target], links: &mut Links) -> Vec<Finding> {
-        let target = |one: &OfNamespace| wanted.iter().find(|target| target.netns == *one.netns());
+        let by_netns = by_netns(wanted);
+        let target = |one: &OfNamespace| by_netns.get(one.netns()).copied();
         let leaves = |one: &&OfNamespace| {
             let kept = |interface| target(one).is_some_and(|target| keeps(target, interface));
             !one.interfaces.iter().all(kept)
@@ -247,13 +244,13 @@ impl Targets {
     }
 
     /// Nothing is attached there any more.
-    fn forget(&mut self, OfNamespace { entrance, follower, relay, .. }: OfNamespace) {
-        drop(relay);
+    fn forget(&mut self, OfNamespace { entrance, .. }: OfNamespace) {
         tracing::info!("left {}", entrance.netns());
         self.served.remove(entrance.cookie());
         self.sets = SetPins::Due;
-        follower.stop();
-        self.leaving.push((entrance.cookie(), follower));
+        if let Err(error) = self.factory.followers.leave(entrance.cookie()) {
+            tracing::error!("{error:#}");
+        }
     }
 
     /// `coming` are the cookies of all that are about to be served.
@@ -271,9 +268,7 @@ impl Targets {
             return Err(Twice(other.entrance.netns().clone()).into());
         }
         entrance.run(|| strays::check(&self.factory.pin_path, &target.named))?;
-        self.wait_until_left(cookie);
-        let leaving = self.leaving.iter().map(|(cookie, _)| *cookie);
-        let needed = served.iter().map(|one| one.entrance.cookie()).chain(leaving);
+        let needed = served.iter().map(|one| one.entrance.cookie());
         let needed: Vec<_> = needed.chain(coming.iter().copied()).collect();
         let prepared = self.factory.prepare(entrance, &needed)?;
         self.served.add(prepared.member.clone());
@@ -288,13 +283,6 @@ impl Targets {
         taken
     }
 
-    /// Waits for the one who followed the namespace until now, and would free its entry of `NAMESPACES`.
-    fn wait_until_left(&mut self, cookie: u64) {
-        if let Some(at) = self.leaving.iter().position(|(there, _)| *there == cookie) {
-            self.leaving.swap_remove(at).1.join();
-        }
-    }
-
     fn warn_of_translated(&self, cookie: u64) {
         let living = self.translations.living().filter_map(Result::ok);
         let count = living.filter(|key| key.namespace == cookie).count();
@@ -307,24 +295,10 @@ impl Targets {
     }
 }
 
+fn by_netns<'a>(targets: &'a [Target<'a>]) -> HashMap<&'a Netns, &'a Target<'a>> {
+    targets.iter().map(|target| (&target.netns, target)).collect()
+}
+
 pub(super) fn still_attached(error: &anyhow::Error) -> Finding {
     Finding::new(FindingKind::StillAttached, format!("{error:#}"))
-}
-
-/// How long a namespace that does not seem to change is not looked at, if so many are served.
-fn rest(namespaces: usize) -> Duration {
-    let rounds = namespaces.div_ceil(LOOKS_A_SECOND).max(1);
-    Duration::from_secs(u64::try_from(rounds).unwrap_or(u64::MAX))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn many_namespaces_are_looked_at_less_often() {
-        for (namespaces, seconds) in [(0, 1), (1, 1), (32, 1), (33, 2), (256, 8)] {
-            assert_eq!(rest(namespaces), Duration::from_secs(seconds), "{namespaces}");
-        }
-    }
 }

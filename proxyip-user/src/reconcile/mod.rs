@@ -7,6 +7,7 @@ mod disconnect;
 pub mod drain;
 mod fallbacks;
 pub mod files;
+pub(crate) mod followers;
 pub(crate) mod listeners;
 pub mod namespaces;
 pub mod places;

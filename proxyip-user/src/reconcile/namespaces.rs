@@ -2,55 +2,60 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use aya::Ebpf;
 use aya::maps::{Array, MapData};
 use proxyip_common::settings::{MAX_NAMESPACES, NamespaceSettings};
 use zerocopy::FromZeros as _;
 
-use super::routes::{self, Pace};
+use super::routes;
 use crate::bpf::pod::Raw;
 use crate::clock::now_ns;
-use crate::host::changes::Changes;
 use crate::host::nat::Rules;
 use crate::host::netstat;
 use crate::host::routes::{Routes, read};
 use crate::host::seen::Seen;
-use crate::host::served::Entrance;
 use crate::host::sysctl;
-use crate::supervise::{Health, Rounds, Running, Work};
-use crate::tables::maps::{open, take_owned};
-use crate::tables::owners::{Readable, claim};
+use crate::tables::maps::open_owned;
+use crate::tables::owners::claim;
 use crate::tables::routes::RouteTrie;
 use crate::tables::secrets::EpochLength;
 
-/// How often sysctls are looked at; the kernel does not announce their changes.
-const TICK: Duration = Duration::from_secs(1);
+/// The maps that say what namespaces are like.
+pub(crate) struct Tables {
+    settings: Array<MapData, Raw<NamespaceSettings>>,
+    routes: RouteTrie,
+}
 
-/// How long a namespace with many changes waits between two of them.
-const REST: Duration = Duration::from_millis(20);
-
-/// What is called with a namespace's cookie when its interfaces or routes have changed.
-pub(crate) type Changed = Arc<dyn Fn(u64) + Send + Sync>;
-
-/// The entry of `NAMESPACES` that has this cookie. Without one, a free entry or one that no namespace of `taken` has:
-/// the entry of a program that is still attached must not change.
-///
-/// # Errors
-/// If all entries are taken, or the map cannot be read.
-pub(crate) fn place(pin_path: &Path, cookie: u64, taken: &[u64]) -> Result<u32> {
-    let map: Readable<Array<MapData, Raw<NamespaceSettings>>> = open(pin_path, "NAMESPACES")?;
-    let mut cookies = Vec::new();
-    for index in 0..MAX_NAMESPACES {
-        let Raw(settings) = map.get(&index, 0).context("the settings cannot be read")?;
-        cookies.push(settings.cookie);
+impl Tables {
+    pub(crate) fn open(pin_path: &Path) -> Result<Self> {
+        let settings = open_owned(pin_path, &claim!("NAMESPACES"))?;
+        Ok(Self { settings, routes: RouteTrie::open(pin_path)? })
     }
-    place_among(&cookies, cookie, taken)
-        .with_context(|| format!("there are more than {MAX_NAMESPACES} network namespaces"))
+
+    /// The entry of `NAMESPACES` that has this cookie. Without one, a free entry or one that no namespace of `taken` has:
+    /// the entry of a program that is still attached must not change.
+    ///
+    /// # Errors
+    /// If all entries are taken, or the map cannot be read.
+    pub(crate) fn place(&self, cookie: u64, taken: &[u64]) -> Result<u32> {
+        let mut cookies = Vec::new();
+        for index in 0..MAX_NAMESPACES {
+            cookies.push(self.settings(index)?.cookie);
+        }
+        place_among(&cookies, cookie, taken)
+            .with_context(|| format!("there are more than {MAX_NAMESPACES} network namespaces"))
+    }
+
+    fn settings(&self, index: u32) -> Result<NamespaceSettings> {
+        let Raw(settings) = self.settings.get(&index, 0).context("the settings cannot be read")?;
+        Ok(settings)
+    }
+
+    fn set(&mut self, index: u32, settings: NamespaceSettings) -> Result<()> {
+        let set = self.settings.set(index, Raw(settings), 0);
+        set.context("the settings cannot be written")
+    }
 }
 
 fn place_among(cookies: &[u64], cookie: u64, taken: &[u64]) -> Option<u32> {
@@ -62,10 +67,8 @@ fn place_among(cookies: &[u64], cookie: u64, taken: &[u64]) -> Option<u32> {
     places.into_iter().flatten().next().and_then(|index| u32::try_from(index).ok())
 }
 
-/// Writes one namespace's settings and routes, and follows their changes.
+/// Writes one namespace's settings and routes.
 pub(crate) struct Watcher {
-    settings: Array<MapData, Raw<NamespaceSettings>>,
-    table: RouteTrie,
     index: u32,
     cookie: u64,
     epoch_length: EpochLength,
@@ -77,34 +80,29 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    /// Writes the settings before anything is attached. `index` is the namespace's place in `NAMESPACES`.
+    /// Writes the settings before anything is attached. `index` is the namespace's place in `NAMESPACES`. The calling
+    /// thread is in the namespace, here and below.
     pub(crate) fn new(
-        ebpf: &mut Ebpf,
+        tables: &mut Tables,
         index: u32,
         cookie: u64,
         epoch_length: EpochLength,
     ) -> Result<Self> {
-        let settings: Array<MapData, Raw<NamespaceSettings>> =
-            take_owned(ebpf, &claim!("NAMESPACES"))?;
-        let Raw(old) = settings.get(&index, 0).context("the settings cannot be read")?;
+        let old = tables.settings(index)?;
         // The clock of timestamps must not jump when an agent takes over.
         let timestamp_offset =
             if old.cookie == cookie { old.timestamp_offset } else { getrandom::u32()? };
-        let table = RouteTrie::new(ebpf, index)?;
-        let routes = routes::left_by_another(&table);
         let mut watcher = Self {
-            settings,
-            table,
             index,
             cookie,
             epoch_length,
             timestamp_offset,
             written: None,
             rules: Rules::default(),
-            routes,
+            routes: routes::left_by_another(&tables.routes.of(index)),
             seen: Arc::new(Seen::new(cookie, index)),
         };
-        watcher.write()?;
+        watcher.write(tables)?;
         Ok(watcher)
     }
 
@@ -113,8 +111,8 @@ impl Watcher {
         Arc::clone(&self.seen)
     }
 
-    /// Writes what has changed.
-    fn write(&mut self) -> Result<()> {
+    /// Writes what has changed of the settings.
+    pub(crate) fn write(&mut self, tables: &mut Tables) -> Result<()> {
         self.seen.set_fin_timeout(sysctl::fin_timeout()?);
         self.seen.set_overflows(netstat::listen_overflows());
         let mut settings = NamespaceSettings {
@@ -130,133 +128,32 @@ impl Watcher {
         self.seen.set_flags(settings.flags);
         self.seen.set_nat_since_ns(settings.nat_since_ns);
         if self.written != Some(settings) {
-            self.settings
-                .set(self.index, Raw(settings), 0)
-                .context("the settings cannot be written")?;
+            // Should writing fail, nobody knows what is there.
+            self.written = None;
+            tables.set(self.index, settings)?;
             tracing::debug!(?settings, "settings of a network namespace");
             self.written = Some(settings);
         }
         Ok(())
     }
 
-    /// Follows the namespace on a thread of its own, until that is stopped. Returns after the first round, which
-    /// writes the routes.
-    ///
-    /// # Errors
-    /// If there is no thread. What goes wrong in a round is in `health`.
-    pub(crate) fn spawn(
-        self,
-        entrance: Entrance,
-        (health, changed): (&Health, &Changed),
-    ) -> Result<Running> {
-        let purpose =
-            format!("following the sysctls, routes and interfaces of {}", entrance.netns());
-        // A round waits by itself.
-        let work = Work { thread: "namespace", purpose, period: Duration::ZERO };
-        let (first, wait) = sync_channel(1);
-        let changed = Arc::clone(changed);
-        let follower = Follower { watcher: self, entrance, changed, inside: None, first };
-        let running = health.start(work, follower)?;
-        wait.recv().context("the thread of the network namespace has ended")?;
-        Ok(running)
-    }
-
-    /// Leaves nothing of the namespace in the maps, so that another one may have its place.
-    fn leave(&mut self) -> Result<()> {
-        routes::write(&mut self.table, &mut self.routes, &Routes::default())?;
-        let free = NamespaceSettings::new_zeroed();
-        self.settings.set(self.index, Raw(free), 0).context("the settings cannot be written")
-    }
-
-    fn write_routes(&mut self) -> Result<()> {
-        let left = routes::write(&mut self.table, &mut self.routes, &read()?)?;
+    /// Writes what has changed of the routes, and of the settings.
+    pub(crate) fn write_routes(&mut self, tables: &mut Tables) -> Result<()> {
+        let left = routes::write(&mut tables.routes.of(self.index), &mut self.routes, &read()?)?;
         self.seen.set_routes(self.routes.len());
         let before = self.seen.set_routes_left(left);
         if before == 0 && left > 0 {
             tracing::error!("{left} routes find no room in the kernel programs' table");
         }
-        self.write()
-    }
-}
-
-/// A thread that follows a namespace.
-struct Follower {
-    watcher: Watcher,
-    entrance: Entrance,
-    changed: Changed,
-    /// `None` before the first round, and after one that failed.
-    inside: Option<Inside>,
-    /// Gets a word after each round. Only the first is received.
-    first: SyncSender<()>,
-}
-
-/// What the thread has while it is in the namespace.
-struct Inside {
-    changes: Changes,
-    pace: Pace,
-}
-
-impl Rounds for Follower {
-    fn round(&mut self) -> Result<()> {
-        let result = self.follow();
-        self.first.try_send(()).ok();
-        result
+        self.write(tables)
     }
 
-    fn end(&mut self) -> Result<()> {
-        self.watcher.leave()
-    }
-}
-
-impl Follower {
-    /// Reads what is due, then waits for changes.
-    fn follow(&mut self) -> Result<()> {
-        let mut inside = match self.inside.take() {
-            Some(inside) => inside,
-            None => self.enter()?,
-        };
-        let begin = Instant::now();
-        if inside.pace.is_due(begin) {
-            self.watcher.write_routes()?;
-            inside.pace.read(begin, begin.elapsed());
-        } else {
-            self.watcher.write()?;
-        }
-        let cookie = self.entrance.cookie();
-        inside.wait(|| (self.changed)(cookie))?;
-        self.inside = Some(inside);
-        Ok(())
-    }
-
-    fn enter(&mut self) -> Result<Inside> {
-        self.entrance.enter()?;
-        // A round that failed may not have written what it noted.
-        self.watcher.written = None;
-        Ok(Inside { changes: Changes::subscribe()?, pace: Pace::new(Instant::now()) })
-    }
-}
-
-impl Inside {
-    /// Waits for changes, but no longer than a tick. Calls `changed` when there was one.
-    fn wait(&mut self, changed: impl Fn()) -> Result<()> {
-        let begin = Instant::now();
-        let due = self.pace.due();
-        let until = due.map_or(begin + TICK, |due| due.min(begin + TICK));
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            if self.changes.wait(left)? {
-                changed();
-                if due.is_none() {
-                    self.pace.changed(Instant::now());
-                    return Ok(());
-                }
-                // What comes meanwhile is in the table when it is read.
-                thread::sleep(REST.min(left));
-            }
-            if left.is_zero() {
-                return Ok(());
-            }
-        }
+    /// Leaves nothing of the namespace in the maps, so that another one may have its place. The calling thread may be
+    /// anywhere.
+    pub(crate) fn leave(mut self, tables: &mut Tables) -> Result<()> {
+        let mut routes = tables.routes.of(self.index);
+        routes::write(&mut routes, &mut self.routes, &Routes::default())?;
+        tables.set(self.index, NamespaceSettings::new_zeroed())
     }
 }
 

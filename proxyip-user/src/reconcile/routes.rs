@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::host::routes::{Destination, Routes};
-use crate::tables::routes::RouteTrie;
+use crate::tables::routes::RoutesOf;
 
 /// The MSS of a route that an agent before this one wrote: no route's own.
 const UNKNOWN: u16 = u16::MAX;
@@ -25,7 +25,7 @@ pub(crate) trait RouteTable {
     fn remove(&mut self, destination: &Destination) -> Result<()>;
 }
 
-impl RouteTable for RouteTrie {
+impl RouteTable for RoutesOf<'_> {
     fn insert(&mut self, destination: &Destination, mss: u16) -> Result<bool> {
         self.set(destination.address(), destination.bits(), mss)
     }
@@ -36,7 +36,7 @@ impl RouteTable for RouteTrie {
 }
 
 /// What an agent before this one wrote. The values differ from those of any route.
-pub(crate) fn left_by_another(table: &RouteTrie) -> Routes {
+pub(crate) fn left_by_another(table: &RoutesOf) -> Routes {
     let routes = table.destinations().into_iter();
     routes.map(|(address, bits)| (Destination::from_parts(address, bits), UNKNOWN)).collect()
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use aya::Ebpf;
 use aya::maps::{MapData, RingBuf};
 use proxyip_common::event::Event;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::sleep;
 use zerocopy::FromBytes as _;
 
 use super::maps::take_ring;
@@ -32,13 +32,16 @@ impl Events {
         const BATCH: usize = 1024;
         /// How often to look: the kernel programs wake the agent only when the ring fills up.
         const PERIOD: Duration = Duration::from_millis(20);
+        /// The same when the last looks have found nothing.
+        const QUIET: Duration = Duration::from_millis(100);
+        /// So many looks.
+        const LOOKS: u32 = 50;
 
         let mut buffer = poll::events(self.buffer).context("the event buffer cannot be polled")?;
-        let mut ticks = interval(PERIOD);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut fruitless = 0_u32;
         loop {
             tokio::select! {
-                _ = ticks.tick() => {}
+                () = sleep(if fruitless < LOOKS { PERIOD } else { QUIET }) => {}
                 ready = buffer.readable_mut() => ready?.clear_ready(),
             }
             let mut taken = 0;
@@ -52,6 +55,7 @@ impl Events {
                     tokio::task::yield_now().await;
                 }
             }
+            fruitless = if taken == 0 { fruitless.saturating_add(1) } else { 0 };
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod maps;
 pub mod outcomes;
 pub mod owners;
 pub mod ports;
+pub mod programs;
 pub(crate) mod redirected;
 pub(crate) mod routes;
 pub mod secrets;

@@ -8,6 +8,7 @@ use std::ops::Deref;
 /// The maps that the agent writes, each with the path of the module that does.
 pub(crate) const OWNERS: &[(&str, &str)] = &[
     ("NAMESPACES", "proxyip_user::reconcile::namespaces"),
+    ("PROGRAMS", "proxyip_user::tables::programs"),
     ("ROUTES", "proxyip_user::tables::routes"),
     ("LISTENERS", "proxyip_user::reconcile::listeners"),
     ("POLICIES", "proxyip_user::reconcile::listeners"),

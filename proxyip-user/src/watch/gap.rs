@@ -17,7 +17,7 @@ use super::refused::{LastEstablished, Missing};
 use crate::clock::now_ns;
 use crate::config::{HandOffChoice, Listener};
 use crate::desired::active::Active;
-use crate::host::served::Served;
+use crate::host::served::{LOOKS_A_SECOND, Member, Served};
 use crate::tables::listeners::ListenerMap;
 use crate::tables::maps::FlowMap;
 
@@ -165,18 +165,21 @@ impl Gap {
         let now_ns = now_ns()?;
         self.ports.end(now_ns, policy)?;
         let served = self.served.now();
+        let delayed = self.ports.delays.take();
+        self.listeners.iter_mut().try_for_each(|listener| listener.look(&self.map))?;
+        // Among many namespaces the last count of one may be old. So it is known before it matters.
+        if served.len() > LOOKS_A_SECOND
+            && (!delayed.is_empty() || self.listeners.iter().any(|listener| listener.grown))
+        {
+            served.iter().for_each(Member::count_overflows);
+        }
         let overflowed = self.overflows.look(&served);
         self.forbidden.look(&served);
-        let delayed = self.ports.delays.take();
         // A full queue delays connections, too, and would with any hand-off.
         if !overflowed {
             self.translate_delayed(&delayed, now_ns, policy)?;
         }
-        for listener in &mut self.listeners {
-            listener.look(&self.map)?;
-            if !listener.grown {
-                continue;
-            }
+        for listener in self.listeners.iter_mut().filter(|listener| listener.grown) {
             let evidence = Evidence {
                 overflowed,
                 fruitless: listener.fruitless,

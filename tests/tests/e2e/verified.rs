@@ -4,6 +4,7 @@
 use aya::programs::Program;
 use aya::{Ebpf, EbpfLoader};
 use nix::sys::utsname::uname;
+use proxyip_common::settings::front;
 use proxyip_user::bpf::object;
 
 /// Major and minor version of a kernel.
@@ -48,6 +49,8 @@ fn the_verifier_walks_no_more_than_before() {
     let object = object::object(assign).expect("the kernel object");
     let mut loader = EbpfLoader::new();
     loader.override_global("AYA_LOG_LEVEL", &0_u8, true);
+    // As behind the programs that are attached.
+    loader.override_global("FRONT", &front::INGRESS, true);
     for table in ["FLOWS", "HANDSHAKES", "TRANSLATIONS", "TRUSTED", "CLIENTS"] {
         loader.map_max_entries(table, 1024);
     }

@@ -8,6 +8,9 @@ use std::{
 /// How many of the last lines the report of a failed guest shows.
 const LAST_LINES: usize = 15;
 
+/// How many lines of a panic are shown: its place, and what it says.
+const PANIC_LINES: usize = 4;
+
 /// Which lines of a guest are worth the operator's attention at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shown {
@@ -26,11 +29,13 @@ pub(super) struct Console<Log> {
     /// The current line, without its end.
     line: Vec<u8>,
     last: Vec<String>,
+    /// How many lines of a panic are still to come.
+    panic: usize,
 }
 
 impl<Log: Write> Console<Log> {
     pub(super) fn new(name: &'static str, shown: Shown, log: Log) -> Self {
-        Self { log, name, shown, line: Vec::new(), last: Vec::new() }
+        Self { log, name, shown, line: Vec::new(), last: Vec::new(), panic: 0 }
     }
 
     /// Takes what came after `elapsed`. In the log, each line has the time when it began: for a
@@ -52,7 +57,12 @@ impl<Log: Write> Console<Log> {
     fn end_line(&mut self) {
         let line = String::from_utf8_lossy(&self.line).trim_end().to_owned();
         self.line.clear();
-        if self.shown == Shown::Everything || line.starts_with("test ") {
+        if line.contains(" panicked at ") {
+            self.panic = PANIC_LINES;
+        }
+        let is_panic = self.panic > 0;
+        self.panic = self.panic.saturating_sub(1);
+        if self.shown == Shown::Everything || is_panic || line.starts_with("test ") {
             eprintln!("{:>6} | {line}", self.name);
         }
         if self.last.len() == LAST_LINES {

@@ -47,6 +47,9 @@ const SHARED_ONLY: [&str; 3] = ["SOCKETS", "EVENTS", "IN_USE"];
 /// What only one version's programs may read, because the other must do nothing meanwhile.
 const NEVER_SHARED: &str = "PORTS";
 
+/// What belongs to one version's programs, and says nothing.
+const OF_PROGRAMS: [&str; 2] = ["PLACES", "PROGRAMS"];
+
 /// Counters that keep their places when others are added behind them.
 const COUNTERS: [&str; 3] = ["COUNTERS", "DROPS", "LEFT_TO_KERNEL"];
 
@@ -90,8 +93,7 @@ impl Takeover {
         if directories.is_empty() {
             return Ok(None);
         }
-        let is_attached =
-            |maps: &Path| other_layouts::is_in_use(pin_path, &maps.join(NEVER_SHARED));
+        let is_attached = |maps: &Path| other_layouts::is_in_use(pin_path, maps);
         let mut order = Vec::new();
         // The newest first, behind what is attached.
         for directory in directories.into_iter().rev() {
@@ -234,7 +236,9 @@ impl Plan<'_> {
     /// What is copied, and the names of what is shared.
     fn source(&self) -> Result<(Source, Vec<&'static str>)> {
         let (mut copied, mut shared) = (Vec::new(), Vec::new());
-        for name in PINNED.iter().copied().filter(|name| self.directory.join(name).exists()) {
+        let is_there =
+            |name: &&str| !OF_PROGRAMS.contains(name) && self.directory.join(name).exists();
+        for name in PINNED.iter().copied().filter(is_there) {
             let how = self.how(name).with_context(|| format!("{name} cannot be taken over"))?;
             match how {
                 How::Share => shared.push(name),

@@ -1,0 +1,31 @@
+//! The programs on interfaces that work for all namespaces: those in front of them look here whom to call.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use aya::maps::{MapData, ProgramArray};
+
+use super::maps::open_owned;
+use super::owners::claim;
+use crate::bpf::direction::Direction;
+use crate::bpf::programs::Loaded;
+
+/// The table. The kernel empties it when nobody has it open and it is not pinned.
+pub(crate) struct Programs(ProgramArray<MapData>);
+
+impl Programs {
+    pub(crate) fn open(pin_path: &Path) -> Result<Self> {
+        open_owned(pin_path, &claim!("PROGRAMS")).map(Self)
+    }
+
+    /// From now on these do the work in all namespaces.
+    pub(crate) fn set(&mut self, programs: &[(Direction, Loaded)]) -> Result<()> {
+        for (direction, program) in programs {
+            let set = self.0.set(direction.front(), program.descriptor(), 0);
+            set.with_context(|| {
+                format!("the {} program cannot be put in its place", direction.label())
+            })?;
+        }
+        Ok(())
+    }
+}
