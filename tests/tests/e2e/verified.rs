@@ -21,7 +21,7 @@ const MEASURED: [Version; 4] = [(6, 1), (6, 12), (6, 18), (7, 2)];
 /// bounds of `proxyip_sockops` on 6.1, 6.12 and 7.2 are estimates.
 /// A kernel that lacks what a program needs has none.
 const CEILINGS: [(&str, [u32; MEASURED.len()]); 9] = [
-    ("proxyip_ingress", [0, 97_600, 126_800, 116_700]),
+    ("proxyip_ingress", [0, 97_600, 118_500, 116_700]),
     ("proxyip_ingress_basic", [96_900, 85_400, 95_500, 90_700]),
     ("proxyip_egress", [10_010, 8_290, 8_350, 8_350]),
     ("proxyip_sockops", [4_300, 2_750, 3_200, 3_200]),
@@ -31,6 +31,9 @@ const CEILINGS: [(&str, [u32; MEASURED.len()]); 9] = [
     ("proxyip_getpeername6", [26, 26, 26, 26]),
     ("proxyip_set", [630, 605, 545, 545]),
 ];
+
+/// The programs that others call, which say whose packet it is.
+const BEHIND_FRONTS: [&str; 3] = ["proxyip_ingress", "proxyip_ingress_basic", "proxyip_egress"];
 
 /// The ceiling on this kernel. On a kernel that nobody has measured it is the highest one and a quarter more.
 fn ceiling(version: Version, ceilings: [u32; MEASURED.len()]) -> u32 {
@@ -47,14 +50,7 @@ fn the_verifier_walks_no_more_than_before() {
     }
     let assign = object::assign();
     let object = object::object(assign).expect("the kernel object");
-    let mut loader = EbpfLoader::new();
-    loader.override_global("AYA_LOG_LEVEL", &0_u8, true);
-    // As behind the programs that are attached.
-    loader.override_global("FRONT", &front::INGRESS, true);
-    for table in ["FLOWS", "HANDSHAKES", "TRANSLATIONS", "TRUSTED", "CLIENTS"] {
-        loader.map_max_entries(table, 1024);
-    }
-    let mut ebpf = loader.load(&object).expect("the kernel takes the maps");
+    let (mut ebpf, mut behind) = (load(&object, &front::NONE), load(&object, &front::INGRESS));
     assert_eq!(ebpf.programs().count(), CEILINGS.len(), "each program has a ceiling");
     let possible = |name: &str| name != "proxyip_ingress" || assign.is_some();
     let above: Vec<String> = CEILINGS
@@ -62,12 +58,24 @@ fn the_verifier_walks_no_more_than_before() {
         .filter(|(name, _)| possible(name))
         .filter_map(|(name, ceilings)| {
             let ceiling = ceiling(version, ceilings);
-            let walked = walked(&mut ebpf, name);
+            let ebpf = if BEHIND_FRONTS.contains(&name) { &mut behind } else { &mut ebpf };
+            let walked = walked(ebpf, name);
             println!("{name}: {walked} instructions");
             (walked > ceiling).then(|| format!("{name}: {walked}, and {ceiling} at most"))
         })
         .collect();
     assert!(above.is_empty(), "Linux {version:?}: {above:?}");
+}
+
+/// The object, its programs behind these ones in front.
+fn load(object: &[u8], front: &u32) -> Ebpf {
+    let mut loader = EbpfLoader::new();
+    loader.override_global("AYA_LOG_LEVEL", &0_u8, true);
+    loader.override_global("FRONT", front, true);
+    for table in ["FLOWS", "HANDSHAKES", "TRANSLATIONS", "TRUSTED", "CLIENTS"] {
+        loader.map_max_entries(table, 1024);
+    }
+    loader.load(object).expect("the kernel takes the maps")
 }
 
 /// Loads a program; how many instructions the verifier has walked for it.
