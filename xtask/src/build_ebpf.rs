@@ -19,8 +19,7 @@ const TARGET: &str =
     if cfg!(target_endian = "big") { "bpfeb-unknown-none" } else { "bpfel-unknown-none" };
 
 /// What cargo calls each object, and its file: the programs, and those in front of them.
-const OBJECTS: [(&str, &str); 2] =
-    [("proxyip-ebpf", "proxyip.o"), ("proxyip-front", "front.o")];
+const OBJECTS: [(&str, &str); 2] = [("proxyip-ebpf", "proxyip.o"), ("proxyip-front", "front.o")];
 
 /// Builds the kernel programs.
 pub(crate) fn run() -> Result<()> {

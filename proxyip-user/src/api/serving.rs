@@ -7,7 +7,6 @@ use anyhow::{Result, ensure};
 use axum::middleware;
 
 use super::leaving::{Endpoint, Failures, Tell, failures};
-use super::limits::descriptors;
 use super::router::{of_now, router};
 use super::sockets::{self, Sockets};
 use super::state::Shared;
@@ -69,7 +68,6 @@ impl Sockets {
     /// # Errors
     /// If the sockets cannot be used.
     pub fn serve(self, shared: Shared) -> Result<(Server, Failures)> {
-        descriptors::lift_limit();
         let (tell, failures) = failures();
         let start = Start { shared, tell };
         let Self { lookup, api, http, http_remote } = self;

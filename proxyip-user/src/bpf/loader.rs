@@ -11,6 +11,7 @@ use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use aya_obj::Object;
+use proxyip_common::counter::per_listener;
 use proxyip_common::settings::{MAX_NAMESPACES, MAX_SETS, front};
 
 use super::btf::{self, SocketOffsets};
@@ -64,7 +65,16 @@ pub(super) const PINNED: &[&str] = &[
 ];
 
 /// Those whose size the configuration or the host chooses.
-pub(super) const SIZED: [&str; 4] = ["FLOWS", "TRANSLATIONS", "PARTIAL_HEADERS", "HEADER_BYTES"];
+pub(super) const SIZED: [&str; 8] = [
+    "FLOWS",
+    "TRANSLATIONS",
+    "LISTENER_NAMES",
+    "LISTENER_COUNTERS",
+    "REFUSED_BY_AGENT",
+    "UNTRUSTED_SOURCES",
+    "PARTIAL_HEADERS",
+    "HEADER_BYTES",
+];
 
 /// What can be chosen when the programs are loaded.
 #[derive(Clone, Debug)]
@@ -72,6 +82,7 @@ pub(crate) struct Options {
     pub(crate) pin_path: PathBuf,
     pub(crate) max_flows: u32,
     pub(crate) max_translated: u32,
+    pub(crate) max_listeners: u32,
     /// How much the programs log: 0 is nothing, 5 everything.
     pub(crate) log_level: u8,
 }
@@ -221,9 +232,11 @@ impl Loader {
 
     /// Says so if a table that was adopted has another size than the configuration wants.
     fn compare_sizes(&self) {
-        for ((map, wanted), table) in
-            sizes(&self.options).into_iter().zip(["flow table", "table of translated connections"])
-        {
+        for ((map, wanted), table) in sizes(&self.options).into_iter().zip([
+            "flow table",
+            "table of translated connections",
+            "table of listeners",
+        ]) {
             let pin = map_directory(&self.options.pin_path).join(map);
             if let Ok(size) = MapInfo::from_pin(pin).map(|info| info.max_entries())
                 && size != wanted
@@ -273,9 +286,17 @@ fn library_of(
 }
 
 /// The maps with a configurable size.
-fn sizes(options: &Options) -> [(&'static str, u32); 2] {
-    let [flows, translations, ..] = SIZED;
-    [(flows, options.max_flows), (translations, options.max_translated)]
+fn sizes(options: &Options) -> [(&'static str, u32); 6] {
+    let [flows, translations, names, counters, refused, sources, ..] = SIZED;
+    let listeners = options.max_listeners;
+    [
+        (flows, options.max_flows),
+        (translations, options.max_translated),
+        (names, listeners),
+        (counters, listeners * per_listener::COUNT),
+        (refused, listeners * u32::from(per_listener::HAND_OFFS)),
+        (sources, listeners),
+    ]
 }
 
 /// Makes sure that those of these maps that are pinned in a directory are as the object has them. Changes nothing.

@@ -64,6 +64,10 @@ fn read(text: &str) -> (Option<Spec>, Vec<Problem>) {
         let key = schema::agent::HANDSHAKE_TIMEOUT.name;
         report.add(root.offset_within("agent", key), format!("agent.{key}"), fault);
     }
+    let most = spec.agent.max_listeners;
+    if spec.listeners.len() > most as usize {
+        report.add(root.offset_of("listener"), "listener", Fault::TooManyListeners(most));
+    }
     (Some(spec), report.into_problems())
 }
 
@@ -206,6 +210,7 @@ fn agent(report: &mut Report, table: Table) -> Agent {
         max_translated: table
             .number(report, &keys::MAX_TRANSLATED)
             .unwrap_or(default.max_translated),
+        max_listeners: table.number(report, &keys::MAX_LISTENERS).unwrap_or(default.max_listeners),
         max_tlv_memory: table
             .number(report, &keys::MAX_TLV_MEMORY)
             .unwrap_or(default.max_tlv_memory),

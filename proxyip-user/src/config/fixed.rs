@@ -14,6 +14,7 @@ impl Config {
         let tables = [
             ("max_flows", [old.max_flows, new.max_flows]),
             ("max_translated", [old.max_translated, new.max_translated]),
+            ("max_listeners", [old.max_listeners, new.max_listeners]),
         ];
         let tables = tables.map(|(key, sizes)| changed(key, sizes, &old.pin_path));
         let pin_path = changed("pin_path", pins.map(|path| path.to_string()), &old.pin_path);
@@ -49,7 +50,7 @@ mod tests {
     fn each_key_that_cannot_change_is_named_and_no_other() {
         let config = |more: &str| Config::from_toml(&format!("{LEAST}{more}")).unwrap();
         let old = config("[agent]\npin_path='/sys/fs/bpf/a'\n");
-        let new = "[agent]\nmax_flows=2048\nmax_translated=4096\npin_path='/sys/fs/bpf/b'\n";
+        let new = "[agent]\nmax_flows=2048\nmax_translated=4096\nmax_listeners=7\npin_path='/sys/fs/bpf/b'\n";
         let fixed = old.fixed(&config(new));
         let detach =
             "stop the agent, run `proxyip detach --pin-path /sys/fs/bpf/a`, and start the agent";
@@ -57,6 +58,7 @@ mod tests {
             "agent.pin_path has changed from /sys/fs/bpf/a to /sys/fs/bpf/b, ",
             "agent.max_flows has changed from 262144 to 2048, ",
             "agent.max_translated has changed from 262144 to 4096, ",
+            "agent.max_listeners has changed from 256 to 7, ",
         ]) {
             assert!(sentence.starts_with(begin) && sentence.ends_with(detach), "{sentence}");
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proxyip_common::settings::{Denied, MAX_LISTENERS};
+use proxyip_common::settings::Denied;
 use toml::de::DeValue;
 
 use super::listener::{Listener, Versions};
@@ -36,9 +36,6 @@ pub(super) fn listeners(report: &mut Report, root: Table) -> Vec<Listener<ListSp
             }
         }
         listeners.push(listener);
-    }
-    if listeners.len() > MAX_LISTENERS as usize {
-        report.add(root.offset_of("listener"), "listener", Fault::TooMany(MAX_LISTENERS));
     }
     listeners
 }

@@ -23,6 +23,8 @@ const DEFAULT_INTERFACE: &str = "eth0";
 const DEFAULT_MAX_FLOWS: u32 = 262_144;
 /// Entries of the table of translated connections.
 const DEFAULT_MAX_TRANSLATED: u32 = 262_144;
+/// How many listeners the tables have room for.
+const DEFAULT_MAX_LISTENERS: u32 = 256;
 /// In MiB.
 const DEFAULT_MAX_TLV_MEMORY: u32 = 64;
 
@@ -142,6 +144,8 @@ pub struct Agent {
     pub max_flows: u32,
     /// How many connections can be translated at a time, 1024 to 16777216.
     pub max_translated: u32,
+    /// How many listeners the tables have room for, 1 to 1024.
+    pub max_listeners: u32,
     /// How much memory the TLVs of flows take in the agent, in MiB, 1 to 65536.
     pub max_tlv_memory: u32,
     /// How long the accept hand-off waits for a header's first byte, at least, 1 to 86400 s; at most twice as long.
@@ -207,6 +211,7 @@ impl Default for Agent {
             netns_path: DEFAULT_NETNS_PATH.into(),
             max_flows: DEFAULT_MAX_FLOWS,
             max_translated: DEFAULT_MAX_TRANSLATED,
+            max_listeners: DEFAULT_MAX_LISTENERS,
             max_tlv_memory: DEFAULT_MAX_TLV_MEMORY,
             handshake_timeout: Duration::from_nanos(EPOCH_NS),
         }

@@ -116,6 +116,8 @@ pub enum Fault {
     HandshakeTimeoutTooShort(String),
     #[error("more than {0} are not supported")]
     TooMany(u32),
+    #[error("there are more than [agent] max_listeners, which is {0}")]
+    TooManyListeners(u32),
     #[error(
         "{0:?} is not a port, which is a number from 1 to 65535, or a range such as \"8000-8010\""
     )]

@@ -155,6 +155,7 @@ fn agent(agent: &Agent) -> Entry {
         (keys::NETNS_PATH.name, agent.netns_path.display().to_string().into()),
         (keys::MAX_FLOWS.name, agent.max_flows.into()),
         (keys::MAX_TRANSLATED.name, agent.max_translated.into()),
+        (keys::MAX_LISTENERS.name, agent.max_listeners.into()),
         (keys::MAX_TLV_MEMORY.name, agent.max_tlv_memory.into()),
         (keys::HANDSHAKE_TIMEOUT.name, agent.handshake_timeout.as_secs().into()),
     ])

@@ -55,6 +55,7 @@ procfs_path = "/host/proc"
 netns_path = "/host/run/netns"
 max_flows = 1024
 max_translated = 2048
+max_listeners = 16
 max_tlv_memory = 16
 handshake_timeout = 60
 "#;
@@ -115,6 +116,7 @@ fn every_key_is_read() {
             netns_path: "/host/run/netns".into(),
             max_flows: 1024,
             max_translated: 2048,
+            max_listeners: 16,
             max_tlv_memory: 16,
             handshake_timeout: Duration::from_mins(1),
         },

@@ -353,8 +353,8 @@ fn tell(ask: Sender<Request>) -> Tell {
 
 /// What the loader needs to know of the configuration.
 pub(super) fn options(agent: &Agent, log: KernelLog) -> Options {
-    let Agent { pin_path, max_flows, max_translated, .. } = agent.clone();
-    Options { pin_path, max_flows, max_translated, log_level: log as u8 }
+    let Agent { pin_path, max_flows, max_translated, max_listeners, .. } = agent.clone();
+    Options { pin_path, max_flows, max_translated, max_listeners, log_level: log as u8 }
 }
 
 /// Before Linux 5.11, maps and programs count as locked memory, and the limit of a process may be low. A failure here

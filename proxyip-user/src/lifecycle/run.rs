@@ -17,6 +17,7 @@ use super::lock::AgentLock;
 use super::notify;
 use super::parts::Parts;
 use super::reload::Reload;
+use crate::api::limits::descriptors::lift_limit;
 use crate::api::{self, Shared, Sockets, Source};
 use crate::config::{Config, ConfigError, KernelLog};
 use crate::flowlog::flows::Flows;
@@ -64,6 +65,8 @@ pub async fn agent(
     for warning in config.warnings() {
         tracing::warn!("{}", warning.sentence);
     }
+    // Each network namespace takes some, before anybody connects.
+    lift_limit();
     roots::check(&config.agent)?;
     roots::follow(&config.agent);
     // Otherwise the kernel would refuse the first pin, and not say why.

@@ -45,6 +45,12 @@ impl ListenerMap {
         })
     }
 
+    /// How many listeners there is room for.
+    #[must_use]
+    pub fn room(&self) -> u32 {
+        self.refused_by_agent.len() / u32::from(per_listener::HAND_OFFS)
+    }
+
     /// What the listener with this index has counted.
     ///
     /// # Errors

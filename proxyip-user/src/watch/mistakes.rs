@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use proxyip_common::counter::per_listener;
-use proxyip_common::settings::MAX_LISTENERS;
 
 pub use findings::Findings;
 use findings::{ACCIDENTS, Kind, retain_strangers};
@@ -94,7 +93,7 @@ impl Mistakes {
         findings: Findings,
     ) -> Result<Self> {
         let mut looks = Vec::new();
-        for place in (0..MAX_LISTENERS).map_while(|place| u16::try_from(place).ok()) {
+        for place in (0..map.room()).map_while(|place| u16::try_from(place).ok()) {
             let headerless = active.at(place).map_or(Headerless::Reset, |one| one.headerless);
             let mut look = Look { before: counts(&map, place, headerless)?, ..Look::default() };
             look.strangers.take(&sources.since(place, 0)?);

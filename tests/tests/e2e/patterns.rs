@@ -48,12 +48,12 @@ fn has_both(pod: &Pod, name: &str) -> bool {
     programs_at(&pod.namespace, name) == ["proxyip_ingress", "proxyip_egress"]
 }
 
-/// How many threads follow a namespace.
+/// How many threads follow namespaces.
 fn followers(agent: &mut Agent) -> usize {
     let threads = fs::read_dir(format!("/proc/{}/task", agent.process().pid())).expect("a process");
     let name = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("comm"));
     let names = threads.filter_map(|thread| name(thread.ok()?).ok());
-    names.filter(|name| name.trim() == "namespace").count()
+    names.filter(|name| name.trim() == "namespaces").count()
 }
 
 fn descriptors(agent: &mut Agent) -> usize {
@@ -90,7 +90,7 @@ fn what_a_pattern_finds_is_served_and_forgotten_when_it_goes() {
         eventually("the kernel has removed both", || {
             (1..=2).all(|number| !Pod::has_link(&site, number)).then_some(())
         });
-        eventually("nobody follows the pods", || (followers(&mut agent) == 1).then_some(()));
+        assert_eq!(followers(&mut agent), 1, "one follows all");
         eventually("their descriptors are gone", || {
             let now = descriptors(&mut agent);
             (now <= *before.get_or_insert(now)).then_some(())

@@ -228,6 +228,8 @@ section! {
     "The number of flows that the flow table can hold.";
     MAX_TRANSLATED "max_translated": Number = ENTRIES, Fallback::Value("262144"), Detach,
     "The number of connections that can be translated at a time.";
+    MAX_LISTENERS "max_listeners": Number = Number { least: 1, most: proxyip_common::settings::MAX_LISTENERS }, Fallback::Value("256"), Detach,
+    "The number of listeners that the tables have room for. Each has about a hundred counters for each processor.";
     MAX_TLV_MEMORY "max_tlv_memory": Number = Number { least: 1, most: 65_536 }, Fallback::Value("64"), Reload,
     "The MiB of memory that the agent uses for the TLVs of flows. When they are full, the TLVs of the oldest flows are \
      forgotten.";

@@ -233,6 +233,7 @@ fn what_needs_more_than_a_reload() {
         let keys = all().filter(move |(_, key)| key.effect() == effect);
         keys.map(|(section, key)| format!("{}.{}", section.name, key.name())).collect::<Vec<_>>()
     };
-    let detach = ["agent.pin_path", "agent.max_flows", "agent.max_translated"];
+    let detach =
+        ["agent.pin_path", "agent.max_flows", "agent.max_translated", "agent.max_listeners"];
     assert_eq!(more(Effect::Detach), detach);
 }

@@ -187,6 +187,7 @@ mod tests {
             ("log", "flows") => ["'json'", "'vpc'"],
             ("log", "to") => ["'stdout'", "'journald'"],
             ("agent", "max_flows" | "max_translated") => ["1024", "2048"],
+            ("agent", "max_listeners") => ["8", "9"],
             ("agent", "handshake_timeout") => ["400", "500"],
             _ => panic!("{section}.{key} has no two values here: add them"),
         };
