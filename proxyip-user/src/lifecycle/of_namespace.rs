@@ -86,6 +86,10 @@ impl OfNamespace {
             interface.ready = 0;
             if let Err(error) = interface.find(netns) {
                 let what = format!("interface {}{within}", interface.name);
+                // A device that has moved to another namespace would take the programs along.
+                if let Err(error) = interface.let_go(*hooks, links) {
+                    found.push((what.clone(), Err(error.context("it is still attached to"))));
+                }
                 let error = error.context(Gone(what.clone()));
                 found.push((what, Err(error)));
             }

@@ -103,6 +103,7 @@ fn an_interface_that_moves_to_another_namespace_and_back_is_said_and_served_with
     let home = guarded.pod.namespace.name().to_owned();
     let away = &site.net.client;
     guarded.is_said_after(&format!("link set eth0 netns {} name away0", away.name()));
+    promised("nothing is attached to it there", || programs_at(away, "away0").is_empty());
     guarded.is_served_after("moved back", || {
         away.ip(&format!("link set away0 netns {home} name eth0"));
         Pod::give_address(1, &guarded.pod.namespace);
