@@ -12,6 +12,7 @@ use crate::{
     agent, build_ebpf,
     command::{run as run_command, workspace_cargo},
     host, packages,
+    programs::Programs,
 };
 
 /// How long it takes, and what happens
@@ -42,6 +43,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// The same with an agent that is built, once the packages are there.
 pub(crate) fn with_agent(agent: &Path, options: &Options) -> Result<()> {
     run_command(&mut with_arguments(built_by_cargo(), agent, options))
+}
+
+/// The same with programs that are built.
+pub(crate) fn check(programs: &Programs, options: &Options) -> Result<()> {
+    run_command(&mut with_arguments(Command::new(&programs.churn), &programs.agent, options))
 }
 
 // Started and not linked, so that the other verbs need not wait for it to build.

@@ -20,8 +20,10 @@ const FUZZING: u32 = 60;
 /// For how many minutes the gate makes trouble.
 const CHAOS: u32 = 5;
 
-/// Namespaces that come and go in the night.
+/// Namespaces that come and go in the gate, and in the night.
 const CHURN: churn::Options =
+    churn::Options { seconds: 12, namespaces: 40, seed: None, agent: None };
+const LONG_CHURN: churn::Options =
     churn::Options { seconds: 600, namespaces: 200, seed: None, agent: None };
 
 /// How often the night upgrades an agent.
@@ -90,7 +92,7 @@ fn released(steps: &mut Steps, soak_minutes: u32) -> Result<()> {
     test::end_to_end_tests(steps, &programs, &[])?;
     steps.check("policy model, as released", || model::take_steps(&programs, &MODEL));
     steps.check("kills at each step, as released", || test::kills_at_each_step(&programs));
-    steps.check("churn, as released", || churn::with_agent(&programs.agent, &CHURN));
+    steps.check("churn, as released", || churn::with_agent(&programs.agent, &LONG_CHURN));
     steps.check("upgrades", || upgrade::to(&programs.agent, &UPGRADES));
     steps.check("soak", || soak::soak(&programs.agent, soak_minutes));
     Ok(())
@@ -117,6 +119,7 @@ fn all(steps: &mut Steps, plan: &Plan<'_>) -> Result<()> {
             guests.context("cannot make guests")
         })?;
         steps.check("demo", || demo::show(&programs));
+        steps.check("churn", || churn::check(&programs, &CHURN));
         for _ in 0..plan.rounds {
             test::end_to_end_tests(steps, &programs, &[])?;
         }

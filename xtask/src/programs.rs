@@ -39,6 +39,8 @@ pub(crate) struct Programs {
     pub(crate) agent: PathBuf,
     /// What makes trouble for it.
     pub(crate) chaos: PathBuf,
+    /// What lets namespaces come and go.
+    pub(crate) churn: PathBuf,
     /// What shows it at work.
     pub(crate) demo: PathBuf,
     tests: Vec<TestProgram>,
@@ -73,7 +75,8 @@ impl Programs {
 
     /// Finds the programs in cargo's messages (one JSON object to a line).
     fn parse(profile: Profile, messages: &str) -> Result<Self> {
-        let (mut agent, mut chaos, mut demo, mut tests) = (None, None, None, Vec::new());
+        let (mut agent, mut chaos, mut churn, mut demo) = (None, None, None, None);
+        let mut tests = Vec::new();
         for line in messages.lines() {
             let Ok(message) = serde_json::from_str::<Value>(line) else { continue };
             let Some(path) = message["executable"].as_str().map(PathBuf::from) else { continue };
@@ -82,6 +85,7 @@ impl Programs {
                 match name {
                     "proxyip" => agent = Some(path),
                     "chaos" => chaos = Some(path),
+                    "churn" => churn = Some(path),
                     "demo" => demo = Some(path),
                     _ => {}
                 }
@@ -100,8 +104,9 @@ impl Programs {
         }
         let agent = agent.context("cargo built the agent but did not say where it put it")?;
         let chaos = chaos.context("cargo built `chaos` but did not say where it put it")?;
+        let churn = churn.context("cargo built `churn` but did not say where it put it")?;
         let demo = demo.context("cargo built `demo` but did not say where it put it")?;
-        Ok(Self { profile, agent, chaos, demo, tests })
+        Ok(Self { profile, agent, chaos, churn, demo, tests })
     }
 
     /// Those with unit tests.
@@ -143,7 +148,7 @@ impl TestProgram {
 fn build_command(profile: Profile) -> Command {
     let mut command = workspace_cargo();
     command.args(["build", "--workspace", "--profile", profile.name()]);
-    command.args(["--bin", "proxyip", "--bin", "chaos", "--bin", "demo"]);
+    command.args(["--bin", "proxyip", "--bin", "chaos", "--bin", "churn", "--bin", "demo"]);
     match profile {
         Profile::Ci => command.arg("--tests"),
         Profile::Release => command.args(["--test", "*"]),
@@ -176,6 +181,7 @@ mod tests {
             message("proxyip", "bin", true),
             message("proxyip", "bin", false),
             message("chaos", "bin", false),
+            message("churn", "bin", false),
             message("demo", "bin", false),
             message("e2e", "test", true),
             "{\"reason\":\"build-finished\",\"success\":true}\n".to_owned(),
@@ -183,6 +189,7 @@ mod tests {
         let programs = Programs::parse(Profile::Ci, &messages.concat()).unwrap();
         assert_eq!(programs.agent, Path::new("/t/bin/proxyip"));
         assert_eq!(programs.chaos, Path::new("/t/bin/chaos"));
+        assert_eq!(programs.churn, Path::new("/t/bin/churn"));
         assert_eq!(programs.demo, Path::new("/t/bin/demo"));
         let unit: Vec<_> = programs.unit_tests().map(|program| &*program.name).collect();
         assert_eq!(unit, ["proxyip"]);

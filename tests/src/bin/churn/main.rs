@@ -31,6 +31,8 @@ use crate::world::World;
 const WORKERS: u64 = 4;
 /// Rounds of coming and going; the agent is measured after each.
 const ROUNDS: u32 = 10;
+/// How often the agent is measured at least: before it is warm, and two times to compare.
+const LEAST: usize = 3;
 /// No round is shorter.
 const SHORTEST: Duration = Duration::from_secs(3);
 /// What has just come or gone still makes work.
@@ -124,18 +126,20 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// Measures the agent before the first round and after each. The first measurement is that of an agent that is not warm.
+/// Measures the agent before the first round and after each.
 fn play(scene: &mut Scene<'_, '_>, pid: u32, seconds: u64, seed: u64) -> Vec<Size> {
     let (time, mut random) = (Duration::from_secs(seconds), Random::new(seed));
     let begun = Instant::now();
     let mut sizes = Vec::new();
-    while sizes.len() < 4 || begun.elapsed() < time {
+    loop {
         scene.fill();
         thread::sleep(SETTLES);
         sizes.push(Size::of(scene.site, pid));
+        if sizes.len() >= LEAST && begun.elapsed() >= time {
+            return sizes;
+        }
         scene.churn((time / ROUNDS).max(SHORTEST), &mut random);
     }
-    sizes
 }
 
 fn report(world: &World, visits: &Visits, sizes: &[Size]) {
