@@ -3,9 +3,6 @@
 //! Programs are loaded once. In front of those on interfaces each network namespace has programs of its own, which say whose
 //! packet it is. All share the pinned maps.
 
-use std::collections::HashMap;
-use std::fs::File;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
@@ -13,62 +10,44 @@ use anyhow::Result;
 use aya::Ebpf;
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 
-use super::attachments::Attachments;
-use super::directories::Directories;
+use super::assembly::Steps;
 use super::follow::Follow;
 use super::instances::Factory;
-use super::looked::Looked;
 use super::maintenance::{Maintenance, Watchers};
 use super::requests::Request;
 use super::served::{Wanted, cookies, open_namespaces};
-use super::shared::Shared;
 use super::socket_option::SocketOption;
-use super::targets::{SetPins, Targets};
 use crate::api::view::View;
-use crate::bpf::direction::Direction;
-use crate::bpf::links::Links;
 use crate::bpf::loader::{Instance, Loader, Options};
 use crate::bpf::lookups::Lookups;
-use crate::bpf::pinned_maps::PinnedMaps;
 use crate::bpf::probe::probe;
 use crate::bpf::programs::Loaded;
 use crate::bpf::sockets::{self, SocketHook};
 use crate::bpf::takeover::Takeover;
 use crate::bpf::{attached, cgroup, pins};
 use crate::config::{Agent, Config, KernelLog};
-use crate::desired::active::Current;
 use crate::host::capability::Capability;
 use crate::host::served::Served;
-use crate::reap::partial_headers::PartialHeaders;
-use crate::reap::translations::Collector;
-use crate::reap::unnoticed::{Sweeper, UnnoticedEnds};
+use crate::reap::unnoticed::Sweeper;
 use crate::reconcile::control::Control;
 use crate::reconcile::followers::{Followers, Tell};
 use crate::reconcile::namespaces::Tables;
-use crate::reconcile::remark::Remark;
 use crate::reconcile::sets::Sets;
-use crate::reconcile::writer::Writer;
 use crate::supervise::Health;
-use crate::tables::drained::DrainedPorts;
 use crate::tables::events::Events;
 use crate::tables::fill::Fills;
-use crate::tables::listeners::ListenerMap;
-use crate::tables::maps::{CounterMap, FlowMap};
+use crate::tables::maps::FlowMap;
 use crate::tables::ports::Ports;
 use crate::tables::redirected::RedirectedPorts;
 use crate::tables::secrets::{EpochLength, Secrets};
 use crate::tables::sources::Sources;
-use crate::tables::tally::Tally;
-use crate::tables::translations::TranslationMap;
 use crate::watch::delayed::Delays;
-use crate::watch::early::{self, Early};
+use crate::watch::early::{self};
 use crate::watch::environment::Environment;
-use crate::watch::fallbacks::Fallbacks;
 use crate::watch::gap::{self, Gap};
-use crate::watch::guarding::Guarding;
-use crate::watch::mistakes::{Findings, Mistakes};
+use crate::watch::mistakes::Mistakes;
 use crate::watch::reasons::Reasons;
-use crate::watch::redirects::{Found, Redirects};
+use crate::watch::redirects::Redirects;
 use crate::watch::refused::LastEstablished;
 
 /// Everything loaded, attached and pinned.
@@ -209,107 +188,6 @@ impl Kernel {
     #[must_use]
     pub fn split(self) -> (Events, Maintenance, View, Control, Follow) {
         (self.events, self.maintenance, self.view, self.control, self.follow)
-    }
-}
-
-/// What a start does with the kernel, in the order in which [`Kernel::start`] calls it.
-struct Steps<'a> {
-    config: &'a Config,
-    ports: Ports,
-}
-
-impl Steps<'_> {
-    fn pin_path(&self) -> &Path {
-        &self.config.agent.pin_path
-    }
-
-    fn put_in_force(&self, sets: Sets, flows: FlowMap) -> Result<Control> {
-        let writer = Writer::open(self.pin_path(), self.ports.clone())?;
-        Control::start(writer, self.config, sets, flows)
-    }
-
-    fn targets(&self, factory: Factory, control: Control, served: Served) -> Result<Targets> {
-        Ok(Targets {
-            factory,
-            control,
-            served,
-            translations: TranslationMap::open(self.pin_path())?,
-            namespaces: Vec::new(),
-            failed: HashMap::new(),
-            sets: SetPins::default(),
-        })
-    }
-
-    fn attachments(
-        &self,
-        (sockets, shared): (Vec<(SocketHook, Loaded)>, Instance),
-        (targets, cgroup): (Targets, File),
-        option: SocketOption,
-    ) -> Result<Attachments> {
-        Ok(Attachments {
-            links: Links::new(self.pin_path())?,
-            maps: PinnedMaps::read(pins::map_directory(self.pin_path()))?,
-            sockets,
-            shared: Shared::new(self.pin_path(), shared)?,
-            option: option.hook(),
-            cgroup,
-            current: targets.control.current(),
-            targets,
-            directories: Directories::default(),
-            guarding: Guarding::default(),
-            looked: Looked::default(),
-            looked_at: None,
-        })
-    }
-
-    /// Detaches what an agent before this one attached and this one does not want.
-    fn detach_others(&self, links: &Links) -> Result<()> {
-        let others = links.others()?;
-        let translations = TranslationMap::open(self.pin_path())?;
-        let ingress = |pin| attached::direction(&pins::name(pin)) == Some(Direction::Ingress);
-        let living = if others.iter().any(|pin| ingress(pin)) { translations.count()? } else { 0 };
-        if living > 0 {
-            tracing::warn!(
-                "translated connections: {living}; those on interfaces that are detached now will hang \
-                 (`proxyip detach` before the start lets them end)"
-            );
-        }
-        for pin in others {
-            tracing::info!("detaching {}", pin.display());
-            attached::detach(&pin)?;
-        }
-        Ok(())
-    }
-
-    fn collect_translations(&self, served: Served, health: &Health) -> Result<()> {
-        Collector::new(self.pin_path(), self.ports.clone(), served)?.spawn(health)
-    }
-
-    fn partial_headers(&self, current: Current, served: Served) -> Result<PartialHeaders> {
-        PartialHeaders::open(self.pin_path(), current, served)
-    }
-
-    fn view(&self, sockets: &mut Ebpf, flows: FlowMap, environment: Environment) -> Result<View> {
-        Ok(View {
-            flows,
-            counters: CounterMap::new(sockets)?,
-            listeners: ListenerMap::open(self.pin_path())?,
-            translations: TranslationMap::open(self.pin_path())?,
-            environment,
-            guarding: Guarding::default(),
-            stale: Remark::default(),
-            mixed: Remark::default(),
-            health: Health::default(),
-            unnoticed: UnnoticedEnds::default(),
-            drained: DrainedPorts::default(),
-            fills: Fills::default(),
-            fallbacks: Fallbacks::default(),
-            redirects: Found::default(),
-            findings: Findings::default(),
-            early: Early::default(),
-            flow_count: Tally::default(),
-            translated: Tally::default(),
-        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Starting, reloading and stopping the agent.
 
+mod assembly;
 pub(crate) mod attachments;
 pub mod detach;
 mod directories;

@@ -1,0 +1,163 @@
+//! The parts of the kernel side, each made from its maps.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::Path;
+
+use anyhow::Result;
+use aya::Ebpf;
+
+use super::attachments::Attachments;
+use super::directories::Directories;
+use super::instances::Factory;
+use super::looked::Looked;
+use super::shared::Shared;
+use super::socket_option::SocketOption;
+use super::targets::{SetPins, Targets};
+use crate::api::view::View;
+use crate::bpf::direction::Direction;
+use crate::bpf::links::Links;
+use crate::bpf::loader::Instance;
+use crate::bpf::pinned_maps::PinnedMaps;
+use crate::bpf::programs::Loaded;
+use crate::bpf::sockets::SocketHook;
+use crate::bpf::{attached, pins};
+use crate::config::Config;
+use crate::desired::active::Current;
+use crate::host::served::Served;
+use crate::reap::partial_headers::PartialHeaders;
+use crate::reap::translations::Collector;
+use crate::reap::unnoticed::UnnoticedEnds;
+use crate::reconcile::control::Control;
+use crate::reconcile::remark::Remark;
+use crate::reconcile::sets::Sets;
+use crate::reconcile::writer::Writer;
+use crate::supervise::Health;
+use crate::tables::drained::DrainedPorts;
+use crate::tables::fill::Fills;
+use crate::tables::listeners::ListenerMap;
+use crate::tables::maps::{CounterMap, FlowMap};
+use crate::tables::ports::Ports;
+use crate::tables::tally::Tally;
+use crate::tables::translations::TranslationMap;
+use crate::watch::early::Early;
+use crate::watch::environment::Environment;
+use crate::watch::fallbacks::Fallbacks;
+use crate::watch::guarding::Guarding;
+use crate::watch::mistakes::Findings;
+use crate::watch::redirects::Found;
+
+/// What a start does with the kernel, in the order in which [`Kernel::start`](super::kernel::Kernel::start) calls it.
+pub(super) struct Steps<'a> {
+    pub(super) config: &'a Config,
+    pub(super) ports: Ports,
+}
+
+impl Steps<'_> {
+    pub(super) fn pin_path(&self) -> &Path {
+        &self.config.agent.pin_path
+    }
+
+    pub(super) fn put_in_force(&self, sets: Sets, flows: FlowMap) -> Result<Control> {
+        let writer = Writer::open(self.pin_path(), self.ports.clone())?;
+        Control::start(writer, self.config, sets, flows)
+    }
+
+    pub(super) fn targets(
+        &self,
+        factory: Factory,
+        control: Control,
+        served: Served,
+    ) -> Result<Targets> {
+        Ok(Targets {
+            factory,
+            control,
+            served,
+            translations: TranslationMap::open(self.pin_path())?,
+            namespaces: Vec::new(),
+            failed: HashMap::new(),
+            sets: SetPins::default(),
+        })
+    }
+
+    pub(super) fn attachments(
+        &self,
+        (sockets, shared): (Vec<(SocketHook, Loaded)>, Instance),
+        (targets, cgroup): (Targets, File),
+        option: SocketOption,
+    ) -> Result<Attachments> {
+        Ok(Attachments {
+            links: Links::new(self.pin_path())?,
+            maps: PinnedMaps::read(pins::map_directory(self.pin_path()))?,
+            sockets,
+            shared: Shared::new(self.pin_path(), shared)?,
+            option: option.hook(),
+            cgroup,
+            current: targets.control.current(),
+            targets,
+            directories: Directories::default(),
+            guarding: Guarding::default(),
+            looked: Looked::default(),
+            looked_at: None,
+        })
+    }
+
+    /// Detaches what an agent before this one attached and this one does not want.
+    pub(super) fn detach_others(&self, links: &Links) -> Result<()> {
+        let others = links.others()?;
+        let translations = TranslationMap::open(self.pin_path())?;
+        let ingress = |pin| attached::direction(&pins::name(pin)) == Some(Direction::Ingress);
+        let living = if others.iter().any(|pin| ingress(pin)) { translations.count()? } else { 0 };
+        if living > 0 {
+            tracing::warn!(
+                "translated connections: {living}; those on interfaces that are detached now will hang \
+                 (`proxyip detach` before the start lets them end)"
+            );
+        }
+        for pin in others {
+            tracing::info!("detaching {}", pin.display());
+            attached::detach(&pin)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn collect_translations(&self, served: Served, health: &Health) -> Result<()> {
+        Collector::new(self.pin_path(), self.ports.clone(), served)?.spawn(health)
+    }
+
+    pub(super) fn partial_headers(
+        &self,
+        current: Current,
+        served: Served,
+    ) -> Result<PartialHeaders> {
+        PartialHeaders::open(self.pin_path(), current, served)
+    }
+
+    pub(super) fn view(
+        &self,
+        sockets: &mut Ebpf,
+        flows: FlowMap,
+        environment: Environment,
+    ) -> Result<View> {
+        Ok(View {
+            flows,
+            counters: CounterMap::new(sockets)?,
+            listeners: ListenerMap::open(self.pin_path())?,
+            translations: TranslationMap::open(self.pin_path())?,
+            environment,
+            guarding: Guarding::default(),
+            stale: Remark::default(),
+            mixed: Remark::default(),
+            health: Health::default(),
+            unnoticed: UnnoticedEnds::default(),
+            drained: DrainedPorts::default(),
+            fills: Fills::default(),
+            fallbacks: Fallbacks::default(),
+            redirects: Found::default(),
+            findings: Findings::default(),
+            early: Early::default(),
+            flow_count: Tally::default(),
+            translated: Tally::default(),
+        })
+    }
+}
