@@ -9,10 +9,10 @@ use aya::EbpfLoader;
 use aya::programs::SchedClassifier;
 
 use super::direction::Direction;
-use super::loader::program_of;
+use super::globals::number;
 use super::object;
 use super::pins::map_directory;
-use super::programs::{EGRESS, INGRESS, Loaded};
+use super::programs::{EGRESS, INGRESS, Loaded, program_of};
 
 /// The maps of their object. Both are pinned.
 const MAPS: [&str; 2] = ["PLACES", "PROGRAMS"];
@@ -33,9 +33,9 @@ impl Fronts {
     }
 
     /// Those of the namespace at this entry of `NAMESPACES`.
-    pub(super) fn load(&self, namespace: &'static u32) -> Result<Vec<(Direction, Loaded)>> {
+    pub(super) fn load(&self, namespace: u32) -> Result<Vec<(Direction, Loaded)>> {
         let mut loader = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        loader.override_global("NAMESPACE", namespace, true);
+        loader.override_global("NAMESPACE", number(namespace)?, true);
         let mut ebpf =
             loader.load(object::FRONT).context("the kernel refuses the maps of the programs")?;
         // Egress first: no connection may be translated on its way in alone.

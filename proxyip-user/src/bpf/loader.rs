@@ -12,18 +12,20 @@ use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use aya_obj::Object;
 use proxyip_common::counter::per_listener;
-use proxyip_common::settings::{MAX_NAMESPACES, MAX_SETS, front};
+use proxyip_common::settings::front;
 
 use super::btf::{self, SocketOffsets};
 use super::definition;
 use super::direction::Direction;
 use super::fronts::Fronts;
+use super::globals::number;
 use super::lookups::Lookups;
 use super::object;
 use super::pins::map_directory;
 use super::poll::Messages;
 use super::programs::{
     EGRESS, GETPEERNAME, GETSOCKOPT, INGRESS, INGRESS_BASIC, LOOKUP, Loaded, SET, SOCK_OPS,
+    program_of,
 };
 use crate::host::capability::Capability;
 
@@ -114,20 +116,6 @@ impl Globals {
     const ALL: Self = Self { namespace: 0, set: 0, front: front::NONE };
 }
 
-/// The numbers from 0 on, and [`front::NONE`]: the library borrows the values of globals for as long as it lives.
-static NUMBERS: [u32; MOST as usize + 1] = {
-    let mut numbers = [0; MOST as usize + 1];
-    numbers[MOST as usize] = front::NONE;
-    let mut number = 0;
-    while number < MOST {
-        numbers[number as usize] = number;
-        number += 1;
-    }
-    numbers
-};
-/// As many as there are namespaces or sets.
-const MOST: u32 = if MAX_NAMESPACES > MAX_SETS { MAX_NAMESPACES } else { MAX_SETS };
-
 impl Loader {
     /// Compares what an agent before this one has pinned, and changes nothing.
     ///
@@ -194,7 +182,7 @@ impl Loader {
     /// The programs that stand in front of those, for the namespace at this entry of `NAMESPACES`. In the order in which to
     /// attach them.
     pub(crate) fn fronts(&self, namespace: u32) -> Result<Vec<(Direction, Loaded)>> {
-        self.fronts.load(number(namespace)?)
+        self.fronts.load(namespace)
     }
 
     /// An instance with the program for rules of iptables loaded, for the set at this place and the namespace at this
@@ -248,12 +236,6 @@ impl Loader {
             }
         }
     }
-}
-
-/// A number that lives long enough.
-fn number(value: u32) -> Result<&'static u32> {
-    let at = if value == front::NONE { MOST } else { value };
-    NUMBERS.get(at as usize).context("there are not so many places")
 }
 
 /// With everything that all instances have in common.
@@ -324,15 +306,4 @@ pub(crate) struct Instance {
     pub(crate) programs: Vec<(Direction, Loaded)>,
     /// Of their messages, if they have any.
     pub(crate) loggers: Vec<Messages>,
-}
-
-/// A program of the object, typed.
-pub(crate) fn program_of<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P>
-where
-    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = aya::programs::ProgramError>,
-{
-    let program = ebpf
-        .program_mut(name)
-        .with_context(|| format!("the kernel object has no program {name}"))?;
-    program.try_into().with_context(|| format!("program {name} is of another kind"))
 }

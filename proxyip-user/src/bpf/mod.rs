@@ -11,6 +11,7 @@ pub mod direction;
 pub(crate) mod entries;
 pub mod filters;
 mod fronts;
+mod globals;
 pub mod in_place;
 pub mod inventory;
 #[cfg(test)]

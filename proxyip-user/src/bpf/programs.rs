@@ -2,7 +2,8 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use aya::Ebpf;
 use aya::programs::{ProgramError, ProgramFd, ProgramInfo};
 
 pub(crate) const INGRESS: &str = "proxyip_ingress";
@@ -17,6 +18,17 @@ pub(crate) const SOCK_OPS: &str = "proxyip_sockops";
 pub(crate) const GETPEERNAME: [&str; 2] = ["proxyip_getpeername4", "proxyip_getpeername6"];
 /// Runs for every `getsockopt()` of the host, so that it is loaded only if it is wanted.
 pub(crate) const GETSOCKOPT: &str = "proxyip_getsockopt";
+
+/// A program of the object, typed.
+pub(crate) fn program_of<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = aya::programs::ProgramError>,
+{
+    let program = ebpf
+        .program_mut(name)
+        .with_context(|| format!("the kernel object has no program {name}"))?;
+    program.try_into().with_context(|| format!("program {name} is of another kind"))
+}
 
 /// A loaded program: as much of it as attaching needs, even when the object is dropped.
 #[derive(Debug)]

@@ -14,8 +14,7 @@ use aya_obj::generated::bpf_attach_type::{
 
 use super::calls::{self, Target};
 use super::links::Place;
-use super::loader::program_of;
-use super::programs::{GETPEERNAME, GETSOCKOPT, Loaded, SOCK_OPS};
+use super::programs::{GETPEERNAME, GETSOCKOPT, Loaded, SOCK_OPS, program_of};
 
 /// A program on sockets.
 #[derive(Clone, Copy, Debug)]

@@ -19,8 +19,7 @@ use crate::host::changes::{Changed, Changes};
 use crate::host::namespace::Namespace;
 use crate::host::nsid::{Nsid, Nsids};
 use crate::host::served::{Entrance, rest};
-use crate::supervise::task::Task;
-use crate::supervise::{Health, Work};
+use crate::supervise::{Health, Task, Work};
 
 /// What is announced waits so long for more of it.
 const REST: Duration = Duration::from_millis(20);

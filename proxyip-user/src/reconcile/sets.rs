@@ -8,9 +8,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use aya::programs::SocketFilter;
 
-use crate::bpf::loader::{Loader, program_of};
+use crate::bpf::loader::Loader;
 use crate::bpf::pins::{self, match_directory, successor};
-use crate::bpf::programs::SET;
+use crate::bpf::programs::{SET, program_of};
 use crate::config::{Config, Netns, Set};
 use crate::host::served::{Member, Served};
 use crate::steps::step;

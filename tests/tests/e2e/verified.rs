@@ -50,7 +50,7 @@ fn the_verifier_walks_no_more_than_before() {
     }
     let assign = object::assign();
     let object = object::object(assign).expect("the kernel object");
-    let (mut ebpf, mut behind) = (load(&object, &front::NONE), load(&object, &front::INGRESS));
+    let (mut ebpf, mut behind) = (load(&object, front::NONE), load(&object, front::INGRESS));
     assert_eq!(ebpf.programs().count(), CEILINGS.len(), "each program has a ceiling");
     let possible = |name: &str| name != "proxyip_ingress" || assign.is_some();
     let above: Vec<String> = CEILINGS
@@ -68,10 +68,10 @@ fn the_verifier_walks_no_more_than_before() {
 }
 
 /// The object, its programs behind these ones in front.
-fn load(object: &[u8], front: &u32) -> Ebpf {
+fn load(object: &[u8], front: u32) -> Ebpf {
     let mut loader = EbpfLoader::new();
     loader.override_global("AYA_LOG_LEVEL", &0_u8, true);
-    loader.override_global("FRONT", front, true);
+    loader.override_global("FRONT", &front, true);
     for table in ["FLOWS", "HANDSHAKES", "TRANSLATIONS", "TRUSTED", "CLIENTS"] {
         loader.map_max_entries(table, 1024);
     }
