@@ -62,7 +62,7 @@ mod tests {
         ]) {
             assert!(sentence.starts_with(begin) && sentence.ends_with(detach), "{sentence}");
         }
-        assert_eq!(fixed.len(), 3);
+        assert_eq!(fixed.len(), 4);
         let rest = "[agent]\npin_path='/sys/fs/bpf/a'\nhandshake_timeout=99\nmax_tlv_memory=1\n\
             [log]\nflows='vpc'\n[api]\nsocket='/run/other.sock'\n";
         assert_eq!(old.fixed(&config(rest)), Vec::<String>::new());

@@ -132,7 +132,7 @@ mod tests {
             let other = thread::spawn(move || {
                 unshare(CloneFlags::CLONE_NEWNET).unwrap();
                 let number = nsids.of(&File::open("/proc/thread-self/ns/net").unwrap()).unwrap();
-                let ip = ["link", "add", "name", "new0", "type", "dummy"];
+                let ip = ["link", "set", "lo", "up"];
                 assert!(Command::new("ip").args(ip).status().unwrap().success());
                 number
             });

@@ -99,6 +99,8 @@ impl Steps<'_> {
             guarding: Guarding::default(),
             looked: Looked::default(),
             looked_at: None,
+            listed: Looked::default(),
+            listed_at: None,
         })
     }
 

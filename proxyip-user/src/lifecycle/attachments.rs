@@ -28,8 +28,9 @@ use crate::bpf::sockets::SocketHook;
 use crate::bpf::takeover::Takeover;
 use crate::config::Config;
 use crate::desired::active::Current;
-use crate::desired::targets::targets;
+use crate::desired::targets as desired;
 use crate::host::matching::files;
+use crate::host::served::rest;
 use crate::supervise::{Health, Work};
 use crate::tables::ports::Ports;
 use crate::watch::guarding::Guarding;
@@ -55,6 +56,9 @@ pub(super) struct Attachments {
     /// What the last look beside the interfaces found, and when it was.
     pub(super) looked: Looked,
     pub(super) looked_at: Option<Instant>,
+    /// What came of the last list of what the configuration wants, and when that was made.
+    pub(super) listed: Looked,
+    pub(super) listed_at: Option<Instant>,
 }
 
 impl Attachments {
@@ -81,7 +85,7 @@ impl Attachments {
         let named = self.targets.all();
         // What patterns find is served as well: its programs are loaded before anything is held.
         let active = Arc::clone(&self.current.borrow());
-        let wanted = targets(&active.config.interfaces, files);
+        let wanted = desired::targets(&active.config.interfaces, files);
         while self.targets.serve(&wanted, &self.links).1 {}
         let found = named.end..self.targets.all().end;
         self.shared.put_to_work()?;
@@ -122,7 +126,7 @@ impl Attachments {
     /// Looks at everything once, which serves what patterns find. What goes wrong is not guarded, and is tried again.
     fn look_at_all(&mut self) {
         self.targets.retry();
-        self.looked_at = None;
+        (self.looked_at, self.listed_at) = (None, None);
         while self.look(&BTreeSet::new()) {}
     }
 
@@ -156,7 +160,10 @@ impl Attachments {
         let active = Arc::clone(&self.current.borrow());
         let is_due = self.looked_at.is_none_or(|at| at.elapsed() >= PERIOD);
         let mut is_waiting = false;
-        if self.directories.have_changed(&active.config.interfaces) || is_due {
+        if self.directories.have_changed(&active.config.interfaces) {
+            self.listed_at = None;
+        }
+        if self.listed_at.is_none() || is_due {
             is_waiting = self.look_around(&active.config, changed);
         } else if changed.is_empty() {
             return false;
@@ -165,7 +172,7 @@ impl Attachments {
         }
         self.report(&active.config);
         if is_waiting {
-            self.looked_at = None;
+            self.listed_at = None;
         }
         is_waiting
     }
@@ -173,27 +180,49 @@ impl Attachments {
     fn look_around(&mut self, config: &Config, changed: &BTreeSet<u64>) -> bool {
         // First: the programs of a namespace that comes get the maps by their pins.
         let mut looked = self.ensure_maps();
-        let wanted = targets(&config.interfaces, files);
         let mut sockets = self.ensure_sockets();
-        let Self { targets, links, option, cgroup, .. } = self;
+        let Self { links, option, cgroup, .. } = self;
         match option.follow(&config.api, cgroup, links) {
             Ok(option) => sockets.extend(option),
             Err(error) => looked.remarks.push(still_attached(&error)),
         }
         let sockets: Looked = sockets.into_iter().collect();
-        looked.remarks.extend(targets.leave_vanished(links));
-        // First: the successor of a namespace needs pins of the same names.
-        targets.follow_sets();
-        let (coming, is_waiting) = targets.serve(&wanted, links);
-        targets.look(changed, links);
-        looked.remarks.extend(targets.leave_unwanted(&wanted, links));
-        targets.follow_sets();
-        looked.remarks.extend(targets.unpinned());
+        let is_waiting = if self.must_list() {
+            self.list(config, changed)
+        } else {
+            self.targets.look(changed, &mut self.links);
+            false
+        };
+        self.targets.follow_sets();
+        looked.remarks.extend(self.targets.unpinned());
         looked.note(&sockets);
-        looked.note(&coming);
+        looked.note(&self.listed);
         looked.changes.extend(sockets.changes);
         self.targets.factory.loader.rest();
         (self.looked, self.looked_at) = (looked, Some(Instant::now()));
+        is_waiting
+    }
+
+    /// Whether it is time to compare what the configuration wants with what is there: something has come or gone, something
+    /// that is wanted is missing, or the last time is long ago.
+    fn must_list(&self) -> bool {
+        let rest = rest(self.targets.namespaces.len());
+        let is_well = self.listed.missing.is_empty() && self.listed.remarks.is_empty();
+        !is_well || self.listed_at.is_none_or(|at| at.elapsed() >= rest)
+    }
+
+    /// Serves what is wanted, and leaves the rest. Returns whether namespaces wait to be served.
+    fn list(&mut self, config: &Config, changed: &BTreeSet<u64>) -> bool {
+        let Self { targets, links, .. } = self;
+        let wanted = desired::targets(&config.interfaces, files);
+        let mut remarks = targets.leave_vanished(links);
+        // First: the successor of a namespace needs pins of the same names.
+        targets.follow_sets();
+        let (mut listed, is_waiting) = targets.serve(&wanted, links);
+        targets.look(changed, links);
+        remarks.extend(targets.leave_unwanted(&wanted, links));
+        listed.remarks.append(&mut remarks);
+        (self.listed, self.listed_at) = (listed, Some(Instant::now()));
         is_waiting
     }
 

@@ -18,7 +18,7 @@ use super::routes::Pace;
 use crate::host::changes::{Changed, Changes};
 use crate::host::namespace::Namespace;
 use crate::host::nsid::{Nsid, Nsids};
-use crate::host::served::{Entrance, rest};
+use crate::host::served::{Entrance, LOOKS_A_SECOND, rest};
 use crate::supervise::{Health, Task, Work};
 
 /// What is announced waits so long for more of it.
@@ -134,13 +134,17 @@ impl Followed {
         self.pace.due().map_or(next, |due| due.min(next))
     }
 
-    /// Looks at it, and goes home.
-    fn look(&mut self, tables: &mut Tables, home: &Namespace) -> Result<()> {
+    /// Looks at it, which is one of so many, and goes home.
+    fn look(&mut self, namespaces: usize, (tables, home): (&mut Tables, &Namespace)) -> Result<()> {
         let Self { watcher, entrance, pace, task, .. } = self;
         let begin = Instant::now();
         let went_well = task.attempt(|| {
             let is_due = pace.is_due(begin);
             let looked = entrance.enter().and_then(|()| {
+                // Among many it is counted when somebody wants to know.
+                if namespaces <= LOOKS_A_SECOND {
+                    watcher.count_overflows();
+                }
                 if is_due { watcher.write_routes(tables) } else { watcher.write(tables) }
             });
             match looked {
@@ -197,7 +201,7 @@ impl Thread {
         let now = Instant::now();
         let count = self.followed.len();
         let due = self.followed.values_mut().filter(|one| one.due(count) <= now);
-        due.into_iter().try_for_each(|one| one.look(&mut self.tables, &self.home))
+        due.into_iter().try_for_each(|one| one.look(count, (&mut self.tables, &self.home)))
     }
 
     /// Until something is announced, ordered or due.

@@ -102,6 +102,7 @@ impl Watcher {
             routes: routes::left_by_another(&tables.routes.of(index)),
             seen: Arc::new(Seen::new(cookie, index)),
         };
+        watcher.count_overflows();
         watcher.write(tables)?;
         Ok(watcher)
     }
@@ -111,10 +112,14 @@ impl Watcher {
         Arc::clone(&self.seen)
     }
 
+    /// Notes how often an accept queue was full.
+    pub(crate) fn count_overflows(&self) {
+        self.seen.set_overflows(netstat::listen_overflows());
+    }
+
     /// Writes what has changed of the settings.
     pub(crate) fn write(&mut self, tables: &mut Tables) -> Result<()> {
         self.seen.set_fin_timeout(sysctl::fin_timeout()?);
-        self.seen.set_overflows(netstat::listen_overflows());
         let mut settings = NamespaceSettings {
             cookie: self.cookie,
             epoch_ns: self.epoch_length.get(),

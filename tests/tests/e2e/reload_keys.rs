@@ -157,6 +157,7 @@ fn changes(site: &Site) -> Vec<Change<'_>> {
             "4096",
             "agent.max_translated has changed from 262144 to 4096",
         ),
+        fixed(("agent", "max_listeners"), "64", "agent.max_listeners has changed from 256 to 64"),
     ]);
     all
 }
