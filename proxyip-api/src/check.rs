@@ -13,7 +13,7 @@ labels! {
     Jit "jit" "whether the JIT of BPF programs is on"
         "Run `sysctl -w net.core.bpf_jit_enable=1`."
     Permissions "permissions" "whether the command may do what the agent does"
-        "Run the agent as root, or give its container CAP_SYS_ADMIN and CAP_NET_ADMIN."
+        "Run the agent as root, or give its container CAP_SYS_ADMIN, CAP_NET_ADMIN and CAP_NET_BROADCAST."
     Bpffs "bpffs" "whether the pins are on a BPF file system"
         "Run `mount -t bpf bpf /sys/fs/bpf` and let `pin_path` be below it. In a container, mount the directory of the host."
     Cgroup "cgroup" "whether the root of the cgroup hierarchy is reached, and takes the programs on sockets"

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use aya::maps::MapInfo;
@@ -78,6 +79,9 @@ pub(super) const SIZED: [&str; 8] = [
     "HEADER_BYTES",
 ];
 
+/// How long after a load another one may come soon.
+const QUIET: Duration = Duration::from_secs(5);
+
 /// What can be chosen when the programs are loaded.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
@@ -96,7 +100,7 @@ pub(crate) struct Loader {
     object: Vec<u8>,
     offsets: SocketOffsets,
     /// It has the kernel's BTF, which takes long to parse, and much memory.
-    library: Mutex<Option<EbpfLoader<'static>>>,
+    library: Mutex<Option<(EbpfLoader<'static>, Instant)>>,
     fronts: Fronts,
 }
 
@@ -133,9 +137,10 @@ impl Loader {
         Ok(Self { options, capability: capability.clone(), object, offsets, library, fronts })
     }
 
-    /// Gives memory back that only the next load needs. That one takes longer then.
+    /// Gives memory back that only the next load needs, if there was none for a while. The next one takes longer then.
     pub(crate) fn rest(&self) {
-        *self.library.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let mut library = self.library.lock().unwrap_or_else(PoisonError::into_inner);
+        library.take_if(|(_, used)| used.elapsed() > QUIET);
     }
 
     /// An instance with the programs on sockets loaded that every agent has.
@@ -209,8 +214,9 @@ impl Loader {
             format!("{} cannot be made: is a BPF file system mounted there?", directory.display())
         })?;
         let mut library = self.library.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || library_of(&self.options, &self.capability, self.offsets);
-        let loader = library.get_or_insert_with(new);
+        let new = || (library_of(&self.options, &self.capability, self.offsets), Instant::now());
+        let (loader, used) = library.get_or_insert_with(new);
+        *used = Instant::now();
         for (name, value) in [("NAMESPACE", namespace), ("SET", set), ("FRONT", front)] {
             loader.override_global(name, number(value)?, true);
         }

@@ -3,6 +3,7 @@
 //! What has changed is not kept: a router with a million routes may announce more in a second than anybody can read.
 //! The kernel bounds what waits in the socket.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -12,7 +13,8 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use nix::cmsg_space;
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use nix::sys::socket::sockopt::RcvBufForce;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt};
 use rtnetlink::MulticastGroup;
 
 use super::nsid::Nsid;
@@ -25,7 +27,11 @@ const ROOM: usize = 1 << 20;
 
 /// What the kernel announces.
 #[derive(Debug)]
-pub(crate) struct Changes(Socket);
+pub(crate) struct Changes {
+    socket: Socket,
+    /// The kernel has dropped some, and has not been asked for all of the others yet.
+    lost: Cell<bool>,
+}
 
 /// Where something has changed.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,7 +51,8 @@ impl Changes {
         let open = || {
             let mut socket = Socket::new(NETLINK_ROUTE)?;
             socket.bind(&SocketAddr::new(0, 0))?;
-            socket.set_rx_buf_sz(ROOM)?;
+            // Beyond what sysctls allow everybody.
+            setsockopt(&socket, RcvBufForce, &ROOM).or_else(|_| socket.set_rx_buf_sz(ROOM))?;
             for group in
                 [MulticastGroup::Ipv4Route, MulticastGroup::Ipv6Route, MulticastGroup::Link]
             {
@@ -61,7 +68,7 @@ impl Changes {
                  New interfaces are found there late"
             );
         }
-        Ok(Self(socket))
+        Ok(Self { socket, lost: Cell::new(false) })
     }
 
     /// Takes what has been announced; `None` if nothing has.
@@ -72,13 +79,20 @@ impl Changes {
         let mut within = BTreeSet::new();
         for _ in 0..AT_MOST {
             match self.next() {
-                Ok(number) => within.insert(number),
-                Err(Errno::EAGAIN) => break,
-                Err(Errno::ENOBUFS) => return Ok(Some(Changed::Anywhere)),
+                Ok(number) => {
+                    within.insert(number);
+                }
+                Err(Errno::EAGAIN) => {
+                    // Until the socket was empty, the kernel went on dropping.
+                    let lost = self.lost.replace(false);
+                    let some = (!within.is_empty()).then_some(Changed::Within(within));
+                    return Ok(if lost { Some(Changed::Anywhere) } else { some });
+                }
+                Err(Errno::ENOBUFS) => self.lost.set(true),
                 Err(error) => return Err(error).context("the netlink socket cannot be read"),
-            };
+            }
         }
-        Ok((!within.is_empty()).then_some(Changed::Within(within)))
+        Ok(Some(Changed::Within(within)))
     }
 
     /// The namespace of the next announcement.
@@ -86,8 +100,12 @@ impl Changes {
         // A datagram goes when it is read, whether or not there is room for it.
         let mut nothing = [IoSliceMut::new(&mut [])];
         let mut space = cmsg_space!(Nsid);
-        let message =
-            recvmsg::<()>(self.0.as_raw_fd(), &mut nothing, Some(&mut space), MsgFlags::empty())?;
+        let message = recvmsg::<()>(
+            self.socket.as_raw_fd(),
+            &mut nothing,
+            Some(&mut space),
+            MsgFlags::empty(),
+        )?;
         Ok(message.cmsgs()?.find_map(|message| match message {
             ControlMessageOwned::Unknown(unknown) => number(&unknown),
             _ => None,
@@ -105,7 +123,7 @@ fn number(message: &nix::sys::socket::UnknownCmsg) -> Option<Nsid> {
 
 impl AsFd for Changes {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.socket.as_fd()
     }
 }
 

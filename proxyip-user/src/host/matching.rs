@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::config::FilePattern;
+use crate::config::{FilePattern, Namespaces};
 
 /// The files that match and stand for a namespace, by name. A file that a namespace is not mounted on yet is not among
 /// them, and neither is one of a directory that does not exist.
@@ -15,6 +15,13 @@ pub(crate) fn files(pattern: &FilePattern) -> Vec<PathBuf> {
         matching(pattern).filter(|path| device_of(path) == Some(device)).collect();
     files.sort();
     files
+}
+
+/// Whether a file matches on which no namespace is mounted.
+pub(crate) fn is_incomplete(netns: &Namespaces) -> bool {
+    let Namespaces::Like(pattern) = netns else { return false };
+    let namespaces = device_of_namespaces();
+    matching(pattern).any(|path| device_of(&path) != namespaces)
 }
 
 /// Why a pattern finds no namespace, if a mount is missing.
@@ -69,8 +76,8 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::config::Config;
     use crate::config::tests::LEAST;
-    use crate::config::{Config, Namespaces};
 
     #[test]
     fn only_files_of_namespaces_match() {

@@ -14,13 +14,21 @@ use super::netstat;
 use super::seen::Seen;
 use crate::config::Netns;
 
-/// How many namespaces are looked at in a second, though nothing is known to have changed.
+/// How many namespaces are looked at in a second, though nothing is known to have changed. If there are very many, it is a
+/// part of [`LONGEST_REST`] in each second.
 pub(crate) const LOOKS_A_SECOND: usize = 8;
+/// The longest that [`rest`] becomes, in seconds.
+const LONGEST_REST: usize = 30;
 
 /// How long a namespace that does not seem to change is not looked at, if so many are served.
 pub(crate) fn rest(namespaces: usize) -> Duration {
-    let rounds = namespaces.div_ceil(LOOKS_A_SECOND).max(1);
-    Duration::from_secs(u64::try_from(rounds).unwrap_or(u64::MAX))
+    let rounds = namespaces.div_ceil(LOOKS_A_SECOND).clamp(1, LONGEST_REST);
+    Duration::from_secs(rounds as u64)
+}
+
+/// How many of so many namespaces have their turn in a second.
+pub(crate) fn turns(namespaces: usize) -> usize {
+    namespaces.div_ceil(LONGEST_REST).max(LOOKS_A_SECOND)
 }
 
 /// The way into a namespace. It keeps no descriptor, which would keep the namespace alive.
@@ -196,8 +204,11 @@ mod tests {
 
     #[test]
     fn many_namespaces_are_looked_at_less_often() {
-        for (namespaces, seconds) in [(0, 1), (1, 1), (8, 1), (9, 2), (256, 32)] {
+        for (namespaces, seconds, looks) in
+            [(0, 1, 8), (1, 1, 8), (8, 1, 8), (9, 2, 8), (256, 30, 9), (1024, 30, 35)]
+        {
             assert_eq!(rest(namespaces), Duration::from_secs(seconds), "{namespaces}");
+            assert_eq!(turns(namespaces), looks, "{namespaces}");
         }
     }
 

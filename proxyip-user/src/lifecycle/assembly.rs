@@ -76,6 +76,7 @@ impl Steps<'_> {
             translations: TranslationMap::open(self.pin_path())?,
             namespaces: Vec::new(),
             failed: HashMap::new(),
+            vanished: false,
             sets: SetPins::default(),
         })
     }
@@ -101,6 +102,7 @@ impl Steps<'_> {
             looked_at: None,
             listed: Looked::default(),
             listed_at: None,
+            is_incomplete: false,
         })
     }
 

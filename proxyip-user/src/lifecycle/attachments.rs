@@ -29,7 +29,7 @@ use crate::bpf::takeover::Takeover;
 use crate::config::Config;
 use crate::desired::active::Current;
 use crate::desired::targets as desired;
-use crate::host::matching::files;
+use crate::host::matching::{files, is_incomplete};
 use crate::host::served::rest;
 use crate::supervise::{Health, Work};
 use crate::tables::ports::Ports;
@@ -59,6 +59,8 @@ pub(super) struct Attachments {
     /// What came of the last list of what the configuration wants, and when that was made.
     pub(super) listed: Looked,
     pub(super) listed_at: Option<Instant>,
+    /// A file matched on which no namespace was mounted. Mounting does not change the directory.
+    pub(super) is_incomplete: bool,
 }
 
 impl Attachments {
@@ -208,12 +210,15 @@ impl Attachments {
     fn must_list(&self) -> bool {
         let rest = rest(self.targets.namespaces.len());
         let is_well = self.listed.missing.is_empty() && self.listed.remarks.is_empty();
-        !is_well || self.listed_at.is_none_or(|at| at.elapsed() >= rest)
+        let is_waiting = self.is_incomplete || self.targets.vanished;
+        !is_well || is_waiting || self.listed_at.is_none_or(|at| at.elapsed() >= rest)
     }
 
     /// Serves what is wanted, and leaves the rest. Returns whether namespaces wait to be served.
     fn list(&mut self, config: &Config, changed: &BTreeSet<u64>) -> bool {
         let Self { targets, links, .. } = self;
+        targets.vanished = false;
+        self.is_incomplete = config.interfaces.iter().any(|one| is_incomplete(&one.netns));
         let wanted = desired::targets(&config.interfaces, files);
         let mut remarks = targets.leave_vanished(links);
         // First: the successor of a namespace needs pins of the same names.

@@ -15,7 +15,7 @@ use crate::bpf::links::Links;
 use crate::bpf::strays;
 use crate::config::Netns;
 use crate::desired::targets::Target;
-use crate::host::served::{Entrance, LOOKS_A_SECOND, Served, rest};
+use crate::host::served::{Entrance, Served, rest, turns};
 use crate::reconcile::control::Control;
 use crate::tables::translations::TranslationMap;
 
@@ -30,6 +30,8 @@ pub(super) struct Targets {
     pub(super) translations: TranslationMap,
     pub(super) namespaces: Vec<OfNamespace>,
     pub(super) failed: HashMap<Netns, Failed>,
+    /// One has gone, and has not been left yet.
+    pub(super) vanished: bool,
     /// The programs of sets are pinned as the namespaces need them.
     pub(super) sets: SetPins,
 }
@@ -154,17 +156,14 @@ impl Targets {
     /// Looks at the namespaces that have changed, and at those whose turn it is.
     pub(super) fn look(&mut self, changed: &BTreeSet<u64>, links: &mut Links) {
         let pin_path = &self.factory.pin_path;
-        let rest = rest(self.namespaces.len());
-        let mut turns = LOOKS_A_SECOND;
-        for one in &mut self.namespaces {
-            let is_new = one.looked_at.is_none() || changed.contains(&one.entrance.cookie());
-            let is_due = || one.looked_at.is_some_and(|at| at.elapsed() >= rest);
-            if is_new {
-                one.look(pin_path, links);
-            } else if turns > 0 && is_due() {
-                turns -= 1;
-                one.look(pin_path, links);
-            }
+        let looked_at = self
+            .namespaces
+            .iter()
+            .map(|one| one.looked_at.filter(|_| !changed.contains(&one.entrance.cookie())));
+        for at in chosen(&looked_at.collect::<Vec<_>>(), Instant::now()) {
+            let one = &mut self.namespaces[at];
+            one.look(pin_path, links);
+            self.vanished |= !one.entrance.is_there();
         }
     }
 
@@ -279,6 +278,8 @@ impl Targets {
             .and_then(|()| self.take(prepared, target));
         if taken.is_err() {
             self.served.remove(cookie);
+            // Its programs of sets look for it where it will not be.
+            self.sets = SetPins::Due;
         }
         taken
     }
@@ -295,10 +296,48 @@ impl Targets {
     }
 }
 
+/// The places of those to be looked at: all that have not been, and of those that have rested the ones that have waited
+/// longest.
+fn chosen(looked_at: &[Option<Instant>], now: Instant) -> Vec<usize> {
+    let (rest, turns) = (rest(looked_at.len()), turns(looked_at.len()));
+    let mut due: Vec<_> = (0..looked_at.len())
+        .filter(|at| looked_at[*at].is_none_or(|looked| now.duration_since(looked) >= rest))
+        .collect();
+    // `None` comes first.
+    due.sort_by_key(|at| looked_at[*at]);
+    let new = due.iter().filter(|at| looked_at[**at].is_none()).count();
+    due.truncate(new + turns);
+    due
+}
+
 fn by_netns<'a>(targets: &'a [Target<'a>]) -> HashMap<&'a Netns, &'a Target<'a>> {
     targets.iter().map(|target| (&target.netns, target)).collect()
 }
 
 pub(super) fn still_attached(error: &anyhow::Error) -> Finding {
     Finding::new(FindingKind::StillAttached, format!("{error:#}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_namespace_has_its_turn_however_slow_the_rounds_are() {
+        const COUNT: usize = 256;
+        let (mut now, mut looked_at) = (Instant::now(), vec![None; COUNT]);
+        assert_eq!(chosen(&looked_at, now).len(), COUNT, "all are new");
+        looked_at.fill(Some(now));
+        for milliseconds in [1000, 1100, 1500, 3000] {
+            let mut turns = [0; COUNT];
+            for _ in 0..200 {
+                now += Duration::from_millis(milliseconds);
+                for at in chosen(&looked_at, now) {
+                    looked_at[at] = Some(now);
+                    turns[at] += 1;
+                }
+            }
+            assert!(turns.iter().all(|turns| *turns > 2), "{milliseconds}: {turns:?}");
+        }
+    }
 }

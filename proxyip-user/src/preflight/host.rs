@@ -100,7 +100,12 @@ fn permissions(effective: Result<CapsHashSet, CapsError>) -> Check {
         Err(error) => return Check::problem(Subject::Permissions, error.to_string()),
     };
     // CAP_SYS_ADMIN includes CAP_BPF and CAP_PERFMON; namespaces are entered with nothing less.
-    let needed = [Permission::CAP_SYS_ADMIN, Permission::CAP_NET_ADMIN];
+    let needed = [
+        Permission::CAP_SYS_ADMIN,
+        Permission::CAP_NET_ADMIN,
+        // Else the kernel does not announce what changes in other namespaces.
+        Permission::CAP_NET_BROADCAST,
+    ];
     let missing: Vec<_> = needed.into_iter().filter(|one| !effective.contains(one)).collect();
     if missing.is_empty() {
         return Check::ok(Subject::Permissions, "those of root");
@@ -164,7 +169,10 @@ mod tests {
         assert_eq!(jit(Ok(None)).state, State::Ok);
         let check = permissions(Ok(CapsHashSet::from([Permission::CAP_NET_ADMIN])));
         assert_eq!(check.state, State::Problem);
-        assert!(check.sentence.starts_with("CAP_SYS_ADMIN missing"), "{check:?}");
+        assert!(
+            check.sentence.starts_with("CAP_SYS_ADMIN, CAP_NET_BROADCAST missing"),
+            "{check:?}"
+        );
         assert_eq!(permissions(Ok(caps::all())).state, State::Ok);
         let failed = kernel(&Err(anyhow::anyhow!("no permission")));
         assert_eq!(failed[0].state, State::Problem);

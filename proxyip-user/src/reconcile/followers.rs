@@ -25,6 +25,8 @@ use crate::supervise::{Health, Task, Work};
 const REST: Duration = Duration::from_millis(20);
 /// The longest wait, should nothing happen.
 const TICK: Duration = Duration::from_secs(1);
+/// How long whoever orders something waits for it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is called with a namespace's cookie when its interfaces or routes have changed.
 pub(crate) type Tell = Arc<dyn Fn(u64) + Send + Sync>;
@@ -86,6 +88,7 @@ impl Followers {
             entrance,
             number,
             pace: Pace::new(now),
+            since: now,
             looked: now,
             task: Task::new(work, self.health.clone()),
             first: None,
@@ -106,7 +109,7 @@ impl Followers {
         let (done, wait) = sync_channel(1);
         self.orders.send(order(done)).context(gone)?;
         self.wake.write(1).context("the thread that follows network namespaces cannot be woken")?;
-        wait.recv().context(gone)
+        wait.recv_timeout(PATIENCE).context(gone)
     }
 }
 
@@ -117,6 +120,8 @@ struct Followed {
     /// The namespace's, for the socket.
     number: Nsid,
     pace: Pace,
+    /// Since when it is followed.
+    since: Instant,
     /// When it was looked at last.
     looked: Instant,
     task: Task,
@@ -130,7 +135,9 @@ impl Followed {
         if let Some(until) = self.task.rests_until() {
             return until;
         }
-        let next = self.looked + rest(namespaces);
+        // What sets a namespace up may still be at work: sysctls, rules of NAT. It is looked at after 1, 2, 4, 8 s.
+        let age = self.looked.duration_since(self.since).max(TICK);
+        let next = self.looked + rest(namespaces).min(age);
         self.pace.due().map_or(next, |due| due.min(next))
     }
 
@@ -149,7 +156,7 @@ impl Followed {
             });
             match looked {
                 // It is left soon.
-                Err(_) if !entrance.is_there() => return Ok(()),
+                Err(_) if !entrance.is_there() => {}
                 looked => looked?,
             }
             if is_due {
@@ -192,11 +199,19 @@ impl Thread {
         self.home.enter()?;
         self.wait()?;
         self.follow_orders();
-        if self.deaf_until <= Instant::now()
-            && let Some(changed) = self.changes.take()?
-        {
-            self.deaf_until = Instant::now() + REST;
-            self.note(&changed);
+        if self.deaf_until <= Instant::now() {
+            match self.changes.take() {
+                Ok(None) => {}
+                Ok(Some(changed)) => {
+                    self.deaf_until = Instant::now() + REST;
+                    self.note(&changed);
+                }
+                // Nobody who orders something waits for a socket.
+                Err(error) => {
+                    tracing::error!("{error:#}");
+                    self.deaf_until = Instant::now() + TICK;
+                }
+            }
         }
         let now = Instant::now();
         let count = self.followed.len();

@@ -27,6 +27,9 @@ const QUIET: u32 = 10;
 /// The flow table is looked through for a twentieth of the time at most.
 const SHARE: u32 = 20;
 
+/// A count of overflows that is older than this says nothing about now.
+const COUNTS: Duration = Duration::from_secs(3);
+
 /// Carries out what the gaps ask for.
 pub(crate) trait Policy {
     /// Has connections to a port translated for a while, if a listener guards it.
@@ -45,6 +48,10 @@ pub(crate) struct Gap {
     overflows: Overflows,
     forbidden: Forbidden,
     ports: Ports,
+    /// Ports whose connections are late, and that have not been judged yet.
+    delayed: Vec<PlacedPort>,
+    /// When overflows were counted last.
+    counted: Option<Instant>,
 }
 
 /// Finds the ports that a gap is about.
@@ -138,7 +145,9 @@ impl Gap {
     ) -> Result<Self> {
         let overflows = Overflows::new(&served.now());
         let forbidden = Forbidden::default();
-        let mut gap = Self { map, listeners: Vec::new(), served, overflows, forbidden, ports };
+        let (listeners, delayed, counted) = (Vec::new(), Vec::new(), None);
+        let mut gap =
+            Self { map, listeners, served, overflows, forbidden, ports, delayed, counted };
         gap.follow(active)?;
         Ok(gap)
     }
@@ -165,14 +174,20 @@ impl Gap {
         let now_ns = now_ns()?;
         self.ports.end(now_ns, policy)?;
         let served = self.served.now();
-        let delayed = self.ports.delays.take();
+        self.delayed.extend(self.ports.delays.take());
         self.listeners.iter_mut().try_for_each(|listener| listener.look(&self.map))?;
-        // Among many namespaces the last count of one may be old. So it is known before it matters.
-        if served.len() > LOOKS_A_SECOND
-            && (!delayed.is_empty() || self.listeners.iter().any(|listener| listener.grown))
-        {
+        let matters =
+            !self.delayed.is_empty() || self.listeners.iter().any(|listener| listener.grown);
+        if matters && served.len() > LOOKS_A_SECOND {
+            // Among many namespaces overflows are counted only when it matters: the first time to compare with.
             served.iter().for_each(Member::count_overflows);
+            let last = self.counted.replace(Instant::now());
+            if last.is_none_or(|last| last.elapsed() > COUNTS) {
+                self.overflows.forget(&served);
+                return Ok(());
+            }
         }
+        let delayed = std::mem::take(&mut self.delayed);
         let overflowed = self.overflows.look(&served);
         self.forbidden.look(&served);
         // A full queue delays connections, too, and would with any hand-off.

@@ -23,6 +23,11 @@ impl Overflows {
         Self { last, sum: 0, sums: [0; _] }
     }
 
+    /// Begins anew: what was counted until now may be long ago.
+    pub(super) fn forget(&mut self, served: &[Member]) {
+        self.last = served.iter().map(count).collect();
+    }
+
     /// Whether one has overflowed within the last looks. Call it once a second.
     pub(super) fn look(&mut self, served: &[Member]) -> bool {
         let now: HashMap<_, _> = served.iter().map(count).collect();

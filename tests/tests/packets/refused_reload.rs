@@ -10,12 +10,10 @@ use aya::maps::{Array, HashMap, Map, MapData};
 use ipnet::IpNet;
 use proxyip_api::acl::Verdict;
 use proxyip_common::policy::PolicyWords;
-use proxyip_common::settings::{
-    DrainedPort, ListenerSettings, MAX_LISTENERS, MAX_SETS, Name, RETIRED,
-};
+use proxyip_common::settings::{DrainedPort, ListenerSettings, MAX_SETS, Name, RETIRED};
 use proxyip_tests::Scratch;
 use proxyip_user::bpf::pod::Raw;
-use proxyip_user::config::Config;
+use proxyip_user::config::{Agent, Config};
 use proxyip_user::lifecycle::policy;
 use proxyip_user::reconcile::acl::Acl;
 use proxyip_user::reconcile::drain::Drain;
@@ -143,7 +141,8 @@ fn what_a_command_drained_is_drained_after_a_reload_that_is_refused() {
         format!("[[listener]]\nname = '{name}'\nports = [{port}]\ntrusted = ['10.0.0.0/8']\n")
     };
     let before = listener("web", 443) + &listener("mail", 25);
-    let others = (0..MAX_LISTENERS).map(|number| listener(&format!("l{number}"), 1000 + number));
+    let room = Agent::default().max_listeners;
+    let others = (0..room).map(|number| listener(&format!("l{number}"), 1000 + number));
     let set = "[[set]]\nname = 'office'\ncidrs = ['192.0.2.0/24']\n";
     let after = others.collect::<String>() + set;
 

@@ -179,7 +179,15 @@ impl Takeover {
             if COUNTERS.contains(&copied.name) { add_counters(before, now) } else { Ok(()) }
         })?;
         self.warn_of_rules()?;
-        self.sources.iter().try_for_each(|source| remove(&source.directory))
+        for Source { directory, .. } in &self.sources {
+            // Programs that could not be replaced go on guarding: the next start tries it again.
+            if other_layouts::is_in_use(&self.pin_path, directory)? {
+                tracing::warn!("programs are still attached that use {}", directory.display());
+            } else {
+                remove(directory)?;
+            }
+        }
+        Ok(())
     }
 
     fn for_each(
