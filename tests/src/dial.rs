@@ -45,6 +45,16 @@ impl Dial {
         self
     }
 
+    /// From this port of the same address.
+    ///
+    /// # Panics
+    /// When there is no address to come from.
+    #[must_use]
+    pub fn from_port(mut self, port: u16) -> Self {
+        self.source.as_mut().expect("a source").set_port(port);
+        self
+    }
+
     /// Sends a keep-alive probe after each silence of this length, and gives the connection up after three unanswered
     /// probes.
     #[must_use]

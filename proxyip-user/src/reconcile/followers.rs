@@ -215,8 +215,8 @@ impl Thread {
         }
         let now = Instant::now();
         let count = self.followed.len();
-        let due = self.followed.values_mut().filter(|one| one.due(count) <= now);
-        due.into_iter().try_for_each(|one| one.look(count, (&mut self.tables, &self.home)))
+        let mut due = self.followed.values_mut().filter(|one| one.due(count) <= now);
+        due.try_for_each(|one| one.look(count, (&mut self.tables, &self.home)))
     }
 
     /// Until something is announced, ordered or due.

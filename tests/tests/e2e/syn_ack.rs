@@ -1,6 +1,7 @@
 //! What the SYN-ACK offers: the same as this namespace's own TCP would.
 
 use std::net::{IpAddr, TcpStream};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use proxyip_tests::servers::EchoServer;
 use proxyip_tests::{Agent, CapturedSegment, Dial, Guard, HandOff, Plan, Site, eventually};
@@ -26,7 +27,7 @@ struct Offer {
 
 /// Opens and uses a connection; returns what the SYN-ACK offered.
 fn used_offer(site: &Site, dial: &Dial) -> Offer {
-    let stream = open_and_send(site, dial, &header_of_client());
+    let stream = open_and_send(site, &unlike_any_before(dial), &header_of_client());
     assert_eq!(ask_names(&stream).named.port(), socket_address(CLIENT).port());
     assert_echoed(&stream, &pattern(400_000));
     offer_to(site, &stream)
@@ -34,7 +35,13 @@ fn used_offer(site: &Site, dial: &Dial) -> Offer {
 
 /// Opens a connection and leaves it; returns what the SYN-ACK offered.
 fn unused_offer(site: &Site, dial: &Dial) -> Offer {
-    offer_to(site, &dial.open(&site.net.balancer))
+    offer_to(site, &unlike_any_before(dial).open(&site.net.balancer))
+}
+
+/// From a port that no connection has had: while the capture lags, it shows the last SYN-ACK to the port.
+fn unlike_any_before(dial: &Dial) -> Dial {
+    static NEXT: AtomicU16 = AtomicU16::new(10_000);
+    dial.clone().from_port(NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// What the SYN-ACK of this connection offered.
