@@ -11,6 +11,7 @@ mod acknowledgments;
 mod agent;
 mod api;
 pub mod balancers;
+pub mod bench;
 mod browser;
 mod capture;
 mod checksums;

@@ -10,7 +10,7 @@ use crate::host::capability::ASSIGN;
 static OBJECT: &[u8] = include_bytes_aligned!(env!("PROXYIP_OBJECT"));
 
 /// The object with the programs in front, which need nothing filled in.
-pub(super) static FRONT: &[u8] = include_bytes_aligned!(env!("PROXYIP_FRONT"));
+pub static FRONT: &[u8] = include_bytes_aligned!(env!("PROXYIP_FRONT"));
 
 /// Size of a BPF instruction in bytes.
 const INSTRUCTION: usize = 8;

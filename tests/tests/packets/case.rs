@@ -1,75 +1,11 @@
 //! A case of the table.
 
-use std::sync::LazyLock;
-
-use proxyip_common::counter::{Counter, DropReason, Obstacle};
+use proxyip_common::counter::{Counter, DropReason};
 use proxyip_common::settings::NamespaceSettings;
 use proxyip_common::verdict::{Verdict, is_final};
-use proxyip_user::bpf::object;
 
-use crate::bench::SETTINGS;
-use crate::state::Entry;
+use proxyip_tests::bench::{Count, Entry, Kernel, Program, SETTINGS};
 use proxyip_tests::packet::{Packet, RST};
-
-/// A program on an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Program {
-    Ingress,
-    IngressBasic,
-    Egress,
-}
-
-impl Program {
-    pub(crate) const ALL: [Self; 3] = [Self::Ingress, Self::IngressBasic, Self::Egress];
-    /// Both that see what comes in.
-    pub(crate) const INGRESS: [Self; 2] = [Self::Ingress, Self::IngressBasic];
-
-    /// Whether this kernel can load it: the accept hand-off needs a function that came with Linux 6.9.
-    pub(crate) fn is_possible(self) -> bool {
-        static HAS_ACCEPT: LazyLock<bool> = LazyLock::new(|| object::assign().is_some());
-        self != Self::Ingress || *HAS_ACCEPT
-    }
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Ingress => "proxyip_ingress",
-            Self::IngressBasic => "proxyip_ingress_basic",
-            Self::Egress => "proxyip_egress",
-        }
-    }
-}
-
-/// A counter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Count {
-    Counter(Counter),
-    Drop(DropReason),
-    Left(Obstacle),
-    /// Index of the listener, and which of its counters. Verdicts and latencies have variants below.
-    Listener(u32, u32),
-    /// Connections of all listeners with this verdict.
-    Outcome(Verdict),
-    /// Headers of all listeners with a known duration.
-    Latency,
-}
-
-impl From<Counter> for Count {
-    fn from(counter: Counter) -> Self {
-        Self::Counter(counter)
-    }
-}
-
-impl From<DropReason> for Count {
-    fn from(reason: DropReason) -> Self {
-        Self::Drop(reason)
-    }
-}
-
-impl From<Obstacle> for Count {
-    fn from(reason: Obstacle) -> Self {
-        Self::Left(reason)
-    }
-}
 
 /// The expected result for a frame.
 #[derive(Clone, Debug)]
@@ -83,19 +19,6 @@ pub(crate) enum Expected {
     QueuedAgain,
     /// It goes back as this. In the options of the answer, a timestamp of now is at this place.
     Answered(Box<Packet>, Option<usize>),
-}
-
-/// Sockets that the kernel is to have of a flow before its frame comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kernel {
-    /// Only the listening sockets.
-    Listening,
-    /// A request socket: the flow's SYN has come.
-    Request,
-    /// A connection.
-    Connected,
-    /// A connection in `TIME_WAIT`.
-    TimeWait,
 }
 
 /// A frame, the program that sees it, and what is to become of it. Each counter that is not named stays as it is, and

@@ -3,12 +3,13 @@
 use proxyip_common::counter::DropReason;
 use proxyip_common::flow::Translation;
 
-use crate::bench::{AUTO, OPEN, TRANSLATE};
-use crate::case::{Case, Program};
+use crate::case::Case;
 use crate::flags::at;
-use crate::state::{FAMILIES, Family, TIMESTAMPS, translation};
 use crate::translate::shift;
 use crate::trial::hold;
+use proxyip_tests::bench::{
+    AUTO, FAMILIES, Family, OPEN, Program, TIMESTAMPS, TRANSLATE, translation,
+};
 use proxyip_tests::packet::{ACK, FIN, PSH, Packet, RST, SYN};
 
 #[test]

@@ -3,11 +3,13 @@
 use proxyip_common::counter::{Counter, Obstacle};
 use proxyip_common::flow::HandOff;
 
-use crate::bench::{ACCEPT, AUTO, MULTIPATH, OBSERVE, OPEN, OVER, SILENT, TRANSLATE};
-use crate::case::{Case, Kernel, Program};
+use crate::case::Case;
 use crate::handshake::syn_ack;
-use crate::state::{FAMILIES, Family, PLAIN, after, handshake, no_cookie};
 use crate::trial::hold;
+use proxyip_tests::bench::{
+    ACCEPT, AUTO, FAMILIES, Family, Kernel, MULTIPATH, OBSERVE, OPEN, OVER, PLAIN, Program, SILENT,
+    TRANSLATE, after, handshake, no_cookie,
+};
 use proxyip_tests::packet::{ACK, CWR, ECE, FIN, PSH, Packet, RST, SYN, URG};
 
 #[test]

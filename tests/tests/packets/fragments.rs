@@ -4,13 +4,15 @@
 use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use proxyip_common::flow::HandOff;
 
-use crate::bench::{ACCEPT, AUTO, DROPPING, OBSERVE, OPEN, OVER, RESETTING, TRANSLATE};
-use crate::case::{Case, Kernel, Program};
+use crate::case::Case;
 use crate::flags::at;
 use crate::layout::{DESTINATION, ROUTING};
-use crate::state::{FAMILIES, Family, after, first, handshake, linux_options};
 use crate::trial::hold;
 use crate::untrusted::stranger_refused;
+use proxyip_tests::bench::{
+    ACCEPT, AUTO, DROPPING, FAMILIES, Family, Kernel, OBSERVE, OPEN, OVER, Program, RESETTING,
+    TRANSLATE, after, first, handshake, linux_options,
+};
 use proxyip_tests::packet::{ACK, Packet, SYN};
 
 #[test]

@@ -6,14 +6,14 @@ use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use proxyip_common::flow::HandOff;
 use proxyip_common::settings::NamespaceSettings;
 
-use crate::bench::{ACCEPT, AUTO, MTU, SETTINGS};
-use crate::case::{Case, Kernel, Program};
+use crate::case::Case;
 use crate::flags::at;
-use crate::state::{
-    self, FAMILIES, Family, LINUX, PLAIN, TIMESTAMPS, cookie_of, cookie_of_old, first, flow,
-    handshake, is_good, linux_options, mss,
-};
 use crate::trial::hold;
+use proxyip_tests::bench::{
+    ACCEPT, AUTO, FAMILIES, Family, Kernel, LINUX, MTU, PLAIN, Program, SETTINGS, TIMESTAMPS,
+    after, cookie_of, cookie_of_old, first, flow, handshake, is_foreign, is_good, linux_options,
+    mss,
+};
 use proxyip_tests::packet::{ACK, CWR, Checksum, ECE, FIN, PSH, Packet, RST, SYN};
 
 #[test]
@@ -183,7 +183,7 @@ fn cookies(family: Family) -> Vec<Case> {
         let mut syn = family.syn(AUTO);
         let cookie = cookie_of_old(&mut syn, LINUX, ago);
         for payload in [Vec::new(), family.header()] {
-            let packet = state::after(&syn, cookie, ACK, &payload);
+            let packet = after(&syn, cookie, ACK, &payload);
             let case = ack(&format!("a cookie of {ago} epochs ago"), &packet);
             cases.push(match (ago, payload.is_empty()) {
                 (0 | 1, true) => case.dropped(Counter::AckDeferred),
@@ -205,7 +205,7 @@ fn cookies(family: Family) -> Vec<Case> {
         cases.push(case.answered(Counter::CookieForeign, packet.reset()));
     }
     let mut other = family.syn(AUTO);
-    while !state::is_foreign(&other, cookie) {
+    while !is_foreign(&other, cookie) {
         other = family.syn(AUTO);
     }
     for payload in [Vec::new(), family.header()] {
@@ -223,8 +223,8 @@ fn probes(family: Family) -> Vec<Case> {
         let syn = family.syn(AUTO);
         let cookie = cookie_of(&syn, agreed);
         for payload in [&[][..], &[0]] {
-            let probe = state::after(&syn, cookie, ACK, payload)
-                .with(|probe| probe.sequence = syn.sequence);
+            let probe =
+                after(&syn, cookie, ACK, payload).with(|probe| probe.sequence = syn.sequence);
             let mut answer = probe.answer(ACK, probe.acknowledgment, syn.sequence.wrapping_add(1));
             answer.window = window;
             let what = at("a keep-alive probe", family, AUTO);
@@ -242,7 +242,7 @@ fn probes(family: Family) -> Vec<Case> {
             ("the second segment", ACK | PSH, 1449, 100),
             ("an ACK behind the second segment", ACK, 1449, 0),
         ] {
-            let mut packet = state::after(&syn, cookie, flags, &vec![b'x'; payload]);
+            let mut packet = after(&syn, cookie, flags, &vec![b'x'; payload]);
             packet.sequence = syn.sequence.wrapping_add(behind);
             if behind != 0 && is_good(&syn, cookie, packet.sequence.wrapping_sub(1)) {
                 continue;
@@ -250,11 +250,11 @@ fn probes(family: Family) -> Vec<Case> {
             let case = Case::new(at(what, family, AUTO), Program::Ingress, packet.frame());
             cases.push(case.dropped(Counter::OutOfOrder));
         }
-        let end = state::after(&syn, cookie, ACK | FIN, &[]);
+        let end = after(&syn, cookie, ACK | FIN, &[]);
         let case =
             Case::new(at("FIN before the header", family, AUTO), Program::Ingress, end.frame());
         cases.push(case.answered(Counter::FinBeforeHeader, end.reset()));
-        let abort = state::after(&syn, cookie, RST | ACK, &[]);
+        let abort = after(&syn, cookie, RST | ACK, &[]);
         let what = at("RST before the header", family, AUTO);
         cases.push(Case::new(what, Program::Ingress, abort.frame()));
     }

@@ -3,12 +3,14 @@
 
 use proxyip_common::counter::{Counter, DropReason, Obstacle, per_listener};
 use proxyip_common::flow::HandOff;
+use proxyip_tests::bench::{
+    AUTO, FAMILIES, Family, Kernel, PLAIN, Program, SETTINGS, TRANSLATE, cookie_of, first,
+    handshake, of_listener,
+};
 use proxyip_tests::header::{LOCAL, PROXY, TCP4, v1, v2_raw};
 
-use crate::bench::{AUTO, SETTINGS, TRANSLATE};
-use crate::case::{Case, Kernel, Program};
+use crate::case::Case;
 use crate::flags::at;
-use crate::state::{FAMILIES, Family, PLAIN, cookie_of, first, handshake, of_listener};
 use crate::trial::hold;
 use proxyip_tests::packet::{ACK, FIN, Packet};
 

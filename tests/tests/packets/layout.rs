@@ -5,14 +5,14 @@ use proxyip_common::cookie::Agreed;
 use proxyip_common::counter::{Counter, DropReason, Obstacle, per_listener};
 use proxyip_common::flow::{HandOff, Translation};
 
-use crate::bench::{AUTO, TRANSLATE};
-use crate::case::{Case, Count, Kernel, Program};
+use crate::case::Case;
 use crate::flags::at;
 use crate::handshake::syn_ack;
-use crate::state::{
-    FAMILIES, Family, PLAIN, after, cookie_of, first, flow, handshake, mss, no_cookie, translation,
-};
 use crate::trial::hold;
+use proxyip_tests::bench::{
+    AUTO, Count, FAMILIES, Family, Kernel, PLAIN, Program, TRANSLATE, after, cookie_of, first,
+    flow, handshake, mss, no_cookie, translation,
+};
 use proxyip_tests::packet::{ACK, Packet, SYN};
 
 /// Numbers of IPv6 extension headers.

@@ -3,7 +3,6 @@
 //! programs one frame at a time, in a network namespace with real sockets. Tests on a wire show what that cannot
 //! show. Root is needed.
 
-mod bench;
 mod case;
 mod egress;
 mod flags;
@@ -14,9 +13,6 @@ mod layout;
 mod policy;
 mod policy_model;
 mod refused_reload;
-mod sockets;
-mod state;
-mod tables;
 mod tags;
 mod translate;
 mod trial;

@@ -2,12 +2,14 @@
 
 use proxyip_common::counter::{DropReason, Obstacle, per_listener};
 use proxyip_common::flow::HandOff;
+use proxyip_tests::bench::{
+    FAMILIES, Family, Kernel, MUTE, PLAIN, Program, REFUSING, cookie_of, first, handshake,
+    of_listener,
+};
 use proxyip_tests::header::{LOCAL, v1, v2, v2_raw};
 
-use crate::bench::{MUTE, REFUSING};
-use crate::case::{Case, Kernel, Program};
+use crate::case::Case;
 use crate::flags::at;
-use crate::state::{FAMILIES, Family, PLAIN, cookie_of, first, handshake, of_listener};
 use crate::trial::hold;
 use proxyip_tests::packet::Packet;
 

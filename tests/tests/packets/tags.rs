@@ -1,11 +1,12 @@
 //! VLAN tags that are still in the frame when a program sees it: all behind the first, which the stack removes
 //! before. The programs do not look behind a tag. The tests by the wire show what happens to tags there.
 
-use crate::bench::{AUTO, TRANSLATE};
-use crate::case::{Case, Program};
+use crate::case::Case;
 use crate::flags::at;
-use crate::state::{FAMILIES, PLAIN, cookie_of, first, translation};
 use crate::trial::hold;
+use proxyip_tests::bench::{
+    AUTO, FAMILIES, PLAIN, Program, TRANSLATE, cookie_of, first, translation,
+};
 use proxyip_tests::packet::{ACK, Packet};
 
 /// IEEE 802.1Q.

@@ -3,14 +3,14 @@
 use proxyip_common::counter::{Counter, DropReason, Obstacle, per_listener};
 use proxyip_common::flow::{HandOff, Translation};
 
-use crate::bench::{SETTINGS, TRANSLATE};
-use crate::case::{Case, Count, Kernel, Program};
+use crate::case::Case;
 use crate::flags::at;
 use crate::layout::DESTINATION;
-use crate::state::{
-    Entry, FAMILIES, Family, TIMESTAMPS, after, first, flow, handshake, translation,
-};
 use crate::trial::hold;
+use proxyip_tests::bench::{
+    Count, Entry, FAMILIES, Family, Kernel, Program, SETTINGS, TIMESTAMPS, TRANSLATE, after, first,
+    flow, handshake, translation,
+};
 use proxyip_tests::packet::{ACK, Checksum, ECE, FIN, PSH, Packet, RST, SYN, URG};
 
 /// An acknowledgment number; those of the kernel's SYN-ACKs are not looked at.

@@ -3,15 +3,18 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use etherparse::{SlicedPacket, TransportSlice};
 use proxyip_common::cookie;
 use proxyip_common::settings::NamespaceSettings;
+use proxyip_tests::bench::{Bench, Outcome, await_room_in_epoch, now_ns, on_bench};
 use proxyip_tests::packet::ECE;
 
-use crate::bench::{Bench, Outcome, on_bench};
 use crate::case::{Case, Expected};
-use crate::state::{await_room_in_epoch, now_ns};
+
+/// How long the cases of a theme take at most.
+const ROOM: Duration = Duration::from_secs(20);
 
 impl Case {
     /// Runs it; what is wrong, a line each.
@@ -114,7 +117,7 @@ fn describe(frame: &[u8]) -> String {
 /// Tries each of these cases whose program this kernel can load. If any are wrong, panics with all of them.
 pub(crate) fn hold(theme: &str, cases: impl FnOnce() -> Vec<Case> + Send) {
     on_bench(|bench| {
-        await_room_in_epoch();
+        await_room_in_epoch(ROOM);
         let mut cases = cases();
         let of_all_kernels = cases.len();
         cases.retain(|case| case.program.is_possible());

@@ -3,11 +3,13 @@
 use proxyip_common::counter::{DropReason, Obstacle};
 use proxyip_common::flow::HandOff;
 
-use crate::bench::{AUTO, TRANSLATE};
-use crate::case::{Case, Kernel, Program};
+use crate::case::Case;
 use crate::flags::at;
-use crate::state::{FAMILIES, Family, PLAIN, cookie_of, first, handshake, linux_options};
 use crate::trial::hold;
+use proxyip_tests::bench::{
+    AUTO, FAMILIES, Family, Kernel, PLAIN, Program, TRANSLATE, cookie_of, first, handshake,
+    linux_options,
+};
 use proxyip_tests::packet::{ETHERNET, Packet};
 
 #[test]

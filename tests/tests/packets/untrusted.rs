@@ -3,12 +3,14 @@
 use proxyip_common::counter::{Counter, DropReason, per_listener};
 use proxyip_common::flow::HandOff;
 
-use crate::bench::{ACCEPT, AUTO, DROPPING, OBSERVE, RESETTING, TRANSLATE};
-use crate::case::{Case, Kernel, Program};
+use crate::case::Case;
 use crate::flags::at;
 use crate::layout::DESTINATION;
-use crate::state::{FAMILIES, Family, PLAIN, cookie_of, first, flow, linux_options, of_listener};
 use crate::trial::hold;
+use proxyip_tests::bench::{
+    ACCEPT, AUTO, DROPPING, FAMILIES, Family, Kernel, OBSERVE, PLAIN, Program, RESETTING,
+    TRANSLATE, cookie_of, first, flow, linux_options, of_listener,
+};
 use proxyip_tests::packet::{ACK, FIN, PSH, Packet, RST, SYN, mapped};
 
 #[test]

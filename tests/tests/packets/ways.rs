@@ -3,16 +3,16 @@
 
 use std::time::Duration;
 
-use crate::bench::{ACCEPT, AUTO, Bench, DROPPING, OPEN, RESETTING, SETTINGS, TRANSLATE, on_bench};
-use crate::case::Program;
 use crate::flags::at;
 use crate::fragments::SHORTEST;
 use crate::layout::{DESTINATION, HOP_BY_HOP};
-use crate::sockets::PATIENCE;
-use crate::state::{FAMILIES, Family, after, linux_options};
 use crate::tags::{CUSTOMER, SERVICE};
 use crate::trial::report;
 use crate::wire::{MOMENT, REQUEST, on_wire, read_soon};
+use proxyip_tests::bench::{
+    ACCEPT, AUTO, Bench, DROPPING, FAMILIES, Family, OPEN, PATIENCE, Program, RESETTING, SETTINGS,
+    TRANSLATE, after, linux_options, on_bench,
+};
 use proxyip_tests::packet::{ACK, FIN, PSH, Packet, RST, SYN};
 
 /// A way for a segment: the frames that it makes.

@@ -7,12 +7,12 @@ use std::time::Duration;
 use proxyip_common::counter::{Counter, Obstacle, per_listener};
 use proxyip_common::flow::{HandOff, Translation};
 
-use crate::bench::{AUTO, Bench, SETTINGS, TRANSLATE, on_bench};
-use crate::case::{Count, Program};
 use crate::flags::at;
-use crate::sockets::PATIENCE;
-use crate::state::{FAMILIES, Family, after, flow, translation};
 use crate::trial::{report, same};
+use proxyip_tests::bench::{
+    AUTO, Bench, Count, FAMILIES, Family, PATIENCE, Program, SETTINGS, TRANSLATE, after, flow,
+    on_bench, translation,
+};
 use proxyip_tests::packet::{ACK, PSH, Packet};
 
 /// How long an answer may take that should not come.

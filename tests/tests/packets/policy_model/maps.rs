@@ -30,7 +30,7 @@ impl Maps {
     pub(super) fn is_trusted(&self, place: u16, source: IpAddr) -> bool {
         let Raw(words) = self.policies.get(&place.into(), 0).expect("a policy");
         let policy = words.policy(place).expect("the listener's own");
-        let address = ScopedAddress::new(policy.scope, &crate::state::endpoint(source));
+        let address = ScopedAddress::new(policy.scope, &proxyip_tests::bench::endpoint(source));
         let key = aya::maps::lpm_trie::Key::new(ScopedAddress::BITS, Raw(address));
         self.trusted.get(&key, 0).is_ok_and(|value| value != 0)
     }

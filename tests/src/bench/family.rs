@@ -3,13 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use crate::packet::{Packet, SYN};
 use proxyip_common::cookie::{MSS_V4, MSS_V6};
-use proxyip_tests::packet::{Packet, SYN};
 
 /// IPv4 and IPv6.
-pub(crate) const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+pub const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 /// The sources that every listener trusts.
-pub(crate) const TRUSTED: [IpAddr; 4] = [
+pub const TRUSTED: [IpAddr; 4] = [
     address4(10, 77, 0, 2),
     address6(2),
     // The host itself: nothing comes from there by the wire.
@@ -17,9 +17,12 @@ pub(crate) const TRUSTED: [IpAddr; 4] = [
     address6(1),
 ];
 
+/// A version of IP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Family {
+pub enum Family {
+    /// IPv4.
     V4,
+    /// IPv6.
     V6,
 }
 
@@ -32,7 +35,8 @@ const fn address6(last: u16) -> IpAddr {
 }
 
 impl Family {
-    pub(crate) fn name(self) -> &'static str {
+    /// What it is called.
+    pub fn name(self) -> &'static str {
         match self {
             Self::V4 => "IPv4",
             Self::V6 => "IPv6",
@@ -47,12 +51,12 @@ impl Family {
     }
 
     /// This host, at a port.
-    pub(crate) fn host(self, port: u16) -> SocketAddr {
+    pub fn host(self, port: u16) -> SocketAddr {
         (self.address(1), port).into()
     }
 
     /// Another host that this one routes to.
-    pub(crate) fn other_host(self, port: u16) -> SocketAddr {
+    pub fn other_host(self, port: u16) -> SocketAddr {
         match self {
             Self::V4 => (address4(10, 88, 0, 9), port).into(),
             Self::V6 => ("fd88::9".parse::<IpAddr>().expect("an address"), port).into(),
@@ -61,7 +65,7 @@ impl Family {
 
     /// Addresses of several hosts; TCP answers nobody who sends there. A network's own broadcast address is not
     /// among them: the programs cannot tell it from one of this host's.
-    pub(crate) fn everybody(self, port: u16) -> Vec<SocketAddr> {
+    pub fn everybody(self, port: u16) -> Vec<SocketAddr> {
         let addresses = match self {
             Self::V4 => ["255.255.255.255", "224.0.0.1"].as_slice(),
             Self::V6 => &["ff02::1"],
@@ -71,24 +75,25 @@ impl Family {
     }
 
     /// The trusted load balancer, at a port that no other case has.
-    pub(crate) fn peer(self) -> SocketAddr {
+    pub fn peer(self) -> SocketAddr {
         (self.address(2), next_port()).into()
     }
 
     /// A source that is not trusted, at a port that no other case has.
-    pub(crate) fn stranger(self) -> SocketAddr {
+    pub fn stranger(self) -> SocketAddr {
         (self.address(3), next_port()).into()
     }
 
     /// Bytes of IP and TCP headers.
-    pub(crate) fn headers(self) -> u16 {
+    pub fn headers(self) -> u16 {
         match self {
             Self::V4 => 40,
             Self::V6 => 60,
         }
     }
 
-    pub(crate) fn classes(self) -> &'static [u16; 8] {
+    /// The MSS that each class of a cookie stands for, bytes.
+    pub fn classes(self) -> &'static [u16; 8] {
         match self {
             Self::V4 => &MSS_V4,
             Self::V6 => &MSS_V6,
@@ -96,12 +101,12 @@ impl Family {
     }
 
     /// A SYN of the load balancer.
-    pub(crate) fn syn(self, port: u16) -> Packet {
+    pub fn syn(self, port: u16) -> Packet {
         Packet::new(self.peer(), self.host(port), SYN)
     }
 
     /// The client that headers name.
-    pub(crate) fn client(self) -> SocketAddr {
+    pub fn client(self) -> SocketAddr {
         match self {
             Self::V4 => "198.51.100.7:51234".parse().expect("an address"),
             Self::V6 => "[2001:db8:5::7]:51234".parse().expect("an address"),
@@ -109,7 +114,7 @@ impl Family {
     }
 
     /// Where it connected to.
-    pub(crate) fn destination(self) -> SocketAddr {
+    pub fn destination(self) -> SocketAddr {
         match self {
             Self::V4 => "192.0.2.1:443".parse().expect("an address"),
             Self::V6 => "[2001:db8:2::1]:443".parse().expect("an address"),
@@ -117,8 +122,8 @@ impl Family {
     }
 
     /// A version 2 header of that client.
-    pub(crate) fn header(self) -> Vec<u8> {
-        proxyip_tests::header::v2(self.client(), self.destination())
+    pub fn header(self) -> Vec<u8> {
+        crate::header::v2(self.client(), self.destination())
     }
 }
 

@@ -3,26 +3,44 @@
 use std::net::TcpStream;
 use std::time::Duration;
 
+use proxyip_common::flow::FlowRecord;
+use proxyip_user::bpf::pod::Raw;
+
+use crate::until;
 use etherparse::{PacketHeaders, TransportHeader};
-use proxyip_tests::until;
 
 use crate::bench::Bench;
-use crate::case::Kernel;
-use proxyip_tests::packet::{ACK, FIN, Packet};
+use crate::packet::{ACK, FIN, Packet};
+
+/// Sockets that the kernel is to have of a flow before its frame comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernel {
+    /// Only the listening sockets.
+    Listening,
+    /// A request socket: the flow's SYN has come.
+    Request,
+    /// A connection.
+    Connected,
+    /// A connection in `TIME_WAIT`.
+    TimeWait,
+}
 
 /// How long the kernel may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+pub const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A segment that left the host.
-pub(crate) struct Heard {
-    pub(crate) flags: u8,
-    pub(crate) sequence: u32,
-    pub(crate) acknowledgment: u32,
+pub struct Heard {
+    /// TCP flags.
+    pub flags: u8,
+    /// Sequence number.
+    pub sequence: u32,
+    /// Acknowledgment number.
+    pub acknowledgment: u32,
 }
 
 impl Bench {
     /// Makes the kernel have this kind of socket for the flow that the SYN begins.
-    pub(crate) fn prepare(&mut self, kernel: Kernel, syn: &Packet) {
+    pub fn prepare(&mut self, kernel: Kernel, syn: &Packet) {
         if kernel == Kernel::Listening {
             return;
         }
@@ -53,13 +71,22 @@ impl Bench {
         self.hear(syn).expect("the last ACK");
     }
 
+    /// Gives the socket of a prepared connection this record.
+    pub fn set_record(&mut self, syn: &Packet, record: &FlowRecord) {
+        let of_peer = |stream: &&TcpStream| {
+            stream.peer_addr().is_ok_and(|peer| peer.port() == syn.from.port())
+        };
+        let stream = self.streams.iter().find(of_peer).expect("a connection");
+        self.sockets.insert(stream, Raw(*record), 0).expect("room for a record");
+    }
+
     /// The connection that this SYN began.
-    pub(crate) fn accept(&self, syn: &Packet) -> TcpStream {
+    pub fn accept(&self, syn: &Packet) -> TcpStream {
         self.accept_within(PATIENCE, syn).expect("a connection")
     }
 
     /// The connection that this SYN began, if it comes soon.
-    pub(crate) fn accept_within(&self, patience: Duration, syn: &Packet) -> Option<TcpStream> {
+    pub fn accept_within(&self, patience: Duration, syn: &Packet) -> Option<TcpStream> {
         let listener = self.listener(syn.to.port());
         loop {
             let (stream, peer) = until(patience, || listener.accept().ok())?;
@@ -70,12 +97,12 @@ impl Bench {
     }
 
     /// The next segment for the sender of `packet`, of the same flow.
-    pub(crate) fn hear(&self, packet: &Packet) -> Option<Heard> {
+    pub fn hear(&self, packet: &Packet) -> Option<Heard> {
         self.hear_within(PATIENCE, packet)
     }
 
     /// The next segment of this flow, if it comes soon.
-    pub(crate) fn hear_within(&self, patience: Duration, packet: &Packet) -> Option<Heard> {
+    pub fn hear_within(&self, patience: Duration, packet: &Packet) -> Option<Heard> {
         let mut buffer = [0; 8192];
         loop {
             let length = self.tap.read(&mut buffer, patience)?;

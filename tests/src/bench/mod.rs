@@ -1,99 +1,92 @@
 //! Where the programs run: a network namespace with one Ethernet interface, and the test at its other end. There are
 //! sockets that listen, and an instance of the kernel object with separate maps.
 
+mod count;
+mod family;
+mod load;
+mod ports;
+mod program;
+mod sockets;
+mod state;
+mod tables;
+
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
+use aya::Ebpf;
+use aya::maps::{MapData, RingBuf, SkStorage};
 use aya::programs::{SchedClassifier, TcAttachType, TestRun, TestRunOptions, tc};
-use aya::{Ebpf, EbpfLoader};
-use proxyip_common::cookie::EPOCH_NS;
-use proxyip_common::settings::{Denied, HandOffChoice, NamespaceSettings, Untrusted};
-use proxyip_tests::{Namespace, Scratch, Tap};
-use proxyip_user::bpf::object;
+use proxyip_common::flow::FlowRecord;
+use proxyip_user::bpf::pod::Raw;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::case::Program;
-use crate::tables::Tables;
+use crate::{Namespace, Scratch, Tap};
 
-/// Everything that a case needs; its namespace goes with it.
-pub(crate) struct Bench {
-    pub(crate) tap: Tap,
+pub use count::Count;
+pub use family::{FAMILIES, Family, TRUSTED};
+pub use ports::{
+    ACCEPT, AUTO, COOKIE, DENYING, DROPPING, INTERFACE, LISTENERS, MTU, MULTIPATH, MUTE, OBSERVE,
+    OPEN, OVER, REFUSING, RESETTING, SETTINGS, SILENT, TRANSLATE,
+};
+pub use program::Program;
+pub use sockets::{Heard, Kernel, PATIENCE};
+pub use state::{
+    Entry, LINUX, PLAIN, TIMESTAMPS, after, await_room_in_epoch, cookie_of, cookie_of_old,
+    endpoint, first, flow, handshake, is_foreign, is_good, key, linux_options, mss, no_cookie,
+    now_ns, of_listener, translation,
+};
+pub use tables::Tables;
+
+/// How the programs are loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrangement {
+    /// For this namespace alone, and attached by themselves.
+    Alone,
+    /// For all namespaces, behind the programs in front, as the agent has them.
+    BehindFronts,
+}
+
+/// A network namespace with one Ethernet interface, and programs for it. The namespace goes with it.
+pub struct Bench {
+    /// The other end of the interface.
+    pub tap: Tap,
     ebpf: Ebpf,
-    interface: u32,
+    /// The programs in front, where there are some.
+    fronts: Option<load::Fronts>,
+    /// The number of the interface.
+    pub interface: u32,
     listeners: Vec<(u16, TcpListener)>,
     /// Connections that were accepted.
-    pub(crate) streams: Vec<TcpStream>,
-    pub(crate) tables: Tables,
+    pub streams: Vec<TcpStream>,
+    /// The maps.
+    pub tables: Tables,
+    /// The records of sockets.
+    sockets: SkStorage<MapData, Raw<FlowRecord>>,
+    events: RingBuf<MapData>,
 }
 
 /// What a program made of a frame.
-pub(crate) struct Outcome {
-    pub(crate) verdict: i32,
-    pub(crate) frame: Vec<u8>,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// What the program returned.
+    pub verdict: i32,
+    /// The frame afterwards.
+    pub frame: Vec<u8>,
 }
 
-/// The listeners, by index: port, hand-off, and treatment of untrusted sources.
-pub(crate) const LISTENERS: [(u16, HandOffChoice, Untrusted); 10] = [
-    (AUTO, HandOffChoice::Auto, Untrusted::Bypass),
-    (TRANSLATE, HandOffChoice::Translate, Untrusted::Bypass),
-    (OBSERVE, HandOffChoice::Observe, Untrusted::Bypass),
-    (ACCEPT, HandOffChoice::Accept, Untrusted::Bypass),
-    (RESETTING, HandOffChoice::Auto, Untrusted::Reset),
-    (DROPPING, HandOffChoice::Auto, Untrusted::Drop),
-    (SILENT, HandOffChoice::Auto, Untrusted::Bypass),
-    (MULTIPATH, HandOffChoice::Auto, Untrusted::Bypass),
-    (REFUSING, HandOffChoice::Auto, Untrusted::Bypass),
-    (MUTE, HandOffChoice::Auto, Untrusted::Bypass),
-];
-/// The listeners that deny the clients of [`Family::client`](crate::state::Family::client), and how they treat these.
-pub(crate) const DENYING: [(u16, Denied); 2] = [(REFUSING, Denied::Reset), (MUTE, Denied::Drop)];
-pub(crate) const AUTO: u16 = 80;
-pub(crate) const TRANSLATE: u16 = 81;
-pub(crate) const OBSERVE: u16 = 82;
-pub(crate) const ACCEPT: u16 = 83;
-pub(crate) const RESETTING: u16 = 84;
-pub(crate) const DROPPING: u16 = 85;
-/// Guarded, but nothing listens.
-pub(crate) const SILENT: u16 = 86;
-/// An MPTCP socket listens.
-pub(crate) const MULTIPATH: u16 = 87;
-/// These deny clients.
-pub(crate) const REFUSING: u16 = 90;
-pub(crate) const MUTE: u16 = 91;
-/// Guarded no longer.
-pub(crate) const OVER: u16 = 88;
-/// Not guarded.
-pub(crate) const OPEN: u16 = 89;
-
-pub(crate) const INTERFACE: &str = "eth0";
-/// The namespace's cookie, as the programs' settings have it.
-pub(crate) const COOKIE: u64 = 0x5eed;
-/// The MTU of the interface.
-pub(crate) const MTU: u16 = 1500;
-
-pub(crate) const SETTINGS: NamespaceSettings = NamespaceSettings {
-    cookie: COOKIE,
-    epoch_ns: EPOCH_NS,
-    nat_since_ns: 0,
-    timestamp_offset: 0x0102_0304,
-    window: 64_000,
-    window_scale: 7,
-    flags: NamespaceSettings::SYNCOOKIES
-        | NamespaceSettings::TIMESTAMPS
-        | NamespaceSettings::SACK
-        | NamespaceSettings::WINDOW_SCALING
-        | NamespaceSettings::CONNTRACK_LOOSE
-        | NamespaceSettings::ECN,
-};
-
 /// Runs `work` on a new bench, on a thread inside its namespace.
-pub(crate) fn on_bench(work: impl FnOnce(&mut Bench) + Send) {
+pub fn on_bench(work: impl FnOnce(&mut Bench) + Send) {
+    on_bench_with(Arrangement::Alone, work);
+}
+
+/// The same, with the programs arranged so.
+pub fn on_bench_with(arrangement: Arrangement, work: impl FnOnce(&mut Bench) + Send) {
     let scratch = Scratch::new();
     let namespace = Namespace::new(scratch.name().to_owned());
     let tap = Tap::new(&namespace, INTERFACE);
     plug(&namespace);
-    namespace.enter(|| work(&mut Bench::new(tap)));
+    namespace.enter(|| work(&mut Bench::new(tap, arrangement, &scratch.pin_path())));
 }
 
 /// Gives the interface its addresses, and a neighbour as the way to everybody. The namespace forwards, so that the
@@ -122,29 +115,32 @@ fn plug(namespace: &Namespace) {
 }
 
 impl Bench {
-    fn new(tap: Tap) -> Self {
+    fn new(tap: Tap, arrangement: Arrangement, pins: &Path) -> Self {
         let interface = nix::net::if_::if_nametoindex(INTERFACE).expect("the interface");
-        let mut ebpf = load();
+        let (mut ebpf, fronts) = load::objects(arrangement, pins);
         let tables = Tables::new(&mut ebpf);
-        Self { tap, ebpf, interface, listeners: listen(), streams: Vec::new(), tables }
+        let (listeners, streams) = (listen(), Vec::new());
+        let sockets = ebpf.take_map("SOCKETS").expect("a storage of sockets");
+        let sockets = SkStorage::try_from(sockets).expect("a storage of sockets");
+        let events = ebpf.take_map("EVENTS").expect("a ring of events");
+        let events = RingBuf::try_from(events).expect("a ring of events");
+        Self { tap, ebpf, fronts, interface, listeners, streams, tables, sockets, events }
     }
 
     /// The socket that listens on this port.
-    pub(crate) fn listener(&self, port: u16) -> &TcpListener {
+    pub fn listener(&self, port: u16) -> &TcpListener {
         let found = self.listeners.iter().find(|(listening, _)| *listening == port);
         found.map(|(_, listener)| listener).expect("a port with a listener")
     }
 
     /// Lets a program see a frame that has come in by the interface, or is to leave by it.
-    pub(crate) fn run(&self, program: Program, frame: &[u8]) -> Outcome {
+    pub fn run(&self, program: Program, frame: &[u8]) -> Outcome {
         /// Offset of `ifindex` in `struct __sk_buff` (`linux/bpf.h`). The rest of the structure is zero.
         const INTERFACE_AT: usize = 40;
         let mut context = [0; INTERFACE_AT + 4];
         context[INTERFACE_AT..].copy_from_slice(&self.interface.to_ne_bytes());
         let mut out = vec![0; 8192];
-        let name = program.name();
-        let program: &SchedClassifier =
-            self.ebpf.program(name).expect(name).try_into().expect("a TC program");
+        let program = self.program(program);
         let options = TestRunOptions {
             data_in: Some(frame),
             data_out: Some(&mut out),
@@ -157,8 +153,26 @@ impl Bench {
         Outcome { verdict: result.return_value.cast_signed(), frame: out }
     }
 
+    /// The program, loaded.
+    pub fn program(&self, program: Program) -> &SchedClassifier {
+        let name = program.name();
+        self.ebpf.program(name).expect(name).try_into().expect("a TC program")
+    }
+
+    /// The program that is in front of this one.
+    pub fn front(&self, program: Program) -> &SchedClassifier {
+        let fronts = self.fronts.as_ref().expect("programs that have others in front");
+        let name = load::name_of_front(program);
+        fronts.ebpf.program(name).expect(name).try_into().expect("a TC program")
+    }
+
+    /// Forgets the events that the programs have sent; how many there were.
+    pub fn take_events(&mut self) -> usize {
+        std::iter::from_fn(|| self.events.next().map(drop)).count()
+    }
+
     /// From now on the programs see what comes and goes by the wire.
-    pub(crate) fn attach(&mut self, ingress: Program) {
+    pub fn attach(&mut self, ingress: Program) {
         // Before Linux 6.6 programs hang on a qdisc.
         if !Program::Ingress.is_possible() {
             tc::qdisc_add_clsact(INTERFACE).expect("a qdisc");
@@ -173,7 +187,7 @@ impl Bench {
     }
 
     /// Whether this frame leaves by the interface soon.
-    pub(crate) fn sends(&self, frame: &[u8]) -> bool {
+    pub fn sends(&self, frame: &[u8]) -> bool {
         const SOON: Duration = Duration::from_millis(200);
         let mut buffer = [0; 8192];
         std::iter::from_fn(|| {
@@ -183,29 +197,10 @@ impl Bench {
     }
 
     /// Forgets what has left by the interface.
-    pub(crate) fn drain(&self) {
+    pub fn drain(&self) {
         let mut buffer = [0; 8192];
         while self.tap.read(&mut buffer, Duration::ZERO).is_some() {}
     }
-}
-
-/// The object with its programs on interfaces loaded, and small tables.
-fn load() -> Ebpf {
-    let object = object::object(object::assign()).expect("the kernel object");
-    let mut loader = EbpfLoader::new();
-    for table in ["FLOWS", "HANDSHAKES", "TRANSLATIONS"] {
-        loader.map_max_entries(table, 1024);
-    }
-    let level = 0_u8;
-    loader.override_global("AYA_LOG_LEVEL", &level, true);
-    let mut ebpf = loader.load(&object).expect("the kernel takes the maps");
-    for program in Program::ALL.into_iter().filter(|program| program.is_possible()) {
-        let name = program.name();
-        let program: &mut SchedClassifier =
-            ebpf.program_mut(name).expect(name).try_into().expect("a TC program");
-        program.load().unwrap_or_else(|error| panic!("{name}: {error}"));
-    }
-    ebpf
 }
 
 /// Sockets that listen, for both families.

@@ -15,14 +15,15 @@ use proxyip_common::settings::{
 use proxyip_common::verdict::Verdict;
 use proxyip_user::bpf::pod::Raw;
 
+use crate::bench::count::Count;
+use crate::bench::family::{FAMILIES, TRUSTED};
+use crate::bench::state::{Entry, endpoint, now_ns, secret};
 use crate::bench::{DENYING, LISTENERS, OVER};
-use crate::case::Count;
-use crate::state::{Entry, FAMILIES, TRUSTED, endpoint, now_ns, secret};
 
 type Table<T> = HashMap<MapData, Raw<FlowKey>, Raw<T>>;
 
 /// What is written for each case, and read after it.
-pub(crate) struct Tables {
+pub struct Tables {
     namespaces: Array<MapData, Raw<NamespaceSettings>>,
     counters: [PerCpuArray<MapData, u64>; 4],
     handshakes: Table<Handshake>,
@@ -31,9 +32,11 @@ pub(crate) struct Tables {
     in_use: Array<MapData, u32>,
     partial: Table<PartialHeader>,
     bytes: Table<HeaderBytes>,
+    /// How many counters of listeners are looked at.
+    looked_at: u32,
 }
 
-/// How many of the listeners' counters are looked at.
+/// How many of the listeners' counters there are to look at.
 #[expect(clippy::cast_possible_truncation, reason = "there are a few")]
 const COUNTERS: u32 = LISTENERS.len() as u32 * per_listener::COUNT;
 
@@ -90,7 +93,7 @@ fn configure(ebpf: &mut Ebpf) {
 
 impl Tables {
     /// Takes the maps out of the object, after its programs are loaded.
-    pub(crate) fn new(ebpf: &mut Ebpf) -> Self {
+    pub fn new(ebpf: &mut Ebpf) -> Self {
         configure(ebpf);
         Self {
             namespaces: take(ebpf, "NAMESPACES"),
@@ -102,19 +105,34 @@ impl Tables {
             in_use: take(ebpf, "IN_USE"),
             partial: take(ebpf, "PARTIAL_HEADERS"),
             bytes: take(ebpf, "HEADER_BYTES"),
+            looked_at: COUNTERS,
         }
     }
 
+    /// From now on looks at the counters of so many listeners only, because that takes long on slow machines.
+    pub fn look_at_listeners(&mut self, listeners: u32) {
+        self.looked_at = listeners * per_listener::COUNT;
+    }
+
     /// Makes settings and tables say this and nothing else, and the counters zero.
-    pub(crate) fn reset(&mut self, settings: NamespaceSettings, entries: &[Entry]) {
+    pub fn reset(&mut self, settings: NamespaceSettings, entries: &[Entry]) {
         self.namespaces.set(0, Raw(settings), 0).expect("the settings");
         let zeros = vec![0; nr_cpus().expect("a number of processors")];
         for map in &mut self.counters {
-            for index in 0..map.len().min(COUNTERS) {
+            for index in 0..map.len().min(self.looked_at) {
                 let zeros = PerCpuValues::try_from(zeros.clone()).expect("one for each");
                 map.set(index, zeros, 0).expect("a counter");
             }
         }
+        self.clear();
+        for entry in entries {
+            self.insert(*entry);
+        }
+        self.set_in_use(entries.iter().any(|entry| !matches!(entry, Entry::Flow(..))));
+    }
+
+    /// Makes the tables empty.
+    pub fn clear(&mut self) {
         for entry in self.entries() {
             self.remove(entry);
         }
@@ -124,10 +142,10 @@ impl Tables {
             self.partial.remove(&key).expect("it was there a moment ago");
             let _ = self.bytes.remove(&key);
         }
-        for entry in entries {
-            self.insert(*entry);
-        }
-        let used = entries.iter().any(|entry| !matches!(entry, Entry::Flow(..)));
+    }
+
+    /// Says whether the tables of the translate hand-off have ever had an entry.
+    pub fn set_in_use(&mut self, used: bool) {
         self.in_use.set(0, u32::from(used), 0).expect("the mark");
     }
 
@@ -158,7 +176,7 @@ impl Tables {
     }
 
     /// All entries of the tables, without times.
-    pub(crate) fn entries(&self) -> Vec<Entry> {
+    pub fn entries(&self) -> Vec<Entry> {
         let handshakes = all(&self.handshakes)
             .map(|(key, value)| Entry::Handshake(key, Handshake { since_ns: 0, ..value }));
         let translations = all(&self.translations)
@@ -170,7 +188,7 @@ impl Tables {
     }
 
     /// Every counter that is not zero, with its value.
-    pub(crate) fn counts(&self) -> Vec<(Count, u64)> {
+    pub fn counts(&self) -> Vec<(Count, u64)> {
         let [counters, drops, left, listeners] = &self.counters;
         let named = [
             Counter::ALL.iter().map(|one| (counters, *one as u32, (*one).into())).collect(),
@@ -178,8 +196,8 @@ impl Tables {
             Obstacle::ALL.iter().map(|one| (left, *one as u32, (*one).into())).collect::<Vec<_>>(),
         ];
         // The sum of times has no place among counts.
-        let counters_of_listeners =
-            (0..COUNTERS).filter(|index| index % per_listener::COUNT != per_listener::LATENCY_SUM);
+        let counters_of_listeners = (0..self.looked_at)
+            .filter(|index| index % per_listener::COUNT != per_listener::LATENCY_SUM);
         let of_listeners = counters_of_listeners.map(|index| {
             (
                 listeners,

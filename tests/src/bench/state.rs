@@ -10,46 +10,41 @@ use proxyip_common::cookie::{self, Agreed, Check, FlowHash, SECRETS, Secret};
 use proxyip_common::counter::Obstacle;
 use proxyip_common::flow::{FlowKey, FlowRecord, HandOff, Handshake, Origin, Translation};
 
-use crate::bench::{COOKIE, LISTENERS};
-use crate::case::Count;
-use proxyip_tests::packet::{ACK, PSH, Packet};
-
-use family::next_port;
-pub(crate) use family::{FAMILIES, Family, TRUSTED};
-
-mod family;
+use crate::bench::Count;
+use crate::bench::family::next_port;
+use crate::bench::{COOKIE, Family, LISTENERS};
+use crate::packet::{ACK, PSH, Packet};
 
 /// The MSS option.
-pub(crate) fn mss(bytes: u16) -> Vec<u8> {
+pub fn mss(bytes: u16) -> Vec<u8> {
     let [high, low] = bytes.to_be_bytes();
     vec![2, 4, high, low]
 }
 
 /// The options of Linux's SYNs: MSS 1460, SACK permitted, timestamps, window scale 9.
-pub(crate) fn linux_options() -> Vec<u8> {
+pub fn linux_options() -> Vec<u8> {
     [mss(1460), vec![4, 2, 8, 10, 1, 2, 3, 4, 0, 0, 0, 0, 1, 3, 3, 9]].concat()
 }
 
 /// The options of Linux's other segments.
-pub(crate) const TIMESTAMPS: [u8; 12] = [1, 1, 8, 10, 1, 2, 3, 5, 5, 4, 3, 2];
+pub const TIMESTAMPS: [u8; 12] = [1, 1, 8, 10, 1, 2, 3, 5, 5, 4, 3, 2];
 
 /// `CLOCK_MONOTONIC` in nanoseconds.
-pub(crate) fn now_ns() -> u64 {
+pub fn now_ns() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("the clock");
     u64::try_from(now.tv_sec() * 1_000_000_000 + now.tv_nsec()).expect("a time since the start")
 }
 
-/// Cookies are made when the cases are: waits if their epoch would end before the cases have run.
-pub(crate) fn await_room_in_epoch() {
-    const ROOM_NS: u64 = 20_000_000_000;
-    let left = cookie::EPOCH_NS - now_ns() % cookie::EPOCH_NS;
-    if left < ROOM_NS {
-        sleep(Duration::from_nanos(left));
+/// Cookies are made when the cases are: waits if their epoch would end within this time, before the cases have run.
+pub fn await_room_in_epoch(room: Duration) {
+    let left = Duration::from_nanos(cookie::EPOCH_NS - now_ns() % cookie::EPOCH_NS);
+    if left < room {
+        sleep(left);
     }
 }
 
 /// The secret of a slot.
-pub(crate) const fn secret(slot: u32) -> Secret {
+pub(super) const fn secret(slot: u32) -> Secret {
     [0x0123_4567_89ab_cdef ^ (slot as u64), 0xfedc_ba98_7654_3210]
 }
 
@@ -61,18 +56,18 @@ fn hash(packet: &Packet, ago: u64) -> FlowHash {
 }
 
 /// What a peer without options has agreed to.
-pub(crate) const PLAIN: Agreed = Agreed { mss_class: 0, sack: false, window_scale: None };
+pub const PLAIN: Agreed = Agreed { mss_class: 0, sack: false, window_scale: None };
 /// What a peer with Linux's options has agreed to.
-pub(crate) const LINUX: Agreed = Agreed { mss_class: 5, sack: true, window_scale: Some(9) };
+pub const LINUX: Agreed = Agreed { mss_class: 5, sack: true, window_scale: Some(9) };
 
 /// The cookie that answers this SYN.
-pub(crate) fn cookie_of(syn: &Packet, agreed: Agreed) -> u32 {
+pub fn cookie_of(syn: &Packet, agreed: Agreed) -> u32 {
     hash(syn, 0).cookie(syn.sequence, agreed)
 }
 
 /// The cookie that answered the SYN this many epochs ago. By chance, the old cookie may resemble one that counts now.
 /// Then the SYN gets another source port.
-pub(crate) fn cookie_of_old(syn: &mut Packet, agreed: Agreed, ago: u64) -> u32 {
+pub fn cookie_of_old(syn: &mut Packet, agreed: Agreed, ago: u64) -> u32 {
     loop {
         let cookie = hash(syn, ago).cookie(syn.sequence, agreed);
         if ago < 2 || is_foreign(syn, cookie) {
@@ -83,17 +78,17 @@ pub(crate) fn cookie_of_old(syn: &mut Packet, agreed: Agreed, ago: u64) -> u32 {
 }
 
 /// Whether this is by chance a good cookie for what follows that number: one in 2^15 is.
-pub(crate) fn is_good(packet: &Packet, cookie: u32, initial: u32) -> bool {
+pub fn is_good(packet: &Packet, cookie: u32, initial: u32) -> bool {
     matches!(hash(packet, 0).check(cookie, initial), Check::Valid(_))
 }
 
 /// Whether this is no cookie of the segment's flow.
-pub(crate) fn is_foreign(packet: &Packet, cookie: u32) -> bool {
+pub fn is_foreign(packet: &Packet, cookie: u32) -> bool {
     (0..2).all(|ago| hash(packet, ago).check(cookie, packet.sequence) == Check::Foreign)
 }
 
 /// What follows a SYN to the host that was answered with this cookie.
-pub(crate) fn after(syn: &Packet, cookie: u32, flags: u8, payload: &[u8]) -> Packet {
+pub fn after(syn: &Packet, cookie: u32, flags: u8, payload: &[u8]) -> Packet {
     syn.with(|packet| {
         packet.flags = flags;
         packet.sequence = syn.sequence.wrapping_add(1);
@@ -104,24 +99,28 @@ pub(crate) fn after(syn: &Packet, cookie: u32, flags: u8, payload: &[u8]) -> Pac
 }
 
 /// The segment that brings the header, and data behind it.
-pub(crate) fn first(syn: &Packet, cookie: u32, payload: &[u8]) -> Packet {
+pub fn first(syn: &Packet, cookie: u32, payload: &[u8]) -> Packet {
     after(syn, cookie, ACK | PSH, payload)
 }
 
 /// What a table holds; times are zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Entry {
+pub enum Entry {
+    /// `HANDSHAKES`.
     Handshake(FlowKey, Handshake),
+    /// `TRANSLATIONS`.
     Translation(FlowKey, Translation),
+    /// `FLOWS`.
     Flow(FlowKey, FlowRecord),
 }
 
-pub(crate) fn endpoint(address: IpAddr) -> Endpoint {
+/// The address, without a port.
+pub fn endpoint(address: IpAddr) -> Endpoint {
     SocketAddr::new(address, 0).into()
 }
 
 /// The key of the segment's flow.
-pub(crate) fn key(packet: &Packet) -> FlowKey {
+pub fn key(packet: &Packet) -> FlowKey {
     FlowKey::new(COOKIE, Peer::from(packet.from), Local::from(packet.to))
 }
 
@@ -142,7 +141,7 @@ fn offers_scaling(mut options: &[u8]) -> bool {
 }
 
 /// What is remembered of a SYN that has passed.
-pub(crate) fn handshake(syn: &Packet, hand_off: HandOff, reason: Obstacle) -> Entry {
+pub fn handshake(syn: &Packet, hand_off: HandOff, reason: Obstacle) -> Entry {
     let handshake = Handshake {
         since_ns: 0,
         isn: syn.sequence,
@@ -155,7 +154,7 @@ pub(crate) fn handshake(syn: &Packet, hand_off: HandOff, reason: Obstacle) -> En
 }
 
 /// A translated connection that begins with this SYN.
-pub(crate) fn translation(syn: &Packet, shift: u16, state: u8) -> Entry {
+pub fn translation(syn: &Packet, shift: u16, state: u8) -> Entry {
     let translation = Translation { seen_ns: 0, isn: syn.sequence, shift, state, flags: 0 };
     Entry::Translation(key(syn), translation)
 }
@@ -167,12 +166,12 @@ fn listener(port: u16) -> u16 {
 }
 
 /// One of the counters of the listener that guards a port.
-pub(crate) fn of_listener(port: u16, counter: u32) -> Count {
+pub fn of_listener(port: u16, counter: u32) -> Count {
     Count::Listener(listener(port).into(), counter)
 }
 
 /// The flow of a connection, after its version 2 header of `family` has been read.
-pub(crate) fn flow(packet: &Packet, family: Family, hand_off: HandOff) -> Entry {
+pub fn flow(packet: &Packet, family: Family, hand_off: HandOff) -> Entry {
     let record = FlowRecord {
         client: Client::from(family.client()),
         destination: Destination::from(family.destination()),
@@ -188,7 +187,7 @@ pub(crate) fn flow(packet: &Packet, family: Family, hand_off: HandOff) -> Entry 
 
 /// An acknowledgment number that is no cookie of the segment's flow; the segment gets another source port if it would
 /// by chance resemble one.
-pub(crate) fn no_cookie(packet: &mut Packet) -> u32 {
+pub fn no_cookie(packet: &mut Packet) -> u32 {
     const NUMBER: u32 = 0x0bad_c00c;
     let before = packet.sequence.wrapping_sub(1);
     while !is_foreign(&packet.with(|syn| syn.sequence = before), NUMBER.wrapping_sub(1)) {
