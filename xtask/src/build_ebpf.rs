@@ -18,8 +18,12 @@ use crate::{
 const TARGET: &str =
     if cfg!(target_endian = "big") { "bpfeb-unknown-none" } else { "bpfel-unknown-none" };
 
-/// What cargo calls each object, and its file: the programs, and those in front of them.
-const OBJECTS: [(&str, &str); 2] = [("proxyip-ebpf", "proxyip.o"), ("proxyip-front", "front.o")];
+/// What cargo calls each object, and its file: the programs, those in front of them, and those that measure them.
+const OBJECTS: [(&str, &str); 3] = [
+    ("proxyip-ebpf", "proxyip.o"),
+    ("proxyip-front", "front.o"),
+    ("proxyip-yardstick", "yardstick.o"),
+];
 
 /// Builds the kernel programs.
 pub(crate) fn run() -> Result<()> {
