@@ -31,7 +31,7 @@ cd /payload || exit
 set -o pipefail
 bash /payload/run |& tee /run/output
 status=$?
-grep '^test ' /run/output >$report
+grep -e '^test ' -e '^class	' /run/output >$report
 echo "exit $status" >$report
 
 # Lets the console get rid of its last lines. A restart is the end: qemu runs with -no-reboot.

@@ -55,7 +55,7 @@ impl Kernel {
     pub(crate) const USUAL: [Self; 4] = [Self::Bullseye, Self::Bookworm, Self::Trixie, Self::Sid];
 
     /// The name on the command line.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Bullseye => "5.10",
             Self::Bookworm => "6.1",

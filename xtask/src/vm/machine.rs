@@ -16,7 +16,7 @@ use super::{
     cache,
     console::{Console, Shown},
     kernel::{self, Kernel},
-    qemu::{Guest, Qemu},
+    qemu::{Clock, Guest, Qemu},
     report::Report,
 };
 
@@ -35,6 +35,7 @@ pub(super) struct Parts<'a> {
     pub(super) payload: PathBuf,
     /// Whether the payload runs tests. Then at least one of them must pass.
     pub(super) with_tests: bool,
+    pub(super) clock: Clock,
 }
 
 /// How one guest ended.
@@ -51,13 +52,15 @@ pub(super) struct Outcome {
 pub(super) fn run(parts: &Parts<'_>, kernel: Kernel, files: &kernel::Files) -> Outcome {
     let start = Instant::now();
     let name = kernel.name();
-    let log = cache::directory().join(format!("{name}.log"));
-    let report_file = cache::directory().join(format!("{name}.report"));
+    let suffix = parts.clock.suffix();
+    let log = cache::directory().join(format!("{name}{suffix}.log"));
+    let report_file = cache::directory().join(format!("{name}{suffix}.report"));
     let guest = Guest {
         kernel: files,
         system: parts.system,
         payload: &parts.payload,
         report: &report_file,
+        clock: parts.clock,
     };
     let ended = File::create(&log).context("cannot write a log").and_then(|file| {
         // Nobody is to read an earlier guest's.

@@ -5,6 +5,7 @@
 
 mod cache;
 mod console;
+mod counting;
 mod debian;
 mod image;
 mod kernel;
@@ -32,14 +33,14 @@ use clap::{Args, ValueEnum as _};
 use self::{
     kernel::Files,
     machine::{Outcome, Parts},
-    qemu::Qemu,
+    qemu::{Clock, Qemu},
 };
 use crate::{
     build_ebpf, host, packages,
     programs::{Profile, Programs},
 };
 
-pub(crate) use self::kernel::Kernel;
+pub(crate) use self::{counting::Counted, kernel::Kernel};
 
 /// The tests whose result depends on the kernel. Under emulation each takes ten seconds. They cover real servers and
 /// load balancers, each pair of address families, and an application that reads the header itself. They also cover
@@ -150,6 +151,7 @@ impl Guests {
             system: &self.system,
             payload: payload::pack(programs, &script(options))?,
             with_tests: options.command.is_none(),
+            clock: Clock::Time,
         };
         summary::print(&run_guests(&parts, &self.kernels))
     }

@@ -1,6 +1,9 @@
 //! What a guest runs, and the system around it.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 
@@ -32,11 +35,16 @@ pub(super) fn system() -> Result<PathBuf> {
 
 /// Packs the agent and the tests into a file system together with `script`, which the guest is to run beside them.
 pub(super) fn pack(programs: &Programs, script: &str) -> Result<PathBuf> {
+    let test = |name| anyhow::Ok((&*programs.end_to_end(name)?.path, name));
+    pack_programs(&[(&programs.agent, "proxyip"), test("e2e")?, test("packets")?], script)
+}
+
+/// Packs programs by these names into a file system together with `script`, which the guest is to run beside them.
+pub(super) fn pack_programs(programs: &[(&Path, &str)], script: &str) -> Result<PathBuf> {
     let directory = cache::directory().join("payload");
     crate::directory::remove(&directory)?;
     fs::create_dir_all(&directory)?;
-    let test = |name| anyhow::Ok((&*programs.end_to_end(name)?.path, name));
-    for (from, name) in [(&*programs.agent, "proxyip"), test("e2e")?, test("packets")?] {
+    for (from, name) in programs {
         fs::copy(from, directory.join(name))
             .with_context(|| format!("cannot copy {}", from.display()))?;
     }

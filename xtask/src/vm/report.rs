@@ -41,6 +41,8 @@ pub(super) struct Report {
     /// The kernel's release and how long it took to boot, if it did.
     pub(super) booted: Option<(String, Duration)>,
     pub(super) counts: Counts,
+    /// The lines of classes of packets (`cargo xtask bench packets`).
+    pub(super) classes: Vec<String>,
     /// The exit status of what the guest was to run, if that ended.
     exit: Option<i32>,
 }
@@ -52,6 +54,9 @@ impl Report {
         for line in text.lines() {
             if let Some((name, outcome)) = test_line(line) {
                 report.counts.add(name, outcome);
+            }
+            if line.starts_with("class\t") {
+                report.classes.push(line.trim_end().to_owned());
             }
             match line.split_whitespace().collect::<Vec<_>>()[..] {
                 ["booted", release, seconds] => {
