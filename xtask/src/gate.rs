@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 
 use crate::{
-    build_ebpf, chaos, churn, demo, fuzz, host, lint, model, packages,
+    build_ebpf, chaos, churn, demo, fuzz, host, lint, model, packages, packets,
     programs::{Profile, Programs},
     soak,
     steps::{self, Steps},
@@ -134,6 +134,7 @@ fn last(steps: &mut Steps, plan: &Plan<'_>, programs: &Programs, guests: &Guests
     thread::scope(|scope| {
         let chaos = scope.spawn(|| chaos::beside(programs, plan.chaos_minutes));
         steps.check("other kernels", || guests.run(programs, &plan.guests));
+        steps.check("instructions for packets", || packets::check(guests, &programs.bench_packets));
         steps.check("chaos, made meanwhile", || {
             chaos.join().unwrap_or_else(|_| Err(anyhow!("it panicked")))
         });

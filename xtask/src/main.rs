@@ -18,6 +18,7 @@ mod linker;
 mod lint;
 mod model;
 mod packages;
+mod packets;
 mod program;
 mod programs;
 mod pypi;

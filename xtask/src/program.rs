@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 use crate::{
     agent, build_ebpf,
     command::{run as run_command, workspace_cargo},
-    host, packages,
+    host, packages, packets,
 };
 
 /// What can be measured.
@@ -22,6 +22,8 @@ pub(crate) enum Measure {
     Lookup,
     /// What the `getsockopt()` hook costs other calls
     Getsockopt,
+    /// What the kernel programs cost for each class of packets. Takes `--kernel`, `--against` and `--json`
+    Packets,
     /// An agent that serves 256 network namespaces: time, memory, processor at rest. Fails over the limits
     Namespaces,
 }
@@ -34,27 +36,34 @@ pub(crate) struct Bench {
     /// The program to measure, in place of the agent as it is released
     #[arg(long, value_name = "PATH")]
     agent: Option<PathBuf>,
+    #[command(flatten)]
+    packets: packets::Options,
     /// What the measuring program gets: `-- --help` lists it
     #[arg(last = true, value_name = "ARGUMENT")]
     arguments: Vec<OsString>,
 }
 
 impl Measure {
-    const fn program(self) -> &'static str {
+    /// The program; none for what needs no agent.
+    const fn program(self) -> Option<&'static str> {
         match self {
-            Self::Lookup => "bench_lookup",
-            Self::Getsockopt => "bench_getsockopt",
-            Self::Namespaces => "bench_namespaces",
+            Self::Lookup => Some("bench_lookup"),
+            Self::Getsockopt => Some("bench_getsockopt"),
+            Self::Namespaces => Some("bench_namespaces"),
+            Self::Packets => None,
         }
     }
 }
 
 /// Builds what is needed, and measures.
 pub(crate) fn bench(bench: &Bench) -> Result<()> {
+    let Some(name) = bench.measure.program() else {
+        return packets::run(&bench.packets, &bench.arguments);
+    };
     prepare("bench")?;
     build_ebpf::run()?;
     let agent = agent::given_or_built(bench.agent.as_deref())?;
-    let mut command = program(bench.measure.program(), &agent);
+    let mut command = program(name, &agent);
     command.arg("--").args(&bench.arguments);
     run_command(&mut command)
 }

@@ -43,6 +43,8 @@ pub(crate) struct Programs {
     pub(crate) churn: PathBuf,
     /// What shows it at work.
     pub(crate) demo: PathBuf,
+    /// What measures the kernel programs.
+    pub(crate) bench_packets: PathBuf,
     tests: Vec<TestProgram>,
 }
 
@@ -76,6 +78,7 @@ impl Programs {
     /// Finds the programs in cargo's messages (one JSON object to a line).
     fn parse(profile: Profile, messages: &str) -> Result<Self> {
         let (mut agent, mut chaos, mut churn, mut demo) = (None, None, None, None);
+        let mut bench_packets = None;
         let mut tests = Vec::new();
         for line in messages.lines() {
             let Ok(message) = serde_json::from_str::<Value>(line) else { continue };
@@ -87,6 +90,7 @@ impl Programs {
                     "chaos" => chaos = Some(path),
                     "churn" => churn = Some(path),
                     "demo" => demo = Some(path),
+                    "bench_packets" => bench_packets = Some(path),
                     _ => {}
                 }
                 continue;
@@ -106,7 +110,9 @@ impl Programs {
         let chaos = chaos.context("cargo built `chaos` but did not say where it put it")?;
         let churn = churn.context("cargo built `churn` but did not say where it put it")?;
         let demo = demo.context("cargo built `demo` but did not say where it put it")?;
-        Ok(Self { profile, agent, chaos, churn, demo, tests })
+        let bench_packets =
+            bench_packets.context("cargo built `bench_packets` but did not say where it put it")?;
+        Ok(Self { profile, agent, chaos, churn, demo, bench_packets, tests })
     }
 
     /// Those with unit tests.
@@ -149,6 +155,7 @@ fn build_command(profile: Profile) -> Command {
     let mut command = workspace_cargo();
     command.args(["build", "--workspace", "--profile", profile.name()]);
     command.args(["--bin", "proxyip", "--bin", "chaos", "--bin", "churn", "--bin", "demo"]);
+    command.args(["--bin", "bench_packets"]);
     match profile {
         Profile::Ci => command.arg("--tests"),
         Profile::Release => command.args(["--test", "*"]),
@@ -183,6 +190,7 @@ mod tests {
             message("chaos", "bin", false),
             message("churn", "bin", false),
             message("demo", "bin", false),
+            message("bench_packets", "bin", false),
             message("e2e", "test", true),
             "{\"reason\":\"build-finished\",\"success\":true}\n".to_owned(),
         ];

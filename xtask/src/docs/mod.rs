@@ -12,10 +12,11 @@ use serde_json::Value;
 use crate::{
     build_ebpf,
     command::{output, workspace_cargo, workspace_root},
+    packets,
 };
 
 /// In which page each block stands.
-const PAGES: [(&str, &str); 9] = [
+const PAGES: [(&str, &str); 10] = [
     ("config-keys", "docs/configuration.md"),
     ("reasons", "docs/troubleshooting.md"),
     ("obstacles", "docs/hand-offs.md"),
@@ -25,6 +26,7 @@ const PAGES: [(&str, &str); 9] = [
     ("exit-codes", "docs/cli.md"),
     ("commands", "docs/cli.md"),
     ("flow-log-fields", "docs/flow-log.md"),
+    ("packets", "docs/performance.md"),
 ];
 
 /// Options of `cargo xtask docs`
@@ -72,7 +74,8 @@ fn generated(root: &Path) -> Result<BTreeMap<String, String>> {
     // In the gate the other programs are built with this profile next, from the same dependencies.
     command.args(["run", "--quiet", "--profile", "ci"]);
     command.args(["--package", "proxyip-user", "--example", "reference"]);
-    let reference: Value = serde_json::from_str(&output(&mut command)?)?;
+    let mut reference: Value = serde_json::from_str(&output(&mut command)?)?;
+    reference["blocks"]["packets"] = packets::block(root)?.into();
     pages(root, &reference)
 }
 
