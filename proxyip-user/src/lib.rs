@@ -22,6 +22,7 @@ pub mod client;
 mod clock;
 pub mod config;
 pub mod desired;
+mod direction;
 pub mod flowlog;
 pub mod host;
 pub mod inputs;
