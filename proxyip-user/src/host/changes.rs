@@ -1,4 +1,4 @@
-//! Notices that links or routes of network namespaces have changed: one socket for all of them.
+//! Notices that links, routes or rules of network namespaces have changed: one socket of each kind for all of them.
 //!
 //! What has changed is not kept: a router with a million routes may announce more in a second than anybody can read.
 //! The kernel bounds what waits in the socket.
@@ -9,7 +9,7 @@ use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use anyhow::{Context, Result};
-use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use netlink_sys::{Socket, SocketAddr};
 use nix::cmsg_space;
 use nix::errno::Errno;
@@ -22,8 +22,11 @@ use super::nsid::Nsid;
 /// How many announcements are taken before the caller has its turn.
 const AT_MOST: usize = 4096;
 
-/// Bytes that may wait in the socket. Each announcement takes some hundreds.
+/// Bytes that may wait in a socket. Each announcement takes some hundreds.
 const ROOM: usize = 1 << 20;
+
+/// `NFNLGRP_NFTABLES` (`linux/netfilter/nfnetlink.h`).
+const RULES: u32 = 7;
 
 /// What the kernel announces.
 #[derive(Debug)]
@@ -43,32 +46,46 @@ pub(crate) enum Changed {
 }
 
 impl Changes {
-    /// Listens from now on in the calling thread's namespace, and in all that have a number there.
+    /// Listens for links and routes from now on, in the calling thread's namespace and in all that have a number there.
     ///
     /// # Errors
     /// If there is no netlink socket. To hear of other namespaces takes `CAP_NET_BROADCAST`.
-    pub(crate) fn subscribe() -> Result<Self> {
-        let open = || {
-            let mut socket = Socket::new(NETLINK_ROUTE)?;
-            socket.bind(&SocketAddr::new(0, 0))?;
-            // Beyond what sysctls allow everybody.
-            setsockopt(&socket, RcvBufForce, &ROOM).or_else(|_| socket.set_rx_buf_sz(ROOM))?;
-            for group in
-                [MulticastGroup::Ipv4Route, MulticastGroup::Ipv6Route, MulticastGroup::Link]
-            {
-                socket.add_membership(group as u32)?;
-            }
-            socket.set_non_blocking(true)?;
-            Ok::<_, io::Error>(socket)
-        };
-        let socket = open().context("no netlink socket")?;
-        if let Err(error) = socket.set_listen_all_namespaces(true) {
+    pub(crate) fn of_links_and_routes() -> Result<Self> {
+        let groups = [MulticastGroup::Ipv4Route, MulticastGroup::Ipv6Route, MulticastGroup::Link];
+        let changes = Self::of(NETLINK_ROUTE, &groups.map(|group| group as u32), ROOM)?;
+        if let Err(error) = changes.socket.set_listen_all_namespaces(true) {
             tracing::warn!(
                 "the kernel does not announce changes in other network namespaces ({error}): is CAP_NET_BROADCAST missing? \
                  New interfaces are found there late"
             );
         }
-        Ok(Self { socket, lost: Cell::new(false) })
+        Ok(changes)
+    }
+
+    /// The same for the rules of nftables. This has the kernel load nftables.
+    ///
+    /// # Errors
+    /// If there is no netlink socket, or not for other namespaces.
+    pub(crate) fn of_rules() -> Result<Self> {
+        let changes = Self::of(NETLINK_NETFILTER, &[RULES], ROOM)?;
+        let all = changes.socket.set_listen_all_namespaces(true);
+        all.context("changes of rules in other network namespaces are not announced")?;
+        Ok(changes)
+    }
+
+    fn of(protocol: isize, groups: &[u32], room: usize) -> Result<Self> {
+        let open = || {
+            let mut socket = Socket::new(protocol)?;
+            socket.bind(&SocketAddr::new(0, 0))?;
+            // Beyond what sysctls allow everybody.
+            setsockopt(&socket, RcvBufForce, &room).or_else(|_| socket.set_rx_buf_sz(room))?;
+            for group in groups {
+                socket.add_membership(*group)?;
+            }
+            socket.set_non_blocking(true)?;
+            Ok::<_, io::Error>(socket)
+        };
+        Ok(Self { socket: open().context("no netlink socket")?, lost: Cell::new(false) })
     }
 
     /// Takes what has been announced; `None` if nothing has.
@@ -139,35 +156,72 @@ mod tests {
     use super::*;
     use crate::host::nsid::Nsids;
 
+    fn run(command: &str) {
+        let mut words = command.split(' ');
+        let done = Command::new(words.next().unwrap()).args(words).status();
+        assert!(done.unwrap().success(), "{command}");
+    }
+
+    /// Runs a command in a namespace of its own. Returns that namespace's number.
+    fn elsewhere(nsids: Nsids, command: &'static str) -> Nsid {
+        let other = thread::spawn(move || {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            let number = nsids.of(&File::open("/proc/thread-self/ns/net").unwrap()).unwrap();
+            run(command);
+            number
+        });
+        other.join().unwrap()
+    }
+
+    fn next(changes: &Changes) -> Changed {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            if let Some(changed) = changes.take().unwrap() {
+                return changed;
+            }
+            assert!(Instant::now() < deadline, "nothing is announced");
+            thread::yield_now();
+        }
+    }
+
+    /// Elsewhere something changes all the time.
+    fn in_a_namespace_of_its_own(test: fn()) {
+        let test = thread::spawn(move || {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            test();
+        });
+        test.join().unwrap();
+    }
+
     #[test]
     fn changes_in_another_namespace_are_announced_with_its_number() {
-        // A namespace of its own: elsewhere something changes all the time.
-        let listener = thread::spawn(|| {
-            unshare(CloneFlags::CLONE_NEWNET).unwrap();
-            let changes = Changes::subscribe().unwrap();
-            assert_eq!(changes.take().unwrap(), None);
-            let nsids = Nsids::open().unwrap();
-            let other = thread::spawn(move || {
-                unshare(CloneFlags::CLONE_NEWNET).unwrap();
-                let number = nsids.of(&File::open("/proc/thread-self/ns/net").unwrap()).unwrap();
-                let ip = ["link", "set", "lo", "up"];
-                assert!(Command::new("ip").args(ip).status().unwrap().success());
-                number
-            });
-            let number = other.join().unwrap();
-            let deadline = Instant::now() + Duration::from_secs(5);
-            loop {
-                match changes.take().unwrap() {
-                    Some(Changed::Within(numbers)) => {
-                        assert_eq!(numbers, [Some(number)].into());
-                        return;
-                    }
-                    other => assert_eq!(other, None),
-                }
-                assert!(Instant::now() < deadline, "nothing is announced");
-                thread::yield_now();
+        in_a_namespace_of_its_own(|| {
+            for (changes, command) in [
+                (Changes::of_links_and_routes(), "ip link set lo up"),
+                (Changes::of_rules(), "nft add table ip some"),
+            ] {
+                let changes = changes.unwrap();
+                assert_eq!(changes.take().unwrap(), None);
+                let number = elsewhere(Nsids::open().unwrap(), command);
+                assert_eq!(next(&changes), Changed::Within([Some(number)].into()));
             }
         });
-        listener.join().unwrap();
+    }
+
+    #[test]
+    fn what_finds_no_room_has_changed_anywhere_and_what_comes_later_is_heard_again() {
+        in_a_namespace_of_its_own(|| {
+            // Enough for the announcements of one device, and not for those of all.
+            const LITTLE: usize = 16_384;
+            let changes =
+                Changes::of(NETLINK_ROUTE, &[MulticastGroup::Link as u32], LITTLE).unwrap();
+            for number in 0..48 {
+                run(&format!("ip link add a{number} type veth peer name b{number}"));
+            }
+            assert_eq!(changes.take().unwrap(), Some(Changed::Anywhere));
+            assert_eq!(changes.take().unwrap(), None, "it is said once");
+            run("ip link del a7");
+            assert_eq!(next(&changes), Changed::Within([None].into()));
+        });
     }
 }

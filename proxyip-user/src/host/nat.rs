@@ -40,6 +40,11 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
+    /// Whether the namespace was found to have nftables.
+    pub(crate) const fn has_nftables(&self) -> bool {
+        self.seen.generation.is_some()
+    }
+
     /// When the rules changed that may redirect connections, by the clock whose time is `now_ns`; 0 if there are none.
     pub(crate) fn since_ns(&mut self, now_ns: u64) -> u64 {
         let seen = match look(&self.seen) {

@@ -1,49 +1,46 @@
-//! Follows all namespaces that are served, on one thread with one socket: their sysctls, routes and interfaces.
+//! Follows all namespaces that are served, on one thread: their sysctls, routes, interfaces and rules of NAT.
 //!
 //! The thread enters a namespace to look at it, and leaves it again: else it would keep the namespace alive.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use super::followed::Followed;
 use super::namespaces::{Tables, Watcher};
-use super::routes::Pace;
+use super::orders::{Answer, Inbox, Order, Orders, orders};
 use crate::host::changes::{Changed, Changes};
 use crate::host::namespace::Namespace;
 use crate::host::nsid::{Nsid, Nsids};
-use crate::host::served::{Entrance, LOOKS_A_SECOND, rest};
+use crate::host::served::Entrance;
 use crate::supervise::{Health, Task, Work};
 
 /// What is announced waits so long for more of it.
 const REST: Duration = Duration::from_millis(20);
 /// The longest wait, should nothing happen.
 const TICK: Duration = Duration::from_secs(1);
-/// How long whoever orders something waits for it.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is called with a namespace's cookie when its interfaces or routes have changed.
 pub(crate) type Tell = Arc<dyn Fn(u64) + Send + Sync>;
 
 /// Has namespaces followed.
 pub(crate) struct Followers {
-    orders: Sender<Order>,
-    wake: Arc<EventFd>,
+    orders: Orders<Wish>,
     nsids: Nsids,
     health: Health,
 }
 
 /// What the thread is told. It answers when it is done.
-enum Order {
-    Follow(Box<Followed>, SyncSender<()>),
+enum Wish {
+    Follow(Box<Followed>),
     /// The namespace with this cookie.
-    Leave(u64, SyncSender<()>),
+    Leave(u64),
 }
 
 impl Followers {
@@ -52,15 +49,13 @@ impl Followers {
     /// # Errors
     /// If there is no thread or no netlink socket.
     pub(crate) fn start(pin_path: &Path, health: &Health, tell: Tell) -> Result<Self> {
-        let wake = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC);
-        let wake = Arc::new(wake.context("no event descriptor")?);
-        let (orders, waiting) = channel();
+        let (orders, inbox) = orders()?;
         let mut thread = Thread {
             home: Namespace::own()?,
-            changes: Changes::subscribe()?,
+            changes: Changes::of_links_and_routes()?,
+            rules: OnceCell::new(),
             tables: Tables::open(pin_path)?,
-            orders: waiting,
-            wake: Arc::clone(&wake),
+            inbox,
             followed: BTreeMap::new(),
             numbers: HashMap::new(),
             deaf_until: Instant::now(),
@@ -69,31 +64,20 @@ impl Followers {
         // A round waits by itself.
         let purpose = "following network namespaces".into();
         let work = Work { thread: "namespaces", purpose, period: Duration::ZERO };
-        health.spawn(work, move || thread.round())?;
-        Ok(Self { orders, wake, nsids: Nsids::open()?, health: health.clone() })
+        let mut task = Task::new(work.clone(), health.clone());
+        health.spawn(work, move || thread.round(&mut task))?;
+        Ok(Self { orders, nsids: Nsids::open()?, health: health.clone() })
     }
 
     /// Follows a namespace from now on. Returns after the first look, which writes the routes.
     ///
     /// # Errors
-    /// If the namespace is gone, or the thread. What goes wrong in a look is in [`Health::sentences`].
+    /// If the namespace is gone, or the thread, or if that has failed. What goes wrong in a look is in
+    /// [`Health::sentences`].
     pub(crate) fn follow(&self, watcher: Watcher, entrance: Entrance) -> Result<()> {
         let number = self.nsids.of(&entrance.open()?)?;
-        let purpose =
-            format!("following the sysctls, routes and interfaces of {}", entrance.netns());
-        let work = Work { thread: "namespaces", purpose, period: Duration::ZERO };
-        let now = Instant::now();
-        let followed = Followed {
-            watcher,
-            entrance,
-            number,
-            pace: Pace::new(now),
-            since: now,
-            looked: now,
-            task: Task::new(work, self.health.clone()),
-            first: None,
-        };
-        self.order(|done| Order::Follow(Box::new(followed), done))
+        let followed = Followed::new(watcher, (entrance, number), self.health.clone());
+        self.orders.give(Wish::Follow(Box::new(followed)))
     }
 
     /// Follows it no longer, and leaves nothing of it in the maps. Returns when that is done.
@@ -101,79 +85,7 @@ impl Followers {
     /// # Errors
     /// If the thread is gone.
     pub(crate) fn leave(&self, cookie: u64) -> Result<()> {
-        self.order(|done| Order::Leave(cookie, done))
-    }
-
-    fn order(&self, order: impl FnOnce(SyncSender<()>) -> Order) -> Result<()> {
-        let gone = "nobody follows network namespaces";
-        let (done, wait) = sync_channel(1);
-        self.orders.send(order(done)).context(gone)?;
-        self.wake.write(1).context("the thread that follows network namespaces cannot be woken")?;
-        wait.recv_timeout(PATIENCE).context(gone)
-    }
-}
-
-/// A namespace that is followed.
-struct Followed {
-    watcher: Watcher,
-    entrance: Entrance,
-    /// The namespace's, for the socket.
-    number: Nsid,
-    pace: Pace,
-    /// Since when it is followed.
-    since: Instant,
-    /// When it was looked at last.
-    looked: Instant,
-    task: Task,
-    /// Waits for the first look.
-    first: Option<SyncSender<()>>,
-}
-
-impl Followed {
-    /// When it is to be looked at, if so many are.
-    fn due(&self, namespaces: usize) -> Instant {
-        if let Some(until) = self.task.rests_until() {
-            return until;
-        }
-        // What sets a namespace up may still be at work: sysctls, rules of NAT. It is looked at after 1, 2, 4, 8 s.
-        let age = self.looked.duration_since(self.since).max(TICK);
-        let next = self.looked + rest(namespaces).min(age);
-        self.pace.due().map_or(next, |due| due.min(next))
-    }
-
-    /// Looks at it, which is one of so many, and goes home.
-    fn look(&mut self, namespaces: usize, (tables, home): (&mut Tables, &Namespace)) -> Result<()> {
-        let Self { watcher, entrance, pace, task, .. } = self;
-        let begin = Instant::now();
-        let went_well = task.attempt(|| {
-            let is_due = pace.is_due(begin);
-            let looked = entrance.enter().and_then(|()| {
-                // Among many it is counted when somebody wants to know.
-                if namespaces <= LOOKS_A_SECOND {
-                    watcher.count_overflows();
-                }
-                if is_due { watcher.write_routes(tables) } else { watcher.write(tables) }
-            });
-            match looked {
-                // It is left soon.
-                Err(_) if !entrance.is_there() => {}
-                looked => looked?,
-            }
-            if is_due {
-                pace.read(begin, begin.elapsed());
-            }
-            Ok(())
-        });
-        if !went_well {
-            // What changes meanwhile may be missed.
-            *pace = Pace::new(begin);
-        }
-        self.looked = begin;
-        let back = home.enter();
-        if let Some(first) = self.first.take() {
-            first.send(()).ok();
-        }
-        back
+        self.orders.give(Wish::Leave(cookie))
     }
 }
 
@@ -182,9 +94,10 @@ struct Thread {
     /// The agent's own namespace.
     home: Namespace,
     changes: Changes,
+    /// Of nftables, from when a namespace has been seen to have them; `None` if the kernel does not announce them.
+    rules: OnceCell<Option<Changes>>,
     tables: Tables,
-    orders: Receiver<Order>,
-    wake: Arc<EventFd>,
+    inbox: Inbox<Wish>,
     /// By cookie.
     followed: BTreeMap<u64, Followed>,
     /// The cookies of namespaces, by their numbers; the agent's own has none.
@@ -195,92 +108,183 @@ struct Thread {
 }
 
 impl Thread {
-    fn round(&mut self) -> Result<()> {
+    /// `task` is the work of a round. While it rests because it has failed, nobody waits for it.
+    fn round(&mut self, task: &mut Task) -> Result<()> {
+        let rests_until = task.rests_until().filter(|until| *until > Instant::now());
+        self.wait(rests_until)?;
+        for order in self.inbox.take() {
+            self.follow_order(order, rests_until);
+        }
+        if rests_until.is_none()
+            && !task.attempt(|| self.work())
+            && let Some(until) = task.rests_until()
+        {
+            self.give_up(until);
+        }
+        self.forget_abandoned();
+        Ok(())
+    }
+
+    /// Looks at what is due.
+    fn work(&mut self) -> Result<()> {
         self.home.enter()?;
-        self.wait()?;
-        self.follow_orders();
         if self.deaf_until <= Instant::now() {
-            match self.changes.take() {
-                Ok(None) => {}
-                Ok(Some(changed)) => {
-                    self.deaf_until = Instant::now() + REST;
-                    self.note(&changed);
-                }
-                // Nobody who orders something waits for a socket.
-                Err(error) => {
-                    tracing::error!("{error:#}");
-                    self.deaf_until = Instant::now() + TICK;
-                }
-            }
+            self.listen();
         }
         let now = Instant::now();
         let count = self.followed.len();
         let mut due = self.followed.values_mut().filter(|one| one.due(count) <= now);
-        due.try_for_each(|one| one.look(count, (&mut self.tables, &self.home)))
+        due.try_for_each(|one| one.look(count, (&mut self.tables, &self.home)))?;
+        self.listen_to_rules();
+        Ok(())
     }
 
     /// Until something is announced, ordered or due.
-    fn wait(&self) -> Result<()> {
+    fn wait(&self, rests_until: Option<Instant>) -> Result<()> {
         let now = Instant::now();
         let count = self.followed.len();
         let due = self.followed.values().map(|one| one.due(count)).min();
-        let is_deaf = now < self.deaf_until;
-        let due = due.into_iter().chain(is_deaf.then_some(self.deaf_until)).min();
-        let left = due.map_or(TICK, |due| due.saturating_duration_since(now).min(TICK));
+        let is_deaf = now < self.deaf_until || rests_until.is_some();
+        let due = due.into_iter().chain((now < self.deaf_until).then_some(self.deaf_until)).min();
+        let left = rests_until.or(due).map_or(TICK, |due| due.saturating_duration_since(now));
         // The library counts whole milliseconds.
-        let left = left + Duration::from_micros(999);
+        let left = left.min(TICK) + Duration::from_micros(999);
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        let polled = |descriptor| PollFd::new(descriptor, PollFlags::POLLIN);
-        let mut all = [polled(self.wake.as_fd()), polled(self.changes.as_fd())];
-        let heard = if is_deaf { &mut all[..1] } else { &mut all[..] };
-        match poll(heard, timeout) {
+        let mut heard = vec![self.inbox.as_fd()];
+        if !is_deaf {
+            heard.extend(self.sockets().map(|changes| changes.as_fd()));
+        }
+        let mut heard: Vec<_> =
+            heard.into_iter().map(|one| PollFd::new(one, PollFlags::POLLIN)).collect();
+        match poll(&mut heard, timeout) {
             Err(nix::Error::EINTR) => Ok(()),
             ready => ready.map(drop).context("changes of namespaces cannot be waited for"),
         }
     }
 
-    fn follow_orders(&mut self) {
-        // It may be armed already for what is taken here: then nothing is there next time.
-        self.wake.read().ok();
-        for order in self.orders.try_iter() {
-            match order {
-                Order::Follow(mut one, done) => {
-                    let cookie = one.entrance.cookie();
-                    self.numbers.insert(Some(one.number), cookie);
-                    if one.entrance.is_own() {
-                        self.numbers.insert(None, cookie);
-                    }
-                    one.first = Some(done);
-                    self.followed.insert(cookie, *one);
-                }
-                Order::Leave(cookie, done) => {
-                    self.numbers.retain(|_, there| *there != cookie);
-                    if let Some(Followed { watcher, entrance, .. }) = self.followed.remove(&cookie)
-                        && let Err(error) = watcher.leave(&mut self.tables)
-                    {
-                        let netns = entrance.netns();
-                        tracing::error!("what the maps say of {netns} stays there: {error:#}");
-                    }
-                    done.send(()).ok();
-                }
+    fn sockets(&self) -> impl Iterator<Item = &Changes> {
+        std::iter::once(&self.changes).chain(self.rules.get().into_iter().flatten())
+    }
+
+    fn follow_order(&mut self, Order { what, answer }: Order<Wish>, rests_until: Option<Instant>) {
+        match (what, rests_until) {
+            (Wish::Follow(_), Some(until)) => answer.resting(until),
+            (Wish::Follow(one), None) => self.follow(*one, answer),
+            (Wish::Leave(cookie), _) => {
+                self.leave(cookie);
+                answer.done();
             }
         }
     }
 
-    /// Notes what has changed, and tells others.
-    fn note(&mut self, changed: &Changed) {
-        let cookies: BTreeSet<u64> = match changed {
-            Changed::Within(numbers) => {
-                numbers.iter().filter_map(|number| self.numbers.get(number)).copied().collect()
+    /// Whoever waits for the answer gets it after the first look.
+    fn follow(&mut self, mut one: Followed, answer: Answer) {
+        let cookie = one.entrance.cookie();
+        self.numbers.insert(Some(one.number), cookie);
+        if one.entrance.is_own() {
+            self.numbers.insert(None, cookie);
+        }
+        one.first = Some(answer);
+        self.followed.insert(cookie, one);
+    }
+
+    fn leave(&mut self, cookie: u64) {
+        self.numbers.retain(|_, there| *there != cookie);
+        if let Some(Followed { watcher, entrance, .. }) = self.followed.remove(&cookie)
+            && let Err(error) = watcher.leave(&mut self.tables)
+        {
+            let netns = entrance.netns();
+            tracing::error!("what the maps say of {netns} stays there: {error:#}");
+        }
+    }
+
+    /// Has those who wait for a first look hear that there is none.
+    fn give_up(&mut self, until: Instant) {
+        for one in self.followed.values_mut() {
+            if let Some(first) = one.first.take() {
+                first.resting(until);
+                one.is_abandoned = true;
             }
-            Changed::Anywhere => self.followed.keys().copied().collect(),
+        }
+    }
+
+    /// Nobody serves these. An agent before this one may have its programs there, so that the maps stay as they are.
+    fn forget_abandoned(&mut self) {
+        for one in self.followed.extract_if(.., |_, one| one.is_abandoned) {
+            self.numbers.retain(|_, there| *there != one.0);
+        }
+    }
+
+    /// Notes what has changed, and tells others.
+    fn listen(&mut self) {
+        let links = heard(&self.changes);
+        let rules = self.rules.get().and_then(Option::as_ref).map_or(Ok(None), heard);
+        let rest = match (&links, &rules) {
+            (Ok(None), Ok(None)) => return,
+            (Ok(_), Ok(_)) => REST,
+            _ => TICK,
         };
         let now = Instant::now();
-        for cookie in cookies {
+        self.deaf_until = now + rest;
+        for cookie in self.cookies(links) {
             if let Some(one) = self.followed.get_mut(&cookie) {
                 one.pace.changed(now);
                 (self.tell)(cookie);
             }
         }
+        for cookie in self.cookies(rules) {
+            if let Some(one) = self.followed.get_mut(&cookie) {
+                one.is_stale = true;
+            }
+        }
+    }
+
+    fn cookies(&self, changed: Result<Option<Changed>, ()>) -> BTreeSet<u64> {
+        let changed = changed.ok().flatten();
+        changed.map(|changed| cookies(&changed, &self.numbers)).unwrap_or_default()
+    }
+
+    /// From the moment when somebody uses nftables: the kernel loads them for whoever listens.
+    fn listen_to_rules(&mut self) {
+        let is_used = || self.followed.values().any(|one| one.watcher.has_nftables());
+        if self.rules.get().is_some() || !is_used() {
+            return;
+        }
+        let rules = Changes::of_rules();
+        if let Err(error) = &rules {
+            tracing::warn!("changes of rules of NAT are noticed late: {error:#}");
+        }
+        self.rules.get_or_init(|| rules.ok());
+        // What has changed before is seen now.
+        self.followed.values_mut().for_each(|one| one.is_stale = true);
+    }
+}
+
+/// What a socket has announced. Nobody who orders something waits for a socket that fails.
+fn heard(changes: &Changes) -> Result<Option<Changed>, ()> {
+    changes.take().map_err(|error| tracing::error!("{error:#}"))
+}
+
+/// The namespaces that have changed.
+fn cookies(changed: &Changed, numbers: &HashMap<Option<Nsid>, u64>) -> BTreeSet<u64> {
+    match changed {
+        Changed::Within(within) => {
+            within.iter().filter_map(|number| numbers.get(number)).copied().collect()
+        }
+        Changed::Anywhere => numbers.values().copied().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_announced_without_room_may_have_been_of_any_namespace() {
+        let numbers = HashMap::from([(Some(0), 70), (Some(1), 71), (None, 70)]);
+        let within = Changed::Within([Some(1), Some(5)].into());
+        assert_eq!(cookies(&within, &numbers), [71].into());
+        assert_eq!(cookies(&Changed::Within([None].into()), &numbers), [70].into());
+        assert_eq!(cookies(&Changed::Anywhere, &numbers), [70, 71].into());
     }
 }

@@ -112,6 +112,11 @@ impl Watcher {
         Arc::clone(&self.seen)
     }
 
+    /// Whether the namespace was found to have nftables.
+    pub(crate) const fn has_nftables(&self) -> bool {
+        self.rules.has_nftables()
+    }
+
     /// Notes how often an accept queue was full.
     pub(crate) fn count_overflows(&self) {
         self.seen.set_overflows(netstat::listen_overflows());
