@@ -7,16 +7,16 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use aya::maps::{Array, HashMap, MapData};
 use proxyip_common::policy::PolicyWords;
-use proxyip_common::settings::{Denied, DrainedPort, ListenerSettings, Policy, access};
+use proxyip_common::settings::{DrainedPort, ListenerSettings, access};
 
 use super::places::{Places, by_place};
 use super::scopes::Scopes;
 use crate::bpf::patience::patiently;
 use crate::bpf::pod::Raw;
-use crate::config::{Config, Listener, Networks};
-use crate::desired::networks::{Commands, Entries, clients, otherwise, sources, value, verdict_of};
-use crate::desired::settings::settings_of;
-use crate::steps::step;
+use crate::config::Config;
+use crate::desired::lists::Lists;
+use crate::desired::networks::{Commands, Entries, verdict_of};
+use crate::desired::plan::policy::ListenerThere;
 use crate::tables::drained::{Change, DrainedMap, DrainedPorts};
 use crate::tables::maps::{open_owned, remove};
 use crate::tables::owners::claim;
@@ -31,50 +31,6 @@ pub(super) struct Listeners {
     pub(super) in_force: BTreeMap<u16, Arc<Lists>>,
     /// What commands have changed, by place.
     pub(super) commands: BTreeMap<u16, Commands>,
-    /// A configuration of this agent's is in force.
-    started: bool,
-}
-
-/// What was at a place before a change.
-pub(super) struct Before {
-    place: u16,
-    name: String,
-    commands: Option<Commands>,
-    drained: Vec<u16>,
-    settings: ListenerSettings,
-    lists: Option<Arc<Lists>>,
-}
-
-/// The lists of a listener, and the policy that names them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Lists {
-    pub(super) policy: Policy,
-    /// What they were made from, with what commands have said; `None` if that is not known.
-    pub(super) made_from: Option<MadeFrom>,
-    pub(super) sources: Arc<Entries>,
-    pub(super) clients: Arc<Entries>,
-}
-
-/// The lists of a listener as the configuration has them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct MadeFrom {
-    trusted: Networks,
-    allow: Networks,
-    deny: Networks,
-}
-
-impl From<&Listener> for MadeFrom {
-    fn from(listener: &Listener) -> Self {
-        let Listener { trusted, allow, deny, .. } = listener;
-        Self { trusted: trusted.clone(), allow: allow.clone(), deny: deny.clone() }
-    }
-}
-
-impl MadeFrom {
-    fn is_of(&self, listener: &Listener) -> bool {
-        let Self { trusted, allow, deny } = self;
-        (trusted, allow, deny) == (&listener.trusted, &listener.allow, &listener.deny)
-    }
 }
 
 impl Listeners {
@@ -97,7 +53,6 @@ impl Listeners {
             places: Places::of_listeners(pin_path)?,
             drained: DrainedMap::open(pin_path)?,
             commands: BTreeMap::new(),
-            started: false,
         })
     }
 
@@ -131,119 +86,42 @@ impl Listeners {
         self.places.find(&names, |place| !self.commands(place).is_empty() || drained.any(place))
     }
 
-    /// Writes a listener's lists where nobody looks, if they are new.
-    pub(super) fn prepare(
-        &self,
-        scopes: &mut Scopes,
-        place: u16,
-        listener: &Listener,
-    ) -> Result<Arc<Lists>> {
-        let is_of =
-            |there: &Lists| there.made_from.as_ref().is_some_and(|made| made.is_of(listener));
-        // Not those of a listener that has left.
-        let stays = self.places.is_of(place, &listener.name);
-        match self.in_force.get(&place).filter(|there| stays && is_of(there)) {
-            // Sorting a million networks takes a second, so it is done for new ones alone.
-            Some(there) => {
-                let lists = Lists::clone(there);
-                Ok(Arc::new(Lists { policy: self.policy(place, listener, &lists), ..lists }))
-            }
-            None => self.prepare_anew(scopes, place, listener),
-        }
+    /// The places that have lists.
+    pub(super) fn places(&self) -> impl Iterator<Item = u16> {
+        self.in_force.keys().copied()
     }
 
-    /// As [`Listeners::prepare`], also if commands have changed what the lists must say.
-    pub(super) fn prepare_anew(
-        &self,
-        scopes: &mut Scopes,
-        place: u16,
-        listener: &Listener,
-    ) -> Result<Arc<Lists>> {
-        let none = Commands::new();
-        let stays = self.places.is_of(place, &listener.name);
-        let commands = self.commands.get(&place).filter(|_| stays);
-        let sources = Arc::new(sources(&listener.trusted));
-        let clients = Arc::new(clients(listener, commands.unwrap_or(&none)));
-        let there = self.in_force.get(&place);
-        let there = there.filter(|there| there.sources == sources && there.clients == clients);
-        let scope = match there {
-            Some(there) => there.policy.scope,
-            None => scopes.write(&sources, &clients)?,
-        };
-        let made_from = Some(MadeFrom::from(listener));
-        let policy = Policy { scope, ..Policy::default() };
-        let lists = Lists { policy, made_from, sources, clients };
-        Ok(Arc::new(Lists { policy: self.policy(place, listener, &lists), ..lists }))
-    }
-
-    /// The policy of a listener at this place that has these lists.
-    fn policy(&self, place: u16, listener: &Listener, lists: &Lists) -> Policy {
-        let before = self.in_force.get(&place).map(|there| there.policy);
-        // Connections that were marked keep their mark.
-        let mark = before.filter(|_| listener.denied != Denied::Mark).map(|policy| policy.mark);
-        Policy {
-            scope: lists.policy.scope,
-            mark: mark.unwrap_or(listener.mark),
-            untrusted: listener.untrusted as u8,
-            denied: listener.denied as u8,
-            otherwise: value(otherwise(listener)),
-            judges: u8::from(!lists.clients.is_empty() || listener.allow.is_given()),
-            reserved: [0; 4],
-        }
-    }
-
-    /// What is at a place now, to put it back there.
-    pub(super) fn at(&self, place: u16) -> Result<Before> {
-        Ok(Before {
-            place,
-            name: self.places.name(place).to_owned(),
-            commands: self.commands.get(&place).cloned(),
-            drained: self.drained.ports().at(place),
+    /// What is at a place.
+    pub(super) fn there(&self, place: u16) -> Result<ListenerThere<'_>> {
+        Ok(ListenerThere {
+            name: self.places.name(place),
             settings: self.settings(place)?,
-            lists: self.in_force.get(&place).cloned(),
+            lists: self.in_force.get(&place),
+            commands: self.commands.get(&place),
+            drained: self.drained.ports().at(place),
         })
     }
 
-    /// Puts a listener in force, with lists that [`Listeners::prepare`] has written.
-    pub(super) fn put_in_force(
-        &mut self,
-        scopes: &mut Scopes,
-        (place, listener): (u16, &Listener),
-        lists: Arc<Lists>,
-    ) -> Result<()> {
-        if !self.places.is_of(place, &listener.name) {
-            self.forget_commands(place);
-            self.drained.remove(place, DrainedPort::ALL)?;
-            self.places.take(place, &listener.name)?;
-        }
-        step();
-        self.write_settings(place, listener)?;
-        step();
-        self.enforce(scopes, place, lists)
+    /// Notes who has a place.
+    pub(super) fn take_place(&mut self, place: u16, name: &str) -> Result<()> {
+        self.places.take(place, name)
     }
 
-    /// Puts back what was at a place.
-    ///
-    /// # Errors
-    /// If the maps cannot be written: then what is there now stays.
-    pub(super) fn put_back(&mut self, scopes: &mut Scopes, before: Before) -> Result<()> {
-        let Before { place, name, commands, drained, settings, lists } = before;
-        match lists {
-            Some(lists) => {
-                scopes.restored(lists.policy.scope);
-                self.enforce(scopes, place, lists)?;
-            }
-            None => self.forget(scopes, place)?,
-        }
-        // In this order: the kernel programs look for drained ports when the settings say so.
-        self.drained.put_back(place, &drained)?;
-        self.set_settings(place, settings)?;
-        self.places.take(place, &name)?;
-        match commands {
-            Some(commands) => drop(self.commands.insert(place, commands)),
-            None => drop(self.commands.remove(&place)),
-        }
-        Ok(())
+    /// Forgets what commands have done to the listener at a place.
+    pub(super) fn forget_commanded(&mut self, place: u16) -> Result<()> {
+        self.forget_commands(place);
+        self.drained.remove(place, DrainedPort::ALL)
+    }
+
+    /// Notes it again.
+    pub(super) fn restore_commanded(
+        &mut self,
+        place: u16,
+        commands: Commands,
+        drained: &[u16],
+    ) -> Result<()> {
+        self.commands.insert(place, commands);
+        self.drained.put_back(place, drained)
     }
 
     /// Removes the policy and lists at a place.
@@ -270,26 +148,9 @@ impl Listeners {
                 .context("the policies cannot be written")?;
         }
         self.in_force.insert(place, lists);
+        scopes.used(policy.scope);
         if let Some(old) = old.filter(|old| old.scope != policy.scope) {
             scopes.replaced(old.scope);
-        }
-        Ok(())
-    }
-
-    fn write_settings(&mut self, place: u16, listener: &Listener) -> Result<()> {
-        let old = self.settings(place)?;
-        let mut new = settings_of(listener);
-        // Connections that are marked keep their mark.
-        new.flags |= old.flags & ListenerSettings::MARKS;
-        // What has been learnt lasts until the agent is started again.
-        if self.started && old.hand_off == new.hand_off {
-            new.flags |= old.flags & ListenerSettings::FALLS_BACK;
-        }
-        if self.drained.ports().any(place) {
-            new.flags |= ListenerSettings::DRAINS;
-        }
-        if new != old {
-            self.set_settings(place, new)?;
         }
         Ok(())
     }
@@ -299,7 +160,7 @@ impl Listeners {
         Ok(settings.context("the listeners cannot be read")?.0)
     }
 
-    fn set_settings(&mut self, place: u16, settings: ListenerSettings) -> Result<()> {
+    pub(super) fn set_settings(&mut self, place: u16, settings: ListenerSettings) -> Result<()> {
         self.settings.set(place.into(), Raw(settings), 0).context("the listeners cannot be written")
     }
 
@@ -327,22 +188,5 @@ impl Listeners {
         let mut settings = self.settings(place)?;
         settings.flags |= ListenerSettings::FALLS_BACK;
         self.set_settings(place, settings)
-    }
-
-    /// Forgets the listeners that are at none of these places; no port is theirs any more. What commands have said of
-    /// them is kept: the listener may come back.
-    pub(super) fn leave(&mut self, scopes: &mut Scopes, places: &[u16]) -> Result<()> {
-        self.started = true;
-        let gone: Vec<_> = self.in_force.keys().copied().collect();
-        for place in gone.into_iter().filter(|place| !places.contains(place)) {
-            step();
-            if self.commands(place).is_empty() {
-                self.commands.remove(&place);
-                self.forget(scopes, place)?;
-            } else {
-                self.keep_commands(scopes, place)?;
-            }
-        }
-        Ok(())
     }
 }

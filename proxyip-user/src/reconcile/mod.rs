@@ -20,5 +20,4 @@ mod rules;
 pub mod scopes;
 pub(crate) mod set_members;
 pub mod sets;
-mod undo;
 pub mod writer;

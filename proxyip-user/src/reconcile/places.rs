@@ -89,11 +89,6 @@ impl Places {
         place.and_then(|place| u16::try_from(place).ok())
     }
 
-    /// Whether a place is this one's already, and not just going to be.
-    pub(crate) fn is_of(&self, place: u16, name: &str) -> bool {
-        self.names.get(usize::from(place)).is_some_and(|there| there == name)
-    }
-
     /// Notes who has a place.
     pub(crate) fn take(&mut self, place: u16, name: &str) -> Result<()> {
         let Some(there) = self.names.get_mut(usize::from(place)) else { return Ok(()) };

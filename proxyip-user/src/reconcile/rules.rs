@@ -6,13 +6,14 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use ipnet::IpNet;
 use proxyip_api::acl::Verdict;
-use proxyip_common::settings::Policy;
 
-use super::listeners::{Listeners, Lists};
+use super::listeners::Listeners;
 use super::scopes::Scopes;
 use crate::bpf::pod::Raw;
 use crate::config::Listener;
-use crate::desired::networks::{Commands, Entries, clients, covers_ipv4, value_of, verdict_of};
+use crate::desired::lists::Lists;
+use crate::desired::networks::{Commands, covers_ipv4, value_of, verdict_of};
+use crate::steps::step;
 
 impl Listeners {
     /// Makes, changes or, with `None`, removes a rule of a command.
@@ -46,8 +47,9 @@ impl Listeners {
         let judges = self.in_force.get(&place).is_some_and(|there| there.policy.judges != 0);
         // Other networks depend on these.
         if !judges || network.prefix_len() == 0 || covers_ipv4(&network) {
-            let lists = self.prepare_anew(scopes, place, listener)?;
-            return self.enforce(scopes, place, lists);
+            let before = (self.in_force.get(&place), scopes.next());
+            let lists = Lists::of(listener, self.commands.get(&place), before);
+            return self.exchange(scopes, place, lists);
         }
         let Some(there) = self.in_force.get_mut(&place).map(Arc::make_mut) else { return Ok(()) };
         let scope = there.policy.scope;
@@ -96,16 +98,21 @@ impl Listeners {
     }
 
     /// Leaves nothing at a place but the rules of commands. They stay in the map, so that another agent finds them.
-    pub(super) fn keep_commands(&mut self, scopes: &mut Scopes, place: u16) -> Result<()> {
+    fn keep_commands(&mut self, scopes: &mut Scopes, place: u16) -> Result<()> {
         let Some(there) = self.in_force.get(&place) else { return Ok(()) };
-        let sources = Arc::<Entries>::default();
-        let clients = Arc::new(clients(&Listener::default(), &self.commands(place)));
-        if there.sources == sources && there.clients == clients {
-            return Ok(());
+        match Lists::kept(&self.commands(place), (there, scopes.next())) {
+            Some(kept) => self.exchange(scopes, place, kept),
+            None => Ok(()),
         }
-        let scope = scopes.write(&sources, &clients)?;
-        let policy = Policy { scope, ..there.policy };
-        self.enforce(scopes, place, Arc::new(Lists { policy, made_from: None, sources, clients }))
+    }
+
+    /// Writes lists if they are new, and has the kernel programs judge by them.
+    fn exchange(&mut self, scopes: &mut Scopes, place: u16, lists: Lists) -> Result<()> {
+        if lists.policy.scope == scopes.next() {
+            scopes.write(lists.policy.scope, &lists.sources, &lists.clients)?;
+            step();
+        }
+        self.enforce(scopes, place, Arc::new(lists))
     }
 
     /// The listeners that are at none of these places and have rules of commands, by name, with how many.

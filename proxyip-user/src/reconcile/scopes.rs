@@ -34,22 +34,25 @@ impl Scopes {
         Ok(Self { trusted, clients, next, replaced: BTreeSet::new(), over: BTreeSet::new() })
     }
 
-    /// Writes new lists into a scope of their own.
+    /// The first scope that nothing has.
+    pub(crate) const fn next(&self) -> u32 {
+        self.next
+    }
+
+    /// Writes new lists under this scope, which is [`Scopes::next`].
     ///
     /// # Errors
     /// If there is no room; then the scope is not used.
-    pub(crate) fn write(&mut self, sources: &Entries, clients: &Entries) -> Result<u32> {
-        let scope = self.next;
+    pub(crate) fn write(&mut self, scope: u32, sources: &Entries, clients: &Entries) -> Result<()> {
         self.next = scope.wrapping_add(1);
         let written = self.trusted.fill(scope, sources).and_then(|()| {
             step();
             self.clients.fill(scope, clients)
         });
-        step();
         if written.is_err() {
             self.discard(&BTreeSet::from([scope]));
         }
-        written.map(|()| scope)
+        written
     }
 
     /// Removes lists that never were in force, at once: no program has read them, and another list may need their room.
@@ -66,8 +69,8 @@ impl Scopes {
         self.replaced.insert(scope);
     }
 
-    /// Notes that a scope is used again, before anything was swept.
-    pub(crate) fn restored(&mut self, scope: u32) {
+    /// Notes that a scope is used, maybe again before anything was swept.
+    pub(crate) fn used(&mut self, scope: u32) {
         self.replaced.remove(&scope);
     }
 

@@ -11,9 +11,10 @@ use proxyip_common::policy::{scope_of_set, set_word};
 use super::places::{Places, by_place};
 use super::scopes::Scopes;
 use crate::bpf::patience::patiently;
-use crate::config::{Config, Networks, Set};
-use crate::desired::networks::{Entries, members};
-use crate::steps::step;
+use crate::config::Config;
+use crate::desired::lists::Members;
+use crate::desired::networks::Entries;
+use crate::desired::plan::policy::SetThere;
 use crate::tables::fill::Level;
 use crate::tables::maps::{open_owned, remove};
 use crate::tables::owners::claim;
@@ -25,22 +26,6 @@ pub(super) struct SetMembers {
     places: Places,
     /// The members of each set in force, by place.
     in_force: BTreeMap<u16, Arc<Members>>,
-}
-
-/// What was at a place before a change.
-pub(super) struct Before {
-    place: u16,
-    name: String,
-    members: Option<Arc<Members>>,
-}
-
-/// The members of a set, and their scope.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Members {
-    pub(super) scope: u32,
-    /// What they were made from; `None` if that is not known.
-    made_from: Option<Networks>,
-    entries: Arc<Entries>,
 }
 
 impl SetMembers {
@@ -81,62 +66,28 @@ impl SetMembers {
         self.places.find_unused(&names)
     }
 
-    /// Writes a set's members where nobody looks, if they are new.
-    pub(super) fn prepare(
-        &self,
-        scopes: &mut Scopes,
-        place: u16,
-        set: &Set,
-    ) -> Result<Arc<Members>> {
-        let there = self.in_force.get(&place);
-        let made_from = Some(set.networks.clone());
-        if let Some(there) = there.filter(|there| there.made_from == made_from) {
-            return Ok(Arc::clone(there));
-        }
-        let entries = Arc::new(members(set));
-        let there = there.filter(|there| there.entries == entries);
-        let scope = match there {
-            Some(there) => there.scope,
-            None => scopes.write(&Entries::new(), &entries)?,
-        };
-        Ok(Arc::new(Members { scope, made_from, entries }))
+    /// The places that have members.
+    pub(super) fn places(&self) -> impl Iterator<Item = u16> {
+        self.in_force.keys().copied()
     }
 
-    /// What is at a place now, to put it back there.
-    pub(super) fn at(&self, place: u16) -> Before {
-        let name = self.places.name(place).to_owned();
-        Before { place, name, members: self.in_force.get(&place).cloned() }
+    /// What is at a place.
+    pub(super) fn there(&self, place: u16) -> SetThere<'_> {
+        SetThere { name: self.places.name(place), members: self.in_force.get(&place) }
     }
 
-    /// Puts back what was at a place.
-    ///
-    /// # Errors
-    /// If the maps cannot be written: then what is there now stays.
-    pub(super) fn put_back(&mut self, scopes: &mut Scopes, before: Before) -> Result<()> {
-        let Before { place, name, members } = before;
-        match members {
-            Some(members) => {
-                scopes.restored(members.scope);
-                self.enforce(scopes, place, members)?;
-            }
-            None => self.forget(scopes, place)?,
-        }
-        self.places.take(place, &name)
+    /// Notes who has a place.
+    pub(super) fn take_place(&mut self, place: u16, name: &str) -> Result<()> {
+        self.places.take(place, name)
     }
 
-    /// Puts a set in force, with members that [`SetMembers::prepare`] has written.
-    pub(super) fn put_in_force(
+    /// Has the kernel programs look among these members from now on.
+    pub(super) fn enforce(
         &mut self,
         scopes: &mut Scopes,
-        (place, set): (u16, &Set),
+        place: u16,
         members: Arc<Members>,
     ) -> Result<()> {
-        self.places.take(place, &set.name)?;
-        step();
-        self.enforce(scopes, place, members)
-    }
-
-    fn enforce(&mut self, scopes: &mut Scopes, place: u16, members: Arc<Members>) -> Result<()> {
         let old = self.in_force.get(&place).map(|old| old.scope);
         if old != Some(members.scope) {
             let context = "the sets cannot be written";
@@ -146,20 +97,13 @@ impl SetMembers {
                 scopes.replaced(old);
             }
         }
+        scopes.used(members.scope);
         self.in_force.insert(place, members);
         Ok(())
     }
 
-    /// Forgets the sets that are at none of these places.
-    pub(super) fn leave(&mut self, scopes: &mut Scopes, places: &[u16]) -> Result<()> {
-        let gone: Vec<_> = self.in_force.keys().copied().collect();
-        gone.into_iter()
-            .filter(|place| !places.contains(place))
-            .try_for_each(|place| self.forget(scopes, place))
-    }
-
-    fn forget(&mut self, scopes: &mut Scopes, place: u16) -> Result<()> {
-        step();
+    /// Leaves no members at a place.
+    pub(super) fn forget(&mut self, scopes: &mut Scopes, place: u16) -> Result<()> {
         remove(&mut self.sets, &place.into()).context("the sets cannot be written")?;
         if let Some(members) = self.in_force.remove(&place) {
             scopes.replaced(members.scope);

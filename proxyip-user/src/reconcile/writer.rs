@@ -1,12 +1,11 @@
 //! What is guarded: ports, listeners and their lists of networks, written to the kernel's maps.
 //!
-//! A change is prepared where no program looks. Then one step for each listener puts it in force. So every connection
-//! is judged by the old settings or by the new ones, and never by a mixture.
+//! [`plan`] says what to write and in which order: a change is prepared where no program looks, and then put in force. So
+//! every connection is judged by the old settings or by the new ones, and never by a mixture.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::Result;
 use ipnet::IpNet;
@@ -14,15 +13,16 @@ use proxyip_api::acl::Verdict;
 use proxyip_common::settings::{Fallback, PlacedPort};
 
 use super::fallbacks::FallbackTable;
-use super::listeners::{Listeners, Lists};
+use super::listeners::Listeners;
 use super::scopes::Scopes;
-use super::set_members::{Members, SetMembers};
-use super::undo::Done;
+use super::set_members::SetMembers;
 use crate::config::{Config, Listener};
 use crate::desired::networks::{Commands, verdict_of};
-use crate::tables::drained::{Change, DrainedPorts};
+use crate::desired::plan::policy::{Change, InForce, Plan, Step, Wanted, plan, scopes};
+use crate::steps::step;
+use crate::tables::drained::{self, DrainedPorts};
 use crate::tables::fill::Level;
-use crate::tables::ports::{Ports, Wanted};
+use crate::tables::ports::Ports;
 
 /// Only this writes listeners, policies, lists, sets and their names, and says which ports are guarded.
 /// [`Control`](super::control::Control) holds it behind a lock, so changes go through there.
@@ -34,23 +34,8 @@ pub(crate) struct Writer {
     /// Why the last change could not be undone.
     mixed: Option<anyhow::Error>,
     fallbacks: FallbackTable,
-}
-
-/// All that a configuration has in the tries.
-#[derive(Default)]
-struct Prepared {
-    listeners: Vec<Arc<Lists>>,
-    sets: Vec<Arc<Members>>,
-}
-
-/// A configuration that is to be in force.
-struct Plan<'a> {
-    config: &'a Config,
-    /// Of its listeners, in their order.
-    places: &'a [u16],
-    /// Of its sets, in their order.
-    set_places: &'a [u16],
-    prepared: Prepared,
+    /// A configuration of this agent's is in force.
+    is_started: bool,
 }
 
 impl Writer {
@@ -64,7 +49,7 @@ impl Writer {
         listeners.adopt(&mut scopes.trusted.entries(&in_force), &mut clients);
         sets.adopt(&mut clients);
         let fallbacks = FallbackTable::open_empty(pin_path)?;
-        Ok(Self { scopes, listeners, sets, ports, mixed: None, fallbacks })
+        Ok(Self { scopes, listeners, sets, ports, mixed: None, fallbacks, is_started: false })
     }
 
     /// The places of a configuration's sets, in their order.
@@ -77,20 +62,28 @@ impl Writer {
     /// # Errors
     /// If the maps do not take it. Then what was in force is, or the maps are mixed: [`Writer::mixed`] says which.
     pub(crate) fn apply(&mut self, config: &Config) -> Result<Vec<u16>> {
-        let places = self.listeners.find(config)?;
-        let set_places = self.sets.find(config)?;
-        let prepared = self.prepare(config, &places, &set_places)?;
-        let new: Vec<_> = prepared.scopes().collect();
-        let plan = Plan { config, places: &places, set_places: &set_places, prepared };
-        let mut done = Done::nothing();
-        if let Err(error) = self.put_in_force(plan, &mut done) {
-            let undone = done.undo(self);
-            self.give_back(new);
+        let (places, set_places) = (self.listeners.find(config)?, self.sets.find(config)?);
+        let wanted = Wanted {
+            listeners: places.iter().copied().zip(&config.listeners).collect(),
+            sets: set_places.into_iter().zip(&config.sets).collect(),
+        };
+        let Plan { prepare, change, leave } = plan(&self.in_force(&wanted)?, &wanted);
+        let new: Vec<_> = scopes(&prepare).collect();
+        if let Err(error) = self.take_all(prepare) {
+            // No program has read them, and another list may need their room.
+            self.scopes.discard(&new.into_iter().collect());
+            return Err(error);
+        }
+        if let Err((error, undo)) = self.change(change) {
+            let undone = self.undo(undo);
+            for scope in self.not_in_force(new) {
+                self.scopes.replaced(scope);
+            }
             self.mixed = undone.err();
             return Err(error);
         }
-        self.mixed = None;
-        if let Err(error) = self.leave(&places, &set_places) {
+        (self.mixed, self.is_started) = (None, true);
+        if let Err(error) = self.take_all(leave) {
             // No port leads there, so that no connection is judged by it.
             tracing::error!(
                 "what has left the configuration stays in the maps until the next reload: {error:#}"
@@ -99,67 +92,71 @@ impl Writer {
         Ok(places)
     }
 
-    /// Why the last change could be neither made nor undone: the maps have parts of two configurations.
-    pub(crate) const fn mixed(&self) -> Option<&anyhow::Error> {
-        self.mixed.as_ref()
+    /// What the maps say of what the configuration wants, and of what is to leave.
+    fn in_force(&self, wanted: &Wanted) -> Result<InForce<'_>> {
+        let listeners = wanted.listeners.iter().map(|(place, _)| *place);
+        let listeners = listeners.chain(self.listeners.places());
+        let listeners = listeners.map(|place| Ok((place, self.listeners.there(place)?)));
+        let sets = wanted.sets.iter().map(|(place, _)| *place).chain(self.sets.places());
+        Ok(InForce {
+            listeners: listeners.collect::<Result<_>>()?,
+            sets: sets.map(|place| (place, self.sets.there(place))).collect(),
+            ports: self.ports.guarded(),
+            fallen: self.fallbacks.ports()?,
+            next_scope: self.scopes.next(),
+            is_started: self.is_started,
+        })
     }
 
-    fn put_in_force(&mut self, plan: Plan, done: &mut Done<Self>) -> Result<()> {
-        let Plan { config, places, set_places, prepared } = plan;
-        let listeners = places.iter().copied().zip(&config.listeners);
-        for (listener, lists) in listeners.zip(prepared.listeners) {
-            let before = self.listeners.at(listener.0)?;
-            done.begin(move |one: &mut Self| one.listeners.put_back(&mut one.scopes, before));
-            self.listeners.put_in_force(&mut self.scopes, listener, lists)?;
-        }
-        self.take_fallbacks_along(places, config)?;
-        let sets = set_places.iter().copied().zip(&config.sets);
-        for (set, members) in sets.zip(prepared.sets) {
-            let before = self.sets.at(set.0);
-            done.begin(move |one: &mut Self| one.sets.put_back(&mut one.scopes, before));
-            self.sets.put_in_force(&mut self.scopes, set, members)?;
-        }
-        let ports = config.listeners.iter().map(|listener| listener.ports.iter().copied());
-        let before = self.ports.wanted();
-        done.begin(move |one: &mut Self| one.ports.write(&before));
-        self.ports.write(&Wanted::new(places.iter().copied().zip(ports)))
+    fn take_all(&mut self, steps: Vec<Step>) -> Result<()> {
+        steps.into_iter().try_for_each(|one| self.take(one))
     }
 
-    /// Has the kernel programs look for the fallbacks of ports that have a listener now which never fell back.
-    fn take_fallbacks_along(&mut self, places: &[u16], config: &Config) -> Result<()> {
-        let fallen = self.fallbacks.ports()?;
-        for (place, listener) in places.iter().zip(&config.listeners) {
-            if listener.ports.iter().any(|port| fallen.contains(port)) {
-                self.listeners.set_falls_back(*place)?;
+    /// Takes steps; if one fails, returns what undoes it and those before it, which are in their order.
+    fn change(&mut self, changes: Vec<Change>) -> Result<(), (anyhow::Error, Vec<Step>)> {
+        let mut undo = Vec::new();
+        for one in changes {
+            // Noted first: a step may fail half way.
+            undo.push(one.undo);
+            if let Err(error) = self.take(one.step) {
+                return Err((error, undo));
             }
         }
         Ok(())
     }
 
-    fn leave(&mut self, places: &[u16], set_places: &[u16]) -> Result<()> {
-        self.listeners.leave(&mut self.scopes, places)?;
-        self.sets.leave(&mut self.scopes, set_places)
+    /// Undoes steps, and goes on after one that cannot be undone.
+    ///
+    /// # Errors
+    /// The first error: then some steps are still done.
+    fn undo(&mut self, steps: Vec<Step>) -> Result<()> {
+        let undone: Vec<_> = steps.into_iter().rev().map(|one| self.take(one)).collect();
+        undone.into_iter().collect()
     }
 
-    /// Writes all lists that are new where nobody looks.
-    fn prepare(&mut self, config: &Config, places: &[u16], set_places: &[u16]) -> Result<Prepared> {
-        let mut prepared = Prepared::default();
-        let (scopes, listeners, sets) = (&mut self.scopes, &self.listeners, &self.sets);
-        let mut prepare = || {
-            for (place, listener) in places.iter().zip(&config.listeners) {
-                prepared.listeners.push(listeners.prepare(scopes, *place, listener)?);
+    fn take(&mut self, one: Step) -> Result<()> {
+        step();
+        let Self { scopes, listeners, sets, ports, .. } = self;
+        match one {
+            Step::WriteLists { scope, sources, clients } => scopes.write(scope, &sources, &clients),
+            Step::SetSettings { place, settings } => listeners.set_settings(place, settings),
+            Step::Enforce { place, lists } => listeners.enforce(scopes, place, lists),
+            Step::ForgetCommands { place } => listeners.forget_commanded(place),
+            Step::RestoreCommands { place, commands, drained } => {
+                listeners.restore_commanded(place, commands, &drained)
             }
-            for (place, set) in set_places.iter().zip(&config.sets) {
-                prepared.sets.push(sets.prepare(scopes, *place, set)?);
-            }
-            Ok(())
-        };
-        let result = prepare();
-        if result.is_err() {
-            let unread = self.not_in_force(prepared.scopes());
-            self.scopes.discard(&unread);
+            Step::TakePlace { place, name } => listeners.take_place(place, &name),
+            Step::TakeSetPlace { place, name } => sets.take_place(place, &name),
+            Step::EnforceSet { place, members } => sets.enforce(scopes, place, members),
+            Step::GuardPorts(guarded) => ports.write(&guarded),
+            Step::Forget { place } => listeners.forget(scopes, place),
+            Step::ForgetSet { place } => sets.forget(scopes, place),
         }
-        result.map(|()| prepared)
+    }
+
+    /// Why the last change could be neither made nor undone: the maps have parts of two configurations.
+    pub(crate) const fn mixed(&self) -> Option<&anyhow::Error> {
+        self.mixed.as_ref()
     }
 
     /// How full the tries and the places of sets are, now and later.
@@ -174,15 +171,8 @@ impl Writer {
     }
 
     /// Drains or resumes a port of the listener at this place, or all.
-    pub(crate) fn drain(&mut self, place: u16, port: u16, change: Change) -> Result<()> {
+    pub(crate) fn drain(&mut self, place: u16, port: u16, change: drained::Change) -> Result<()> {
         self.listeners.drain(place, port, change)
-    }
-
-    /// Gives those of the scopes back that are not in force.
-    fn give_back(&mut self, scopes: Vec<u32>) {
-        for scope in self.not_in_force(scopes) {
-            self.scopes.replaced(scope);
-        }
     }
 
     fn not_in_force(&self, scopes: impl IntoIterator<Item = u32>) -> BTreeSet<u32> {
@@ -256,12 +246,5 @@ impl Writer {
     /// Removes lists that were replaced.
     pub(crate) fn sweep(&mut self) -> Result<()> {
         self.scopes.sweep()
-    }
-}
-
-impl Prepared {
-    fn scopes(&self) -> impl Iterator<Item = u32> {
-        let of_listeners = self.listeners.iter().map(|lists| lists.policy.scope);
-        of_listeners.chain(self.sets.iter().map(|members| members.scope))
     }
 }

@@ -1,6 +1,6 @@
 //! Which listener guards which port.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,9 +13,6 @@ use super::owners::claim;
 use crate::bpf::pins::map_directory;
 use crate::steps::step;
 
-/// How many ports there are, port 0 included.
-const COUNT: usize = 1 << 16;
-
 /// The ports, and what guards them. All clones write through one lock.
 #[derive(Clone)]
 pub(crate) struct Ports(Arc<Mutex<State>>);
@@ -26,28 +23,6 @@ struct State {
     written: Vec<u16>,
     /// Ports that are guarded no longer but may have connections that are translated.
     retired: BTreeSet<u16>,
-}
-
-/// The ports of listeners, each with its listener's place.
-pub(crate) struct Wanted(Vec<u16>);
-
-impl Wanted {
-    pub(crate) fn new(
-        listeners: impl Iterator<Item = (u16, impl IntoIterator<Item = u16>)>,
-    ) -> Self {
-        let mut ports = vec![0; COUNT];
-        for (place, of_listener) in listeners {
-            for port in of_listener {
-                ports[usize::from(port)] = place + 1;
-            }
-        }
-        Self(ports)
-    }
-
-    /// No port is guarded.
-    fn none() -> Self {
-        Self(vec![0; COUNT])
-    }
 }
 
 impl Ports {
@@ -71,15 +46,19 @@ impl Ports {
         Ok(Self(Arc::new(Mutex::new(State { map, written, retired }))))
     }
 
-    /// Makes the map say so. Ports that were guarded are retired first.
+    /// Has these ports guarded by the listeners at these places. Others that were guarded are retired first.
     ///
     /// # Errors
     /// If the map cannot be written; the ports before the one that failed have changed.
-    pub(crate) fn write(&self, wanted: &Wanted) -> Result<()> {
+    pub(crate) fn write(&self, guarded: &BTreeMap<u16, u16>) -> Result<()> {
         let mut state = self.lock();
-        for (port, listener) in (0u16..=u16::MAX).zip(&wanted.0) {
+        for port in 0..=u16::MAX {
             let there = state.written[usize::from(port)];
-            let new = if *listener == 0 && there != 0 { RETIRED } else { *listener };
+            let new = match guarded.get(&port) {
+                Some(place) => place + 1,
+                None if there != 0 => RETIRED,
+                None => 0,
+            };
             state.set(port, new)?;
         }
         Ok(())
@@ -97,10 +76,12 @@ impl Ports {
         Ok(hold)
     }
 
-    /// What guards the ports now.
-    pub(crate) fn wanted(&self) -> Wanted {
-        let guards = |there: &u16| if *there == RETIRED { 0 } else { *there };
-        Wanted(self.lock().written.iter().map(guards).collect())
+    /// The ports that are guarded now, with the places of their listeners.
+    pub(crate) fn guarded(&self) -> BTreeMap<u16, u16> {
+        let state = self.lock();
+        let ports = (0u16..=u16::MAX).zip(&state.written);
+        let guarded = ports.filter(|(_, there)| ![0, RETIRED].contains(there));
+        guarded.map(|(port, there)| (port, there - 1)).collect()
     }
 
     /// Retires every port that is guarded.
@@ -108,7 +89,7 @@ impl Ports {
     /// # Errors
     /// If the map cannot be written.
     pub(crate) fn retire_all(&self) -> Result<()> {
-        self.write(&Wanted::none())
+        self.write(&BTreeMap::new())
     }
 
     /// The ports that are retired now.
