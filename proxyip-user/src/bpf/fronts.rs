@@ -1,12 +1,13 @@
 //! The programs that are attached to interfaces. Each namespace has its own, which do nothing but name the namespace and call
 //! the programs that all share. The kernel verifies a few instructions for a namespace, instead of a hundred thousand.
 
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use aya::EbpfLoader;
-use aya::programs::SchedClassifier;
+use aya::maps::MapInfo;
+use aya::programs::{ProgramInfo, SchedClassifier};
 
 use super::direction::Direction;
 use super::globals::number;
@@ -18,7 +19,12 @@ use super::programs::{EGRESS, INGRESS, Loaded, program_of};
 const MAPS: [&str; 2] = ["PLACES", "PROGRAMS"];
 
 /// Loads them.
-pub(super) struct Fronts(Mutex<EbpfLoader<'static>>);
+pub(super) struct Fronts {
+    loader: Mutex<EbpfLoader<'static>>,
+    directory: PathBuf,
+    /// The maps that are pinned when the agent starts. Others may be pinned in their places later.
+    maps: OnceLock<Vec<u32>>,
+}
 
 impl Fronts {
     pub(super) fn new(pin_path: &Path) -> Self {
@@ -29,12 +35,26 @@ impl Fronts {
         for map in MAPS {
             loader.map_pin_path(map, directory.join(map));
         }
-        Self(Mutex::new(loader))
+        Self { loader: Mutex::new(loader), directory, maps: OnceLock::new() }
+    }
+
+    /// From now on all have the maps that are pinned now.
+    ///
+    /// # Errors
+    /// If one is not.
+    pub(super) fn keep_maps(&self) -> Result<()> {
+        let id = |map| {
+            let info = MapInfo::from_pin(self.directory.join(map));
+            info.map(|info| info.id()).with_context(|| format!("the pin of map {map}"))
+        };
+        let maps = MAPS.into_iter().map(id).collect::<Result<_>>()?;
+        self.maps.set(maps).ok();
+        Ok(())
     }
 
     /// Those of the namespace at this entry of `NAMESPACES`.
     pub(super) fn load(&self, namespace: u32) -> Result<Vec<(Direction, Loaded)>> {
-        let mut loader = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut loader = self.loader.lock().unwrap_or_else(PoisonError::into_inner);
         loader.override_global("NAMESPACE", number(namespace)?, true);
         let mut ebpf =
             loader.load(object::FRONT).context("the kernel refuses the maps of the programs")?;
@@ -45,8 +65,23 @@ impl Fronts {
             program.load().with_context(|| {
                 format!("the program in front of {} is refused by the kernel", direction.label())
             })?;
+            self.check(&program.info()?)?;
             Ok((direction, Loaded::new(program.fd(), program.info())?))
         };
         programs.into_iter().map(load).collect()
+    }
+
+    /// A program with other maps would find none of those that all namespaces share.
+    fn check(&self, program: &ProgramInfo) -> Result<()> {
+        let used = program.map_ids()?.unwrap_or_default();
+        let expected = self.maps.get().into_iter().flatten();
+        for (map, id) in MAPS.iter().zip(expected) {
+            ensure!(
+                used.contains(id),
+                "{} stands for another map than the agent's: it is pinned again within a second",
+                self.directory.join(map).display()
+            );
+        }
+        Ok(())
     }
 }

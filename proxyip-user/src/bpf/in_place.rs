@@ -9,6 +9,8 @@ pub(crate) enum Change {
     Attached,
     /// Its pin was gone.
     Pinned,
+    /// Its pin stood for something else.
+    Exchanged,
 }
 
 /// A program that is where it belongs.

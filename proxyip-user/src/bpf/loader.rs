@@ -147,6 +147,7 @@ impl Loader {
     pub(crate) fn sockets(&self) -> Result<Ebpf> {
         let mut ebpf = self.load(Globals::ALL)?;
         self.compare_sizes();
+        self.fronts.keep_maps()?;
         // All programs are loaded before any map is taken out of the object: they need its descriptors.
         let program: &mut SockOps = program_of(&mut ebpf, SOCK_OPS)?;
         program.load().context("the socket program is refused by the kernel")?;

@@ -1,11 +1,13 @@
 //! The pinned maps of a running agent.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use aya::maps::{MapData, MapInfo};
 
-use super::pins::{list, name};
+use super::in_place::Change;
+use super::pins::{discard, is_successor, list, name, successor};
 
 /// The maps that were pinned when the agent started.
 #[derive(Debug)]
@@ -22,23 +24,36 @@ impl PinnedMaps {
                 .with_context(|| format!("{} cannot be read", pin.display()))?;
             Ok((name(&pin), info.id()))
         };
-        let maps = list(&directory)?.into_iter().map(map).collect::<Result<_>>()?;
+        let pins = list(&directory)?.into_iter().filter(|pin| !is_successor(pin));
+        let maps = pins.map(map).collect::<Result<_>>()?;
         Ok(Self { directory, maps })
     }
 
-    /// Pins again those whose pins are gone; returns what they are called.
+    /// Pins again those whose pins are gone, or stand for other maps; returns what they are called.
     ///
-    /// The programs keep the maps alive, but the next agent finds them by their pins.
-    pub(crate) fn ensure(&self) -> Result<Vec<String>> {
-        let there: Vec<_> = list(&self.directory)?.iter().map(|pin| name(pin)).collect();
-        let gone: Vec<_> = self.maps.iter().filter(|(map, _)| !there.contains(map)).collect();
-        let pin = |(map, id): &(String, u32)| {
-            let path = self.directory.join(map);
-            let context = || format!("{} cannot be pinned again", path.display());
-            std::fs::create_dir_all(&self.directory).with_context(context)?;
-            MapData::from_id(*id).with_context(context)?.pin(&path).with_context(context)?;
-            Ok(format!("map {map}"))
-        };
-        gone.into_iter().map(pin).collect()
+    /// The programs keep the maps alive, but the next agent finds them by their pins, and so do the programs in front of
+    /// those that all namespaces share.
+    pub(crate) fn ensure(&self) -> Result<Vec<(String, Change)>> {
+        let mut mended = Vec::new();
+        for (map, id) in &self.maps {
+            let pin = self.directory.join(map);
+            let there = MapInfo::from_pin(&pin).map(|info| info.id()).ok();
+            if there != Some(*id) {
+                let change = if pin.exists() { Change::Exchanged } else { Change::Pinned };
+                put_in_place(*id, &pin)
+                    .with_context(|| format!("{} cannot be pinned again", pin.display()))?;
+                mended.push((format!("map {map}"), change));
+            }
+        }
+        Ok(mended)
     }
+}
+
+/// Pins a map, in the place of what is pinned there.
+fn put_in_place(id: u32, pin: &Path) -> Result<()> {
+    fs::create_dir_all(pin.parent().unwrap_or(pin))?;
+    let new = successor(pin);
+    discard(&new)?;
+    MapData::from_id(id)?.pin(&new)?;
+    Ok(fs::rename(&new, pin)?)
 }

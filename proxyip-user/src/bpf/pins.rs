@@ -50,12 +50,20 @@ pub(crate) fn others(pin_path: &Path) -> Vec<PathBuf> {
     paths
 }
 
+/// What the names of [`successor`]s end with: names on a BPF file system have no dots, and those of sets and interfaces no
+/// plus.
+const NEW: &str = "+new";
+
 /// Where something is pinned before it takes the place of `pin`.
 pub(crate) fn successor(pin: &Path) -> PathBuf {
-    // Names on a BPF file system have no dots, and those of sets and interfaces no plus.
     let mut new = pin.as_os_str().to_owned();
-    new.push("+new");
+    new.push(NEW);
     new.into()
+}
+
+/// Whether an agent that was killed has left it behind on the way to its place.
+pub(super) fn is_successor(pin: &Path) -> bool {
+    name(pin).ends_with(NEW)
 }
 
 /// Removes a pin, if it is there.

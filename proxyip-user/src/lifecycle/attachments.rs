@@ -239,9 +239,7 @@ impl Attachments {
             return looked;
         }
         match self.maps.ensure() {
-            Ok(pinned) => {
-                looked.changes.extend(pinned.into_iter().map(|map| (map, Change::Pinned)));
-            }
+            Ok(mended) => looked.changes.extend(mended),
             Err(error) => {
                 looked.remarks.push(Finding::new(FindingKind::PinsLost, format!("{error:#}")));
             }
@@ -275,6 +273,9 @@ impl Attachments {
                  headers"
             ),
             Change::Pinned => tracing::error!("the pin of {what} was gone: it is pinned again"),
+            Change::Exchanged => tracing::error!(
+                "the pin of {what} stood for another one, which the agent does not use: it is pinned again"
+            ),
         }
         self.guarding.count_mended();
     }

@@ -8,7 +8,7 @@ use aya::programs::tc::TcAttachOptions;
 use aya::programs::{SchedClassifier, TcAttachType};
 use nix::sys::signal::Signal;
 use proxyip_tests::servers::EchoServer;
-use proxyip_tests::{Agent, Answer, Guard, Process, Site, address, agent_binary, attempt};
+use proxyip_tests::{Agent, Answer, Guard, Pod, Process, Site, address, agent_binary, attempt};
 use proxyip_tests::{eventually, run};
 
 use crate::common::{CLIENT, ask_names, assert_both, assert_left_alone, header_of_client};
@@ -96,6 +96,41 @@ fn pins_that_others_remove_are_made_again() {
     let found = agent.ask(&["lookup", &peer, "10.77.1.1:80"]);
     assert_eq!((found.code, found.stdout), (0, client.to_string()), "{}", found.stderr);
     assert_guarded(&site);
+    site.finish(&mut agent, &[]);
+}
+
+/// The programs of a namespace that comes would share nothing with the rest.
+#[test]
+fn a_map_that_others_pin_in_the_place_of_an_own_one_is_exchanged_again() {
+    let site = Site::without_captures();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let netns = format!("/run/netns/{}-pod*", site.scratch.name());
+    let pods = format!("[[interface]]\nname = \"eth0\"\nnetns = {netns:?}");
+    let guard = Guard::ports(&[80]).also_trusting(Pod::NETWORK).interface_setting(&pods);
+    let mut agent = Agent::start(&site, &guard);
+    let is_maps = |directory: &PathBuf| directory.join("PLACES").exists();
+    let maps = directories(&site).into_iter().find(is_maps).expect("a directory of maps");
+    let pins = ["PLACES", "PROGRAMS"].map(|name| maps.join(name));
+    let id = |pin: &PathBuf| {
+        let shown = run("bpftool", &["-j", "map", "show", "pinned", &pin.display().to_string()]);
+        serde_json::from_str::<serde_json::Value>(&shown).expect("JSON")["id"].clone()
+    };
+    let before = pins.each_ref().map(id);
+    for (pin, kind) in pins.iter().zip(["percpu_array", "prog_array"]) {
+        fs::remove_file(pin).expect("a pin can be removed");
+        let (path, name) = (pin.display().to_string(), pin.file_name().unwrap().to_string_lossy());
+        let sizes = ["key", "4", "value", "4", "entries", "2", "name", &*name];
+        run("bpftool", &[&["map", "create", &path, "type", kind][..], &sizes].concat());
+    }
+    assert_ne!(pins.each_ref().map(id), before);
+    let pod = Pod::start(&site, 1);
+    let both = ["proxyip_ingress", "proxyip_egress"];
+    eventually("the pod is served", || (programs_at(&pod.namespace, "eth0") == both).then_some(()));
+    agent.wait_diagnostic("the pin of map PLACES stood for another one");
+    assert_eq!(pins.each_ref().map(id), before);
+    assert_guarded(&site);
+    let stream = open_and_send(&site, &pod.dial(), &header_of_client());
+    assert_both(ask_names(&stream), socket_address(CLIENT));
     site.finish(&mut agent, &[]);
 }
 
