@@ -1,5 +1,6 @@
 //! What a namespace needs to be served: its own programs, its settings in the maps, and somebody who follows it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use crate::host::capability::Capability;
 use crate::host::served::{Entrance, Member};
 use crate::reconcile::followers::Followers;
 use crate::reconcile::namespaces::{Tables, Watcher};
+use crate::steps::step;
 use crate::tables::secrets::EpochLength;
 
 /// Prepares namespaces.
@@ -42,8 +44,10 @@ impl Factory {
             let cookie = entrance.cookie();
             let index = self.tables.place(cookie, taken)?;
             let programs = self.loader.fronts(index)?;
+            step();
             let epoch_length = self.epoch_length.clone();
             let watcher = Watcher::new(&mut self.tables, index, cookie, epoch_length)?;
+            step();
             let member = Member { entrance: entrance.clone(), seen: watcher.seen() };
             Ok(Prepared { member, programs, watcher })
         })
@@ -53,11 +57,12 @@ impl Factory {
     pub(super) fn follow(&self, prepared: Prepared) -> Result<OfNamespace> {
         let Prepared { member: Member { entrance, .. }, programs, watcher } = prepared;
         self.followers.follow(watcher, entrance.clone())?;
+        step();
         let hooks = if self.capability.tcx { Hooks::Links } else { Hooks::Filters };
         Ok(OfNamespace {
             entrance,
             programs,
-            interfaces: Vec::new(),
+            interfaces: BTreeMap::new(),
             sought: Vec::new(),
             hooks,
             looked: Looked::default(),

@@ -12,22 +12,13 @@ use crate::bpf::in_place::{Change, InPlace};
 use crate::bpf::links::{Links, Place};
 use crate::bpf::programs::Loaded;
 use crate::config::Netns;
-use crate::host::links::check_interface;
+use crate::desired::plan::interfaces::Origin;
 
 /// What the kernel has for interfaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hooks {
     Links,
     Filters,
-}
-
-/// Why an interface is served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
-    /// An entry has its name: it must be there, and is whatever device has the name.
-    Named,
-    /// A pattern found it: it is this device, whatever it is called.
-    Found,
 }
 
 /// An interface that is to be attached to.
@@ -69,26 +60,11 @@ impl Interface {
         Self { origin: Origin::Found, index: Some(index), ..Self::named(name) }
     }
 
-    /// Finds the interface in the calling thread's namespace. One that was renamed stays, until another one gets its
+    /// The device in the calling thread's namespace that has its name. One that was renamed stays, until another one gets its
     /// name.
-    pub(super) fn find(&mut self, netns: &Netns) -> Result<()> {
-        if self.origin == Origin::Found {
-            return Ok(());
-        }
-        match if_nametoindex(&*self.name) {
-            Ok(index) if self.index == Some(index) => Ok(()),
-            Ok(index) => {
-                self.index = None;
-                check_interface(&self.name, netns)?;
-                self.index = Some(index);
-                Ok(())
-            }
-            Err(_) if self.index.is_some_and(exists) => Ok(()),
-            Err(error) => {
-                self.index = None;
-                Err(anyhow!(error))
-            }
-        }
+    pub(super) fn device(&self) -> Option<u32> {
+        let own = || self.index.filter(|index| exists(*index));
+        if_nametoindex(&*self.name).ok().or_else(own)
     }
 
     /// Whether a pattern found it and it has gone since.
@@ -186,7 +162,7 @@ impl Interface {
 }
 
 /// Whether there is an interface with this index, whatever its name.
-fn exists(index: u32) -> bool {
+pub(super) fn exists(index: u32) -> bool {
     if_nameindex().is_ok_and(|all| all.iter().any(|one| one.index() == index))
 }
 

@@ -8,6 +8,7 @@ mod failed;
 pub mod follow;
 pub(crate) mod instances;
 mod interface;
+mod interface_steps;
 pub mod kernel;
 pub mod lock;
 mod looked;

@@ -1,19 +1,20 @@
 //! The programs on the interfaces of one namespace: attaches them, keeps them attached, detaches them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Error, Result};
 
-use super::interface::{Hooks, Interface, Origin, Within};
-use super::looked::{Found, Gone, Looked};
+use super::interface::{Hooks, Interface, Within};
+use super::looked::{Found, Looked};
 use crate::bpf::direction::Direction;
 use crate::bpf::links::Links;
 use crate::bpf::programs::Loaded;
-use crate::bpf::strays;
 use crate::config::{Names, Netns};
+use crate::desired::plan::interfaces::{self as plan, Device, Id, Origin, There};
 use crate::desired::targets::Target;
-use crate::host::links;
+use crate::host::links::{self, Kind, Link};
 use crate::host::served::Entrance;
 
 /// What belongs to one network namespace.
@@ -21,7 +22,7 @@ pub(super) struct OfNamespace {
     pub(super) entrance: Entrance,
     /// In the order in which to attach them.
     pub(super) programs: Vec<(Direction, Loaded)>,
-    pub(super) interfaces: Vec<Interface>,
+    pub(super) interfaces: BTreeMap<Id, Interface>,
     /// What may be there, beside the interfaces that must be.
     pub(super) sought: Vec<Names>,
     pub(super) hooks: Hooks,
@@ -38,10 +39,10 @@ impl OfNamespace {
     /// Wants what the target has too, if it does not yet.
     pub(super) fn add(&mut self, target: &Target) {
         for name in &target.named {
-            match self.interfaces.iter_mut().find(|one| one.name == *name) {
+            match self.interfaces.values_mut().find(|one| one.name == *name) {
                 Some(there) if there.origin == Origin::Named => continue,
                 Some(there) => there.origin = Origin::Named,
-                None => self.interfaces.push(Interface::named(name)),
+                None => drop(self.interfaces.insert(self.next_id(), Interface::named(name))),
             }
             self.looked_at = None;
         }
@@ -70,129 +71,76 @@ impl OfNamespace {
 
     /// Whether nothing of it must be there.
     fn requires_nothing(&self) -> bool {
-        self.interfaces.iter().all(|one| one.origin == Origin::Found)
+        self.interfaces.values().all(|one| one.origin == Origin::Found)
     }
 
     /// The calling thread is in the namespace.
     fn ensure_here(&mut self, pin_path: &Path, links: &mut Links) -> Vec<Found> {
         let mut found = Vec::new();
-        if let Err(error) = self.follow_patterns(pin_path, links, &mut found) {
+        let sought = self.sought().unwrap_or_else(|error| {
             found.push((self.netns().to_string(), Err(error)));
-        }
-        let Self { entrance, programs, interfaces, hooks, .. } = self;
-        let (cookie, netns) = (entrance.cookie(), entrance.netns());
-        let within = Within(netns);
-        for interface in interfaces.iter_mut() {
-            interface.ready = 0;
-            if let Err(error) = interface.find(netns) {
-                let what = format!("interface {}{within}", interface.name);
-                // A device that has moved to another namespace would take the programs along.
-                if let Err(error) = interface.let_go(*hooks, links) {
-                    found.push((what.clone(), Err(error.context("it is still attached to"))));
-                }
-                let error = error.context(Gone(what.clone()));
-                found.push((what, Err(error)));
-            }
-        }
-        // Egress first, for all interfaces.
-        for program in &*programs {
-            for at in 0..interfaces.len() {
-                if interfaces[at].index.is_none() {
-                    continue;
-                }
-                let others = interfaces.iter().enumerate().filter(|(other, _)| *other != at);
-                let taken: Vec<_> = others.flat_map(|(_, one)| one.pins().cloned()).collect();
-                let interface = &mut interfaces[at];
-                let what = format!(
-                    "the {} program of interface {}{within}",
-                    program.0.label(),
-                    interface.name
-                );
-                let pin = interface.pin((program.0, cookie), &taken);
-                let in_place = interface.ensure(program, (*hooks, pin), links);
-                if in_place.is_err() && interface.has_gone() {
-                    continue;
-                }
-                let in_place = in_place.with_context(|| format!("{what} is not attached"));
-                found.push((what, in_place));
-            }
-        }
-        for interface in interfaces.iter_mut() {
-            interface.note(&within, programs.len());
+            self.as_before()
+        });
+        let there: Vec<_> = self.interfaces.iter().map(|(id, one)| there(*id, one)).collect();
+        let devices = sought.iter().map(|Link { index, name, .. }| Device { index: *index, name });
+        let steps = plan::look(&there, &devices.collect::<Vec<_>>(), self.next_id());
+        self.interfaces.values_mut().for_each(|one| one.ready = 0);
+        found.extend(self.take_all(steps, (pin_path, links)));
+        let within = Within(self.entrance.netns());
+        for one in self.interfaces.values_mut() {
+            one.note(&within, self.programs.len());
         }
         found
     }
 
-    /// Takes what patterns find, and leaves what they do not find any more.
-    fn follow_patterns(
-        &mut self,
-        pin_path: &Path,
-        links: &mut Links,
-        found: &mut Vec<Found>,
-    ) -> Result<()> {
-        if self.sought.is_empty() && self.interfaces.iter().all(|one| one.origin == Origin::Named) {
-            return Ok(());
+    /// What patterns find.
+    fn sought(&self) -> Result<Vec<Link>> {
+        if self.sought.is_empty() {
+            return Ok(Vec::new());
         }
-        let there: Vec<_> =
-            links::all()?.into_iter().filter(|link| link.is_found_by(&self.sought)).collect();
-        for one in self.interfaces.iter_mut().filter(|one| one.origin == Origin::Found) {
-            match there.iter().find(|link| Some(link.index) == one.index) {
-                Some(link) if link.name == one.name => {}
-                Some(link) => one.rename(&link.name, self.hooks, links)?,
-                None => {
-                    one.let_go(self.hooks, links)?;
-                    one.index = None;
-                    tracing::info!("left {}{}", one.name, Within(self.entrance.netns()));
-                }
-            }
-        }
-        self.interfaces.retain(|one| one.origin == Origin::Named || one.index.is_some());
-        for link in &there {
-            let has = |one: &Interface| one.index == Some(link.index) || one.name == link.name;
-            if self.interfaces.iter().any(has) {
-                continue;
-            }
-            match strays::check_now(pin_path, &[&link.name]) {
-                Ok(()) => self.interfaces.push(Interface::found(&link.name, link.index)),
-                Err(error) => {
-                    let what = format!("interface {}{}", link.name, Within(self.entrance.netns()));
-                    let error = error.context(format!("{what} is not attached to"));
-                    found.push((what, Err(error)));
-                }
-            }
-        }
-        Ok(())
+        Ok(links::all()?.into_iter().filter(|link| link.is_found_by(&self.sought)).collect())
     }
 
-    /// Detaches from the interfaces that are not among `named`, and that no pattern wants. Connections must not be
-    /// handed over without the way back being translated.
-    ///
-    /// # Errors
-    /// If a program stays attached. Its interface is not forgotten then.
+    /// What they have found, should nobody know what they find now.
+    fn as_before(&self) -> Vec<Link> {
+        let before = self.interfaces.values().filter(|one| one.origin == Origin::Found);
+        let link = |one: &Interface| {
+            Some(Link { index: one.index?, name: one.name.clone(), kind: Kind::Ethernet })
+        };
+        before.filter_map(link).collect()
+    }
+
+    /// An identity that no interface has.
+    fn next_id(&self) -> Id {
+        let last = self.interfaces.last_key_value();
+        Id(last.map_or(0, |(Id(last), _)| last + 1))
+    }
+
+    /// Detaches from the interfaces that the target does not want, or from all. Returns what goes wrong: an interface is not
+    /// forgotten if a program stays attached.
     pub(super) fn release_all_but(
         &mut self,
         target: Option<&Target>,
-        links: &mut Links,
-    ) -> Result<()> {
+        (pin_path, links): (&Path, &mut Links),
+    ) -> Vec<Error> {
         let leaves = |one: &Interface| target.is_none_or(|target| !keeps(target, one));
-        for direction in [Direction::Ingress, Direction::Egress] {
-            for interface in self.interfaces.iter_mut().filter(|one| leaves(one)) {
-                interface.release(direction, links).with_context(|| {
-                    let (name, within) = (&interface.name, Within(self.entrance.netns()));
-                    format!("interface {name}{within} is still attached to, though it has left the configuration")
-                })?;
-            }
-        }
-        for interface in self.interfaces.iter().filter(|one| leaves(one)) {
-            tracing::info!("detached from {}{}", interface.name, Within(self.entrance.netns()));
-        }
-        self.interfaces.retain(|one| !leaves(one));
-        for one in &mut self.interfaces {
+        let leaving = self.interfaces.iter().filter(|(_, one)| leaves(one));
+        let steps = plan::release(&leaving.map(|(id, _)| *id).collect::<Vec<_>>());
+        let found = self.take_all(steps, (pin_path, links));
+        for one in self.interfaces.values_mut() {
             let is_named = target.is_some_and(|target| target.named.contains(&&*one.name));
             one.origin = if is_named { Origin::Named } else { Origin::Found };
         }
-        Ok(())
+        found.into_iter().filter_map(|(_, released)| released.err()).collect()
     }
+}
+
+fn there(id: Id, one: &Interface) -> There<'_> {
+    let device = match one.origin {
+        Origin::Named => one.device(),
+        Origin::Found => None,
+    };
+    There { id, name: &one.name, origin: one.origin, index: one.index, device }
 }
 
 /// Whether the target still wants an interface.

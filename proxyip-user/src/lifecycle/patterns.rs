@@ -11,7 +11,7 @@ use crate::watch::guarding::Place;
 pub(super) fn unmatched(interfaces: &[Interface], namespaces: &[OfNamespace]) -> Vec<Finding> {
     let finds = |entry: &Interface| {
         let within = namespaces.iter().filter(|one| entry.netns.contains(one.netns()));
-        within.flat_map(|one| &one.interfaces).any(|one| entry.name.contains(&one.name))
+        within.flat_map(|one| one.interfaces.values()).any(|one| entry.name.contains(&one.name))
     };
     let patterns = interfaces.iter().filter(|entry| entry.is_pattern());
     let finding = |entry: &Interface| Finding::new(FindingKind::MatchesNothing, sentence(entry));
@@ -35,7 +35,7 @@ pub(crate) fn sentence(Interface { name, netns }: &Interface) -> String {
 /// The interfaces that are there to be attached to.
 pub(super) fn served(namespaces: &[OfNamespace]) -> Vec<Place> {
     let of = |one: &OfNamespace| {
-        let there = one.interfaces.iter().filter(|one| one.index.is_some());
+        let there = one.interfaces.values().filter(|one| one.index.is_some());
         let netns = one.netns().clone();
         let place = move |name: String| Place { name, netns: netns.clone() };
         there.map(|one| one.name.clone()).map(place).collect::<Vec<_>>()

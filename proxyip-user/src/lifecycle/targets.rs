@@ -184,19 +184,20 @@ impl Targets {
         let target = |one: &OfNamespace| by_netns.get(one.netns()).copied();
         let leaves = |one: &&OfNamespace| {
             let kept = |interface| target(one).is_some_and(|target| keeps(target, interface));
-            !one.interfaces.iter().all(kept)
+            !one.interfaces.values().all(kept)
         };
         for one in self.namespaces.iter().filter(leaves) {
             self.warn_of_translated(one.entrance.cookie());
         }
         let mut wrong = self.leave_where(|one| target(one).is_none(), links);
+        let pin_path = &self.factory.pin_path;
         for one in &mut self.namespaces {
             let Some(target) = target(one) else { continue };
             let before = one.interfaces.len();
-            let released = one.release_all_but(Some(target), links);
-            wrong.extend(released.err().map(|error| still_attached(&error)));
+            let failed = one.release_all_but(Some(target), (pin_path, links));
+            wrong.extend(failed.iter().map(still_attached));
             if one.interfaces.len() < before {
-                one.look(&self.factory.pin_path, links);
+                one.look(pin_path, links);
             }
         }
         wrong
@@ -231,12 +232,12 @@ impl Targets {
             std::mem::take(&mut self.namespaces).into_iter().partition(leaves);
         self.namespaces = staying;
         for mut one in leaving {
-            match one.release_all_but(None, links) {
-                Ok(()) => self.forget(one),
-                Err(error) => {
-                    wrong.push(still_attached(&error));
-                    self.namespaces.push(one);
-                }
+            let failed = one.release_all_but(None, (&self.factory.pin_path, links));
+            wrong.extend(failed.iter().map(still_attached));
+            if failed.is_empty() {
+                self.forget(one);
+            } else {
+                self.namespaces.push(one);
             }
         }
         wrong
