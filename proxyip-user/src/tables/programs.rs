@@ -9,6 +9,7 @@ use super::maps::open_owned;
 use super::owners::claim;
 use crate::bpf::direction::Direction;
 use crate::bpf::programs::Loaded;
+use crate::steps::step;
 
 /// The table. The kernel empties it when nobody has it open and it is not pinned.
 pub(crate) struct Programs(ProgramArray<MapData>);
@@ -21,6 +22,7 @@ impl Programs {
     /// From now on these do the work in all namespaces.
     pub(crate) fn set(&mut self, programs: &[(Direction, Loaded)]) -> Result<()> {
         for (direction, program) in programs {
+            step();
             let set = self.0.set(direction.front(), program.descriptor(), 0);
             set.with_context(|| {
                 format!("the {} program cannot be put in its place", direction.label())

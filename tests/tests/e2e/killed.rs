@@ -10,7 +10,9 @@ use nix::sys::signal::Signal;
 use proxyip_api::status::Status;
 use proxyip_common::settings::RETIRED;
 use proxyip_tests::servers::EchoServer;
-use proxyip_tests::{Agent, Guard, HandOff, Process, Site, address, agent_binary, eventually};
+use proxyip_tests::{
+    Agent, Dial, Guard, HandOff, Pod, Process, Site, address, agent_binary, eventually,
+};
 
 use crate::common::{
     CLIENT, ask_names, assert_both, assert_left_alone, header_of_client, open_and_send,
@@ -18,7 +20,7 @@ use crate::common::{
 };
 
 /// More steps than there are.
-const MOST: u32 = 300;
+const MOST: u32 = 400;
 
 /// One of so many steps is tried.
 fn stride() -> u32 {
@@ -36,7 +38,7 @@ fn tried() -> impl Iterator<Item = u32> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Few,
-    /// More listeners, another list, a set, and one interface more.
+    /// More listeners, another list, a set, one interface more, and a namespace that a pattern finds.
     Many,
 }
 
@@ -48,9 +50,11 @@ impl State {
         }
     }
 
-    fn guard(self) -> Guard {
+    fn guard(self, site: &Site) -> Guard {
         // Otherwise there is a warning that lists are bypassed.
-        let web = |ports: &[u16]| Guard::ports(ports).setting("untrusted = \"reset\"");
+        let web = |ports: &[u16]| {
+            Guard::ports(ports).setting("untrusted = \"reset\"").also_trusting(Pod::NETWORK)
+        };
         match self {
             Self::Few => web(&[80, 81]).deny("203.0.113.0/24"),
             Self::Many => {
@@ -60,6 +64,10 @@ impl State {
                     .with(&api)
                     .set("office", "cidrs = [\"198.51.100.0/24\"]")
                     .agent_setting("[[interface]]\nname = \"eth9\"")
+                    .interface_setting(&format!(
+                        "[[interface]]\nname = \"eth*\"\nnetns = \"/run/netns/{}-pod*\"",
+                        site.scratch.name()
+                    ))
             }
         }
     }
@@ -76,7 +84,7 @@ impl State {
 #[derive(Debug, PartialEq, Eq)]
 struct Kept {
     pins: BTreeSet<String>,
-    programs: [Vec<String>; 2],
+    programs: [Vec<String>; 3],
     ports: Vec<u16>,
 }
 
@@ -92,7 +100,7 @@ fn names_below(directory: &Path, names: &mut BTreeSet<String>) {
     }
 }
 
-fn kept(site: &Site) -> Kept {
+fn kept(site: &Site, pod: &Pod) -> Kept {
     let mut pins = BTreeSet::new();
     names_below(&site.scratch.pin_path(), &mut pins);
     let map = pins.iter().find(|pin| pin.ends_with("/PORTS")).expect("a pinned map");
@@ -100,19 +108,20 @@ fn kept(site: &Site) -> Kept {
     let map: Array<MapData, u16> = map.try_into().expect("an array");
     let guards = |port: &u16| ![0, RETIRED].contains(&map.get(&(*port).into(), 0).expect("a port"));
     let ports = (0..=u16::MAX).filter(guards).collect();
-    let programs = ["eth0", "eth9"].map(|interface| programs_at(&site.net.server, interface));
-    Kept { pins, programs, ports }
+    let [first, second] =
+        ["eth0", "eth9"].map(|interface| programs_at(&site.net.server, interface));
+    Kept { pins, programs: [first, second, programs_at(&pod.namespace, "eth0")], ports }
 }
 
 /// Asserts that the host is as this file wants it.
-fn assert_is(site: &Site, agent: &Agent, state: State) {
+fn assert_is(site: &Site, (agent, pod): (&Agent, &Pod), state: State) {
     let Status { listeners, findings, warnings, .. } = agent.status();
     let listeners: Vec<_> = listeners.iter().map(|one| (&*one.name, &*one.ports)).collect();
     assert_eq!(listeners, state.listeners());
     assert_eq!((findings, warnings), Default::default());
-    let denied = |port| {
-        let stream = open_and_send(site, &trusted_dial(port), &header_of_client());
-        assert!(proxyip_tests::is_reset(&stream), "port {port}");
+    let denied = |dial: &Dial| {
+        let stream = open_and_send(site, dial, &header_of_client());
+        assert!(proxyip_tests::is_reset(&stream), "{dial:?}");
     };
     let shown = |port| {
         let stream = open_and_send(site, &trusted_dial(port), &header_of_client());
@@ -122,14 +131,15 @@ fn assert_is(site: &Site, agent: &Agent, state: State) {
     match state {
         State::Few => {
             shown(80);
-            assert_left_alone(site, &trusted_dial(82));
+            [trusted_dial(82), pod.dial()].iter().for_each(|dial| assert_left_alone(site, dial));
         }
-        State::Many => [80, 82].into_iter().for_each(denied),
+        State::Many => [trusted_dial(80), trusted_dial(82), pod.dial()].iter().for_each(denied),
     }
 }
 
 struct Scene<'a> {
     site: &'a Site,
+    pod: &'a Pod,
     agent: Agent<'a>,
     /// What a healthy agent has, in either state.
     healthy: [Kept; 2],
@@ -141,7 +151,7 @@ fn agent_with(site: &Site, variables: &[(&str, u32)]) -> Command {
     command
 }
 
-fn prepare() -> (Site, Vec<EchoServer>) {
+fn prepare() -> (Site, Vec<EchoServer>, Pod) {
     let site = Site::without_captures();
     site.net.server.ip("link add eth9 type veth peer name eth8");
     for end in ["eth8", "eth9"] {
@@ -149,21 +159,22 @@ fn prepare() -> (Site, Vec<EchoServer>) {
     }
     let echo = |port| EchoServer::start(&site.net.server, address::SERVER, port);
     let servers = [80, 81, 82].map(echo).into();
-    (site, servers)
+    let pod = Pod::start(&site, 1);
+    (site, servers, pod)
 }
 
 impl<'a> Scene<'a> {
     /// An agent in the first state.
-    fn of(site: &'a Site) -> Self {
-        let mut agent = Agent::start(site, &State::Many.guard());
-        let many = kept(site);
-        assert!(agent.reload(&State::Few.guard()).contains("in force"));
-        Self { site, agent, healthy: [kept(site), many] }
+    fn of(site: &'a Site, pod: &'a Pod) -> Self {
+        let mut agent = Agent::start(site, &State::Many.guard(site));
+        let many = kept(site, pod);
+        assert!(agent.reload(&State::Few.guard(site)).contains("in force"));
+        Self { site, pod, agent, healthy: [kept(site, pod), many] }
     }
 
     fn assert_right(&self, state: State) {
-        assert_is(self.site, &self.agent, state);
-        assert_eq!(kept(self.site), self.healthy[usize::from(state == State::Many)]);
+        assert_is(self.site, (&self.agent, self.pod), state);
+        assert_eq!(kept(self.site, self.pod), self.healthy[usize::from(state == State::Many)]);
     }
 
     /// What was written and is not read any more is removed within seconds.
@@ -177,8 +188,8 @@ impl<'a> Scene<'a> {
 
 #[test]
 fn in_a_reload() {
-    let (site, _servers) = prepare();
-    let mut scene = Scene::of(&site);
+    let (site, _servers, pod) = prepare();
+    let mut scene = Scene::of(&site, &pod);
     let mut state = State::Few;
     let mut survived = [false; 2];
     let mut killed = 0;
@@ -189,15 +200,8 @@ fn in_a_reload() {
             scene.agent.start_again_by(agent_with(&site, &[("PROXYIP_FAIL_IN_RELOAD", step)]));
             scene.assert_right(state);
             state = state.other();
-            scene.agent.configure(&state.guard());
-            let said = "SIGHUP: the configuration is in force";
-            let before = scene.agent.process().stderr().matches(said).count();
-            scene.agent.process().signal(Signal::SIGHUP);
-            let lives = eventually("its end, or the end of the reload", || {
-                let process = scene.agent.process();
-                let is_over = process.stderr().matches(said).count() > before;
-                if process.is_alive() { is_over.then_some(true) } else { Some(false) }
-            });
+            scene.agent.configure(&state.guard(&site));
+            let lives = lives_through_reload(&mut scene.agent);
             survived[usize::from(state == State::Many)] = lives;
             killed += u32::from(!lives);
         }
@@ -214,8 +218,8 @@ fn in_a_reload() {
 
 #[test]
 fn in_a_start() {
-    let (site, _servers) = prepare();
-    let mut scene = Scene::of(&site);
+    let (site, _servers, pod) = prepare();
+    let mut scene = Scene::of(&site, &pod);
     let mut state = State::Few;
     let mut killed = 0;
     for (number, step) in tried().enumerate() {
@@ -231,7 +235,7 @@ fn in_a_start() {
                 assert_eq!(answer.code, 0, "{answer:?}");
             }
             state = state.other();
-            scene.agent.configure(&state.guard());
+            scene.agent.configure(&state.guard(&site));
             let lives = starts(&site, scene.agent.config(), step);
             scene.agent.start_again();
             scene.assert_right(state);
@@ -242,6 +246,51 @@ fn in_a_start() {
             eprintln!("killed {killed} times in starts");
             assert!(killed >= 20 / stride(), "killed {killed} times");
             return scene.finish();
+        }
+    }
+    panic!("more steps than {MOST}");
+}
+
+/// Has the agent reload. Whether it outlives that.
+fn lives_through_reload(agent: &mut Agent) -> bool {
+    let said = "SIGHUP: the configuration is in force";
+    let before = agent.process().stderr().matches(said).count();
+    agent.process().signal(Signal::SIGHUP);
+    eventually("its end, or the end of the reload", || {
+        let process = agent.process();
+        let is_over = process.stderr().matches(said).count() > before;
+        if process.is_alive() { is_over.then_some(true) } else { Some(false) }
+    })
+}
+
+/// There is a place for one listener only, so that each one gets that of the other.
+#[test]
+fn no_listener_gets_what_commands_have_done_to_another() {
+    let site = Site::without_captures();
+    let guard = |name: &str| Guard::ports(&[80]).named(name).agent_setting("max_listeners = 1");
+    let mut agent = Agent::start(&site, &guard("web"));
+    let ask = |agent: &Agent, arguments: &[&str]| {
+        let answer = agent.ask(arguments);
+        assert_eq!(answer.code, 0, "{answer:?}");
+        answer.stdout
+    };
+    for step in 1..MOST {
+        agent.kill();
+        agent.configure(&guard("web"));
+        agent.start_again_by(agent_with(&site, &[("PROXYIP_FAIL_IN_RELOAD", step)]));
+        ask(&agent, &["acl", "deny", "web", "203.0.113.66"]);
+        ask(&agent, &["listener", "drain", "web"]);
+        agent.configure(&guard("api"));
+        let lives = lives_through_reload(&mut agent);
+        if !lives {
+            agent.start_again();
+        }
+        assert!(!ask(&agent, &["acl", "list", "api"]).contains("203.0.113.66"), "step {step}");
+        let drained = agent.status().listeners.into_iter().flat_map(|one| one.drained);
+        assert_eq!(drained.count(), 0, "step {step}");
+        if lives {
+            assert!(step > 8, "killed in {step} steps only");
+            return site.finish(&mut agent, &[]);
         }
     }
     panic!("more steps than {MOST}");

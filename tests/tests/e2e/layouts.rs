@@ -16,7 +16,8 @@ use proxyip_tests::{
 
 use crate::common::{
     CLIENT, StopOnDrop, ask_names, assert_both, assert_echoed, auto_and_translate, exchange,
-    header_of_client, open_and_send, open_for, pattern, socket_address, trusted_dial, version_1,
+    header_of_client, open_and_send, open_for, pattern, programs_at, socket_address, trusted_dial,
+    version_1,
 };
 
 /// What an agent says that does not start.
@@ -236,4 +237,46 @@ fn an_agent_that_is_killed_while_it_takes_over_is_followed_by_another() {
     let steps = steps.count();
     assert!((20..MOST as usize - 1).contains(&steps), "{steps} steps");
     finish(&site, &mut agent, &[]);
+}
+
+/// `proxyip detach` of one version, while connections of another one are translated.
+#[test]
+fn detach_waits_for_translated_connections_of_another_layout() {
+    let site = Site::without_captures();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let guard = Guard::ports(&[80]).hand_off(HandOff::Translate);
+    let mut agent = Agent::start_by(version(&site, 77), &site, &guard);
+    let [(first, _), (second, client)] = [1, 2].map(|number| open_for(&site, number));
+    agent.kill();
+    let detach = |drain: &str| {
+        let mut command = version(&site, 78);
+        command.args(["detach", "--drain", drain, "--pin-path"]).arg(site.scratch.pin_path());
+        Process::start("detach", site.scratch.directory(), &mut command)
+    };
+    let mut detaching = detach("60");
+    let left = |count: &'static str| {
+        move |process: &Process| {
+            process.stderr().contains(&format!("connections: {count};")).then_some(())
+        }
+    };
+    detaching.ready("says how many are left", left("2"));
+    [&first, &second].into_iter().for_each(exchange);
+    drop(first);
+    detaching.ready("says how many are left", left("1"));
+    exchange(&second);
+    assert_eq!(layouts(&site), ["maps-77"]);
+    // The operator loses patience.
+    detaching.signal(Signal::SIGTERM);
+    detaching.wait();
+    exchange(&second);
+    let mut detaching = detach("0");
+    assert_eq!(detaching.wait().code(), Some(0), "{}", detaching.stderr());
+    let peer = second.local_addr().expect("a bound socket").to_string();
+    let said = detaching.stderr();
+    let is_named =
+        |line: &str| [&peer, &client.to_string(), "is cut"].iter().all(|part| line.contains(*part));
+    assert!(said.lines().any(is_named), "{said}");
+    assert!(proxyip_tests::is_reset(&second));
+    assert!(!site.scratch.pin_path().exists());
+    assert!(programs_at(&site.net.server, "eth0").is_empty());
 }

@@ -160,6 +160,30 @@ fn interfaces_come_and_go_by_reload_and_no_connection_is_lost() {
     site.finish(&mut agent, &[]);
 }
 
+/// The pins of a namespace's programs of sets have its name.
+#[test]
+fn a_namespace_keeps_the_name_by_which_it_is_served() {
+    let site = Site::without_captures();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let pod = Pod::start(&site, 1);
+    let path = Pod::path(&site, 1);
+    let other = site.scratch.path("other").display().to_string();
+    std::os::unix::fs::symlink(&path, &other).expect("a link");
+    let mut agent = Agent::start(&site, &guard(&[("eth0", &path)]));
+    for interfaces in [&[("eth0", &*other)][..], &[("eth0", &path), ("eth0", &other)]] {
+        let said = agent.reload(&guard(interfaces));
+        let sentence = format!("{other} is {path}, which is served by that name: keep the name");
+        assert!(said.contains("nothing was changed") && said.contains(&sentence), "{said}");
+        assert_shown(&site, &pod);
+    }
+    for interfaces in [&[][..], &[("eth0", &*other)]] {
+        let said = agent.reload(&guard(interfaces));
+        assert!(said.contains("is in force as it is now"), "{said}");
+    }
+    assert_shown(&site, &pod);
+    site.finish(&mut agent, &[]);
+}
+
 /// Asserts that the application reads the header.
 fn assert_header_arrives(stream: &std::net::TcpStream) {
     let (_, line) = PeerNames::read(stream);
