@@ -172,7 +172,8 @@ fn a_namespace_keeps_the_name_by_which_it_is_served() {
     let mut agent = Agent::start(&site, &guard(&[("eth0", &path)]));
     for interfaces in [&[("eth0", &*other)][..], &[("eth0", &path), ("eth0", &other)]] {
         let said = agent.reload(&guard(interfaces));
-        let sentence = format!("{other} is {path}, which is served by that name: keep the name");
+        let sentence =
+            format!("{other} is network namespace {path}, which is served by that name: keep");
         assert!(said.contains("nothing was changed") && said.contains(&sentence), "{said}");
         assert_shown(&site, &pod);
     }
