@@ -31,8 +31,8 @@ impl PinnedMaps {
 
     /// Pins again those whose pins are gone, or stand for other maps; returns what they are called.
     ///
-    /// The programs keep the maps alive, but the next agent finds them by their pins, and so do the programs in front of
-    /// those that all namespaces share.
+    /// The programs keep the maps alive, but the next agent finds them by their pins. The programs of a namespace that comes
+    /// do so too.
     pub(crate) fn ensure(&self) -> Result<Vec<(String, Change)>> {
         let mut mended = Vec::new();
         for (map, id) in &self.maps {
