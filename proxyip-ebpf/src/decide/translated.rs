@@ -18,6 +18,7 @@ use crate::{
         flows::set_flow,
         handshakes::HANDSHAKES,
         memory::Memory,
+        parts,
         sockets::State,
         translations::{TRANSLATIONS, is_in_use, replace},
     },
@@ -131,6 +132,7 @@ pub fn clear_for_syn(segment: &Segment, memory: &Memory) -> bool {
     }
     set_flow(segment, memory);
     let _ = HANDSHAKES.remove(memory.key());
+    parts::remove_ended(segment, memory);
     if state == State::TimeWait {
         return supersede(memory);
     }

@@ -11,6 +11,7 @@ use core::num::NonZeroU8;
 use proxyip_common::{
     counter::{Counter, DropReason, Obstacle},
     flow,
+    header::LONGEST,
     settings::NamespaceSettings,
 };
 
@@ -35,6 +36,10 @@ use crate::{
         translations::is_in_use,
     },
 };
+
+/// How far behind its SYN a segment can lie before the header has come: behind the longest header, and within a window that
+/// is not scaled yet.
+const SPAN: u32 = 2 + LONGEST as u32 + u16::MAX as u32;
 
 /// What is remembered of a SYN. As small as a register, in which it travels. What is not zero comes first: it says too
 /// whether anything is remembered, and BTF has that only at the beginning.
@@ -227,18 +232,20 @@ fn begun(segment: &Segment, memory: &Memory, handshake: &Handshake) -> Option<Be
     parts::look_up(segment, memory).filter(|begun| begun.is_of(handshake))
 }
 
-/// What is remembered of the segment's SYN. Leaves its flow in `memory.event`.
+/// What is remembered of the segment's SYN. A segment that lies elsewhere is of another handshake, whose SYN no program has
+/// seen: the port had no listener then. Leaves its flow in `memory.event`.
 #[inline(always)]
 fn recall(segment: &Segment, memory: &Memory) -> Option<Remembered> {
     set_flow(segment, memory);
     let handshake = HANDSHAKES.get_ptr(memory.key())?;
     // SAFETY: an element of the map; at worst it is another handshake's by now, whose numbers do not fit.
-    unsafe {
-        Some(Remembered {
+    let remembered = unsafe {
+        Remembered {
             isn: Seq((*handshake).isn),
             hand_off: NonZeroU8::new((*handshake).hand_off)?,
             obstacle: (*handshake).reason,
             unscaled: (*handshake).unscaled,
-        })
-    }
+        }
+    };
+    (segment.sequence.ahead_of(remembered.isn) < SPAN).then_some(remembered)
 }

@@ -1,6 +1,8 @@
 //! The host around the programs: it gives them frames, and does what they say.
 
 #[cfg(test)]
+mod anew_tests;
+#[cfg(test)]
 mod conversation;
 #[cfg(test)]
 mod cookie_tests;
@@ -179,6 +181,11 @@ impl Machine {
     /// Takes a port out of the configuration; what is translated goes on.
     pub fn retire(&mut self, port: u16) {
         put(PORTS.get_ptr_mut(port.into()), RETIRED);
+    }
+
+    /// Takes a port out of the configuration of which nothing is translated.
+    pub fn unguard(&mut self, port: u16) {
+        put(PORTS.get_ptr_mut(port.into()), 0);
     }
 
     /// Lets nothing through to a port for the moment.

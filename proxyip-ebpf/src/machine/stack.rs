@@ -131,12 +131,12 @@ fn establish(state: &mut state::State, segment: &Segment) -> Answer {
     let ends = ends(segment.source, segment.destination);
     let Some(socket) = state.sockets.flows.get_mut(&ends) else { return Answer::Nothing };
     let first = socket.isn.wrapping_add(1);
-    if segment.flags & flags::SYN != 0 {
-        let same = segment.sequence == socket.isn && segment.flags & flags::ACK == 0;
-        return if same { syn_ack(socket) } else { Answer::Nothing };
+    let syn = u32::from(segment.flags & flags::SYN != 0);
+    if syn != 0 && segment.sequence == socket.isn && segment.flags & flags::ACK == 0 {
+        return syn_ack(socket);
     }
     let ahead = segment.sequence.wrapping_sub(first).cast_signed();
-    let end = ahead.wrapping_add_unsigned(segment.payload.len() as u32);
+    let end = ahead.wrapping_add_unsigned(segment.payload.len() as u32 + syn);
     let in_window = ahead == 0 || end > 0 && ahead < WINDOW.cast_signed();
     if segment.flags & flags::RST != 0 {
         if in_window {
@@ -146,6 +146,11 @@ fn establish(state: &mut state::State, segment: &Segment) -> Answer {
     }
     if !in_window {
         return Answer::Segment(socket.iss.wrapping_add(1), first, flags::ACK, vec![]);
+    }
+    if syn != 0 {
+        state.sockets.flows.remove(&ends);
+        let next = segment.sequence.wrapping_add(1);
+        return Answer::Segment(0, next, flags::RST | flags::ACK, vec![]);
     }
     if segment.flags & flags::ACK == 0 || segment.acknowledgment != socket.iss.wrapping_add(1) {
         return Answer::Nothing;
@@ -168,7 +173,12 @@ fn take(state: &mut state::State, segment: &Segment) -> Answer {
     if segment.flags & flags::RST != 0 {
         return if segment.sequence == next { Answer::Closed } else { Answer::Nothing };
     }
-    if segment.payload.is_empty() || segment.flags & (flags::SYN | flags::ACK) != flags::ACK {
+    if segment.flags & flags::SYN != 0 {
+        // A challenge (RFC 5961 §4).
+        let sequence = socket.iss.wrapping_add(1).wrapping_add(socket.sent);
+        return Answer::Segment(sequence, next, flags::ACK, vec![]);
+    }
+    if segment.payload.is_empty() || segment.flags & flags::ACK == 0 {
         return Answer::Nothing;
     }
     let old = next.wrapping_sub(segment.sequence);

@@ -18,7 +18,7 @@ use crate::{
     },
     state::{
         flows::set_flow,
-        handshakes::Handshake,
+        handshakes::{ACCEPT, Handshake},
         in_use::{self, is_used, set_used},
         listeners::LISTENERS,
         memory::{Memory, memory},
@@ -133,6 +133,15 @@ pub fn end(memory: &Memory, state: u8) {
         }
     }
     let _ = HEADER_BYTES.remove(memory.key());
+}
+
+/// Forgets the header of a connection that the kernel had, and has nothing left of. Under accept the kernel has nothing of it
+/// before the header is complete, and this SYN may be forged.
+#[inline(never)]
+pub fn remove_ended(segment: &Segment, memory: &Memory) {
+    if look_up(segment, memory).is_some_and(|begun| begun.hand_off() != ACCEPT) {
+        remove(memory.key());
+    }
 }
 
 /// Forgets the flow's header if it is not of the handshake that this SYN begins.
