@@ -32,6 +32,7 @@ mod memory;
 mod namespace;
 mod napi;
 mod net;
+pub mod networks;
 mod option;
 pub mod packet;
 mod pcap;

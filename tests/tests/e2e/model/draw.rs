@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use proxyip_tests::networks::NETWORKS;
 use proxyip_tests::random::Random;
 
 use super::files::{Content, Files, Place, SET, lists};
@@ -11,44 +12,8 @@ use super::probe::PORTS;
 pub(super) const LISTENERS: [&str; 4] = ["web", "api", "mail", "git"];
 pub(super) const SETS: [&str; 2] = ["office", "lab"];
 
-/// Networks of clients, within one another, of both families.
-pub(super) const NETWORKS: [&str; 14] = [
-    "0.0.0.0/0",
-    "10.0.0.0/8",
-    "10.1.0.0/16",
-    "10.1.1.0/24",
-    "10.1.1.128/25",
-    "10.1.1.1/32",
-    "10.1.1.200/32",
-    "::/0",
-    // Has the IPv4-mapped addresses too, and yet no IPv4 client.
-    "::/64",
-    "2001:db8::/32",
-    "2001:db8:1::/48",
-    "2001:db8:1:1::/64",
-    "2001:db8:1:1::1/128",
-    "fd00::/8",
-];
-
-/// Clients in each of them and in none.
-pub(super) const CLIENTS: [&str; 16] = [
-    "10.1.1.1",
-    "10.1.1.2",
-    "10.1.1.129",
-    "10.1.1.200",
-    "10.1.2.1",
-    "10.2.0.1",
-    "11.0.0.1",
-    "::ffff:10.1.1.1",
-    "::ffff:11.0.0.1",
-    "2001:db8:1:1::1",
-    "2001:db8:1:1::2",
-    "2001:db8:1:2::1",
-    "2001:db8:2::1",
-    "2001:db9::1",
-    "fd00::1",
-    "::2",
-];
+/// Marks of denied clients.
+const MARKS: [u32; 2] = [0x50, 0x2100_0000];
 
 /// Networks of the sources, within one another too.
 const SOURCES: [&str; 8] = [
@@ -61,6 +26,13 @@ const SOURCES: [&str; 8] = [
     "fd00:77::/32",
     "::/0",
 ];
+
+/// All lists that a configuration may have.
+pub(super) fn places() -> impl Iterator<Item = Place> {
+    let kinds = ["trusted", "allow", "deny"];
+    let of_listeners = LISTENERS.into_iter().flat_map(move |name| kinds.map(|kind| (name, kind)));
+    of_listeners.chain(SETS.map(|name| (name, SET)))
+}
 
 /// Of a list of this kind; mostly few.
 pub(super) fn networks(random: &mut Random, kind: &str) -> Networks {
@@ -115,7 +87,7 @@ fn sets(random: &mut Random) -> BTreeMap<&'static str, List> {
 
 fn list(random: &mut Random, kind: &str) -> List {
     let written = networks(random, kind);
-    let file = (written.is_empty() && kind == SET || random.once_in(4)).then(Networks::new);
+    let file = (written.is_empty() && kind == SET || random.once_in(2)).then(Networks::new);
     List { written, file }
 }
 
@@ -149,6 +121,7 @@ fn listener(random: &mut Random, name: &'static str, port: u16) -> Listener {
         deny: list(random, "deny"),
         untrusted: Treatment::Pass,
         denied: Treatment::Reset,
+        mark: MARKS[0],
         unknown: Nobody::Accept,
         headerless: Nobody::Reset,
         versions: vec!["v1", "v2"],
@@ -173,6 +146,7 @@ fn change(random: &mut Random, listener: &mut Listener) {
         7 => {
             let treatments = [Treatment::Pass, Treatment::Reset, Treatment::Drop];
             listener.denied = *random.one_of(&treatments);
+            listener.mark = *random.one_of(&MARKS);
         }
         8 => {
             listener.unknown = *random.one_of(&[Nobody::Accept, Nobody::Reset, Nobody::Local]);

@@ -6,7 +6,10 @@
 
 mod application;
 mod draw;
+mod file_steps;
 mod files;
+mod marks;
+mod members;
 mod policy;
 mod probe;
 mod steps;
@@ -30,7 +33,7 @@ const STEPS: u64 = 160;
 const AGENTS: u64 = 2;
 
 /// Kinds of outcomes. A run that does not meet all of them shows little.
-const OUTCOMES: usize = 5;
+const OUTCOMES: usize = 6;
 
 /// What happened to an agent: how often each kind of step, what connections got, and the first step that went wrong.
 #[derive(Default)]
@@ -87,6 +90,7 @@ fn live(site: &Site, seed: u64, steps: u64) -> Log {
     }
     // Whoever is not answered leaves a handshake behind.
     site.net.server.sysctl("ipv4.tcp_synack_retries", "1");
+    marks::remember(&site.net.server);
     let mut random = Random::new(seed);
     let first = draw::first(&mut random);
     let mut world = World::new(site, random, first);

@@ -57,6 +57,8 @@ pub(super) struct Listener {
     pub(super) deny: List,
     pub(super) untrusted: Treatment,
     pub(super) denied: Treatment,
+    /// Of the packets of denied clients that pass.
+    pub(super) mark: u32,
     pub(super) unknown: Nobody,
     pub(super) headerless: Nobody,
     pub(super) versions: Vec<&'static str>,
@@ -127,6 +129,19 @@ pub(super) enum Outcome {
     Of(IpAddr),
 }
 
+/// How a connection ends, and the mark of its packets; 0 is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) outcome: Outcome,
+    pub(super) mark: u32,
+}
+
+impl From<Outcome> for Seen {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, mark: 0 }
+    }
+}
+
 impl Outcome {
     pub(super) const fn label(self) -> &'static str {
         match self {
@@ -171,41 +186,43 @@ impl Policy {
     }
 
     /// What a connection to this port gets.
-    pub(super) fn outcome(&self, port: u16, source: SocketAddr, header: Header) -> Outcome {
+    pub(super) fn seen(&self, port: u16, source: SocketAddr, header: Header) -> Seen {
         match self.guarding(port) {
-            Some(listener) => self.outcome_at(listener, port, (source.ip(), header)),
-            None => Outcome::Untouched,
+            Some(listener) => self.seen_at(listener, port, (source.ip(), header)),
+            None => Outcome::Untouched.into(),
         }
     }
 
     /// The same if this listener guards the port.
-    pub(super) fn outcome_at(
+    pub(super) fn seen_at(
         &self,
         listener: &Listener,
         port: u16,
         (source, header): (IpAddr, Header),
-    ) -> Outcome {
+    ) -> Seen {
         let trusted = listener.trusted.all().into_iter().map(|network| (network, ()));
         if longest(trusted, source).is_none() {
-            return treated(listener.untrusted, Outcome::Untouched);
+            return treated(listener.untrusted, Outcome::Untouched.into());
         }
         if self.is_drained(listener, port) {
-            return Outcome::Reset;
+            return Outcome::Reset.into();
         }
         let shown = |outcome| {
-            if listener.hand_off == "observe" { Outcome::Untouched } else { outcome }
+            Seen::from(if listener.hand_off == "observe" { Outcome::Untouched } else { outcome })
         };
         let judged = |outcome, verdict| match verdict {
             Verdict::Allow => shown(outcome),
-            Verdict::Deny => treated(listener.denied, shown(outcome)),
+            Verdict::Deny => {
+                treated(listener.denied, Seen { mark: listener.mark, ..shown(outcome) })
+            }
         };
         match header {
-            Header::None if listener.headerless == Nobody::Local => Outcome::Untouched,
-            Header::None => Outcome::Reset,
-            _ if !listener.versions.contains(&header.version()) => Outcome::Reset,
+            Header::None if listener.headerless == Nobody::Local => Outcome::Untouched.into(),
+            Header::None => Outcome::Reset.into(),
+            _ if !listener.versions.contains(&header.version()) => Outcome::Reset.into(),
             Header::Local => shown(Outcome::OfSource),
             Header::Unknown => match listener.unknown {
-                Nobody::Reset => Outcome::Reset,
+                Nobody::Reset => Outcome::Reset.into(),
                 Nobody::Accept if listener.allow.is_given() => {
                     judged(Outcome::OfSource, Verdict::Deny)
                 }
@@ -219,11 +236,11 @@ impl Policy {
     }
 }
 
-fn treated(treatment: Treatment, passed: Outcome) -> Outcome {
+fn treated(treatment: Treatment, passed: Seen) -> Seen {
     match treatment {
         Treatment::Pass => passed,
-        Treatment::Reset => Outcome::Reset,
-        Treatment::Drop => Outcome::Silence,
+        Treatment::Reset => Outcome::Reset.into(),
+        Treatment::Drop => Outcome::Silence.into(),
     }
 }
 

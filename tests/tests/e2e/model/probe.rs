@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use proxyip_tests::networks::CLIENTS;
 use proxyip_tests::random::Random;
 use proxyip_tests::{Site, address, header};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::application::QUESTION;
-use super::draw::CLIENTS;
-use super::policy::{Header, Outcome, Policy};
+use super::marks;
+use super::policy::{Header, Outcome, Policy, Seen};
 
 /// The ports of the application. Some are guarded.
 pub(super) const PORTS: [u16; 5] = [80, 81, 82, 83, 84];
@@ -54,8 +55,8 @@ pub(super) fn some(random: &mut Random, number: usize) -> Vec<Probe> {
 }
 
 impl Probe {
-    pub(super) fn expected(&self, policy: &Policy) -> Outcome {
-        policy.outcome(self.port, self.source, self.header)
+    pub(super) fn expected(&self, policy: &Policy) -> Seen {
+        policy.seen(self.port, self.source, self.header)
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -102,13 +103,28 @@ struct Attempt<'a> {
     answer: Vec<u8>,
 }
 
-/// Makes these connections at the same time. Each has an outcome in the end, or a sentence. Who expects an outcome
-/// other than silence waits longer for it.
-pub(super) fn outcomes(
+/// Makes these connections at the same time, and says of each what was seen, or a sentence. Who expects an outcome other
+/// than silence waits longer for it.
+pub(super) fn seen(
     site: &Site,
     probes: &[Probe],
     expects_silence: impl Fn(&Probe) -> bool + Sync,
-) -> Vec<Result<Outcome, String>> {
+) -> Vec<Result<Seen, String>> {
+    marks::forget(&site.net.server);
+    let outcomes = outcomes(site, probes, expects_silence);
+    let marks = marks::remembered(&site.net.server);
+    let seen = |(port, outcome): (u16, Result<Outcome, String>)| {
+        outcome.map(|outcome| Seen { outcome, mark: marks.get(&port).copied().unwrap_or(0) })
+    };
+    outcomes.into_iter().map(seen).collect()
+}
+
+/// The source's port of each connection, and how it has ended.
+fn outcomes(
+    site: &Site,
+    probes: &[Probe],
+    expects_silence: impl Fn(&Probe) -> bool + Sync,
+) -> Vec<(u16, Result<Outcome, String>)> {
     site.net.balancer.enter(|| {
         let mut attempts: Vec<_> = probes.iter().map(Attempt::begin).collect();
         let mut found: Vec<_> = probes.iter().map(|_| None).collect();
@@ -134,7 +150,8 @@ pub(super) fn outcomes(
             }
             thread::sleep(REST);
         }
-        found.into_iter().map(|found| found.unwrap_or(Ok(Outcome::Silence))).collect()
+        let found = found.into_iter().map(|found| found.unwrap_or(Ok(Outcome::Silence)));
+        attempts.iter().map(|attempt| attempt.own.port()).zip(found).collect()
     })
 }
 
@@ -143,7 +160,7 @@ pub(super) fn outcomes(
 fn next_port() -> u16 {
     const FIRST: u16 = 20_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    FIRST + NEXT.fetch_add(1, Ordering::Relaxed) % (u16::MAX - FIRST)
+    FIRST + NEXT.fetch_add(1, Ordering::Relaxed) % 1500
 }
 
 impl<'a> Attempt<'a> {

@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use proxyip_api::acl::Verdict;
+use proxyip_tests::eventually;
+use proxyip_tests::networks::NETWORKS;
 
-use super::draw::{self, LISTENERS, NETWORKS};
-use super::files::{By, Content, Place, SET, lists};
+use super::draw::{self, LISTENERS};
 use super::policy::Policy;
 use super::probe::PORTS;
 use super::world::World;
 
-/// A reload, a command or a look at files may last so long. A kill comes at any moment of it.
+/// A reload or a command may last so long. A kill comes at any moment of it.
 const RELOAD: Duration = Duration::from_millis(12);
 const COMMAND: Duration = Duration::from_millis(3);
-const LOOK: Duration = Duration::from_millis(1500);
 
 /// What was done, and what of it was not as the model says.
 pub(super) type Done = (&'static str, Vec<String>);
@@ -24,12 +24,12 @@ impl World<'_> {
     /// Something happens, and everything is compared.
     pub(super) fn step(&mut self) -> Done {
         match self.random.below(100) {
-            0..33 => self.reload(),
-            33..40 => self.refused_reload(),
-            40..58 => self.rule(),
-            58..70 => self.removal(),
-            70..80 => self.drain(),
-            80..91 => self.file(),
+            0..32 => self.reload(),
+            32..38 => self.refused_reload(),
+            38..54 => self.rule(),
+            54..64 => self.removal(),
+            64..73 => self.drain(),
+            73..91 => self.file(),
             91..93 => self.restart(Signal::SIGKILL),
             93..95 => self.restart(Signal::SIGTERM),
             95..97 => self.killed_in_reload(),
@@ -49,9 +49,11 @@ impl World<'_> {
         self.configure(&policy, "");
         let wanted = self.files.load(policy);
         if let Some(wanted) = wanted.clone().filter(|_| self.random.once_in(8)) {
+            let before = self.last_reload();
             self.signal(Signal::SIGHUP);
+            eventually("the reload", || (self.last_reload() != before).then_some(()));
             self.policy = wanted;
-            return ("reload by SIGHUP", self.deviations_in_the_end());
+            return self.compared("reload by SIGHUP", Vec::new());
         }
         let (status, answer) = self.ask("POST", "/v1/reload");
         let is_right = (status == 200) == wanted.is_some();
@@ -153,48 +155,6 @@ impl World<'_> {
         self.compared(what, wrong.into_iter().collect())
     }
 
-    /// A file that changes, mostly one that the configuration names.
-    fn draw_file(&mut self) -> Place {
-        let not_taken = self.files.not_taken(&self.policy);
-        if !not_taken.is_empty() && self.random.once_in(2) {
-            return *self.random.one_of(&not_taken);
-        }
-        let with_file: Vec<_> = lists(&mut self.policy)
-            .filter(|(_, list)| list.file.is_some())
-            .map(|(place, _)| place)
-            .collect();
-        if !with_file.is_empty() && !self.random.once_in(4) {
-            return *self.random.one_of(&with_file);
-        }
-        let kinds = ["trusted", "allow", "deny"];
-        if self.random.once_in(4) {
-            (*self.random.one_of(&draw::SETS), SET)
-        } else {
-            (*self.random.one_of(&LISTENERS), *self.random.one_of(&kinds))
-        }
-    }
-
-    fn file(&mut self) -> Done {
-        let place = self.draw_file();
-        let was_wrong = self.files.not_taken(&self.policy).contains(&place);
-        let content = if was_wrong {
-            Content::Networks(draw::networks(&mut self.random, place.1))
-        } else {
-            draw::content(&mut self.random, place.1)
-        };
-        let by = *self.random.one_of(&[By::Rename, By::Rename, By::Writing]);
-        let what = match (&content, by) {
-            (Content::Wrong, _) => "file with a wrong line",
-            (Content::Missing, _) => "file removed",
-            (Content::Networks(networks), _) if networks.is_empty() => "file emptied",
-            (_, By::Rename) => "file renamed into place",
-            (_, By::Writing) => "file written in place",
-        };
-        self.files.write(&self.site.scratch, place, (content, by));
-        self.policy = self.files.looked_at(&self.policy);
-        (what, self.deviations_in_the_end())
-    }
-
     /// The agent ends, and the next one starts: by a wrong file only when that is mended.
     fn restart(&mut self, signal: Signal) -> Done {
         self.end(signal);
@@ -218,15 +178,6 @@ impl World<'_> {
             _ => "SIGTERM and start",
         };
         self.compared(what, wrong)
-    }
-
-    /// Gives files what is in force.
-    fn mend(&mut self, places: &[Place]) {
-        let mut policy = self.policy.clone();
-        for (place, list) in lists(&mut policy).filter(|(place, _)| places.contains(place)) {
-            let networks = list.file.clone().expect("it has a file");
-            self.files.write(&self.site.scratch, place, (Content::Networks(networks), By::Rename));
-        }
     }
 
     fn killed_in_reload(&mut self) -> Done {
@@ -262,19 +213,14 @@ impl World<'_> {
         ("killed in a command", wrong)
     }
 
-    fn killed_in_look(&mut self) -> Done {
-        let place = self.draw_file();
-        let networks = draw::networks(&mut self.random, place.1);
-        let mut files = self.files.clone();
-        files.0.insert(place, Content::Networks(networks.clone()));
-        let Some(new) = files.load(self.policy.clone()) else { return self.file() };
-        self.files.write(&self.site.scratch, place, (Content::Networks(networks), By::Rename));
-        self.killed_within(LOOK, new, "killed while a file changes")
-    }
-
     /// Kills the agent before so much time has passed. Then each port has the old policy or the new one, and under the next
     /// agent all have the new one.
-    fn killed_within(&mut self, most: Duration, new: Policy, what: &'static str) -> Done {
+    pub(super) fn killed_within(
+        &mut self,
+        most: Duration,
+        new: Policy,
+        what: &'static str,
+    ) -> Done {
         self.end_within(most);
         let probes = self.probes();
         let wrong = self.of_mixture(&probes, [&self.policy, &new]);

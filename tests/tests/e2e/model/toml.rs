@@ -23,6 +23,9 @@ pub(super) fn toml(scratch: &Scratch, policy: &Policy, more: &str) -> String {
             one.name
         )
         .expect("a String grows");
+        if one.denied == Treatment::Pass {
+            writeln!(text, "mark = {}", one.mark).expect("a String grows");
+        }
         for (kind, list) in [("trusted", &one.trusted), ("allow", &one.allow), ("deny", &one.deny)]
         {
             add(&mut text, scratch, [kind, &format!("{kind}_file")], ((one.name, kind), list));

@@ -7,14 +7,16 @@ use std::os::unix::net::UnixStream;
 use ipnet::IpNet;
 use nix::sys::signal::Signal;
 use proxyip_api::acl::{Decision, Origin, Rules, Verdict};
+use proxyip_tests::networks::CLIENTS;
 use proxyip_tests::random::Random;
 use proxyip_tests::{Api, Process, Site, agent_binary, eventually};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::draw::{CLIENTS, LISTENERS};
+use super::draw::LISTENERS;
 use super::files::{Files, path};
-use super::policy::{Outcome, Policy};
-use super::probe::{self, PORTS, Probe, outcomes};
+use super::members;
+use super::policy::{Networks, Outcome, Policy, Seen};
+use super::probe::{self, PORTS, Probe, seen};
 use super::toml::toml;
 
 /// What the status says while files are not in force as they are.
@@ -38,6 +40,7 @@ impl<'a> World<'a> {
     pub(super) fn new(site: &'a Site, random: Random, policy: Policy) -> Self {
         let (files, outcomes) = Default::default();
         let mut world = Self { site, process: None, random, files, policy, outcomes };
+        world.write_files();
         world.configure(&world.policy, "");
         world.start();
         world
@@ -93,6 +96,11 @@ impl<'a> World<'a> {
         self.api().request(method, path)
     }
 
+    /// When the agent has read its configuration.
+    pub(super) fn last_reload(&self) -> Value {
+        self.ask("GET", "/v1/status").1["last_reload"].take()
+    }
+
     pub(super) fn probes(&mut self) -> Vec<Probe> {
         probe::some(&mut self.random, PROBES)
     }
@@ -116,18 +124,26 @@ impl<'a> World<'a> {
 
     /// What packets show that this policy does not say.
     pub(super) fn of_packets(&self, probes: &[Probe], policy: &Policy) -> Vec<String> {
-        let expects_silence = |probe: &Probe| probe.expected(policy) == Outcome::Silence;
-        let outcomes = outcomes(self.site, probes, expects_silence);
-        let wrong = probes.iter().zip(outcomes).filter_map(|(probe, outcome)| {
+        let expects_silence = |probe: &Probe| probe.expected(policy).outcome == Outcome::Silence;
+        let seen = seen(self.site, probes, expects_silence);
+        let wrong = probes.iter().zip(seen).filter_map(|(probe, seen)| {
             let expected = probe.expected(policy);
-            *self.outcomes.borrow_mut().entry(expected.label()).or_default() += 1;
-            match outcome {
-                Ok(outcome) if outcome == expected => None,
-                Ok(outcome) => Some(format!("{probe:?}: {outcome:?} instead of {expected:?}")),
+            self.count(expected);
+            match seen {
+                Ok(seen) if seen == expected => None,
+                Ok(seen) => Some(format!("{probe:?}: {seen:?} instead of {expected:?}")),
                 Err(sentence) => Some(sentence),
             }
         });
         wrong.collect()
+    }
+
+    fn count(&self, seen: Seen) {
+        let mut outcomes = self.outcomes.borrow_mut();
+        *outcomes.entry(seen.outcome.label()).or_default() += 1;
+        if seen.mark != 0 {
+            *outcomes.entry("connections whose packets are marked").or_default() += 1;
+        }
     }
 
     /// What packets show that neither of two policies says. The listener of a port and what is written of that listener
@@ -136,25 +152,26 @@ impl<'a> World<'a> {
         let between = |probe: &Probe| {
             let listener = old.guarding(probe.port).and_then(|there| new.listener(there.name));
             let seen = (probe.source.ip(), probe.header);
-            listener.map(|listener| new.outcome_at(listener, probe.port, seen))
+            listener.map(|listener| new.seen_at(listener, probe.port, seen))
         };
         let expected =
             |probe: &Probe| [Some(probe.expected(old)), Some(probe.expected(new)), between(probe)];
-        let silent = |probe: &Probe| expected(probe).contains(&Some(Outcome::Silence));
-        let outcomes = outcomes(self.site, probes, silent);
+        let silent = |probe: &Probe| {
+            let silence = Some(Outcome::Silence.into());
+            expected(probe).contains(&silence)
+        };
+        let seen = seen(self.site, probes, silent);
         let mut wrong = Vec::new();
         for port in PORTS {
-            let of_port = probes.iter().zip(&outcomes).filter(|(probe, _)| probe.port == port);
+            let of_port = probes.iter().zip(&seen).filter(|(probe, _)| probe.port == port);
             let is_whole = |which: usize| {
                 let mut of_port = of_port.clone();
-                of_port.all(|(probe, outcome)| {
-                    outcome.as_ref().ok().copied() == expected(probe)[which]
-                })
+                of_port.all(|(probe, seen)| seen.as_ref().ok().copied() == expected(probe)[which])
             };
             if !(0..3).any(is_whole) {
                 let seen: Vec<_> = of_port
-                    .map(|(probe, outcome)| {
-                        format!("\n      {probe:?}: {outcome:?}, of {:?}", expected(probe))
+                    .map(|(probe, seen)| {
+                        format!("\n      {probe:?}: {seen:?}, of {:?}", expected(probe))
                     })
                     .collect();
                 wrong.push(format!("port {port} has neither policy:{}", seen.concat()));
@@ -165,7 +182,7 @@ impl<'a> World<'a> {
 
     /// What the agent answers that the model does not.
     fn of_surfaces(&mut self) -> Vec<String> {
-        let mut wrong = Vec::new();
+        let mut wrong = members::wrong(&self.site.scratch, &self.policy);
         for name in LISTENERS {
             wrong.extend(self.of_rules(name));
         }
@@ -187,7 +204,9 @@ impl<'a> World<'a> {
                 ));
             }
         }
-        let status = self.ask("GET", "/v1/status").1.to_string();
+        let status = self.ask("GET", "/v1/status").1;
+        wrong.extend(self.of_status(&status));
+        let status = status.to_string();
         let not_taken = self.files.not_taken(&self.policy);
         if status.contains(OLD_FILES) == not_taken.is_empty() {
             wrong.push(format!(
@@ -201,6 +220,22 @@ impl<'a> World<'a> {
             }
         }
         wrong
+    }
+
+    /// Listeners of which the status says something else.
+    fn of_status(&self, status: &Value) -> Option<String> {
+        let listed = status["listeners"].as_array().into_iter().flatten();
+        let listed = listed.map(|one| {
+            [&one["name"], &one["ports"], &one["trusted_by_file"], &one["hand_off"]]
+                .map(Value::to_string)
+        });
+        let expected = self.policy.listeners.iter().map(|one| {
+            let by_file = one.trusted.file.as_ref().map_or(0, Networks::len);
+            [json!(one.name), json!(one.ports), json!(by_file), json!(one.hand_off)]
+                .map(|value| value.to_string())
+        });
+        let (listed, expected): (Vec<_>, Vec<_>) = (listed.collect(), expected.collect());
+        (listed != expected).then(|| format!("listeners: {listed:?} instead of {expected:?}"))
     }
 
     /// The rules of a listener, as the agent lists them.

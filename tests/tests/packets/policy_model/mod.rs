@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use proptest::test_runner::{Config as Runs, TestRunner};
 use proxyip_api::acl::{Origin, Rule, Rules, Verdict};
 use proxyip_tests::Scratch;
+use proxyip_tests::networks::{CLIENTS, NETWORKS};
 use proxyip_user::config::Config;
 use proxyip_user::desired::rules::Part;
 use proxyip_user::lifecycle::policy;
@@ -21,7 +22,7 @@ use proxyip_user::reconcile::control::Control;
 
 use self::maps::Maps;
 use self::model::{Model, smallest};
-use self::steps::{CLIENTS, LISTENERS, Listeners, Lists, NETWORKS, Step, networks, step};
+use self::steps::{LISTENERS, Listeners, Lists, Step, networks, step};
 use crate::trial::report;
 
 /// A configuration file.

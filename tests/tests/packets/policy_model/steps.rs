@@ -2,52 +2,11 @@
 
 use ipnet::IpNet;
 use proptest::prelude::*;
-
-/// Networks within one another, of both families; a bit of a [`List`] for each.
-pub(super) const NETWORKS: [&str; 15] = [
-    "0.0.0.0/0",
-    "10.0.0.0/8",
-    "10.1.0.0/16",
-    "10.1.1.0/24",
-    "10.1.1.128/25",
-    "10.1.1.1/32",
-    "10.1.1.200/32",
-    "::/0",
-    // Has all IPv4-mapped addresses, too.
-    "::/64",
-    "2001:db8::/32",
-    "2001:db8:1::/48",
-    "2001:db8:1:1::/64",
-    "2001:db8:1:1::1/128",
-    "::1/128",
-    "fd00::/8",
-];
-
-/// Clients in each of them and in none, also IPv4-mapped.
-pub(super) const CLIENTS: [&str; 18] = [
-    "10.1.1.1",
-    "10.1.1.2",
-    "10.1.1.129",
-    "10.1.1.200",
-    "10.1.2.1",
-    "10.2.0.1",
-    "11.0.0.1",
-    "::ffff:10.1.1.1",
-    "::ffff:10.2.0.1",
-    "::ffff:11.0.0.1",
-    "2001:db8:1:1::1",
-    "2001:db8:1:1::2",
-    "2001:db8:1:2::1",
-    "2001:db8:2::1",
-    "2001:db9::1",
-    "::1",
-    "::2",
-    "fd00::1",
-];
+use proxyip_tests::networks::NETWORKS;
 
 pub(super) const LISTENERS: [&str; 3] = ["web", "api", "mail"];
 
-/// Some of the [`NETWORKS`].
+/// Some of the [`NETWORKS`], a bit for each.
 pub(super) type List = u16;
 
 pub(super) fn networks(list: List) -> impl Iterator<Item = IpNet> {
