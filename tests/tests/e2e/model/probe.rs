@@ -155,12 +155,13 @@ fn outcomes(
     })
 }
 
-/// A port that was not used lately. The server may still await the rest of a handshake that was not answered: a SYN with
-/// its addresses and ports would belong to it.
+/// A port that was not used in the last moment, but some seconds ago: what an earlier connection of a 4-tuple has left behind
+/// must not count for the next one.
 fn next_port() -> u16 {
     const FIRST: u16 = 20_000;
+    const NUMBER: u16 = 1500;
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    FIRST + NEXT.fetch_add(1, Ordering::Relaxed) % 1500
+    FIRST + NEXT.fetch_add(1, Ordering::Relaxed) % NUMBER
 }
 
 impl<'a> Attempt<'a> {
