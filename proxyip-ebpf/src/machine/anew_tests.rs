@@ -157,9 +157,10 @@ fn a_header_that_the_kernels_earlier_connection_has_begun_is_forgotten() {
         for retires in [false, true] {
             let mut peer = leave(way, Left::Part);
             peer.machine.forget(peer.ends.0, peer.ends.1);
-            match retires {
-                true => peer.machine.retire(443),
-                false => distrust(&mut peer, Untrusted::Bypass),
+            if retires {
+                peer.machine.retire(443);
+            } else {
+                distrust(&mut peer, Untrusted::Bypass);
             }
             let syn = next_syn(&mut peer, AHEAD[0]);
             assert_eq!(connect(&mut peer, &syn), Answer::Connection, "{}", way.name);
