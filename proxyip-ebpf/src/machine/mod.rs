@@ -183,7 +183,7 @@ impl Machine {
         put(PORTS.get_ptr_mut(port.into()), RETIRED);
     }
 
-    /// Takes a port out of the configuration of which nothing is translated.
+    /// Takes a port out of the configuration. Nothing of it is translated.
     pub fn unguard(&mut self, port: u16) {
         put(PORTS.get_ptr_mut(port.into()), 0);
     }

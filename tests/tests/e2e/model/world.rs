@@ -222,7 +222,7 @@ impl<'a> World<'a> {
         wrong
     }
 
-    /// Listeners of which the status says something else.
+    /// What the status says of listeners, if that is wrong.
     fn of_status(&self, status: &Value) -> Option<String> {
         let listed = status["listeners"].as_array().into_iter().flatten();
         let listed = listed.map(|one| {
