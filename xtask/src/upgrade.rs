@@ -1,4 +1,4 @@
-//! `cargo xtask upgrade`: from the last commit before the present layout of maps, under load.
+//! `cargo xtask upgrade`: from the last commit before the present layout of maps, back to it, and up again, under load.
 
 use std::{
     fs,
@@ -31,7 +31,7 @@ pub(crate) struct Options {
     pub(crate) agent: Option<PathBuf>,
 }
 
-/// Builds both agents, this one as it is released, and upgrades.
+/// Builds both agents, this one as it is released, and has them take over from one another.
 pub(crate) fn run(options: &Options) -> Result<()> {
     host::prepare("upgrade")?;
     // It fails at once where the history is missing.

@@ -1,4 +1,5 @@
-//! Upgrades: an agent of an older version, with another layout of maps, is killed, and the new one takes over.
+//! Upgrades: an agent of an older version, with another layout of maps, is killed, and the new one takes over. Then the older
+//! one takes over again, and the new one.
 //!
 //! Connections of all hand-offs go on, begin and end all the while. None is lost, and each has its client.
 
@@ -36,7 +37,7 @@ const ENOUGH: u64 = 60;
 /// Between two lines on each connection that lives.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Upgrades an agent under load
+/// Upgrades an agent under load, and goes back
 #[derive(Parser)]
 #[command(name = "upgrade")]
 struct Options {
@@ -81,7 +82,7 @@ fn upgrades(options: &Options) -> usize {
         all += faults.len();
         ended += load.ended.into_inner();
     }
-    println!("{} upgrades, {ended} connections, {all} faults", options.times);
+    println!("{} times there, back and there: {ended} connections, {all} faults", options.times);
     all
 }
 
@@ -101,14 +102,16 @@ fn upgrade(options: &Options, load: &Load) {
         .map(|talk| talk.expect("a connection to the older agent"))
         .collect();
     load.beside(&site, &living, || {
-        load.wait_ended();
-        agent.kill();
-        agent.start_again_by(site.net.server.command(&options.new.display().to_string()));
+        for next in [&options.new, &options.old, &options.new] {
+            load.wait_ended();
+            agent.kill();
+            agent.start_again_by(site.net.server.command(&next.display().to_string()));
+            let said = agent.process().stderr();
+            assert!(said.contains("took over from a version with another layout"), "{said}");
+            load.note(living.iter().filter_map(|talk| talk.is_known(&agent).err()));
+        }
         load.wait_ended();
     });
-    let said = agent.process().stderr();
-    assert!(said.contains("took over from a version with another layout"), "{said}");
-    load.note(living.iter().filter_map(|talk| talk.is_known(&agent).err()));
     // What came while the maps were copied is sent again.
     let drops: Vec<_> =
         agent.numbers("drops").into_iter().filter(|(label, _)| label != "held").collect();
