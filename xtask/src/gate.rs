@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 
 use crate::{
-    build_ebpf, chaos, churn, demo, fuzz, host, lint, model, packages, packets,
+    build_ebpf, chaos, churn, demo, fuzz, host, lint, model, packages, packets, program,
     programs::{Profile, Programs},
     soak,
     steps::{self, Steps},
@@ -93,6 +93,7 @@ fn released(steps: &mut Steps, soak_minutes: u32) -> Result<()> {
     steps.check("policy model, as released", || model::take_steps(&programs, &MODEL));
     steps.check("kills at each step, as released", || test::kills_at_each_step(&programs));
     steps.check("churn, as released", || churn::with_agent(&programs.agent, &LONG_CHURN));
+    steps.check("256 namespaces", || program::namespaces(&programs.agent));
     steps.check("upgrades", || upgrade::to(&programs.agent, &UPGRADES));
     steps.check("soak", || soak::soak(&programs.agent, soak_minutes));
     Ok(())

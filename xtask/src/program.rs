@@ -63,9 +63,12 @@ pub(crate) fn bench(bench: &Bench) -> Result<()> {
     prepare("bench")?;
     build_ebpf::run()?;
     let agent = agent::given_or_built(bench.agent.as_deref())?;
-    let mut command = program(name, &agent);
-    command.arg("--").args(&bench.arguments);
-    run_command(&mut command)
+    run_command(program(name, &agent).arg("--").args(&bench.arguments))
+}
+
+/// What 256 namespaces cost an agent that is built, once the packages are there.
+pub(crate) fn namespaces(agent: &Path) -> Result<()> {
+    run_command(&mut program("bench_namespaces", agent))
 }
 
 /// Builds everything and makes the pictures of the documents.
