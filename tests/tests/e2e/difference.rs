@@ -57,17 +57,35 @@ fn a_difference_is_what_a_start_or_a_reload_would_change() {
     ] {
         assert!(answer.stdout.contains(line), "{line}: {answer:?}");
     }
+    assert_a_second_agent_is_refused(&site, &guard);
     assert_drift_is_named(&mut agent, &changed);
     site.finish(&mut agent, &[]);
 }
 
-fn assert_a_start_is_described(site: &Site, guard: &Guard) {
-    let file = site.scratch.write("start.toml", &guard.toml(&site.scratch));
-    let ask = |file: &str| -> Answer {
-        let mut command = site.net.server.command(&agent_binary().display().to_string());
-        attempt(command.args(["check", "--diff", "--config", file])).into()
+/// Asks no agent what a start with this file would do.
+fn ask_of_start(site: &Site, file: &str) -> Answer {
+    let mut command = site.net.server.command(&agent_binary().display().to_string());
+    attempt(command.args(["check", "--diff", "--config", file])).into()
+}
+
+/// One that has its pins and its socket elsewhere, and wants the interface that is served.
+fn assert_a_second_agent_is_refused(site: &Site, guard: &Guard) {
+    let (pins, socket) = (site.scratch.pin_path(), site.scratch.path("api.sock"));
+    let elsewhere = |text: String, path: &str| {
+        assert!(text.contains(path), "{path}: {text}");
+        text.replace(path, &format!("{path}-b"))
     };
-    let answer = ask(&file);
+    let text = elsewhere(guard.toml(&site.scratch), &pins.display().to_string());
+    let text = elsewhere(text, &socket.display().to_string());
+    let answer = ask_of_start(site, &site.scratch.write("second.toml", &text));
+    let refused = "a start fails: programs of another proxyip are attached, which are not pinned";
+    assert!(answer.code == 1 && answer.stdout.contains(refused), "{answer:?}");
+    assert!(answer.stdout.contains(&format!("below {}", pins.display())), "{answer:?}");
+}
+
+fn assert_a_start_is_described(site: &Site, guard: &Guard) {
+    let ask = |file: &str| ask_of_start(site, file);
+    let answer = ask(&site.scratch.write("start.toml", &guard.toml(&site.scratch)));
     assert_eq!(answer.code, 1, "{answer:?}");
     for line in
         ["listener \"web\": added: ports 80; trusted ", "attach: eth0\n", "note: no agent runs"]

@@ -13,6 +13,7 @@ use proxyip_api::status::{InterfaceJson, Status};
 
 use self::keys::changes;
 use self::places::{Chosen, chosen, without};
+use crate::bpf::probe::probe;
 use crate::config::schema::Effect;
 use crate::config::{Agent, Api, Config, DEFAULT_PIN_PATH, Interface, Log, Origin};
 use crate::host::roots;
@@ -45,8 +46,9 @@ pub fn of_reload(
     }
     let changes = changes(old, &config.shown());
     let own = pin_path(old).and_then(lock::holder_of).map(namespace_of);
-    let before = chosen(&Interface::all_shown(old), own.as_deref());
-    let after = chosen(&config.interfaces, own.as_deref());
+    let agent = places::Agent { namespace: own.as_deref(), pin_path: &config.agent.pin_path };
+    let before = chosen(&Interface::all_shown(old), agent);
+    let after = chosen(&config.interfaces, agent);
     let (_, findings) = status.split_remarks();
     Difference {
         agent: Some(status.pid),
@@ -55,7 +57,7 @@ pub fn of_reload(
         leave: without(&before.there, &after.there),
         refused: refused(&changes, old)
             .into_iter()
-            .chain(roots::check(&config.agent).err().map(|error| format!("{error:#}")))
+            .chain(unfit(&config))
             .chain(missing(&before, after))
             .collect(),
         changes,
@@ -77,8 +79,9 @@ pub fn of_start(file: &Path, config: &Config) -> Difference {
         agent: Agent::default(),
         origin: Origin::default(),
     };
-    let Chosen { there, missing } = chosen(&config.interfaces, None);
     let Agent { pin_path, max_flows, max_translated, .. } = &config.agent;
+    let here = places::Agent { namespace: None, pin_path };
+    let Chosen { there, missing } = chosen(&config.interfaces, here);
     let mut notes = vec![format!(
         "no agent runs: this is what a start would do. Its tables have room for {max_flows} flows and {max_translated} \
          translated connections"
@@ -95,15 +98,20 @@ pub fn of_start(file: &Path, config: &Config) -> Difference {
         changes: changes(&nothing.shown(), &config.shown()),
         attach: there,
         leave: Vec::new(),
-        refused: roots::check(&config.agent)
-            .err()
-            .map(|error| format!("{error:#}"))
+        refused: unfit(config)
             .into_iter()
             .chain(missing.into_iter().map(|(_, error)| error))
             .collect(),
         drift: Vec::new(),
         notes,
     }
+}
+
+/// Why this host or its kernel cannot do what the file wants.
+fn unfit(config: &Config) -> Vec<String> {
+    let kernel = probe().and_then(|capability| capability.check(config));
+    let found = [roots::check(&config.agent), kernel];
+    found.into_iter().filter_map(Result::err).map(|error| format!("{error:#}")).collect()
 }
 
 /// A reload keeps what flags have set.

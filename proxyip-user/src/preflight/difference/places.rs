@@ -4,6 +4,7 @@ use std::path::Path;
 
 use proxyip_api::status::InterfaceJson;
 
+use crate::bpf::strays;
 use crate::config::{Interface, Netns};
 use crate::desired::targets::{Target, targets};
 use crate::host::links::{self, check_interface};
@@ -19,17 +20,26 @@ pub(super) struct Chosen {
     pub(super) missing: Vec<(InterfaceJson, String)>,
 }
 
-/// `own` is the file of the agent's namespace; `None` if it is this one.
-pub(super) fn chosen(entries: &[Interface], own: Option<&Path>) -> Chosen {
+/// Who looks.
+#[derive(Clone, Copy)]
+pub(super) struct Agent<'a> {
+    /// The file of the agent's namespace; `None` if it is this one.
+    pub(super) namespace: Option<&'a Path>,
+    /// Where its pins are.
+    pub(super) pin_path: &'a Path,
+}
+
+/// What these entries choose for an agent.
+pub(super) fn chosen(entries: &[Interface], agent: Agent) -> Chosen {
     let mut chosen = Chosen::default();
     for target in &targets(entries, files) {
-        chosen.look(target, own);
+        chosen.look(target, agent);
     }
     chosen
 }
 
 impl Chosen {
-    fn look(&mut self, target: &Target, own: Option<&Path>) {
+    fn look(&mut self, target: &Target, Agent { namespace, pin_path }: Agent) {
         let place = |name: &str| {
             let netns = match &target.netns {
                 Netns::Host => "host".into(),
@@ -37,13 +47,16 @@ impl Chosen {
             };
             InterfaceJson { name: name.into(), netns }
         };
-        let entrance = match (&target.netns, own) {
+        let entrance = match (&target.netns, namespace) {
             (Netns::Host, Some(file)) => &Netns::Path(file.to_owned()),
             (netns, _) => netns,
         };
         let looked = Namespace::open(entrance).and_then(|namespace| {
             namespace.run(|| {
-                let named = |name: &&str| check_interface(name, &target.netns);
+                let named = |name: &&str| {
+                    check_interface(name, &target.netns)?;
+                    strays::check_now(pin_path, &[name])
+                };
                 let named: Vec<_> = target.named.iter().map(named).collect();
                 Ok((named, links::all()?))
             })
