@@ -42,7 +42,7 @@ labels! {
     NetworksFull "networks_full" "a table of networks is nearly full"
         "Write fewer, larger networks in the lists: a reload needs room for the old and the new ones."
     SetsFull "sets_full" "the places of sets are nearly taken"
-        "Run `proxyip detach` and start the agent when it suits you: that frees the places of sets that have left."
+        "Remove the rules of iptables that have programs of sets that have left, and reload: that frees their places."
     DrainedFull "drained_full" "the table of drained ports is nearly full"
         "Resume ports that need not be drained, or drain whole listeners."
     RoutesFull "routes_full" "routes of a namespace find no room in the kernel programs' table"

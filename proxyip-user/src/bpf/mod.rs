@@ -29,6 +29,8 @@ pub mod pod;
 pub mod poll;
 pub mod probe;
 pub mod programs;
+mod raw_map;
+pub(crate) mod set_programs;
 pub mod sockets;
 pub mod strays;
 pub(crate) mod takeover;

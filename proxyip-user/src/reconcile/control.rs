@@ -101,6 +101,11 @@ impl Control {
         let old = self.active();
         check_unchanged(&old.config, config)?;
         let sets = &self.0.sets;
+        if let Err(error) = writer.free_sets(config, || sets.watched()) {
+            tracing::error!(
+                "places of sets that have left stay taken until the next reload: {error:#}"
+            );
+        }
         // Pins may fail. A pin that is there too early matches nothing.
         let applied = writer
             .set_places(config)

@@ -70,11 +70,11 @@ impl Places {
 
     fn find_among(&self, wanted: &[&str], reuse: &Reuse) -> Result<Vec<u16>> {
         places(&self.names, wanted, reuse).with_context(|| {
-            format!(
-                "there are places for {} names, and each has been taken: `proxyip detach` frees those that \
-                 are not used",
-                self.names.len()
-            )
+            let advice = match reuse {
+                Reuse::No => "remove rules of iptables with sets that have left, and reload",
+                Reuse::Yes(_) => "`proxyip detach` frees those that are not used",
+            };
+            format!("there are places for {} names, and each is taken: {advice}", self.names.len())
         })
     }
 
@@ -87,6 +87,17 @@ impl Places {
     pub(crate) fn place_of(&self, name: &str) -> Option<u16> {
         let place = self.names.iter().position(|there| there == name);
         place.and_then(|place| u16::try_from(place).ok())
+    }
+
+    /// All names with their places.
+    pub(crate) fn taken(&self) -> Vec<(u16, String)> {
+        let named = (0..).zip(&self.names).filter(|(_, name)| !name.is_empty());
+        named.map(|(place, name)| (place, name.clone())).collect()
+    }
+
+    /// Notes that nobody has a place.
+    pub(crate) fn free(&mut self, place: u16) -> Result<()> {
+        self.take(place, "")
     }
 
     /// Notes who has a place.

@@ -11,10 +11,12 @@ use proxyip_common::policy::{scope_of_set, set_word};
 use super::places::{Places, by_place};
 use super::scopes::Scopes;
 use crate::bpf::patience::patiently;
+use crate::bpf::set_programs::Watched;
 use crate::config::Config;
 use crate::desired::lists::Members;
 use crate::desired::networks::Entries;
 use crate::desired::plan::policy::SetThere;
+use crate::steps::step;
 use crate::tables::fill::Level;
 use crate::tables::maps::{open_owned, remove};
 use crate::tables::owners::claim;
@@ -57,6 +59,27 @@ impl SetMembers {
             let there = entries.remove(&members.scope).unwrap_or_default();
             Arc::make_mut(members).entries = there.into();
         }
+    }
+
+    /// Frees the places of sets that have left, unless a rule of iptables still looks there. `watched` says where rules look.
+    pub(super) fn free(
+        &mut self,
+        config: &Config,
+        watched: impl FnOnce() -> Result<Watched>,
+    ) -> Result<()> {
+        let stays = |name: &str| config.sets.iter().any(|set| set.name == name);
+        let mut left = self.places.taken();
+        left.retain(|(place, name)| !stays(name) && !self.in_force.contains_key(place));
+        if left.is_empty() {
+            return Ok(());
+        }
+        let watched = watched()?;
+        left.retain(|(place, _)| watched.is_free(*place));
+        for (place, _) in left {
+            step();
+            self.places.free(place)?;
+        }
+        Ok(())
     }
 
     /// The places of a configuration's sets, in their order.

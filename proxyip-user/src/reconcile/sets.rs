@@ -11,6 +11,7 @@ use aya::programs::SocketFilter;
 use crate::bpf::loader::Loader;
 use crate::bpf::pins::{self, match_directory, successor};
 use crate::bpf::programs::{SET, program_of};
+use crate::bpf::set_programs::Watched;
 use crate::config::{Config, Netns, Set};
 use crate::host::served::{Member, Served};
 use crate::steps::step;
@@ -18,17 +19,23 @@ use crate::steps::step;
 /// Pins them.
 pub(crate) struct Sets {
     loader: Arc<Loader>,
+    pin_path: PathBuf,
     directory: PathBuf,
     served: Served,
 }
 
 impl Sets {
     pub(crate) fn new(loader: Arc<Loader>, pin_path: &Path, served: Served) -> Self {
-        Self { loader, directory: match_directory(pin_path), served }
+        Self { loader, pin_path: pin_path.into(), directory: match_directory(pin_path), served }
     }
 
     pub(super) const fn served(&self) -> &Served {
         &self.served
+    }
+
+    /// The places that programs of sets look at, pinned ones and those of rules.
+    pub(super) fn watched(&self) -> Result<Watched> {
+        Watched::read(&self.pin_path, &mut self.loader.set(0, 0)?)
     }
 
     /// Pins a program for each set in each namespace that has none. A rule keeps the program that it was made with, which

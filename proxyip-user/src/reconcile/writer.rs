@@ -16,6 +16,7 @@ use super::fallbacks::FallbackTable;
 use super::listeners::Listeners;
 use super::scopes::Scopes;
 use super::set_members::SetMembers;
+use crate::bpf::set_programs::Watched;
 use crate::config::{Config, Listener};
 use crate::desired::networks::{Commands, verdict_of};
 use crate::desired::plan::policy::{Change, InForce, Plan, Step, Wanted, plan, scopes};
@@ -50,6 +51,15 @@ impl Writer {
         sets.adopt(&mut clients);
         let fallbacks = FallbackTable::open_empty(pin_path)?;
         Ok(Self { scopes, listeners, sets, ports, mixed: None, fallbacks, is_started: false })
+    }
+
+    /// Frees places of sets that are neither in force nor in this configuration. `watched` says where rules of iptables look.
+    pub(crate) fn free_sets(
+        &mut self,
+        config: &Config,
+        watched: impl FnOnce() -> Result<Watched>,
+    ) -> Result<()> {
+        self.sets.free(config, watched)
     }
 
     /// The places of a configuration's sets, in their order.

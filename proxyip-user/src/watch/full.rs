@@ -40,8 +40,8 @@ pub fn finding(fill: &Fill) -> Option<Finding> {
         "SET_NAMES" => (
             FindingKind::SetsFull,
             format!(
-                "{of} places of sets are taken: rules of iptables may look at a set that has left, so it keeps its place. A \
-             reload that brings a new set is refused when all are taken: `proxyip detach` and a start free them"
+                "{of} places of sets are taken: a set that has left keeps its place while a rule of iptables has its program. A \
+                 reload that brings a new set is refused when all are taken: remove these rules, and reload"
             ),
         ),
         "DRAINED" => (

@@ -208,6 +208,44 @@ fn rules_follow_their_set() {
     finish(&site, &mut agent);
 }
 
+/// How many places of sets are taken.
+fn places(agent: &Agent) -> String {
+    let reply = agent.api().reply("GET", "/metrics");
+    let metrics = String::from_utf8(reply.body).expect("text");
+    let sample = "proxyip_map_entries{map=\"SET_NAMES\"} ";
+    let line = metrics.lines().find_map(|line| line.strip_prefix(sample));
+    line.expect("the sample").to_owned()
+}
+
+/// The place of a set that has left is free, unless a rule still has its program.
+#[test]
+fn places_of_sets_that_have_left_are_freed() {
+    let site = Site::without_captures();
+    let _echo = EchoServer::start(&site.net.server, "::", PORT);
+    let guard = || Guard::ports(&[PORT]);
+    let nobody = "cidrs = [\"192.0.2.1/32\"]";
+    let blocked = || guard().set("blocked", &members(MEMBERS));
+    let mut agent = Agent::start(&site, &blocked().set("a", nobody).set("b", nobody));
+    let rule = commands(&site, "Named sets, for iptables", 0);
+    apply_to_both(&site.net.server, &rule);
+    assert_refused_and_served(&site, &[CLIENT], &[OTHER]);
+    assert!(agent.reload(&guard()).contains("in force"));
+    assert_eq!(places(&agent), "3");
+    // The agent that learns of it is another one.
+    agent.kill();
+    agent.start_again();
+    assert!(agent.reload(&guard().set("c", nobody)).contains("in force"));
+    assert_eq!(places(&agent), "2", "c has a place, and blocked keeps its own");
+    assert_refused_and_served(&site, &[], &[CLIENT, OTHER]);
+    assert!(agent.reload(&blocked()).contains("in force"));
+    assert_refused_and_served(&site, &[CLIENT], &[OTHER]);
+    assert!(agent.reload(&guard()).contains("in force"));
+    apply_to_both(&site.net.server, "iptables -F INPUT");
+    assert!(agent.reload(&guard()).contains("in force"));
+    assert_eq!(places(&agent), "0");
+    finish(&site, &mut agent);
+}
+
 #[test]
 fn a_set_of_another_namespace_has_a_pin_of_its_own() {
     let site = Site::without_captures();

@@ -8,7 +8,6 @@
 //! is there already is not written again.
 
 mod conversion;
-mod entries;
 pub(crate) mod types;
 
 use std::fs;
@@ -19,12 +18,12 @@ use aya::maps::MapType;
 use aya_obj::Object;
 
 use self::conversion::{Conversion, Conversions};
-use self::entries::RawMap;
 use self::types::Fields;
 use super::btf::Btf;
 use super::definition::Definition;
 use super::loader::{PINNED, SIZED};
 use super::pins::{self, map_directory};
+use super::raw_map::RawMap;
 use super::{object, other_layouts};
 use crate::steps::step;
 

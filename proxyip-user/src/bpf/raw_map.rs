@@ -19,7 +19,7 @@ use crate::bpf::patience::patiently;
 const ANY: u64 = 0;
 const NEW: u64 = 1;
 
-/// A pinned map.
+/// A map.
 #[derive(Debug)]
 pub(super) struct RawMap {
     pub(super) data: MapData,
@@ -34,10 +34,14 @@ pub(super) struct RawMap {
 impl RawMap {
     /// Opens a map by its pin.
     pub(super) fn open(pin: &Path) -> Result<Self> {
-        let context = || format!("{} cannot be opened", pin.display());
-        let data = MapData::from_pin(pin).with_context(context)?;
-        let info = data.info().with_context(context)?;
-        let kind = info.map_type().with_context(context)?;
+        let open = || Self::of(MapData::from_pin(pin)?);
+        open().with_context(|| format!("{} cannot be opened", pin.display()))
+    }
+
+    /// Of a map that is open.
+    pub(super) fn of(data: MapData) -> Result<Self> {
+        let info = data.info()?;
+        let kind = info.map_type()?;
         let value = info.value_size() as usize;
         let value = match kind {
             // The kernel rounds up to words (`bpf_map_value_size()`).
