@@ -28,7 +28,7 @@ pub(crate) enum Watched {
 }
 
 impl Watched {
-    /// The places that the kernel's programs look at now. `ebpf` has such a program loaded, as this version has it.
+    /// The places that the kernel's programs look at now. `ebpf` has this version's program loaded.
     ///
     /// # Errors
     /// If programs or their data cannot be read.

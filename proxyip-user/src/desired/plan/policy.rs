@@ -216,15 +216,14 @@ impl Planner<'_> {
         // Not those of a listener that has left.
         let stays = there.name == listener.name;
         let made_from = there.lists.and_then(|there| there.made_from.as_ref());
-        match there.lists.filter(|_| stays && made_from.is_some_and(|made| made.is_of(listener))) {
-            Some(same) => Lists::clone(same).with_policy(listener, Some(same)),
-            None => {
-                let commands = there.commands.filter(|_| stays);
-                let lists = Lists::of(listener, commands, (there.lists, self.next_scope));
-                self.prepare(lists.policy.scope, (&lists.sources, &lists.clients));
-                lists
-            }
+        let is_same = stays && made_from.is_some_and(|made| made.is_of(listener));
+        if let Some(same) = there.lists.filter(|_| is_same) {
+            return Lists::clone(same).with_policy(listener, Some(same));
         }
+        let commands = there.commands.filter(|_| stays);
+        let lists = Lists::of(listener, commands, (there.lists, self.next_scope));
+        self.prepare(lists.policy.scope, (&lists.sources, &lists.clients));
+        lists
     }
 
     fn set(&mut self, place: u16, set: &Set) {

@@ -140,12 +140,12 @@ impl Namespace {
 
     /// What is attached is what names and patterns want of the devices that are there.
     fn assert_is(&self, named: &BTreeSet<usize>, sought: &BTreeSet<usize>) {
-        let names = named.iter().filter_map(|at| self.device(NAMES[*at]));
+        let devices = named.iter().filter_map(|at| self.device(NAMES[*at]));
         // A device whose name has not been given away is still what its entry meant.
         let renamed = self.served.values().filter(|one| one.origin == Origin::Named);
         let renamed = renamed.filter_map(|one| one.index);
         let wanted: BTreeSet<_> =
-            names.chain(renamed).chain(self.sought(sought).into_keys()).collect();
+            devices.chain(renamed).chain(self.sought(sought).into_keys()).collect();
         let both = |index: &u32| ATTACHING.map(|direction| (*index, direction));
         let expected: BTreeSet<_> = wanted.iter().flat_map(both).collect();
         assert_eq!(self.attached.keys().copied().collect::<BTreeSet<_>>(), expected);

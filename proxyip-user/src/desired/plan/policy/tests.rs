@@ -203,10 +203,14 @@ impl Maps {
         let Plan { prepare, change, leave } = plan(&self.view(&wanted), &wanted);
         let mut before = self.clone();
         before.sweep();
-        prepare.iter().for_each(|one| self.take(one));
+        for one in &prepare {
+            self.take(one);
+        }
         let count = at.index(change.len() + 1);
         let (done, _) = change.split_at(count);
-        done.iter().for_each(|one| self.take(&one.step));
+        for one in done {
+            self.take(&one.step);
+        }
         match undo {
             Undo::Nothing if count == change.len() => {
                 leave[..at.index(leave.len() + 1)].iter().for_each(|one| self.take(one));
