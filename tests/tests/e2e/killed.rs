@@ -131,7 +131,9 @@ fn assert_is(site: &Site, (agent, pod): (&Agent, &Pod), state: State) {
     match state {
         State::Few => {
             shown(80);
-            [trusted_dial(82), pod.dial()].iter().for_each(|dial| assert_left_alone(site, dial));
+            for dial in [trusted_dial(82), pod.dial()] {
+                assert_left_alone(site, &dial);
+            }
         }
         State::Many => [trusted_dial(80), trusted_dial(82), pod.dial()].iter().for_each(denied),
     }
