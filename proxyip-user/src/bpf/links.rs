@@ -36,6 +36,8 @@ pub(crate) struct Links {
     /// The file system that the directory is on.
     device: u64,
     wanted: HashMap<PathBuf, Option<OwnedFd>>,
+    /// What an agent before this one has pinned: the names, by their begin and the interface.
+    before: HashMap<(String, u64), String>,
 }
 
 impl Links {
@@ -43,8 +45,23 @@ impl Links {
         let directory = link_directory(pin_path);
         fs::create_dir_all(&directory)
             .with_context(|| format!("{} cannot be made", directory.display()))?;
-        let device = device(&directory);
-        Ok(Self { directory, device, wanted: HashMap::new() })
+        let (device, before) = (device(&directory), at_interfaces(&directory)?);
+        Ok(Self { directory, device, wanted: HashMap::new(), before })
+    }
+
+    /// The name of the pin that an agent before this one has for a program at this interface, whatever the interface was
+    /// called then. `begin` is how the name begins.
+    pub(crate) fn pin_at(&self, begin: &str, index: u32) -> Option<String> {
+        let name = self.before.get(&(begin.to_owned(), index.into()))?;
+        let still = target(&self.directory.join(name)) == Some(index.into());
+        still.then(|| name.clone())
+    }
+
+    /// Whether the pin of this name stands for a program at another interface.
+    pub(crate) fn is_anothers(&self, name: &str, index: u32) -> bool {
+        // A link whose interface is gone has none.
+        let target = target(&self.directory.join(name)).filter(|target| *target != 0);
+        target.is_some_and(|target| target != u64::from(index))
     }
 
     /// Whether another file system has been mounted over that of the pins.
@@ -74,9 +91,14 @@ impl Links {
             Some(Some(held)) => Some(held.try_clone().context("a link cannot be kept")?),
             _ => pinned(&pin)?,
         };
-        let (link, kept) = match link {
-            Some(link) if keep(&link, program, place)? => (link, true),
-            _ => (attach(program, place)?, false),
+        let before_kept = match &link {
+            Some(link) => keep(link, program, place)?,
+            None => None,
+        };
+        let kept = before_kept.is_some();
+        let link = match link.filter(|_| kept) {
+            Some(link) => link,
+            None => attach(program, place)?,
         };
         let pinned = !self.is_hidden() && put_in_place(&link, &pin)?;
         self.wanted.insert(pin, Some(link));
@@ -85,7 +107,11 @@ impl Links {
             (true, true) => Change::Pinned,
             (false, _) => Change::Attached,
         };
-        Ok(InPlace { change, before: before(program.id, place)? })
+        let before = match before_kept {
+            Some(before) => before,
+            None => before(program.id, place)?.context("it was detached again at once")?,
+        };
+        Ok(InPlace { change, before })
     }
 
     /// The pin of a link or of a filter's program. From now on this agent wants it.
@@ -128,19 +154,43 @@ fn device(directory: &Path) -> u64 {
     metadata.map_or(0, |metadata| metadata.dev())
 }
 
-/// Whether a link can be kept. Then it has this program.
-fn keep(link: &OwnedFd, program: &Loaded, place: &Place) -> Result<bool> {
+/// The programs that run before a link, which has this program then; `None` if the link cannot be kept.
+fn keep(link: &OwnedFd, program: &Loaded, place: &Place) -> Result<Option<Vec<u32>>> {
     let found = calls::link(link.as_fd()).context("a link cannot be read")?;
     // The interface may have been made anew, or another one may have its name now.
     if found.target != place.id {
-        return Ok(false);
+        return Ok(None);
     }
+    // An interface takes its links along to another namespace, where it keeps its number.
+    let Some(before) = before(found.program, place)? else { return Ok(None) };
     if found.program == program.id {
-        return Ok(true);
+        return Ok(Some(before));
     }
     // A new link comes first, an older one stays where it is.
-    Ok(before(found.program, place)?.is_empty()
-        && calls::update(link.as_fd(), program.as_fd()).is_ok())
+    let kept = before.is_empty() && calls::update(link.as_fd(), program.as_fd()).is_ok();
+    Ok(kept.then_some(before))
+}
+
+/// The names of the pinned links at interfaces, by their begin and the interface.
+fn at_interfaces(directory: &Path) -> Result<HashMap<(String, u64), String>> {
+    let mut found = HashMap::new();
+    for pin in pins::list(directory)? {
+        let name = pins::name(&pin);
+        let Some((begin, _)) = name.match_indices('-').nth(1).map(|(at, _)| name.split_at(at + 1))
+        else {
+            continue;
+        };
+        if let Some(target) = target(&pin) {
+            found.insert((begin.to_owned(), target), name);
+        }
+    }
+    Ok(found)
+}
+
+/// The interface or cgroup of a pinned link; `None` if the pin stands for no link.
+fn target(pin: &Path) -> Option<u64> {
+    let link = calls::pinned(pin).ok()?;
+    calls::link(link.as_fd()).ok().map(|link| link.target)
 }
 
 fn attach(program: &Loaded, place: &Place) -> Result<OwnedFd> {
@@ -148,18 +198,24 @@ fn attach(program: &Loaded, place: &Place) -> Result<OwnedFd> {
         .context("the kernel does not attach the program")
 }
 
-/// The programs at an interface that run before ours. Those of a cgroup all run, in whatever order.
-fn before(program: u32, place: &Place) -> Result<Vec<u32>> {
-    let Target::Interface(_) = place.target else { return Ok(Vec::new()) };
+/// The programs at an interface that run before this one; `None` if it is not there. Those of a cgroup all run, in whatever
+/// order.
+fn before(program: u32, place: &Place) -> Result<Option<Vec<u32>>> {
+    let Target::Interface(_) = place.target else { return Ok(Some(Vec::new())) };
     let attached = calls::attached(place.target, place.attach_type)
         .context("the kernel does not say what is attached")?;
-    Ok(attached.programs.into_iter().take_while(|other| *other != program).collect())
+    let mut before = attached.programs;
+    let at = before.iter().position(|other| *other == program);
+    Ok(at.map(|at| {
+        before.truncate(at);
+        before
+    }))
 }
 
 /// Pins a link in the place of an older one, if it is not pinned there already; `true` if it was not.
 ///
-/// For a moment both may be attached, but never none: a program may run twice for the same packet or socket, but must
-/// not miss one.
+/// For a moment both may be attached, but never none. A packet that runs through both is handled twice: a translated
+/// connection loses bytes. This comes only where another program came before ours, or a link was detached.
 fn put_in_place(link: &OwnedFd, pin: &Path) -> Result<bool> {
     let id = |link: &OwnedFd| calls::link(link.as_fd()).map(|link| link.id);
     let there = pinned(pin)?;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use anyhow::{Result, anyhow};
+use nix::errno::Errno;
 use nix::net::if_::{if_nameindex, if_nametoindex};
 
 use crate::bpf::calls::Target;
@@ -12,7 +13,7 @@ use crate::bpf::in_place::{Change, InPlace};
 use crate::bpf::links::{Links, Place};
 use crate::bpf::programs::Loaded;
 use crate::config::Netns;
-use crate::desired::plan::interfaces::Origin;
+use crate::desired::plan::interfaces::{Device, Origin};
 
 /// What the kernel has for interfaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,9 +63,14 @@ impl Interface {
 
     /// The device in the calling thread's namespace that has its name. One that was renamed stays, until another one gets its
     /// name.
-    pub(super) fn device(&self) -> Option<u32> {
-        let own = || self.index.filter(|index| exists(*index));
-        if_nametoindex(&*self.name).ok().or_else(own)
+    pub(super) fn device(&self) -> Option<Device> {
+        let own = || self.index.filter(|index| exists(*index)).map(Device::Own);
+        match if_nametoindex(&*self.name) {
+            Ok(index) => Some(Device::OfItsName(index)),
+            Err(Errno::ENODEV) => own(),
+            // Nobody knows.
+            Err(_) => self.index.map(Device::Own),
+        }
     }
 
     /// Whether a pattern found it and it has gone since.
@@ -73,12 +79,25 @@ impl Interface {
     }
 
     /// What the pin of this program is to be called. `taken` are the names that other interfaces have.
-    pub(super) fn pin(&self, (direction, cookie): (Direction, u64), taken: &[String]) -> String {
+    pub(super) fn pin(
+        &self,
+        (direction, cookie): (Direction, u64),
+        taken: &[String],
+        links: &Links,
+    ) -> String {
         if let Some((_, pin)) = self.pins.iter().find(|(there, _)| *there == direction) {
             return pin.clone();
         }
-        let pin = format!("{}-{cookie}-{}", direction.label(), self.name);
-        match self.index.filter(|_| taken.contains(&pin)) {
+        let begin = format!("{}-{cookie}-", direction.label());
+        // Two links at one device would have each packet handled twice.
+        let before = self.index.and_then(|index| links.pin_at(&begin, index));
+        if let Some(pin) = before.filter(|pin| !taken.contains(pin)) {
+            return pin;
+        }
+        // Names on a BPF file system have no dots, names of interfaces no colons.
+        let pin = format!("{begin}{}", self.name.replace('.', ":"));
+        let is_taken = |index: &u32| taken.contains(&pin) || links.is_anothers(&pin, *index);
+        match self.index.filter(is_taken) {
             // An interface that was renamed keeps its pin. No interface has a space in its name.
             Some(index) => format!("{pin} {index}"),
             None => pin,
@@ -161,9 +180,9 @@ impl Interface {
     }
 }
 
-/// Whether there is an interface with this index, whatever its name.
+/// Whether there is an interface with this index, whatever its name. If nobody knows, it is still there.
 pub(super) fn exists(index: u32) -> bool {
-    if_nameindex().is_ok_and(|all| all.iter().any(|one| one.index() == index))
+    if_nameindex().map_or(true, |all| all.iter().any(|one| one.index() == index))
 }
 
 #[cfg(test)]
@@ -172,15 +191,19 @@ mod tests {
 
     #[test]
     fn an_interface_gets_no_pin_that_another_one_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let links = Links::new(directory.path()).unwrap();
         let mut first = Interface::found("eth0", 5);
-        let pin = first.pin((Direction::Ingress, 7), &[]);
+        let pin = first.pin((Direction::Ingress, 7), &[], &links);
         assert_eq!(pin, "ingress-7-eth0");
         first.pinned(Direction::Ingress, &pin);
         first.name = "eth1".into();
-        assert_eq!(first.pin((Direction::Ingress, 7), &[]), pin);
+        assert_eq!(first.pin((Direction::Ingress, 7), &[], &links), pin);
         let taken: Vec<_> = first.pins().cloned().collect();
         let second = Interface::found("eth0", 6);
-        assert_eq!(second.pin((Direction::Ingress, 7), &taken), "ingress-7-eth0 6");
-        assert_eq!(second.pin((Direction::Egress, 7), &taken), "egress-7-eth0");
+        assert_eq!(second.pin((Direction::Ingress, 7), &taken, &links), "ingress-7-eth0 6");
+        assert_eq!(second.pin((Direction::Egress, 7), &taken, &links), "egress-7-eth0");
+        let tagged = Interface::found("eth0.5", 7);
+        assert_eq!(tagged.pin((Direction::Egress, 7), &taken, &links), "egress-7-eth0:5");
     }
 }

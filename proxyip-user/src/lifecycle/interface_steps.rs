@@ -61,7 +61,7 @@ impl OfNamespace {
                 self.interfaces.get_mut(&id)?.index = index.filter(|_| failed.is_some());
                 failed
             }
-            Step::Meet(id, index) => self.meet(id, index),
+            Step::Meet(id, index) => self.meet((id, index), pin_path),
             Step::Take(id, device) => self.take_device(id, device, pin_path),
             Step::Ensure(id, direction) => self.attach(id, direction, links),
             Step::Release(id, direction) => {
@@ -99,18 +99,27 @@ impl OfNamespace {
     fn miss(&mut self, id: Id, links: &mut Links) -> Option<Found> {
         let what = self.what(id);
         let failed = self.let_go(id, links);
-        self.interfaces.get_mut(&id)?.index = None;
+        let one = self.interfaces.get_mut(&id)?;
+        // Its programs may still be there.
+        one.index = one.index.filter(|_| failed.is_some());
         let gone = || (what.clone(), Err(Error::from(Errno::ENODEV).context(Gone(what.clone()))));
         Some(failed.unwrap_or_else(gone))
     }
 
-    fn meet(&mut self, id: Id, index: u32) -> Option<Found> {
+    fn meet(&mut self, (id, index): (Id, u32), pin_path: &Path) -> Option<Found> {
         let what = self.what(id);
         let name = self.interfaces.get(&id)?.name.clone();
-        let fits = check_interface(&name, self.netns()).and_then(|()| self.check_free(id, index));
+        let fits = check_interface(&name, self.netns())
+            .and_then(|()| strays::check_now(pin_path, &[&name]))
+            .and_then(|()| self.check_free(id, index));
         self.interfaces.get_mut(&id)?.index = fits.is_ok().then_some(index);
         let error = fits.err()?;
-        Some((what.clone(), Err(error.context(Gone(what)))))
+        let error = if exists(index) {
+            error.context(format!("{what} is not attached to"))
+        } else {
+            error.context(Gone(what.clone()))
+        };
+        Some((what, Err(error)))
     }
 
     fn take_device(&mut self, id: Id, device: Device, pin_path: &Path) -> Option<Found> {
@@ -141,7 +150,7 @@ impl OfNamespace {
         let what = format!("the {} program of {}", direction.label(), self.what(id));
         let program = self.programs.iter().find(|(there, _)| *there == direction)?;
         let interface = self.interfaces.get_mut(&id)?;
-        let pin = interface.pin((direction, cookie), &taken);
+        let pin = interface.pin((direction, cookie), &taken, links);
         let in_place = interface.ensure(program, (hooks, pin), links);
         if in_place.is_err() && interface.has_gone() {
             return None;

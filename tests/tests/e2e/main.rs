@@ -91,6 +91,7 @@ mod refusing_stack;
 mod reload;
 mod reload_command;
 mod reload_keys;
+mod renamed;
 mod retired;
 mod reused_ports;
 mod ruby;

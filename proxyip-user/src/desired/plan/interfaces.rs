@@ -30,13 +30,30 @@ pub(crate) struct There<'a> {
     pub(crate) origin: Origin,
     /// The device that its programs are attached to.
     pub(crate) index: Option<u32>,
-    /// For [`Origin::Named`]: the device that has its name, or else its own, if that is there.
-    pub(crate) device: Option<u32>,
+    /// For [`Origin::Named`]: the device that it means.
+    pub(crate) device: Option<Device>,
+}
+
+/// The device that an entry means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Device {
+    /// It has the entry's name. A device may have several.
+    OfItsName(u32),
+    /// The entry's name stands for none any more: the one that is attached to.
+    Own(u32),
+}
+
+impl Device {
+    const fn index(self) -> u32 {
+        match self {
+            Self::OfItsName(index) | Self::Own(index) => index,
+        }
+    }
 }
 
 /// A device that a pattern finds.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Device<'a> {
+pub(crate) struct Candidate<'a> {
     pub(crate) index: u32,
     pub(crate) name: &'a str,
 }
@@ -72,13 +89,13 @@ pub(crate) struct Found {
 }
 
 /// What follows from the devices that are there. `next` is an identity that no interface has.
-pub(crate) fn look(there: &[There], sought: &[Device], Id(next): Id) -> Vec<Step> {
+pub(crate) fn look(there: &[There], sought: &[Candidate], Id(next): Id) -> Vec<Step> {
     let mut steps: Vec<_> = there.iter().flat_map(|one| follow(one, (there, sought))).collect();
     // First devices are let go: others may be given to the same interfaces, and they to others.
     steps.sort_by_key(|step| matches!(step, Step::Meet(..)));
-    let is_served = |device: &&Device| there.iter().any(|one| is_served_as(one, device));
+    let is_served = |device: &&Candidate| there.iter().any(|one| is_served_as(one, device));
     let new = (next..).map(Id).zip(sought.iter().filter(|device| !is_served(device)));
-    let found = |device: &Device| Found { index: device.index, name: device.name.into() };
+    let found = |device: &Candidate| Found { index: device.index, name: device.name.into() };
     steps.extend(new.map(|(id, device)| Step::Take(id, found(device))));
     let is_gone = |id| steps.iter().any(|one| [Step::Leave(id), Step::Miss(id)].contains(one));
     let staying = there.iter().map(|one| one.id).filter(|id| !is_gone(*id));
@@ -91,7 +108,7 @@ pub(crate) fn look(there: &[There], sought: &[Device], Id(next): Id) -> Vec<Step
 }
 
 /// What to do with an interface before others are taken.
-fn follow(one: &There, (there, sought): (&[There], &[Device])) -> Vec<Step> {
+fn follow(one: &There, (there, sought): (&[There], &[Candidate])) -> Vec<Step> {
     match one.origin {
         Origin::Named => follow_name(one, there),
         Origin::Found => follow_device(one, (there, sought)).into_iter().collect(),
@@ -100,28 +117,29 @@ fn follow(one: &There, (there, sought): (&[There], &[Device])) -> Vec<Step> {
 
 fn follow_name(one: &There, there: &[There]) -> Vec<Step> {
     // It was renamed to what another entry names.
-    let takes = |other: &There, device| {
-        other.origin == Origin::Named && other.device == Some(device) && other.index != Some(device)
+    let takes = |other: &There, index| {
+        other.origin == Origin::Named
+            && other.device == Some(Device::OfItsName(index))
+            && other.index != Some(index)
     };
     match one.device {
         None => vec![Step::Miss(one.id)],
-        Some(device) if one.index == Some(device) => {
-            let is_taken = there.iter().any(|other| takes(other, device));
+        Some(Device::Own(index)) => {
+            let is_taken = there.iter().any(|other| takes(other, index));
             is_taken.then_some(Step::Miss(one.id)).into_iter().collect()
         }
-        Some(device) => {
+        Some(Device::OfItsName(index)) if one.index == Some(index) => Vec::new(),
+        Some(Device::OfItsName(index)) => {
             let before = one.index.map(|_| Step::LetGo(one.id));
-            before.into_iter().chain([Step::Meet(one.id, device)]).collect()
+            before.into_iter().chain([Step::Meet(one.id, index)]).collect()
         }
     }
 }
 
-fn follow_device(one: &There, (there, sought): (&[There], &[Device])) -> Option<Step> {
+fn follow_device(one: &There, (there, sought): (&[There], &[Candidate])) -> Option<Step> {
     // Two interfaces of one device would have each packet handled twice. A name wins over a pattern.
-    let has_it = |device: &Device| {
-        there
-            .iter()
-            .any(|other| other.origin == Origin::Named && other.device == Some(device.index))
+    let has_it = |device: &Candidate| {
+        there.iter().any(|other| other.origin == Origin::Named && means(other, device.index))
     };
     match sought.iter().find(|device| Some(device.index) == one.index) {
         Some(device) if !has_it(device) => {
@@ -132,11 +150,15 @@ fn follow_device(one: &There, (there, sought): (&[There], &[Device])) -> Option<
 }
 
 /// Whether a device is, or will be, what is served as this interface.
-fn is_served_as(one: &There, device: &Device) -> bool {
+fn is_served_as(one: &There, device: &Candidate) -> bool {
     match one.origin {
-        Origin::Named => one.device == Some(device.index) || one.name == device.name,
+        Origin::Named => means(one, device.index) || one.name == device.name,
         Origin::Found => one.index == Some(device.index),
     }
+}
+
+fn means(one: &There, index: u32) -> bool {
+    one.device.is_some_and(|device| device.index() == index)
 }
 
 /// The steps that leave these interfaces.

@@ -47,20 +47,24 @@ impl Namespace {
         self.devices.iter().find(|(_, there)| *there == name).map(|(index, _)| *index)
     }
 
+    fn meant(&self, one: &Served) -> Option<Device> {
+        let own = one.index.filter(|index| self.devices.contains_key(index));
+        let of_its_name = self.device(&one.name).map(Device::OfItsName);
+        of_its_name.or(own.map(Device::Own))
+    }
+
     fn plan(&self, sought: &BTreeSet<usize>) -> Vec<Step> {
         let there = |(id, one): (&Id, &'_ Served)| There {
             id: *id,
             name: NAMES.iter().find(|name| **name == one.name).unwrap(),
             origin: one.origin,
             index: one.index,
-            device: self
-                .device(&one.name)
-                .or(one.index.filter(|index| self.devices.contains_key(index))),
+            device: self.meant(one),
         };
         let there: Vec<_> = self.served.iter().map(there).collect();
         let sought = self.sought(sought);
         let devices: Vec<_> =
-            sought.iter().map(|(index, name)| Device { index: *index, name }).collect();
+            sought.iter().map(|(index, name)| Candidate { index: *index, name }).collect();
         look(&there, &devices, Id(self.next))
     }
 
