@@ -2,12 +2,13 @@
 //! agent when the rule goes.
 
 use std::collections::{BTreeSet, HashMap};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use aya::Ebpf;
 use aya::maps::{MapData, MapInfo};
-use aya::programs::{ProgramInfo, SocketFilter, loaded_programs};
+use aya::programs::{ProgramError, ProgramInfo, SocketFilter, loaded_programs};
 use aya_obj::Object;
 
 use super::object;
@@ -39,12 +40,20 @@ impl Watched {
         let at = offset_of(GLOBAL)?;
         let mut places = BTreeSet::new();
         for program in loaded_programs() {
-            // One that ends meanwhile looks nowhere.
-            let Ok(program) = program else { continue };
+            let program = match program {
+                Ok(program) => program,
+                // One that has ended meanwhile looks nowhere.
+                Err(error) if is_gone(&error) => continue,
+                Err(error) => return Err(error).context("programs cannot be listed"),
+            };
             if program.name() != SET.as_bytes() || program.id() == own.id() {
                 continue;
             }
-            let Ok(Some(maps)) = program.map_ids() else { continue };
+            let maps = match program.map_ids() {
+                Ok(maps) => maps.unwrap_or_default(),
+                Err(error) if is_gone(&error) => continue,
+                Err(error) => return Err(error).context("a program's maps cannot be listed"),
+            };
             if !maps.contains(&sets) {
                 continue;
             }
@@ -61,6 +70,10 @@ impl Watched {
     pub(crate) fn is_free(&self, place: u16) -> bool {
         matches!(self, Self::Places(places) if !places.contains(&place))
     }
+}
+
+fn is_gone(error: &ProgramError) -> bool {
+    matches!(error, ProgramError::SyscallError(error) if error.io_error.kind() == ErrorKind::NotFound)
 }
 
 /// The place that a program looks at.

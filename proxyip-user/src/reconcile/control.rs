@@ -40,6 +40,7 @@ impl Control {
         sets: Sets,
         flows: FlowMap,
     ) -> Result<Self> {
+        free_sets(&mut writer, (config, &sets));
         sets.pin_anew(config, &writer.set_places(config)?)?;
         let places = writer.apply(config)?;
         sets.unpin_others(config)?;
@@ -101,11 +102,7 @@ impl Control {
         let old = self.active();
         check_unchanged(&old.config, config)?;
         let sets = &self.0.sets;
-        if let Err(error) = writer.free_sets(config, || sets.watched()) {
-            tracing::error!(
-                "places of sets that have left stay taken until the next reload: {error:#}"
-            );
-        }
+        free_sets(&mut writer, (config, sets));
         // Pins may fail. A pin that is there too early matches nothing.
         let applied = writer
             .set_places(config)
@@ -232,6 +229,15 @@ impl Control {
 
     pub(super) fn active(&self) -> Arc<Active> {
         Arc::clone(&self.0.publish.borrow())
+    }
+}
+
+/// Frees places of sets that have left.
+fn free_sets(writer: &mut Writer, (config, sets): (&Config, &Sets)) {
+    if let Err(error) = writer.free_sets(config, || sets.watched()) {
+        tracing::error!(
+            "places of sets that have left stay taken until the next reload: {error:#}"
+        );
     }
 }
 

@@ -74,6 +74,12 @@ impl SetMembers {
             return Ok(());
         }
         let watched = watched()?;
+        if matches!(watched, Watched::Unknown) {
+            tracing::warn!(
+                "sets that have left keep their places: rules of iptables have programs of another version; load these rules \
+                 again, and reload"
+            );
+        }
         left.retain(|(place, _)| watched.is_free(*place));
         for (place, _) in left {
             step();
