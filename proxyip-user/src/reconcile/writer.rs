@@ -93,13 +93,35 @@ impl Writer {
             return Err(error);
         }
         (self.mixed, self.is_started) = (None, true);
-        if let Err(error) = self.take_all(leave) {
-            // No port leads there, so that no connection is judged by it.
-            tracing::error!(
-                "what has left the configuration stays in the maps until the next reload: {error:#}"
-            );
-        }
+        self.leave(leave);
         Ok(places)
+    }
+
+    /// Takes the steps that leave what the configuration does not have any more. No port leads there, so that no connection is
+    /// judged by it.
+    fn leave(&mut self, steps: Vec<Step>) {
+        let new: Vec<_> = scopes(&steps).collect();
+        let mut unwritten = BTreeSet::new();
+        for one in steps {
+            // A policy must not name a list that is not there.
+            let is_needed = match &one {
+                Step::Enforce { lists, .. } => !unwritten.contains(&lists.policy.scope),
+                _ => true,
+            };
+            let written = match &one {
+                Step::WriteLists { scope, .. } => Some(*scope),
+                _ => None,
+            };
+            if is_needed && let Err(error) = self.take(one) {
+                unwritten.extend(written);
+                tracing::error!(
+                    "what has left the configuration stays in the maps until the next reload: {error:#}"
+                );
+            }
+        }
+        for scope in self.not_in_force(new) {
+            self.scopes.replaced(scope);
+        }
     }
 
     /// What the maps say of what the configuration wants, and of what is to leave.

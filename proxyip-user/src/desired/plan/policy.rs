@@ -58,6 +58,20 @@ pub(crate) struct Wanted<'a> {
     pub(crate) sets: Vec<(u16, &'a Set)>,
 }
 
+impl Wanted<'_> {
+    fn listener_at(&self, place: u16) -> Option<&Listener> {
+        self.listeners.iter().find(|(there, _)| *there == place).map(|(_, listener)| *listener)
+    }
+
+    fn ports(&self) -> Guarded {
+        let of = |(place, listener): &(u16, &Listener)| {
+            let place = *place;
+            listener.ports.iter().map(move |port| (*port, place)).collect::<Vec<_>>()
+        };
+        self.listeners.iter().flat_map(of).collect()
+    }
+}
+
 /// One write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -130,6 +144,7 @@ pub(crate) struct Plan {
 /// From what is in force to what is wanted.
 pub(crate) fn plan(there: &InForce, wanted: &Wanted) -> Plan {
     let mut planner = Planner { there, next_scope: there.next_scope, plan: Plan::default() };
+    planner.give_up_ports(wanted);
     for (place, listener) in &wanted.listeners {
         planner.listener(*place, listener);
     }
@@ -262,12 +277,23 @@ impl Planner<'_> {
         })
     }
 
+    /// A port that leaves must not be judged by whoever gets its listener's place.
+    fn give_up_ports(&mut self, wanted: &Wanted) {
+        let there = self.there;
+        let is_given = |place: &u16| {
+            let (before, after) = (there.listeners.get(place), wanted.listener_at(*place));
+            before.zip(after).is_some_and(|(before, after)| before.name != after.name)
+        };
+        let ports = wanted.ports();
+        let mut staying = there.ports.clone();
+        staying.retain(|port, place| ports.contains_key(port) || !is_given(place));
+        if staying != there.ports {
+            self.change(Step::GuardPorts(staying), Step::GuardPorts(there.ports.clone()));
+        }
+    }
+
     fn ports(&mut self, wanted: &Wanted) {
-        let ports = wanted
-            .listeners
-            .iter()
-            .flat_map(|(place, listener)| listener.ports.iter().map(|port| (*port, *place)));
-        let ports: Guarded = ports.collect();
+        let ports = wanted.ports();
         if ports != self.there.ports {
             self.change(Step::GuardPorts(ports), Step::GuardPorts(self.there.ports.clone()));
         }
