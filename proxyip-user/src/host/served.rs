@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use super::capability::Capability;
 use super::namespace::{self, Namespace};
@@ -30,6 +30,11 @@ pub(crate) fn rest(namespaces: usize) -> Duration {
 pub(crate) fn turns(namespaces: usize) -> usize {
     namespaces.div_ceil(LONGEST_REST).max(LOOKS_A_SECOND)
 }
+
+/// A file stands for another namespace than before.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} stands for another network namespace by now")]
+pub(crate) struct Replaced(Netns);
 
 /// The way into a namespace. It keeps no descriptor, which would keep the namespace alive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,8 +137,7 @@ impl Entrance {
     }
 
     fn check_that(&self, same: bool) -> Result<()> {
-        ensure!(same, "{} stands for another network namespace by now", self.netns);
-        Ok(())
+        if same { Ok(()) } else { Err(Replaced(self.netns.clone()).into()) }
     }
 }
 

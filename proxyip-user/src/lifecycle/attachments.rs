@@ -238,12 +238,10 @@ impl Attachments {
             looked.remarks.push(Finding::new(FindingKind::PinsHidden, sentence));
             return looked;
         }
-        match self.maps.ensure() {
-            Ok(mended) => looked.changes.extend(mended),
-            Err(error) => {
-                looked.remarks.push(Finding::new(FindingKind::PinsLost, format!("{error:#}")));
-            }
-        }
+        let (mended, wrong) = self.maps.ensure();
+        looked.changes.extend(mended);
+        let lost = |error| Finding::new(FindingKind::PinsLost, format!("{error:#}"));
+        looked.remarks.extend(wrong.into_iter().map(lost));
         looked
     }
 

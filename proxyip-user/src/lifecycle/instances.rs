@@ -65,6 +65,7 @@ impl Factory {
             interfaces: BTreeMap::new(),
             sought: Vec::new(),
             hooks,
+            is_replaced: false,
             looked: Looked::default(),
             looked_at: None,
         })

@@ -12,10 +12,10 @@ use crate::bpf::direction::Direction;
 use crate::bpf::links::Links;
 use crate::bpf::programs::Loaded;
 use crate::config::{Names, Netns};
-use crate::desired::plan::interfaces::{self as plan, Device, Id, Origin, There};
+use crate::desired::plan::interfaces::{self as plan, Candidate, Id, Origin, There};
 use crate::desired::targets::Target;
 use crate::host::links::{self, Kind, Link};
-use crate::host::served::Entrance;
+use crate::host::served::{Entrance, Replaced};
 
 /// What belongs to one network namespace.
 pub(super) struct OfNamespace {
@@ -26,6 +26,8 @@ pub(super) struct OfNamespace {
     /// What may be there, beside the interfaces that must be.
     pub(super) sought: Vec<Names>,
     pub(super) hooks: Hooks,
+    /// A look has found another namespace in its place.
+    pub(super) is_replaced: bool,
     /// What the last look found, and when it was.
     pub(super) looked: Looked,
     pub(super) looked_at: Option<Instant>,
@@ -63,10 +65,19 @@ impl OfNamespace {
         let entrance = self.entrance.clone();
         match entrance.run(|| Ok(self.ensure_here(pin_path, links))) {
             Ok(found) => found,
+            Err(error) if error.is::<Replaced>() => {
+                self.is_replaced = true;
+                Vec::new()
+            }
             // The namespace is left at the next look.
             Err(_) if self.requires_nothing() && !entrance.is_there() => Vec::new(),
             Err(error) => vec![(entrance.netns().to_string(), Err(error))],
         }
+    }
+
+    /// Whether its file is gone, or stands for another namespace. The kernel gives a number to one namespace after another.
+    pub(super) fn has_vanished(&self) -> bool {
+        self.is_replaced || !self.entrance.is_there()
     }
 
     /// Whether nothing of it must be there.
@@ -82,7 +93,7 @@ impl OfNamespace {
             self.as_before()
         });
         let there: Vec<_> = self.interfaces.iter().map(|(id, one)| there(*id, one)).collect();
-        let devices = sought.iter().map(|Link { index, name, .. }| Device { index: *index, name });
+        let devices = sought.iter().map(|link| Candidate { index: link.index, name: &link.name });
         let steps = plan::look(&there, &devices.collect::<Vec<_>>(), self.next_id());
         self.interfaces.values_mut().for_each(|one| one.ready = 0);
         found.extend(self.take_all(steps, (pin_path, links)));

@@ -66,7 +66,7 @@ impl Targets {
 
     /// Leaves namespaces whose files are gone or stand for other ones. Returns what goes wrong.
     pub(super) fn leave_vanished(&mut self, links: &mut Links) -> Vec<Finding> {
-        self.leave_where(|one| !one.entrance.is_there(), links)
+        self.leave_where(OfNamespace::has_vanished, links)
     }
 
     /// Serves what is wanted and not served yet. Returns what cannot be served, and whether some have to wait for their
@@ -163,7 +163,7 @@ impl Targets {
         for at in chosen(&looked_at.collect::<Vec<_>>(), Instant::now()) {
             let one = &mut self.namespaces[at];
             one.look(pin_path, links);
-            self.vanished |= !one.entrance.is_there();
+            self.vanished |= one.has_vanished();
         }
     }
 
