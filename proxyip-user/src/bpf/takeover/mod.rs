@@ -329,7 +329,7 @@ fn share(from: &Path, to: &Path, names: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Adds counters of all CPUs to others.
+/// Adds counters of all CPUs to others, and leaves nothing to be added again.
 fn add_counters(before: &RawMap, now: &RawMap) -> Result<()> {
     before.for_each(|key, value| {
         let index = key.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
@@ -341,7 +341,8 @@ fn add_counters(before: &RawMap, now: &RawMap) -> Result<()> {
             let number = |bytes: &[u8]| bytes.first_chunk().map_or(0, |it| u64::from_ne_bytes(*it));
             sum.copy_from_slice(&(number(sum) + number(count)).to_ne_bytes());
         }
-        now.set(key, &sum)
+        now.set(key, &sum)?;
+        before.set(key, &vec![0; value.len()])
     })
 }
 

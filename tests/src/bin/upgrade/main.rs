@@ -102,12 +102,14 @@ fn upgrade(options: &Options, load: &Load) {
         .map(|talk| talk.expect("a connection to the older agent"))
         .collect();
     load.beside(&site, &living, || {
-        for next in [&options.new, &options.old, &options.new] {
+        for (number, next) in [&options.new, &options.old, &options.new].into_iter().enumerate() {
             load.wait_ended();
             agent.kill();
             agent.start_again_by(site.net.server.command(&next.display().to_string()));
+            // All of them write to one log.
             let said = agent.process().stderr();
-            assert!(said.contains("took over from a version with another layout"), "{said}");
+            let times = said.matches("took over from a version with another layout").count();
+            assert_eq!(times, number + 1, "{said}");
             load.note(living.iter().filter_map(|talk| talk.is_known(&agent).err()));
         }
         load.wait_ended();
