@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use aya::maps::{MapData, MapInfo};
 
 use super::in_place::Change;
@@ -29,23 +29,25 @@ impl PinnedMaps {
         Ok(Self { directory, maps })
     }
 
-    /// Pins again those whose pins are gone, or stand for other maps; returns what they are called.
+    /// Pins again those whose pins are gone, or stand for other maps; returns what they are called, and what goes wrong.
     ///
     /// The programs keep the maps alive, but the next agent finds them by their pins. The programs of a namespace that comes
     /// do so too.
-    pub(crate) fn ensure(&self) -> Result<Vec<(String, Change)>> {
-        let mut mended = Vec::new();
+    pub(crate) fn ensure(&self) -> (Vec<(String, Change)>, Vec<Error>) {
+        let (mut mended, mut wrong) = (Vec::new(), Vec::new());
         for (map, id) in &self.maps {
             let pin = self.directory.join(map);
             let there = MapInfo::from_pin(&pin).map(|info| info.id()).ok();
             if there != Some(*id) {
                 let change = if pin.exists() { Change::Exchanged } else { Change::Pinned };
-                put_in_place(*id, &pin)
-                    .with_context(|| format!("{} cannot be pinned again", pin.display()))?;
-                mended.push((format!("map {map}"), change));
+                let context = || format!("{} cannot be pinned again", pin.display());
+                match put_in_place(*id, &pin).with_context(context) {
+                    Ok(()) => mended.push((format!("map {map}"), change)),
+                    Err(error) => wrong.push(error),
+                }
             }
         }
-        Ok(mended)
+        (mended, wrong)
     }
 }
 

@@ -2,7 +2,6 @@
 //!
 //! The thread enters a namespace to look at it, and leaves it again: else it would keep the namespace alive.
 
-use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -36,6 +35,9 @@ pub(crate) struct Followers {
     health: Health,
 }
 
+/// How long it rests after a socket for rules was refused.
+const RULES_REST: Duration = Duration::from_secs(30);
+
 /// What the thread is told. It answers when it is done.
 enum Wish {
     Follow(Box<Followed>),
@@ -53,7 +55,8 @@ impl Followers {
         let mut thread = Thread {
             home: Namespace::own()?,
             changes: Changes::of_links_and_routes()?,
-            rules: OnceCell::new(),
+            rules: None,
+            rules_rest_until: Instant::now(),
             tables: Tables::open(pin_path)?,
             inbox,
             followed: BTreeMap::new(),
@@ -94,8 +97,10 @@ struct Thread {
     /// The agent's own namespace.
     home: Namespace,
     changes: Changes,
-    /// Of nftables, from when a namespace has been seen to have them; `None` if the kernel does not announce them.
-    rules: OnceCell<Option<Changes>>,
+    /// Of nftables, from when a namespace has been seen to have them.
+    rules: Option<Changes>,
+    /// Until then it is not tried again to listen to them.
+    rules_rest_until: Instant,
     tables: Tables,
     inbox: Inbox<Wish>,
     /// By cookie.
@@ -163,7 +168,7 @@ impl Thread {
     }
 
     fn sockets(&self) -> impl Iterator<Item = &Changes> {
-        std::iter::once(&self.changes).chain(self.rules.get().into_iter().flatten())
+        std::iter::once(&self.changes).chain(&self.rules)
     }
 
     fn follow_order(&mut self, Order { what, answer }: Order<Wish>, rests_until: Option<Instant>) {
@@ -184,6 +189,8 @@ impl Thread {
         if one.entrance.is_own() {
             self.numbers.insert(None, cookie);
         }
+        // What was left late may have taken away what was written before.
+        one.watcher.write_anew();
         one.first = Some(answer);
         self.followed.insert(cookie, one);
     }
@@ -218,7 +225,7 @@ impl Thread {
     /// Notes what has changed, and tells others.
     fn listen(&mut self) {
         let links = heard(&self.changes);
-        let rules = self.rules.get().and_then(Option::as_ref).map_or(Ok(None), heard);
+        let rules = self.rules.as_ref().map_or(Ok(None), heard);
         let rest = match (&links, &rules) {
             (Ok(None), Ok(None)) => return,
             (Ok(_), Ok(_)) => REST,
@@ -247,14 +254,16 @@ impl Thread {
     /// From the moment when somebody uses nftables: the kernel loads them for whoever listens.
     fn listen_to_rules(&mut self) {
         let is_used = || self.followed.values().any(|one| one.watcher.has_nftables());
-        if self.rules.get().is_some() || !is_used() {
+        if self.rules.is_some() || self.rules_rest_until > Instant::now() || !is_used() {
             return;
         }
-        let rules = Changes::of_rules();
-        if let Err(error) = &rules {
-            tracing::warn!("changes of rules of NAT are noticed late: {error:#}");
+        match Changes::of_rules() {
+            Ok(rules) => self.rules = Some(rules),
+            Err(error) => {
+                tracing::warn!("changes of rules of NAT are noticed late: {error:#}");
+                self.rules_rest_until = Instant::now() + RULES_REST;
+            }
         }
-        self.rules.get_or_init(|| rules.ok());
         // What has changed before is seen now.
         self.followed.values_mut().for_each(|one| one.is_stale = true);
     }

@@ -147,6 +147,11 @@ impl Watcher {
         Ok(())
     }
 
+    /// Has the settings written at the next look, whatever was written before.
+    pub(crate) fn write_anew(&mut self) {
+        self.written = None;
+    }
+
     /// Writes what has changed of the routes, and of the settings.
     pub(crate) fn write_routes(&mut self, tables: &mut Tables) -> Result<()> {
         let left = routes::write(&mut tables.routes.of(self.index), &mut self.routes, &read()?)?;
