@@ -58,7 +58,7 @@ impl Links {
     }
 
     /// Whether the pin of this name stands for a program at another interface.
-    pub(crate) fn is_anothers(&self, name: &str, index: u32) -> bool {
+    pub(crate) fn is_of_another(&self, name: &str, index: u32) -> bool {
         // A link whose interface is gone has none.
         let target = target(&self.directory.join(name)).filter(|target| *target != 0);
         target.is_some_and(|target| target != u64::from(index))

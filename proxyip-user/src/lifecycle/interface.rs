@@ -96,7 +96,7 @@ impl Interface {
         }
         // Names on a BPF file system have no dots, names of interfaces no colons.
         let pin = format!("{begin}{}", self.name.replace('.', ":"));
-        let is_taken = |index: &u32| taken.contains(&pin) || links.is_anothers(&pin, *index);
+        let is_taken = |index: &u32| taken.contains(&pin) || links.is_of_another(&pin, *index);
         match self.index.filter(is_taken) {
             // An interface that was renamed keeps its pin. No interface has a space in its name.
             Some(index) => format!("{pin} {index}"),

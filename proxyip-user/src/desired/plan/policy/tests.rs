@@ -147,11 +147,11 @@ impl Maps {
                 self.sets.remove(&place);
             }
         }
-        self.assert_nothing_is_anothers();
+        self.assert_nothing_is_of_others();
     }
 
     /// What commands have done to a listener is nowhere but at a place of its name.
-    fn assert_nothing_is_anothers(&self) {
+    fn assert_nothing_is_of_others(&self) {
         for (place, lists) in &self.policies {
             let by_command = |(_, value): &(&IpNet, &u8)| *value & access::FROM_COMMAND != 0;
             for (network, _) in lists.clients.iter().filter(by_command) {
