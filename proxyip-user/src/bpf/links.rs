@@ -45,7 +45,9 @@ impl Links {
         let directory = link_directory(pin_path);
         fs::create_dir_all(&directory)
             .with_context(|| format!("{} cannot be made", directory.display()))?;
-        let (device, before) = (device(&directory), at_interfaces(&directory)?);
+        let device = device(&directory);
+        finish(&directory)?;
+        let before = at_interfaces(&directory)?;
         Ok(Self { directory, device, wanted: HashMap::new(), before })
     }
 
@@ -171,10 +173,23 @@ fn keep(link: &OwnedFd, program: &Loaded, place: &Place) -> Result<Option<Vec<u3
     Ok(kept.then_some(before))
 }
 
+/// Gives pins their names that an agent was killed before it could.
+fn finish(directory: &Path) -> Result<()> {
+    for pin in pins::list(directory)? {
+        let Some(name) = pins::succeeds(&pin) else { continue };
+        let name = directory.join(name);
+        if !name.exists() {
+            fs::rename(&pin, &name)
+                .with_context(|| format!("{} cannot be renamed", pin.display()))?;
+        }
+    }
+    Ok(())
+}
+
 /// The names of the pinned links at interfaces, by their begin and the interface.
 fn at_interfaces(directory: &Path) -> Result<HashMap<(String, u64), String>> {
     let mut found = HashMap::new();
-    for pin in pins::list(directory)? {
+    for pin in pins::list(directory)?.into_iter().filter(|pin| pins::succeeds(pin).is_none()) {
         let name = pins::name(&pin);
         let Some((begin, _)) = name.match_indices('-').nth(1).map(|(at, _)| name.split_at(at + 1))
         else {

@@ -7,7 +7,7 @@ use anyhow::{Context, Error, Result};
 use aya::maps::{MapData, MapInfo};
 
 use super::in_place::Change;
-use super::pins::{discard, is_successor, list, name, successor};
+use super::pins::{discard, list, name, succeeds, successor};
 
 /// The maps that were pinned when the agent started.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ impl PinnedMaps {
                 .with_context(|| format!("{} cannot be read", pin.display()))?;
             Ok((name(&pin), info.id()))
         };
-        let pins = list(&directory)?.into_iter().filter(|pin| !is_successor(pin));
+        let pins = list(&directory)?.into_iter().filter(|pin| succeeds(pin).is_none());
         let maps = pins.map(map).collect::<Result<_>>()?;
         Ok(Self { directory, maps })
     }

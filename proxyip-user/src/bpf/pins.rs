@@ -61,9 +61,9 @@ pub(crate) fn successor(pin: &Path) -> PathBuf {
     new.into()
 }
 
-/// Whether an agent that was killed has left it behind on the way to its place.
-pub(super) fn is_successor(pin: &Path) -> bool {
-    name(pin).ends_with(NEW)
+/// The name that a pin was to get, if an agent that was killed has left it behind on the way to its place.
+pub(super) fn succeeds(pin: &Path) -> Option<String> {
+    name(pin).strip_suffix(NEW).map(str::to_owned)
 }
 
 /// Removes a pin, if it is there.
