@@ -47,7 +47,7 @@ enum Rule {
 }
 
 /// By page, section and language; of each several blocks may be there.
-const COMMANDS: [(&str, &str, &str, Rule); 22] = [
+const COMMANDS: [(&str, &str, &str, Rule); 23] = [
     ("README.md", "Try it", "sh", Rule::Readme),
     ("README.md", "Use it", "sh", Rule::Readme),
     ("README.md", "Use it", "toml", Rule::Readme),
@@ -69,6 +69,7 @@ const COMMANDS: [(&str, &str, &str, Rule); 22] = [
     ("docs/install.md", "As a systemd service", "sh", Rule::Service),
     ("docs/install.md", "Completions and manual pages", "sh", Rule::Service),
     ("docs/operations.md", "Detach", "sh", Rule::Service),
+    ("docs/performance.md", "Comparing two commits", "sh", Rule::Cargo),
     ("docs/troubleshooting.md", "What proxyip check looks at", "console", Rule::Mistakes),
 ];
 
