@@ -232,8 +232,8 @@ fn begun(segment: &Segment, memory: &Memory, handshake: &Handshake) -> Option<Be
     parts::look_up(segment, memory).filter(|begun| begun.is_of(handshake))
 }
 
-/// What is remembered of the segment's SYN. A segment that lies elsewhere is of another handshake, whose SYN no program has
-/// seen: the port had no listener then. Leaves its flow in `memory.event`.
+/// What is remembered of the segment's SYN. What was left alone counts for its own handshake only: the header of a later one,
+/// whose SYN no program has seen, must be judged. Leaves its flow in `memory.event`.
 #[inline(always)]
 fn recall(segment: &Segment, memory: &Memory) -> Option<Remembered> {
     set_flow(segment, memory);
@@ -247,5 +247,7 @@ fn recall(segment: &Segment, memory: &Memory) -> Option<Remembered> {
             unscaled: (*handshake).unscaled,
         }
     };
-    (segment.sequence.ahead_of(remembered.isn) < SPAN).then_some(remembered)
+    let is_another = remembered.hand_off.get() == flow::Handshake::LEFT
+        && segment.sequence.ahead_of(remembered.isn) >= SPAN;
+    (!is_another).then_some(remembered)
 }
