@@ -20,6 +20,8 @@ const WORKERS: u64 = 12;
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long a client waits before it asks once more on its connection: every fourth does so.
 const SILENCE: Duration = Duration::from_millis(500);
+/// No connection that is served lasts longer.
+pub(crate) const LASTS: Duration = Duration::from_secs(2);
 /// A connection without an answer and without an end hangs.
 pub(crate) const HANGS: Duration = Duration::from_secs(19);
 

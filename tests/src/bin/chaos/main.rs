@@ -22,7 +22,7 @@ use proxyip_tests::random::{Random, seed_of_now};
 use proxyip_tests::{Site, eventually, remove_everything, use_agent_binary, visitors};
 
 use crate::book::{Book, Lost, Unguarded};
-use crate::load::{HANGS, Load, PORTS};
+use crate::load::{HANGS, LASTS, Load, PORTS};
 use crate::round::{Counts, NAMED, Outcome, Stage, head};
 use crate::scene::Scene;
 use crate::surfaces::Surfaces;
@@ -163,7 +163,14 @@ fn judge(
             })
             .collect(),
     );
-    let hung = book.all_lost().into_iter().filter(|Lost { lasted, .. }| *lasted > HANGS);
+    let had_translation = |begun: Instant| {
+        let mut ending = outcomes.iter().filter(|outcome| outcome.ends_translations());
+        ending.any(|it| it.begun < begun + LASTS && begun < it.ended)
+    };
+    let hung = book
+        .all_lost()
+        .into_iter()
+        .filter(|Lost { begun, lasted, .. }| *lasted > HANGS && !had_translation(*begun));
     add(
         "connections that hung",
         hung.map(|Lost { begun, lasted, error }| {

@@ -145,6 +145,13 @@ impl fmt::Display for Or {
 }
 
 impl Outcome {
+    /// Whether it removed the pins while no agent held what they stood for. That ends the kernel programs: nobody is left
+    /// to translate the connections that they began, which hang as long as TCP and the two ends wait.
+    pub(crate) fn ends_translations(&self) -> bool {
+        let has = |what: fn(Trouble) -> bool| self.troubles.iter().any(|told| what(told.trouble));
+        has(Trouble::ends_agent) && has(|trouble| trouble == Trouble::Unpinned)
+    }
+
     /// The rows of the table. Only the last one has what is about all troubles of the round.
     pub(crate) fn rows(&self, start: Instant, counts: &Counts) -> String {
         let rows = self.troubles.iter().enumerate().map(|(index, told)| {

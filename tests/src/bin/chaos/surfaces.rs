@@ -48,6 +48,8 @@ struct Seen {
     namings: Vec<Naming>,
     /// When a question was not answered at once: the agent starts, or is frozen.
     silences: Vec<Range<Instant>>,
+    /// When the last look began.
+    last_look: Option<Instant>,
     /// Since when everything is said to be guarded, and as it is configured.
     calm_since: Option<Instant>,
     redirected: u64,
@@ -96,6 +98,8 @@ impl Surfaces {
         let said = self.ask();
         let silence = begun..Instant::now();
         let mut seen = self.seen();
+        seen.prolong(silence.end);
+        seen.last_look = Some(begun);
         let mut calm = true;
         seen.silences.push(silence);
         let said = said.unwrap_or_else(|error| Said {
@@ -175,6 +179,14 @@ struct Said {
 }
 
 impl Seen {
+    /// What the last look has shown is what is said until now: nobody has looked meanwhile.
+    fn prolong(&mut self, now: Instant) {
+        let Some(last) = self.last_look else { return };
+        for naming in self.namings.iter_mut().filter(|naming| naming.until == last) {
+            naming.until = now;
+        }
+    }
+
     fn note(&mut self, at: Instant, what: String) {
         /// Two looks with the same sentence belong together.
         const TOGETHER: Duration = Duration::from_secs(2);
