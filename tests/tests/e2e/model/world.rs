@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use nix::sys::signal::Signal;
@@ -19,6 +20,8 @@ use super::policy::{Networks, Outcome, Policy, Seen};
 use super::probe::{self, PORTS, Probe, seen};
 use super::toml::toml;
 
+/// The agent looks at its files every second. On a busy host it may be late.
+const IN_THE_END: Duration = Duration::from_secs(20);
 /// What the status says while files are not in force as they are.
 const OLD_FILES: &str = "files of networks are not in force as they are now";
 /// Connections after each step.
@@ -115,7 +118,7 @@ impl<'a> World<'a> {
     pub(super) fn deviations_in_the_end(&mut self) -> Vec<String> {
         let probes = self.probes();
         let mut found = Vec::new();
-        let calm = proxyip_tests::until(std::time::Duration::from_secs(6), || {
+        let calm = proxyip_tests::until(IN_THE_END, || {
             found = [self.of_packets(&probes, &self.policy), self.of_surfaces()].concat();
             found.is_empty().then_some(())
         });
