@@ -8,6 +8,7 @@ pub mod observed;
 pub mod opening;
 pub mod outgoing;
 pub mod policy;
+pub mod quick;
 pub mod split;
 pub mod step;
 pub mod syn;
@@ -49,7 +50,9 @@ pub fn decide<P: Platform, A: Act>(
         }
         _ => return Decision::Pass,
     };
-    find::<P>(packet, segment, memory);
+    if !segment.found {
+        find::<P>(packet, segment, memory);
+    }
     let state = memory.found.get().state;
     let opening = match state {
         State::Nothing if syn => return Decision::PassCounted(Counter::NoListener),

@@ -20,15 +20,22 @@ pub const OFFSET: usize = 0xffff;
 /// In what [`find_tcp`] returns: in a first fragment.
 pub const FRAGMENT: usize = OFFSET + 1;
 
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT_HEADER: u8 = 44;
+const DESTINATION: u8 = 60;
+
+/// Whether this is the number of an extension header behind which TCP may come.
+#[inline(always)]
+pub fn is_extension(next: u8) -> bool {
+    matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT_HEADER | DESTINATION)
+}
+
 /// Walks the extension headers of an IPv6 packet (RFC 8200 §4) to its TCP header. Exported: the verifier walks it once,
 /// and not at each call.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn find_tcp(skb: *mut __sk_buff) -> Code {
-    const HOP_BY_HOP: u8 = 0;
-    const ROUTING: u8 = 43;
-    const FRAGMENT_HEADER: u8 = 44;
-    const DESTINATION: u8 = 60;
     /// In a fragment header: where the fragment begins.
     const OFFSET_MASK: u16 = 0xfff8;
     /// Nobody sends more than one of each kind; RFC 8504 §5.3 allows hosts a limit.
@@ -41,7 +48,7 @@ pub extern "C" fn find_tcp(skb: *mut __sk_buff) -> Code {
         if next == PROTOCOL_TCP {
             return (at & OFFSET | fragment) as Code;
         }
-        if !matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT_HEADER | DESTINATION) {
+        if !is_extension(next) {
             return NO_TCP as Code;
         }
         let Some([following, length, high, low]) = load_at::<[u8; 4]>(skb, at) else {

@@ -3,6 +3,11 @@
 /// Length of an Ethernet header without tags.
 pub const ETHERNET: usize = 14;
 
+/// Ethernet types, as a packet's context has them: in network byte order, in the lower half.
+pub const ETHERTYPE_IPV4: u32 = (0x0800_u16.to_be()) as u32;
+/// See [`ETHERTYPE_IPV4`].
+pub const ETHERTYPE_IPV6: u32 = (0x86dd_u16.to_be()) as u32;
+
 /// Length of an IPv4 header without options.
 pub const IPV4: usize = 20;
 

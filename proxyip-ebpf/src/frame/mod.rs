@@ -1,6 +1,7 @@
 //! From the bytes of a frame to a segment, and from an answer to the bytes of its headers.
 
 pub mod checksum;
+pub mod early;
 pub mod extensions;
 pub mod ip;
 pub mod options;

@@ -9,8 +9,8 @@ use crate::{
     frame::{
         extensions::{FRAGMENT, NO_TCP, OFFSET, find_tcp},
         ip::{
-            ETHERNET, FRAGMENT_OFFSET, IPV4, IPV6, Ipv4Header, Ipv6Header, MORE_FRAGMENTS,
-            NO_OPTIONS,
+            ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, FRAGMENT_OFFSET, IPV4, IPV6, Ipv4Header,
+            Ipv6Header, MORE_FRAGMENTS,
         },
         ports::listener_of,
         segment::{Segment, Shape},
@@ -19,8 +19,6 @@ use crate::{
     kernel::packet::Packet,
 };
 
-const ETHERTYPE_IPV4: u32 = (0x0800_u16.to_be()) as u32;
-const ETHERTYPE_IPV6: u32 = (0x86dd_u16.to_be()) as u32;
 const ETHERTYPE_VLAN: u32 = (0x8100_u16.to_be()) as u32;
 const ETHERTYPE_SERVICE_VLAN: u32 = (0x88a8_u16.to_be()) as u32;
 
@@ -56,12 +54,8 @@ pub fn incoming(packet: &impl Packet, segment: &mut Segment) -> Parsed {
         return Parsed::Other;
     }
     match packet.protocol() {
-        ETHERTYPE_IPV4 if !is_foreign(packet, IPV4, 0, NO_OPTIONS) => {
-            parse_v4::<Incoming, _>(packet, segment)
-        }
-        ETHERTYPE_IPV6 if !is_foreign(packet, IPV6, 6, PROTOCOL_TCP) => {
-            parse_v6::<Incoming, _>(packet, segment)
-        }
+        ETHERTYPE_IPV4 => parse_v4::<Incoming, _>(packet, segment),
+        ETHERTYPE_IPV6 => parse_v6::<Incoming, _>(packet, segment),
         // A second tag, of VLAN 0 too: the stack takes it off behind this program, and delivers what is in it
         // (`__netif_receive_skb_core()`, https://elixir.bootlin.com/linux/v6.9/source/net/core/dev.c).
         ETHERTYPE_VLAN | ETHERTYPE_SERVICE_VLAN => match packet.load_at::<[u8; 2]>(ETHERNET) {
@@ -101,21 +95,6 @@ impl Direction for Incoming {
 
 impl Direction for Outgoing {
     const OUTGOING: bool = true;
-}
-
-/// Whether the bytes at hand show that the frame is not for a guarded port: the quick way out for all other traffic.
-/// The TCP header lies behind `ip` bytes of IP header, and the IP header's byte at `offset` has this `value`.
-#[inline(always)]
-fn is_foreign(packet: &impl Packet, ip: usize, offset: usize, value: u8) -> bool {
-    let (data, end) = packet.at_hand();
-    let start = data + ETHERNET;
-    let port = start + ip + 2;
-    if port + 2 > end {
-        return false;
-    }
-    // SAFETY: both addresses lie before `data_end`, as just checked.
-    let (found, port) = unsafe { (*((start + offset) as *const u8), *(port as *const [u8; 2])) };
-    found == value && listener_of(port).is_none()
 }
 
 #[inline(always)]

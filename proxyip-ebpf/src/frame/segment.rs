@@ -50,6 +50,8 @@ pub struct Segment {
     pub payload: usize,
     /// The ingress program has seen the segment before, and queued it.
     pub queued: bool,
+    /// What would get the segment is known from [`Memory::found`](crate::state::memory::Memory::found) already.
+    pub found: bool,
 }
 
 impl Segment {

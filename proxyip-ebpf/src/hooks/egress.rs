@@ -4,7 +4,10 @@ use proxyip_common::counter::{DropReason, Obstacle};
 
 use crate::{
     act::shift::raise,
-    decide::outgoing::{goes_elsewhere, shift_of},
+    decide::{
+        outgoing::{goes_elsewhere, shift_of},
+        quick::leaves,
+    },
     frame::{
         parse::{self, Parsed},
         segment::outgoing,
@@ -34,7 +37,7 @@ pub fn run(ctx: &TcContext) -> i32 {
 /// Raises the acknowledgment and the SACK blocks of a translated connection's segment; false if that failed.
 #[inline(always)]
 fn translate(ctx: &TcContext) -> bool {
-    if !is_in_use() {
+    if !is_in_use() || leaves(ctx) {
         return true;
     }
     let (Some(segment), Some(scratch)) = (outgoing(), egress()) else { return false };

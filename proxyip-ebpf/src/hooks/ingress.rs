@@ -4,7 +4,10 @@ use proxyip_common::counter::DropReason;
 
 use crate::{
     act::{Skb, carry_out, report::log},
-    decide::decide,
+    decide::{
+        decide,
+        quick::{Quick, look},
+    },
     frame::{
         parse::{self, Parsed},
         segment::{HELD_LISTENER, Segment, fill_incoming},
@@ -21,6 +24,15 @@ use crate::{
 /// Receives one frame.
 #[inline(always)]
 pub fn run<P: Platform>(ctx: &TcContext) -> i32 {
+    let quick = look::<P>(ctx);
+    match quick {
+        Quick::Foreign => return TCX_NEXT,
+        Quick::Established => {
+            take_queued_mark(ctx);
+            return TCX_NEXT;
+        }
+        Quick::Found | Quick::Unknown => {}
+    }
     let (Some(filled), Some(memory)) = (fill_incoming(), memory()) else {
         return TCX_DROP;
     };
@@ -37,6 +49,7 @@ pub fn run<P: Platform>(ctx: &TcContext) -> i32 {
         return TCX_DROP;
     }
     filled.queued = take_queued_mark(ctx);
+    filled.found = quick == Quick::Found;
     let segment: &'static Segment = filled;
     let decision = decide::<P, Skb>(ctx, segment, memory);
     log(ctx, segment, &decision);

@@ -5,7 +5,7 @@ use core::mem::MaybeUninit;
 use super::{
     bindings::{__sk_buff, bpf_sock},
     numbers::{add, fold, same, sum},
-    sockets::Request,
+    sockets::{self, Request},
     wire::Segment,
 };
 
@@ -80,11 +80,24 @@ impl Frame {
         })
     }
 
-    /// The frame as a socket of this host sends it, and not as it comes in.
+    /// The frame as a socket of this host sends it, and not as it comes in. It holds the socket until
+    /// [`Frame::release_sender`].
     pub(crate) fn from_socket(mut self: Box<Self>, socket: *mut bpf_sock) -> Box<Self> {
         self.context.ingress_ifindex = 0;
         self.context.__bindgen_anon_2.sk = socket;
+        sockets::hold(socket);
         self
+    }
+
+    /// Lets go of the socket that sends it, if one does.
+    pub(crate) fn release_sender(&mut self) {
+        // SAFETY: a pointer, which is null in a frame that no socket sends.
+        let socket = unsafe { self.context.__bindgen_anon_2.sk };
+        self.context.__bindgen_anon_2.sk = core::ptr::null_mut();
+        if !socket.is_null() {
+            // SAFETY: held since the frame was made.
+            unsafe { sockets::bpf_sk_release(socket.cast()) };
+        }
     }
 
     /// The frame as a device sends it: it completes the checksum, if that is left to it.

@@ -195,26 +195,25 @@ pub unsafe fn bpf_skc_lookup_tcp(
     flags: u64,
 ) -> *mut bpf_sock {
     assert_eq!((netns, flags), (u64::MAX, 0), "in its own namespace");
-    // SAFETY: the program's structure is initialised for `tuple_size` bytes.
-    let (peer, local) = unsafe {
-        let tuple = (*tuple).__bindgen_anon_1;
-        match tuple_size {
-            12 => {
-                let ends = tuple.ipv4;
-                (
-                    Endpoint::from_v4(ends.saddr.to_ne_bytes(), ends.sport.to_ne_bytes()),
-                    Endpoint::from_v4(ends.daddr.to_ne_bytes(), ends.dport.to_ne_bytes()),
-                )
-            }
-            36 => {
-                let ends = tuple.ipv6;
-                (
-                    Endpoint::from_words(ends.saddr, ends.sport),
-                    Endpoint::from_words(ends.daddr, ends.dport),
-                )
-            }
-            _ => panic!("{tuple_size} bytes are no tuple"),
+    let tuple = tuple.cast::<u8>();
+    // The bytes may lie anywhere in a frame.
+    let (peer, local) = match tuple_size {
+        12 => {
+            // SAFETY: the program's structure has so many bytes.
+            let bytes = unsafe { tuple.cast::<[u8; 12]>().read_unaligned() };
+            let [a, b, c, d, e, f, g, h, ports @ ..] = bytes;
+            let [source, destination] = [[ports[0], ports[1]], [ports[2], ports[3]]];
+            (Endpoint::from_v4([a, b, c, d], source), Endpoint::from_v4([e, f, g, h], destination))
         }
+        36 => {
+            // SAFETY: as above.
+            let (addresses, ports) = unsafe {
+                let addresses = tuple.cast::<[[u8; 16]; 2]>().read_unaligned();
+                (addresses, tuple.add(32).cast::<[[u8; 2]; 2]>().read_unaligned())
+            };
+            (Endpoint::from_v6(addresses[0], ports[0]), Endpoint::from_v6(addresses[1], ports[1]))
+        }
+        _ => panic!("{tuple_size} bytes are no tuple"),
     };
     state::with(|state| {
         let Some(socket) = state.sockets.find(peer, local) else { return ptr::null_mut() };
@@ -223,6 +222,15 @@ pub unsafe fn bpf_skc_lookup_tcp(
         state.sockets.held += 1;
         socket
     })
+}
+
+/// Holds a socket, if it is one.
+pub(crate) fn hold(sock: *mut bpf_sock) {
+    // SAFETY: the pointer is null, or that of a socket that nobody uses meanwhile.
+    if let Some(socket) = unsafe { sock.cast::<Socket>().as_mut() } {
+        socket.references += 1;
+        state::with(|state| state.sockets.held += 1);
+    }
 }
 
 /// Lets go of a socket.

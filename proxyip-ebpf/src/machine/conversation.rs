@@ -106,6 +106,8 @@ pub(super) struct Conversation {
     pub(super) acknowledgment: u32,
     /// TCP options of all segments but the SYN.
     pub(super) options: Vec<u8>,
+    /// How many bytes of each frame the programs can read directly.
+    pub(super) at_hand: usize,
     /// Fates of what was sent last.
     pub(super) fates: Vec<Fate>,
 }
@@ -119,8 +121,8 @@ impl Conversation {
         machine.listen(443, false);
         machine.adjust(|state| state.now_ns = 10 * SECOND);
         let (start, acknowledgment) = (ISN.wrapping_add(1), 0);
-        let (options, fates) = (Vec::new(), Vec::new());
-        let mut new = Self { machine, ends, way, start, acknowledgment, options, fates };
+        let (options, fates, at_hand) = (Vec::new(), Vec::new(), 54);
+        let mut new = Self { machine, ends, way, start, acknowledgment, options, at_hand, fates };
         new.configure(way);
         new
     }
@@ -231,7 +233,7 @@ impl Conversation {
 
     /// Sends a segment; returns what comes back, the checksums right.
     pub(super) fn exchange(&mut self, segment: &Segment) -> Vec<Segment> {
-        self.fates = self.receive(Frame::new(segment.frame(), 54, Checksum::Complete));
+        self.fates = self.receive(Frame::new(segment.frame(), self.at_hand, Checksum::Complete));
         let read = |frame: Box<Frame>| {
             Segment::read(&frame.on_the_wire(), true).expect("a whole segment, its checksums right")
         };

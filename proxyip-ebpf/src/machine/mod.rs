@@ -36,6 +36,8 @@ mod own_tests;
 #[cfg(test)]
 mod policy_tests;
 #[cfg(test)]
+mod quick_tests;
+#[cfg(test)]
 mod segment_tests;
 #[cfg(test)]
 mod sockopt_tests;
@@ -353,6 +355,7 @@ fn redirect(mut frame: Box<Frame>) -> Fate {
 /// Sends a frame as the egress program lets it go.
 fn send(mut frame: Box<Frame>) {
     let verdict = egress::run(&TcContext::new(&mut frame));
+    frame.release_sender();
     match verdict {
         TCX_NEXT => state::with(|state| state.sent.push(frame)),
         TCX_DROP => {}

@@ -119,8 +119,23 @@ impl Socket {
     pub fn find(packet: &impl Packet, segment: &Segment) -> Option<Self> {
         let (mut tuple, size) = tuple(segment);
         // SAFETY: the tuple is initialised for `size` bytes.
+        unsafe { Self::find_ends(packet, &raw mut tuple, size) }
+    }
+
+    /// The socket that TCP would find for a segment with these ends.
+    ///
+    /// # Safety
+    /// At `ends` there are `length` bytes, on the stack or in the frame: source and destination address, source and
+    /// destination port, in network byte order. 12 bytes are those of IPv4, 36 those of IPv6.
+    #[inline(always)]
+    pub unsafe fn find_ends(
+        packet: &impl Packet,
+        ends: *mut bpf_sock_tuple,
+        length: u32,
+    ) -> Option<Self> {
+        // SAFETY: the caller's promise.
         let socket = unsafe {
-            bpf_skc_lookup_tcp(packet.context().cast(), &raw mut tuple, size, CURRENT_NAMESPACE, 0)
+            bpf_skc_lookup_tcp(packet.context().cast(), ends, length, CURRENT_NAMESPACE, 0)
         };
         if socket.is_null() { None } else { Some(Self(socket)) }
     }
@@ -145,16 +160,8 @@ impl Socket {
     /// The record in the storage of a full socket. It lives as long as the socket is held.
     #[inline(always)]
     pub fn record(&self) -> Option<NonNull<FlowRecord>> {
-        let map: *mut c_void = core::ptr::from_ref(&SOCKETS).cast_mut().cast();
         // SAFETY: not null, and held.
-        unsafe {
-            let full = bpf_sk_fullsock(self.0);
-            if full.is_null() {
-                return None;
-            }
-            let record = bpf_sk_storage_get(map, full.cast(), core::ptr::null_mut(), 0);
-            NonNull::new(record.cast::<FlowRecord>())
-        }
+        unsafe { record_of(self.0) }
     }
 
     /// The sequence number that TCP expects next.
@@ -211,6 +218,36 @@ impl Socket {
             )
         };
         if result == 0 { Ok(()) } else { Err(result) }
+    }
+}
+
+/// The record in the storage of the socket that sends this frame; `None` if it has none, or is no full socket.
+///
+/// A frame keeps its socket when it goes from one network namespace to another.
+#[inline(always)]
+pub fn record_of_sender(ctx: &TcContext) -> Option<NonNull<FlowRecord>> {
+    // SAFETY: a field of the context; the frame holds its socket.
+    unsafe {
+        let socket = (*raw(ctx)).__bindgen_anon_2.sk;
+        if socket.is_null() { None } else { record_of(socket) }
+    }
+}
+
+/// The record in the storage of a full socket.
+///
+/// # Safety
+/// The socket is not null, and held.
+#[inline(always)]
+unsafe fn record_of(socket: *mut bpf_sock) -> Option<NonNull<FlowRecord>> {
+    let map: *mut c_void = core::ptr::from_ref(&SOCKETS).cast_mut().cast();
+    // SAFETY: the caller's promise.
+    unsafe {
+        let full = bpf_sk_fullsock(socket);
+        if full.is_null() {
+            return None;
+        }
+        let record = bpf_sk_storage_get(map, full.cast(), core::ptr::null_mut(), 0);
+        NonNull::new(record.cast::<FlowRecord>())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Connections of the accept hand-off.
 
 use proxyip_common::counter::{Counter, DropReason};
+use proxyip_common::flow::{FlowRecord, HandOff};
 use proxyip_tests::bench::{
     AUTO, FAMILIES, Family, Kernel, LINUX, Program, after, cookie_of, linux_options, no_cookie,
 };
@@ -9,6 +10,9 @@ use proxyip_tests::packet::{ACK, Packet, RST};
 use super::unrelated::{bypassed, translated};
 use super::{acknowledgment, data, named, reply};
 use crate::class::{Case, Class};
+
+/// What the program for sockets' events notes of a connection that was handed over.
+const ACCEPTED: FlowRecord = FlowRecord { hand_off: HandOff::Accept as u8, ..FlowRecord::EMPTY };
 
 pub(super) fn classes() -> Vec<Class> {
     let established = FAMILIES
@@ -41,13 +45,14 @@ fn opening(family: Family) -> Vec<Class> {
     ]
 }
 
-/// A segment of an established connection. It does not matter how it came to be.
+/// A segment of an established connection.
 fn incoming(family: Family) -> Vec<Class> {
     let syn = syn(family);
     let packet = after(&syn, 0x7000_0000, ACK, &[]);
     let (data, ack) = (data(&packet), acknowledgment(&packet));
     let class = |what: &str, packet: &Packet| {
-        let class = Class::ingress(named(what, family), Case::passes(packet.frame()));
+        let case = Case::passes(packet.frame()).record(ACCEPTED);
+        let class = Class::ingress(named(what, family), case);
         class.socket(Kernel::Connected, &syn).unlike(foreign(family, packet))
     };
     let queued = class("accept: the clone that comes back", &data);
@@ -76,7 +81,7 @@ fn lost(family: Family) -> Case {
     case.counts(DropReason::PayloadWithoutSocket)
 }
 
-/// A segment that leaves.
+/// A segment that leaves. No socket has sent it: the program has to look into the table.
 fn outgoing(family: Family) -> Vec<Class> {
     let packet = reply(&syn(family));
     let class = |what: &str, packet: &Packet| {
@@ -86,8 +91,8 @@ fn outgoing(family: Family) -> Vec<Class> {
     let (data, ack) = (data(&packet), acknowledgment(&packet));
     vec![
         class("accept: data out", &data),
-        class("accept: data out, some are translated", &data).in_use(),
-        class("accept: ACK out, some are translated", &ack).in_use(),
+        class("accept: data out by no socket, some are translated", &data).in_use(),
+        class("accept: ACK out by no socket, some are translated", &ack).in_use(),
     ]
 }
 

@@ -1,0 +1,170 @@
+//! What the bytes at hand say of a frame. Nothing is copied: this is enough to let most frames of a host go on.
+
+use core::marker::PhantomData;
+
+use crate::{
+    frame::{
+        extensions::is_extension,
+        ip::{ETHERNET, FRAGMENT_OFFSET, IPV4, IPV6, MORE_FRAGMENTS, NO_OPTIONS},
+        ports::listener_of,
+        tcp::{PROTOCOL_TCP, TCP},
+    },
+    kernel::packet::Packet,
+};
+
+/// A version of IP.
+pub trait Version {
+    /// Length of the fixed header in bytes.
+    const LENGTH: usize;
+    /// Offset in it: the number of the protocol that follows.
+    const PROTOCOL: usize;
+    /// Offset in it: the addresses. If TCP follows the fixed header, its ports follow the addresses.
+    const ENDS: usize;
+    /// Length of the addresses and ports in bytes.
+    const ENDS_LENGTH: usize = Self::LENGTH - Self::ENDS + 4;
+
+    /// Whether TCP may come behind what this number stands for.
+    fn leads_further(protocol: u8) -> bool;
+
+    /// Whether the fixed header that begins with these bytes is all of it, and the packet no fragment.
+    fn is_plain(first: [u8; 8]) -> bool;
+}
+
+/// RFC 791 §3.1.
+pub struct V4;
+
+/// RFC 8200 §3.
+pub struct V6;
+
+impl Version for V4 {
+    const LENGTH: usize = IPV4;
+    const PROTOCOL: usize = 9;
+    const ENDS: usize = 12;
+
+    #[inline(always)]
+    fn leads_further(_protocol: u8) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn is_plain([version_length, _, _, _, _, _, high, low]: [u8; 8]) -> bool {
+        let fragment = u16::from_be_bytes([high, low]);
+        version_length == NO_OPTIONS && fragment & (FRAGMENT_OFFSET | MORE_FRAGMENTS) == 0
+    }
+}
+
+impl Version for V6 {
+    const LENGTH: usize = IPV6;
+    const PROTOCOL: usize = 6;
+    const ENDS: usize = 8;
+
+    #[inline(always)]
+    fn leads_further(protocol: u8) -> bool {
+        is_extension(protocol)
+    }
+
+    #[inline(always)]
+    fn is_plain(_first: [u8; 8]) -> bool {
+        true
+    }
+}
+
+/// Which port of a segment is this host's.
+#[derive(Clone, Copy)]
+pub enum Way {
+    In,
+    Out,
+}
+
+/// Who guards the port of a frame.
+#[derive(Clone, Copy)]
+pub enum Guard {
+    /// Nobody, or it is no TCP segment.
+    Nobody,
+    /// The bytes at hand do not tell.
+    Unknown,
+    /// The listener with this index.
+    Listener(u16),
+}
+
+/// The bytes at hand of a frame, which begins with an Ethernet header and this version of IP.
+pub struct Early<V> {
+    ip: usize,
+    end: usize,
+    version: PhantomData<V>,
+}
+
+impl<V: Version> Early<V> {
+    #[inline(always)]
+    pub fn new(packet: &impl Packet) -> Self {
+        let (data, end) = packet.at_hand();
+        Self { ip: data + ETHERNET, end, version: PhantomData }
+    }
+
+    /// Who guards the port that is this host's.
+    #[inline(always)]
+    pub fn guard(&self, way: Way) -> Guard {
+        const PORTS: usize = 4;
+        let ports = self.ip + V::LENGTH;
+        if ports + PORTS > self.end {
+            return Guard::Unknown;
+        }
+        // SAFETY: all of the fixed header, and four bytes behind it, lie before the end, as just checked.
+        let (first, protocol, [source, destination]) = unsafe {
+            let protocol = *((self.ip + V::PROTOCOL) as *const u8);
+            (*(self.ip as *const [u8; 8]), protocol, *(ports as *const [[u8; 2]; 2]))
+        };
+        if protocol != PROTOCOL_TCP {
+            return if V::leads_further(protocol) { Guard::Unknown } else { Guard::Nobody };
+        }
+        if !V::is_plain(first) {
+            return Guard::Unknown;
+        }
+        let own = match way {
+            Way::In => destination,
+            Way::Out => source,
+        };
+        listener_of(own).map_or(Guard::Nobody, Guard::Listener)
+    }
+
+    /// The TCP header that follows the fixed IP header; `None` if it is not at hand.
+    #[inline(always)]
+    pub fn tcp(&self) -> Option<Tcp> {
+        const OFFSET: usize = 12;
+        const FLAGS: usize = 13;
+        let tcp = self.ip + V::LENGTH;
+        if tcp + TCP > self.end {
+            return None;
+        }
+        // SAFETY: both lie before the end, as just checked.
+        let (offset, flags) =
+            unsafe { (*((tcp + OFFSET) as *const u8), *((tcp + FLAGS) as *const u8)) };
+        Some(Tcp { flags, length: usize::from(offset >> 4) * 4, ends: self.ip + V::ENDS })
+    }
+
+    /// The first bytes behind the TCP header; `None` if there are none.
+    #[inline(always)]
+    pub fn payload(&self, packet: &impl Packet, tcp: &Tcp) -> Option<[u8; 4]> {
+        let at = ETHERNET + V::LENGTH + tcp.length;
+        if at + 4 > packet.length() {
+            return None;
+        }
+        let start = self.ip + V::LENGTH + tcp.length;
+        if start + 4 > self.end {
+            return packet.load_at(at);
+        }
+        // SAFETY: before the end, as just checked.
+        Some(unsafe { *(start as *const [u8; 4]) })
+    }
+}
+
+/// What is asked of a TCP header.
+pub struct Tcp {
+    pub flags: u8,
+    /// Its length in bytes.
+    pub length: usize,
+    /// The address of the IP addresses and ports in the frame, as [`Socket::find_ends`] wants them. All of them are at hand.
+    ///
+    /// [`Socket::find_ends`]: crate::state::sockets::Socket::find_ends
+    pub ends: usize,
+}
