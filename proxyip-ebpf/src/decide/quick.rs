@@ -1,18 +1,20 @@
-//! The quick way of frames that go on as they are. The bytes at hand and the socket tell that, and nothing is copied.
+//! The quick way of frames that go on as they are: the bytes at hand and the socket show that, and nothing is copied.
 //!
-//! A frame of which this cannot be told goes the long way, as any frame may.
+//! Any other frame goes the long way. Every frame may.
 
 use core::ptr::NonNull;
 
 use proxyip_common::{
     flow::{FlowRecord, HandOff},
-    settings::{HandOffChoice, ListenerSettings},
+    settings::{HandOffChoice, ListenerSettings, MAX_LISTENERS},
 };
 
 use crate::{
     frame::{
         early::{Early, Guard, V4, V6, Version, Way},
         ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6},
+        parse::is_for_this_interface,
+        segment::HELD_LISTENER,
         tcp::flags,
     },
     kernel::{packet::Packet, platform::Platform, programs::TcContext},
@@ -24,7 +26,7 @@ use crate::{
     },
 };
 
-/// What the quick way tells of a frame that comes in.
+/// What is known early of a frame that comes in.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Quick {
@@ -34,7 +36,7 @@ pub enum Quick {
     Foreign,
     /// The kernel has its connection, which needs nothing.
     Established,
-    /// TCP would find a socket that needs more. [`Memory::found`] describes it.
+    /// More must be known of its connection. [`Memory::found`] has what TCP would find.
     ///
     /// [`Memory::found`]: crate::state::memory::Memory::found
     Found,
@@ -62,12 +64,20 @@ fn look_at<P: Platform, V: Version>(packet: &impl Packet) -> Quick {
     };
     let Some(tcp) = early.tcp() else { return Quick::Unknown };
     let is_later = tcp.flags & (flags::SYN | flags::RST | flags::ACK) == flags::ACK;
-    if !is_later || !packet.is_for_this_host() || !is_simple(listener) {
+    if !is_later || !is_for_this_interface(packet) || is_mostly_translated::<P>(listener) {
         return Quick::Unknown;
     }
+    let Some(memory) = memory() else { return Quick::Unknown };
     // SAFETY: so many bytes are at hand there.
     let socket = unsafe { Socket::find_ends(packet, tcp.ends as *mut _, V::ENDS_LENGTH as u32) };
-    let Some(socket) = socket else { return Quick::Unknown };
+    let Some(socket) = socket else {
+        memory.found.set(Found::NOTHING);
+        return Quick::Found;
+    };
+    // The listener's settings are read behind the socket: it may have been marked under new ones.
+    if !is_simple(listener) {
+        return Quick::Unknown;
+    }
     let state = socket.state();
     let passes = state == State::Connected
         && (!is_in_use() || socket.record().is_some_and(is_accepted))
@@ -75,22 +85,27 @@ fn look_at<P: Platform, V: Version>(packet: &impl Packet) -> Quick {
     if passes {
         return Quick::Established;
     }
-    let Some(memory) = memory() else { return Quick::Unknown };
     let mptcp = P::ACCEPT && state == State::Listening && socket.is_mptcp();
     memory.found.set(Found { mptcp, ..Found::new(state) });
     Quick::Found
 }
 
-/// Whether established connections to this listener need nothing, if they are not translated.
+/// Whether the table of translated connections says more of a segment than its socket does.
+#[inline(always)]
+fn is_mostly_translated<P: Platform>(listener: u16) -> bool {
+    const TRANSLATE: u8 = HandOffChoice::Translate as u8;
+    is_in_use()
+        && (!P::ACCEPT || LISTENERS.get(listener.into()).is_some_and(|it| it.hand_off == TRANSLATE))
+}
+
+/// Whether established connections to this listener need nothing, if they are not translated. A port that is held or
+/// retired has no settings.
 #[inline(always)]
 fn is_simple(listener: u16) -> bool {
     const OBSERVE: u8 = HandOffChoice::Observe as u8;
-    const TRANSLATE: u8 = HandOffChoice::Translate as u8;
-    LISTENERS.get(listener.into()).is_some_and(|listener| {
-        let is_other =
-            listener.hand_off == OBSERVE || listener.hand_off == TRANSLATE && is_in_use();
-        !is_other && !listener.has(ListenerSettings::MARKS)
-    })
+    const { assert!(MAX_LISTENERS <= HELD_LISTENER as u32) };
+    let settings = LISTENERS.get(listener.into());
+    settings.is_some_and(|it| it.hand_off != OBSERVE && !it.has(ListenerSettings::MARKS))
 }
 
 /// Whether the socket's connection was handed over by accept.
@@ -107,25 +122,25 @@ fn begins_header(payload: [u8; 4]) -> bool {
     payload == *b"PROX" || payload == *b"\r\n\r\n"
 }
 
-/// Whether a frame that leaves the host is of no connection that is translated, as far as this can be told quickly.
+/// Whether it is known early that a frame which leaves the host is of no connection that is translated.
 #[inline(never)]
-pub fn leaves(ctx: &TcContext) -> bool {
+pub fn needs_no_translation(ctx: &TcContext) -> bool {
     match ctx.protocol() {
-        ETHERTYPE_IPV4 => leaves_at::<V4>(ctx),
-        ETHERTYPE_IPV6 => leaves_at::<V6>(ctx),
+        ETHERTYPE_IPV4 => is_of_no_translation::<V4>(ctx),
+        ETHERTYPE_IPV6 => is_of_no_translation::<V6>(ctx),
         _ => false,
     }
 }
 
 #[inline(always)]
-fn leaves_at<V: Version>(ctx: &TcContext) -> bool {
+fn is_of_no_translation<V: Version>(ctx: &TcContext) -> bool {
     let early = Early::<V>::new(ctx);
     match early.guard(Way::Out) {
         Guard::Nobody => return true,
         Guard::Unknown => return false,
         Guard::Listener(_) => {}
     }
-    // A SYN-ACK tells of NAT.
+    // A SYN-ACK may show that NAT has redirected its SYN.
     let is_later = early.tcp().is_some_and(|tcp| tcp.flags & flags::SYN == 0);
     is_later && record_of_sender(ctx).is_some_and(is_accepted)
 }

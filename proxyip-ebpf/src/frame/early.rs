@@ -79,7 +79,7 @@ pub enum Way {
 /// Who guards the port of a frame.
 #[derive(Clone, Copy)]
 pub enum Guard {
-    /// Nobody, or it is no TCP segment.
+    /// Nobody: this is no TCP segment, or its port is not guarded.
     Nobody,
     /// The bytes at hand do not tell.
     Unknown,
@@ -163,7 +163,7 @@ pub struct Tcp {
     pub flags: u8,
     /// Its length in bytes.
     pub length: usize,
-    /// The address of the IP addresses and ports in the frame, as [`Socket::find_ends`] wants them. All of them are at hand.
+    /// Where the IP addresses and ports lie in the frame, all of them at hand, as [`Socket::find_ends`] wants them.
     ///
     /// [`Socket::find_ends`]: crate::state::sockets::Socket::find_ends
     pub ends: usize,

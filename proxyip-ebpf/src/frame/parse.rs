@@ -43,6 +43,12 @@ pub enum Parsed {
     Hidden,
 }
 
+/// Whether a frame that comes in is this interface's: for its Ethernet address, and of no VLAN.
+#[inline(always)]
+pub fn is_for_this_interface(packet: &impl Packet) -> bool {
+    packet.vlan() & VLAN_ID == 0 && packet.is_for_this_host()
+}
+
 /// Reads the frame.
 ///
 /// Frames of a VLAN are not looked at: their connections are seen on the VLAN's own interface. A tag that only
@@ -50,7 +56,7 @@ pub enum Parsed {
 /// frames for another host's Ethernet address, which a bridge port or a promiscuous interface sees.
 #[inline(never)]
 pub fn incoming(packet: &impl Packet, segment: &mut Segment) -> Parsed {
-    if packet.vlan() & VLAN_ID != 0 || !packet.is_for_this_host() {
+    if !is_for_this_interface(packet) {
         return Parsed::Other;
     }
     match packet.protocol() {

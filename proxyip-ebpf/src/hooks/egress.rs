@@ -6,7 +6,7 @@ use crate::{
     act::shift::raise,
     decide::{
         outgoing::{goes_elsewhere, shift_of},
-        quick::leaves,
+        quick::needs_no_translation,
     },
     frame::{
         parse::{self, Parsed},
@@ -37,7 +37,7 @@ pub fn run(ctx: &TcContext) -> i32 {
 /// Raises the acknowledgment and the SACK blocks of a translated connection's segment; false if that failed.
 #[inline(always)]
 fn translate(ctx: &TcContext) -> bool {
-    if !is_in_use() || leaves(ctx) {
+    if !is_in_use() || needs_no_translation(ctx) {
         return true;
     }
     let (Some(segment), Some(scratch)) = (outgoing(), egress()) else { return false };

@@ -110,6 +110,8 @@ pub(super) struct Conversation {
     pub(super) at_hand: usize,
     /// Fates of what was sent last.
     pub(super) fates: Vec<Fate>,
+    /// Its marks, for the rules of a firewall.
+    pub(super) marks: Vec<u32>,
 }
 
 impl Conversation {
@@ -121,8 +123,17 @@ impl Conversation {
         machine.listen(443, false);
         machine.adjust(|state| state.now_ns = 10 * SECOND);
         let (start, acknowledgment) = (ISN.wrapping_add(1), 0);
-        let (options, fates, at_hand) = (Vec::new(), Vec::new(), 54);
-        let mut new = Self { machine, ends, way, start, acknowledgment, options, at_hand, fates };
+        let mut new = Self {
+            machine,
+            ends,
+            way,
+            start,
+            acknowledgment,
+            options: Vec::new(),
+            at_hand: 54,
+            fates: Vec::new(),
+            marks: Vec::new(),
+        };
         new.configure(way);
         new
     }
@@ -243,6 +254,7 @@ impl Conversation {
     /// Receives a frame; returns its fate, and that of all frames that it caused.
     pub(super) fn receive(&mut self, frame: Box<Frame>) -> Vec<Fate> {
         let runs = (self.way.receive)(&mut self.machine, frame);
+        self.marks = runs.iter().map(|run| run.mark).collect();
         runs.iter().map(|run| run.fate).collect()
     }
 

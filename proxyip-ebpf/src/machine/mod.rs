@@ -77,7 +77,7 @@ use crate::host::{
 use crate::{
     frame::ports::PORTS,
     hooks::{egress, ingress},
-    kernel::platform::Platform,
+    kernel::{packet::QUEUED_MARK, platform::Platform},
     state::{
         fallbacks::FALLBACKS,
         listeners::{DRAINED, LISTENERS},
@@ -116,6 +116,8 @@ pub struct Run {
     pub before: Vec<u8>,
     /// The frame as the program left it.
     pub after: Vec<u8>,
+    /// Its mark, for the rules of a firewall.
+    pub mark: u32,
     /// What was found for it, when it came.
     pub socket: Option<Kind>,
 }
@@ -322,9 +324,11 @@ fn receive_one<P: Platform>(mut frame: Box<Frame>) -> Run {
     let verdict = ingress::run::<P>(&TcContext::new(&mut frame));
     state::with(|state| state.sockets.assert_released());
     let after = frame.bytes().to_vec();
+    let mark = frame.fields().mark;
     let fate = match verdict {
         TCX_NEXT => {
             assert!(frame.is_consistent(), "the device's sum is not that of the frame");
+            assert_ne!(frame.fields().tc_index, QUEUED_MARK, "others would see our mark");
             if own {
                 stack::receive(&frame);
             }
@@ -334,7 +338,7 @@ fn receive_one<P: Platform>(mut frame: Box<Frame>) -> Run {
         TCX_REDIRECT => redirect(frame),
         _ => panic!("{verdict} is no verdict"),
     };
-    Run { fate, before, after, socket }
+    Run { fate, before, after, mark, socket }
 }
 
 fn redirect(mut frame: Box<Frame>) -> Fate {

@@ -1,8 +1,9 @@
 //! The quick way changes nothing but the cost: whether a frame can take it or not, the same happens.
 
 use proxyip_common::{
+    address::Endpoint,
     counter::{Counter, DropReason},
-    settings::ListenerSettings,
+    settings::{Denied, ListenerSettings, Policy, access},
 };
 
 use super::{
@@ -10,14 +11,14 @@ use super::{
     conversation::{
         ACCEPT, BASIC, Conversation, LINUX, OBSERVE, QUESTION, TRANSLATE, Way, ends4, ends6,
     },
-    headers,
+    endpoint, headers,
 };
 use crate::{
-    decide::quick::{Quick, look},
+    decide::quick::{Quick, look, needs_no_translation},
     host::{
         frame::{Checksum, Frame},
         programs::TcContext,
-        sockets::Kind,
+        sockets::{Kind, ends},
         wire::{Segment, flags},
     },
     kernel::platform::Modern,
@@ -29,14 +30,22 @@ const WAYS: [Way; 4] = [ACCEPT, TRANSLATE, BASIC, OBSERVE];
 /// How many bytes are at hand: too few for anything, enough for ports, for flags, for some payload, for all.
 const AT_HAND: [usize; 6] = [14, 38, 54, 58, 78, 300];
 
+/// What happened to the frames that one frame caused, and the mark of each.
+type Fates = Vec<(Fate, u32)>;
+
 /// What a story has led to.
 #[derive(Debug, PartialEq)]
 struct End {
     answers: Vec<(u8, u32, u32, Vec<u8>)>,
-    fates: Vec<Vec<Fate>>,
+    fates: Vec<Fates>,
     received: Option<Vec<u8>>,
     counted: Vec<u64>,
     drops: Vec<(DropReason, u64)>,
+}
+
+/// What happened to what was sent last.
+fn fates(peer: &Conversation) -> Fates {
+    peer.fates.iter().copied().zip(peer.marks.iter().copied()).collect()
 }
 
 /// A connection from its SYN to what comes behind its end.
@@ -46,7 +55,7 @@ fn story(peer: &mut Conversation) -> End {
     let behind = i32::try_from(stream.len()).unwrap();
     let syn_ack = peer.open(LINUX);
     let mut answers = vec![syn_ack];
-    let mut fates = vec![peer.fates.clone()];
+    let mut told = vec![fates(peer)];
     for (offset, flags, payload) in [
         (0, flags::ACK, &stream[..]),
         (0, flags::ACK, &stream[..]),
@@ -61,43 +70,101 @@ fn story(peer: &mut Conversation) -> End {
         (behind, flags::ACK, b"behind the end"),
     ] {
         answers.extend(peer.send(offset, flags, payload));
-        fates.push(peer.fates.clone());
+        told.push(fates(peer));
     }
-    let told = |it: Segment| (it.flags, it.sequence, it.acknowledgment, it.payload);
+    let read = |it: Segment| (it.flags, it.sequence, it.acknowledgment, it.payload);
     End {
-        answers: answers.into_iter().map(told).collect(),
-        fates,
+        answers: answers.into_iter().map(read).collect(),
+        fates: told,
         received: peer.received(),
         counted: Counter::ALL.iter().map(|counter| peer.count(*counter)).collect(),
         drops: peer.drops(),
     }
 }
 
+/// A host in which so many bytes of each frame are at hand.
+fn host(way: Way, ends: (Endpoint, Endpoint), at_hand: usize) -> Conversation {
+    let mut peer = Conversation::new(way, ends);
+    peer.at_hand = at_hand;
+    peer.machine.adjust(|state| state.at_hand = at_hand);
+    peer
+}
+
+/// Tells the same story with more and fewer bytes at hand; returns its end.
+fn tell(
+    what: &str,
+    ends: (Endpoint, Endpoint),
+    prepare: impl Fn(&mut Conversation),
+    way: Way,
+) -> End {
+    let [first, others @ ..] = AT_HAND.map(|at_hand| {
+        let mut peer = host(way, ends, at_hand);
+        prepare(&mut peer);
+        story(&mut peer)
+    });
+    for (other, at_hand) in others.iter().zip(&AT_HAND[1..]) {
+        assert_eq!(*other, first, "{what}, {}, {at_hand} bytes at hand", way.name);
+    }
+    first
+}
+
 #[test]
 fn a_connection_goes_the_same_way_however_much_is_at_hand() {
     for way in WAYS {
         for ends in [ends4(), ends6()] {
-            for (used, more) in [(false, 0), (true, 0), (true, ListenerSettings::MARKS)] {
-                let told = AT_HAND.map(|at_hand| {
-                    let mut peer = Conversation::new(way, ends);
-                    peer.at_hand = at_hand;
-                    peer.set_rules(more);
-                    if used {
-                        set_used(in_use::TRANSLATE);
-                    }
-                    story(&mut peer)
-                });
-                for (end, at_hand) in told.iter().zip(AT_HAND) {
-                    assert_eq!(*end, told[0], "{}, {at_hand} bytes at hand", way.name);
-                }
-            }
+            tell("alone", ends, |_| {}, way);
+            tell("beside translated ones", ends, |_| set_used(in_use::TRANSLATE), way);
         }
     }
 }
 
-/// What is told quickly of the frame, all of which is at hand.
+#[test]
+fn connections_of_denied_clients_are_marked_however_much_is_at_hand() {
+    const MARK: u32 = 0x10;
+    for way in WAYS {
+        let deny = |peer: &mut Conversation| {
+            peer.set_rules(ListenerSettings::MARKS);
+            peer.machine.judge_by(
+                0,
+                Policy {
+                    denied: Denied::Mark as u8,
+                    otherwise: access::ALLOW,
+                    judges: 1,
+                    mark: MARK,
+                    ..Policy::default()
+                },
+            );
+            peer.machine.judge(0, endpoint("203.0.113.9:0"), 128, access::DENY);
+        };
+        let end = tell("denied", ends4(), deny, way);
+        let marked = end.fates.iter().flatten().filter(|(_, mark)| *mark == MARK).count();
+        assert!(marked > 3, "{}: {:?}", way.name, end.fates);
+    }
+}
+
+#[test]
+fn headers_from_others_are_noticed_however_much_is_at_hand() {
+    for version in [&b"PROXY TCP4 is what this begins with"[..], b"\r\n\r\n\0\r\nQUIT\n and so on"]
+    {
+        for at_hand in AT_HAND {
+            let stranger = (endpoint("192.0.2.7:40000"), ends4().1);
+            let mut peer = host(ACCEPT, stranger, at_hand);
+            peer.machine.occupy(stranger.0, stranger.1, Kind::Connected);
+            peer.send(0, flags::ACK, version);
+            peer.send(0, flags::ACK, b"GET / HTTP/1.1, and so on");
+            assert_eq!(peer.count(Counter::UntrustedHeader), 1, "{at_hand} bytes at hand");
+        }
+    }
+}
+
+/// What is known early of the frame, all of which is at hand.
 fn told(bytes: &[u8]) -> Quick {
+    told_of(bytes, |_| {})
+}
+
+fn told_of(bytes: &[u8], change: impl FnOnce(&mut Frame)) -> Quick {
     let mut frame = Frame::new(bytes.to_vec(), bytes.len(), Checksum::None);
+    change(&mut frame);
     look::<Modern>(&TcContext::new(&mut frame))
 }
 
@@ -111,6 +178,8 @@ fn what_is_for_nobody_here_is_told_by_its_protocol_or_port() {
         told(&frame)
     };
     assert!(told(&frame) == Quick::Found);
+    assert!(told_of(&frame, |it| it.fields().vlan_tci = 5) == Quick::Unknown, "a VLAN's");
+    assert!(told_of(&frame, |it| it.fields().pkt_type = 3) == Quick::Unknown, "another host's");
     assert!(changed(23, 17) == Quick::Foreign, "UDP to the same port");
     assert!(changed(37, 80) == Quick::Foreign, "another port");
     assert!(changed(14, 0x46) == Quick::Unknown, "options, behind which the port is");
@@ -169,5 +238,39 @@ fn a_connection_is_established_quickly_if_it_is_not_translated() {
         }
         let header = told(&frame(flags::ACK, b"PROXY TCP4 "));
         assert!(header != Quick::Established, "{}: a header is noticed", way.name);
+    }
+}
+
+/// Whether it is known early that what this socket sends is not translated.
+fn is_known(peer: &mut Conversation, flags: u8, at_hand: usize) -> bool {
+    let (local, own) = peer.ends;
+    let bytes = Segment::bare(own, local, 1, 1, flags).frame();
+    let socket = peer.machine.adjust(|state| {
+        state.sockets.flows.get_mut(&ends(local, own)).map(|socket| socket.as_sock())
+    });
+    let frame = Frame::new(bytes, at_hand, Checksum::None);
+    let mut frame = frame.from_socket(socket.unwrap_or(core::ptr::null_mut()));
+    let known = needs_no_translation(&TcContext::new(&mut frame));
+    frame.release_sender();
+    known
+}
+
+#[test]
+fn what_an_accepted_connection_sends_is_known_by_its_socket() {
+    for (way, known) in [(ACCEPT, true), (TRANSLATE, false), (BASIC, false)] {
+        for ends in [ends4(), ends6()] {
+            let mut peer = Conversation::new(way, ends);
+            peer.open(&[]);
+            let header = headers::v2();
+            assert!(!is_known(&mut peer, flags::ACK, 300), "{}: no connection", way.name);
+            peer.send_range(&header, 0..header.len());
+            for flags in [flags::ACK, flags::ACK | flags::FIN, flags::RST] {
+                assert_eq!(is_known(&mut peer, flags, 300), known, "{}: {flags}", way.name);
+            }
+            assert!(!is_known(&mut peer, flags::SYN | flags::ACK, 300), "{}", way.name);
+            assert!(!is_known(&mut peer, flags::ACK, 36), "{}: too few bytes", way.name);
+            peer.machine.unguard(443);
+            assert!(is_known(&mut peer, flags::ACK, 300), "{}: not guarded", way.name);
+        }
     }
 }

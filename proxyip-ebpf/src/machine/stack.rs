@@ -50,8 +50,8 @@ pub(super) fn receive(frame: &Frame) {
                 let mut segment = Segment::bare(guarded, peer, sequence, acknowledgment, flags);
                 segment.options = options;
                 let frame = segment.frame();
-                let length = frame.len();
-                let frame = Frame::new(frame, length, Checksum::Partial);
+                let at_hand = state::with(|state| state.at_hand);
+                let frame = Frame::new(frame, at_hand, Checksum::Partial);
                 let socket = state::with(|state| {
                     let socket = state.sockets.flows.get_mut(&ends(peer, local));
                     socket.map_or(core::ptr::null_mut(), |socket| socket.as_sock())

@@ -39,7 +39,8 @@ pub struct Memory {
     pub reply: Place<ReplyBuffer>,
     /// The bytes of the header, to be kept.
     pub bytes: Place<HeaderBytes>,
-    /// What would get the segment. Written by [`find`](crate::decide::found::find). As an argument of the function that decides
+    /// What would get the segment. Written by [`look`](crate::decide::quick::look), or else by
+    /// [`find`](crate::decide::found::find). As an argument of the function that decides
     /// on SYNs, Linux 6.1 passed a wrong value; the cause is not known.
     pub found: Cell<Found>,
     /// What the listening socket that would get the SYN allows. Written by [`find`](crate::decide::found::find).

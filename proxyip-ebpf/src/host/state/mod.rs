@@ -30,6 +30,8 @@ pub struct State {
     pub redirect: Option<Redirect>,
     /// Clones that wait for the interface's ingress.
     pub queued: VecDeque<Box<Frame>>,
+    /// How many bytes of a frame that a socket sends programs can read directly.
+    pub at_hand: usize,
     /// The interface's egress, which may have a program.
     pub egress: fn(Box<Frame>),
     /// Frames that have left through the interface's egress.
@@ -71,6 +73,7 @@ impl Default for State {
             route: super::bindings::BPF_FIB_LKUP_RET_NOT_FWDED.into(),
             redirect: None,
             queued: VecDeque::new(),
+            at_hand: usize::MAX,
             egress: |frame| with(|state| state.sent.push(frame)),
             sent: Vec::new(),
             sockets: Sockets::default(),

@@ -81,7 +81,7 @@ fn lost(family: Family) -> Case {
     case.counts(DropReason::PayloadWithoutSocket)
 }
 
-/// A segment that leaves. No socket has sent it: the program has to look into the table.
+/// A segment that leaves. Its socket is one of the kernel's test: it has no record, and the program looks into the table.
 fn outgoing(family: Family) -> Vec<Class> {
     let packet = reply(&syn(family));
     let class = |what: &str, packet: &Packet| {
@@ -91,8 +91,8 @@ fn outgoing(family: Family) -> Vec<Class> {
     let (data, ack) = (data(&packet), acknowledgment(&packet));
     vec![
         class("accept: data out", &data),
-        class("accept: data out by no socket, some are translated", &data).in_use(),
-        class("accept: ACK out by no socket, some are translated", &ack).in_use(),
+        class("accept: data out by a socket without a record, some are translated", &data).in_use(),
+        class("accept: ACK out by a socket without a record, some are translated", &ack).in_use(),
     ]
 }
 
