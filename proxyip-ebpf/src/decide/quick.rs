@@ -93,9 +93,14 @@ fn look_at<P: Platform, V: Version>(packet: &impl Packet) -> Quick {
 /// Whether the table of translated connections says more of a segment than its socket does.
 #[inline(always)]
 fn is_mostly_translated<P: Platform>(listener: u16) -> bool {
+    is_in_use() && (!P::ACCEPT || wants_translation(listener))
+}
+
+/// Whether the listener's connections are all to be translated.
+#[inline(always)]
+fn wants_translation(listener: u16) -> bool {
     const TRANSLATE: u8 = HandOffChoice::Translate as u8;
-    is_in_use()
-        && (!P::ACCEPT || LISTENERS.get(listener.into()).is_some_and(|it| it.hand_off == TRANSLATE))
+    LISTENERS.get(listener.into()).is_some_and(|listener| listener.hand_off == TRANSLATE)
 }
 
 /// Whether established connections to this listener need nothing, if they are not translated. A port that is held or
@@ -138,6 +143,7 @@ fn is_of_no_translation<V: Version>(ctx: &TcContext) -> bool {
     match early.guard(Way::Out) {
         Guard::Nobody => return true,
         Guard::Unknown => return false,
+        Guard::Listener(listener) if wants_translation(listener) => return false,
         Guard::Listener(_) => {}
     }
     // A SYN-ACK may show that NAT has redirected its SYN.
