@@ -15,13 +15,17 @@ use crate::{
     },
 };
 
-/// Looks up the socket that TCP would find for the segment, and leaves in `memory` what is found. As a result of this
-/// function, the verifier would tell its facts apart, and Linux 6.1 took the arm of another state.
+/// Looks up the socket that TCP would find for the segment, unless that is known, and leaves in `memory` what is found. As a
+/// result of this function, the verifier would tell its facts apart, and Linux 6.1 took the arm of another state.
+///
+/// Whether it is known is asked here: with a branch before the call, LLVM left a variant's field unset that others have set.
 ///
 /// Not inlined: the lookup's argument needs no room on the stack of what follows.
 #[inline(never)]
 pub fn find<P: Platform>(packet: &impl Packet, segment: &Segment, memory: &Memory) {
-    memory.found.set(look_up::<P>(packet, segment, memory));
+    if !segment.found {
+        memory.found.set(look_up::<P>(packet, segment, memory));
+    }
 }
 
 #[inline(always)]

@@ -50,9 +50,7 @@ pub fn decide<P: Platform, A: Act>(
         }
         _ => return Decision::Pass,
     };
-    if !segment.found {
-        find::<P>(packet, segment, memory);
-    }
+    find::<P>(packet, segment, memory);
     let state = memory.found.get().state;
     let opening = match state {
         State::Nothing if syn => return Decision::PassCounted(Counter::NoListener),
