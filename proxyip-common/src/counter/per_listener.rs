@@ -1,4 +1,4 @@
-//! Indexes of the counters that each listener has: those of listener *n* begin at `n * COUNT`.
+//! The counters that each listener has, by their indexes.
 
 use super::Obstacle;
 use crate::latency::BUCKETS;
@@ -41,6 +41,9 @@ pub const LATENCY: u32 = OUTCOMES + (HAND_OFFS * VERSIONS) as u32 * Verdict::COU
 pub const LATENCY_SUM: u32 = LATENCY + BUCKETS;
 /// How many counters a listener has.
 pub const COUNT: u32 = LATENCY_SUM + 1;
+
+/// All counters of a listener.
+pub type Counters = [u64; COUNT as usize];
 
 /// The counter of connections with this hand-off (a [`HandOff`](crate::flow::HandOff) as its value, or 0), version of
 /// the header (1, 2 or 0) and verdict. Other values count as 0.

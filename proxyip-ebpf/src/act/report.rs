@@ -10,7 +10,7 @@ use crate::{
     frame::segment::Segment,
     kernel::{debug, has_messages, programs::TcContext, trace},
     state::{
-        counters::{count_drop, count_listener, count_refused},
+        counters::{ListenerCounters, count_drop},
         events,
         flows::set_flow,
         memory::Memory,
@@ -23,23 +23,26 @@ pub fn report(segment: &Segment, memory: &Memory, reason: DropReason) {
     count_drop(reason);
     match reason {
         // The record says who it is.
-        DropReason::DeniedReset | DropReason::DeniedDropped => {
-            count_listener(segment.listener, per_listener::DENIED);
-        }
+        DropReason::DeniedReset | DropReason::DeniedDropped => {}
         _ => {
             set_flow(segment, memory);
             let hand_off = memory.handshake.get().hand_off;
             memory.change_record(|record| record.hand_off = hand_off);
         }
     }
-    match reason {
-        DropReason::HeaderMissing => count_listener(segment.listener, per_listener::HEADERLESS),
-        DropReason::UntrustedReset | DropReason::UntrustedDropped => {
-            count_listener(segment.listener, per_listener::UNTRUSTED);
+    if let Some(counters) = ListenerCounters::of(segment.listener) {
+        match reason {
+            DropReason::DeniedReset | DropReason::DeniedDropped => {
+                counters.count(per_listener::DENIED);
+            }
+            DropReason::HeaderMissing => counters.count(per_listener::HEADERLESS),
+            DropReason::UntrustedReset | DropReason::UntrustedDropped => {
+                counters.count(per_listener::UNTRUSTED);
+            }
+            _ => {}
         }
-        _ => {}
+        counters.count_refused(memory.record(), reason);
     }
-    count_refused(memory.record(), reason);
     events::set_received(memory, segment.payload as u64, 1);
     events::send_from(memory, EventKind::Refused, reason as u8);
     events::set_received(memory, 0, 0);

@@ -16,7 +16,7 @@ use crate::{
     header::{self, intact::is_intact},
     kernel::{bindings::BPF_ANY, clock::now, packet::Packet, platform::Platform},
     state::{
-        counters::{count, count_listener},
+        counters::{ListenerCounters, count},
         events,
         flows::{FLOWS, set_flow, set_key},
         handshakes::{ACCEPT, OBSERVE, TRANSLATE},
@@ -131,23 +131,34 @@ fn handed_over(segment: &Segment, memory: &Memory) {
         parts::remove(memory.key());
     }
     count(Counter::HandedOver);
-    latency::count(segment, memory);
     if denied {
         count(Counter::Marked);
-        count_listener(segment.listener, per_listener::DENIED);
-    }
-    if memory.record().version == 0 {
-        count_listener(segment.listener, per_listener::HEADERLESS);
     }
     if memory.record().has(FlowRecord::TLVS) {
         events::send_from(memory, EventKind::Header, 0);
     }
+    if let Some(counters) = ListenerCounters::of(segment.listener) {
+        count_for_listener(memory, counters);
+    }
+}
+
+/// Counts a connection that is handed over among its listener's.
+#[inline(always)]
+fn count_for_listener(memory: &Memory, counters: &ListenerCounters) {
+    latency::count(memory, counters);
+    let denied = memory.record().has(FlowRecord::DENIED);
+    if denied {
+        counters.count(per_listener::DENIED);
+    }
+    if memory.record().version == 0 {
+        counters.count(per_listener::HEADERLESS);
+    }
     match memory.handshake.get().hand_off {
         TRANSLATE => {}
-        OBSERVE => count_listener(segment.listener, per_listener::OBSERVE),
+        OBSERVE => counters.count(per_listener::OBSERVE),
         // Rules of a firewall may refuse those: they are no part of the gap that is watched.
         _ if denied => {}
-        _ => count_listener(segment.listener, per_listener::ACCEPT),
+        _ => counters.count(per_listener::ACCEPT),
     }
 }
 

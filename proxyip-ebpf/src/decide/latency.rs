@@ -3,10 +3,9 @@
 use proxyip_common::latency::since_echo;
 
 use crate::{
-    frame::segment::Segment,
     kernel::clock::now,
     state::{
-        counters::count_latency,
+        counters::ListenerCounters,
         handshakes::{ACCEPT, HANDSHAKES},
         memory::Memory,
         namespace::{clock, settings},
@@ -31,9 +30,9 @@ pub fn recall(memory: &Memory) {
     }
 }
 
-/// Counts the header that `segment` has completed, once: its connection may be handed over again until TCP takes it.
+/// Counts the header that a segment has completed, once: its connection may be handed over again until TCP takes it.
 #[inline(never)]
-pub fn count(segment: &Segment, memory: &Memory) {
+pub fn count(memory: &Memory, counters: &ListenerCounters) {
     let handshake = memory.handshake.get();
     let time_ns = if handshake.hand_off == ACCEPT {
         if handshake.handed_over_before { None } else { since_syn_ack(memory) }
@@ -43,7 +42,7 @@ pub fn count(segment: &Segment, memory: &Memory) {
         Some(now().wrapping_sub(memory.since_ns.get()))
     };
     if let Some(time_ns) = time_ns {
-        count_latency(segment.listener, time_ns);
+        counters.count_latency(time_ns);
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     frame::{segment::Segment, tcp::Seq},
     kernel::{clock::now, packet::Packet},
     state::{
-        counters::count_established,
+        counters::{ListenerCounters, count_established},
         events,
         flows::FLOWS,
         handshakes::{Handshake, OBSERVE},
@@ -65,6 +65,6 @@ pub fn fill_mark(packet: &impl Packet, segment: &Segment, memory: &Memory) {
         // SAFETY: an element of the map, put there a moment ago.
         unsafe { (*flow).established_ns = memory.record().established_ns };
     }
-    count_established(record);
+    count_established(record, ListenerCounters::of(record.listener));
     events::send_from(memory, EventKind::Established, 0);
 }

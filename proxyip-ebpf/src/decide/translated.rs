@@ -14,7 +14,7 @@ use crate::{
     },
     kernel::{bindings::BPF_ANY, clock::now, packet::Packet},
     state::{
-        counters::count_listener,
+        counters::ListenerCounters,
         flows::set_flow,
         handshakes::HANDSHAKES,
         memory::Memory,
@@ -175,7 +175,9 @@ pub fn translate(segment: &Segment, memory: &Memory) -> Decision {
         return Decision::RefuseBoth(DropReason::TranslationTable, stream);
     }
     let _ = HANDSHAKES.remove(memory.key());
-    count_listener(segment.listener, per_listener::TRANSLATE + u32::from(handshake.obstacle));
+    if let Some(counters) = ListenerCounters::of(segment.listener) {
+        counters.count_computed(per_listener::TRANSLATE + u32::from(handshake.obstacle));
+    }
     // A segment with nothing new for TCP would not establish the connection, nor does one that lies ahead, behind bytes
     // that are no header. TCP compares a SYN cookie with the exact sequence number of the SYN.
     let end = segment.sequence.ahead_of(stream) as usize + segment.payload;

@@ -24,7 +24,7 @@ use crate::{
         programs::SockOpsContext,
     },
     state::{
-        counters::{count, count_established, count_listener},
+        counters::{ListenerCounters, count, count_established},
         ended,
         events::{self, Traffic},
         flows::FLOWS,
@@ -94,11 +94,15 @@ fn established(ctx: &SockOpsContext) {
         count(Counter::RecordLost);
         return;
     }
-    if record.hand_off == HandOff::Accept as u8 && !record.has(FlowRecord::DENIED) {
-        count_listener(record.listener, per_listener::ACCEPT_ESTABLISHED);
-    }
     follow(ctx);
-    count_established(record);
+    let counters = ListenerCounters::of(record.listener);
+    if record.hand_off == HandOff::Accept as u8
+        && !record.has(FlowRecord::DENIED)
+        && let Some(counters) = counters
+    {
+        counters.count(per_listener::ACCEPT_ESTABLISHED);
+    }
+    count_established(record, counters);
     events::send(EventKind::Established, &key, record, Traffic::default());
 }
 

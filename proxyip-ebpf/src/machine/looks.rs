@@ -2,7 +2,7 @@
 
 use proxyip_common::{
     address::{Endpoint, Local, Peer},
-    counter::{Counter, DropReason, Obstacle, per_listener},
+    counter::{Counter, DropReason, Obstacle},
     flow::{FlowKey, FlowRecord},
 };
 
@@ -41,10 +41,9 @@ impl Machine {
         LEFT_TO_KERNEL.get(reason as u32).copied().unwrap_or_default()
     }
 
-    /// What a counter of a listener says; `counter` is one of [`per_listener`].
+    /// What a counter of a listener says; `counter` is one of [`per_listener`](proxyip_common::counter::per_listener).
     pub fn listener_counted(&self, listener: u16, counter: u32) -> u64 {
-        let index = u32::from(listener) * per_listener::COUNT + counter;
-        LISTENER_COUNTERS.get(index).copied().unwrap_or_default()
+        LISTENER_COUNTERS.get(listener.into()).map_or(0, |counters| counters[counter as usize])
     }
 
     /// How many headers have begun and are remembered, and of how many the bytes are kept.

@@ -1,5 +1,7 @@
 //! Per-CPU counters.
 
+use core::{cell::Cell, hint::black_box};
+
 use proxyip_common::{
     counter::{Counter, DropReason, Obstacle, per_listener},
     flow::FlowRecord,
@@ -29,9 +31,9 @@ pub static DROPS_BY_AGENT: Array<u64, { DropReason::COUNT as usize }> = Array::n
 #[btf_map]
 pub static LEFT_TO_KERNEL: PerCpuArray<u64, { Obstacle::COUNT as usize }> = PerCpuArray::new();
 
-/// By listener and [`per_listener`].
+/// By listener.
 #[btf_map]
-pub static LISTENER_COUNTERS: PerCpuArray<u64, { (MAX_LISTENERS * per_listener::COUNT) as usize }> =
+pub static LISTENER_COUNTERS: PerCpuArray<per_listener::Counters, { MAX_LISTENERS as usize }> =
     PerCpuArray::new();
 
 /// Connections that the agent has refused, because their headers were late: by listener and hand-off; written by it
@@ -44,15 +46,10 @@ pub static REFUSED_BY_AGENT: Array<
 
 #[inline(always)]
 fn increment<const N: usize>(map: &PerCpuArray<u64, N>, index: u32) {
-    add(map, index, 1);
-}
-
-#[inline(always)]
-fn add<const N: usize>(map: &PerCpuArray<u64, N>, index: u32, number: u64) {
     if let Some(value) = map.get_ptr_mut(index) {
         // SAFETY: the slot is this CPU's own; a lost update between softirq and process context costs one
         // count, never memory.
-        unsafe { *value += number };
+        unsafe { *value += 1 };
     }
 }
 
@@ -74,38 +71,75 @@ pub fn count_left(reason: Obstacle) {
     increment(&LEFT_TO_KERNEL, reason as u32);
 }
 
-/// Counts for a listener; `counter` is one of [`per_listener`].
-#[inline(always)]
-pub fn count_listener(listener: u16, counter: u32) {
-    increment(&LISTENER_COUNTERS, u32::from(listener) * per_listener::COUNT + counter);
-}
+/// One listener's counters of this CPU.
+#[repr(transparent)]
+pub struct ListenerCounters([Cell<u64>; per_listener::COUNT as usize]);
 
-/// Counts an established connection. Call it where the event is sent.
-#[inline(always)]
-pub fn count_established(record: &FlowRecord) {
-    count(Counter::Established);
-    count_outcome(record, Verdict::on_flow(record));
-}
+impl ListenerCounters {
+    /// Those of this listener, for all that is counted of a segment.
+    #[inline(always)]
+    pub fn of(listener: u16) -> Option<&'static Self> {
+        let counters = LISTENER_COUNTERS.get_ptr_mut(listener.into())?;
+        // SAFETY: an element of the map, of as many words as there are cells. It is this CPU's own; a lost update between
+        // softirq and process context costs one count.
+        Some(unsafe { &*counters.cast::<Self>() })
+    }
 
-/// Counts a refused connection if the refusal ends it. Call it where the refusal is reported. The record holds what
-/// was known about the connection.
-#[inline(always)]
-pub fn count_refused(record: &FlowRecord, reason: DropReason) {
-    if is_final(reason) {
-        count_outcome(record, Verdict::on_refusal(reason));
+    /// Counts; `counter` is one of [`per_listener`].
+    #[inline(always)]
+    pub fn count(&self, counter: u32) {
+        self.add(counter, 1);
+    }
+
+    #[inline(always)]
+    fn add(&self, counter: u32, number: u64) {
+        if let Some(cell) = self.0.get(counter as usize) {
+            cell.set(cell.get() + number);
+        }
+    }
+
+    /// Counts what is known by its number only. The number is opaque, so that the verifier sees the very number that is
+    /// compared, and not one that the compiler derives from it.
+    #[inline(always)]
+    pub fn count_computed(&self, counter: u32) {
+        self.count(black_box(counter));
+    }
+
+    /// Counts a refused connection if the refusal ends it. Call it where the refusal is reported. The record holds what
+    /// was known about the connection.
+    #[inline(always)]
+    pub fn count_refused(&self, record: &FlowRecord, reason: DropReason) {
+        if is_final(reason) {
+            self.count_outcome(record, Verdict::on_refusal(reason));
+        }
+    }
+
+    #[inline(always)]
+    fn count_outcome(&self, record: &FlowRecord, verdict: Verdict) {
+        self.count_computed(per_listener::outcome(record.hand_off, record.version, verdict));
+    }
+
+    /// Counts a header that took so long.
+    #[inline(always)]
+    pub fn count_latency(&self, time_ns: u64) {
+        self.count_computed(per_listener::LATENCY + latency::bucket(time_ns));
+        self.add(per_listener::LATENCY_SUM, time_ns);
     }
 }
 
+/// Counts one thing for a listener; `counter` is one of [`per_listener`].
 #[inline(always)]
-fn count_outcome(record: &FlowRecord, verdict: Verdict) {
-    let counter = per_listener::outcome(record.hand_off, record.version, verdict);
-    count_listener(record.listener, counter);
+pub fn count_listener(listener: u16, counter: u32) {
+    if let Some(counters) = ListenerCounters::of(listener) {
+        counters.count(counter);
+    }
 }
 
-/// Counts a header that took so long.
+/// Counts an established connection, also among its listener's. Call it where the event is sent.
 #[inline(always)]
-pub fn count_latency(listener: u16, time_ns: u64) {
-    count_listener(listener, per_listener::LATENCY + latency::bucket(time_ns));
-    let sum = u32::from(listener) * per_listener::COUNT + per_listener::LATENCY_SUM;
-    add(&LISTENER_COUNTERS, sum, time_ns);
+pub fn count_established(record: &FlowRecord, counters: Option<&ListenerCounters>) {
+    count(Counter::Established);
+    if let Some(counters) = counters {
+        counters.count_outcome(record, Verdict::on_flow(record));
+    }
 }

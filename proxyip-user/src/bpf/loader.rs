@@ -282,7 +282,7 @@ fn sizes(options: &Options) -> [(&'static str, u32); 6] {
         (flows, options.max_flows),
         (translations, options.max_translated),
         (names, listeners),
-        (counters, listeners * per_listener::COUNT),
+        (counters, listeners),
         (refused, listeners * u32::from(per_listener::HAND_OFFS)),
         (sources, listeners),
     ]

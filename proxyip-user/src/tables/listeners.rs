@@ -4,16 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use aya::maps::{Array, MapData};
-use proxyip_common::counter::{Obstacle, per_listener};
+use aya::maps::{Array, MapData, PerCpuArray};
+use proxyip_common::counter::Obstacle;
+use proxyip_common::counter::per_listener::{self, Counters};
 
-use super::maps::{PerCpu, open, sum};
+use super::maps::open;
 use super::owners::Readable;
 
 /// The counters of the listeners.
 #[derive(Clone)]
 pub struct ListenerMap {
-    counters: Arc<PerCpu>,
+    counters: Arc<Readable<PerCpuArray<MapData, Counters>>>,
     /// By listener and hand-off.
     refused_by_agent: Arc<Readable<Array<MapData, u64>>>,
 }
@@ -56,22 +57,21 @@ impl ListenerMap {
     /// # Errors
     /// If the map cannot be read.
     pub fn counts(&self, listener: u16) -> Result<ListenerCounts> {
-        let translate = Obstacle::ALL.iter().map(|reason| {
-            let count = self.counter(listener, per_listener::TRANSLATE + *reason as u32)?;
-            Ok((*reason, count))
-        });
+        let counters = self.counters(listener)?;
+        let count = |counter: u32| counters[counter as usize];
+        let translated = |reason: &Obstacle| count(per_listener::TRANSLATE + *reason as u32);
         Ok(ListenerCounts {
-            accept: self.counter(listener, per_listener::ACCEPT)?,
-            observe: self.counter(listener, per_listener::OBSERVE)?,
-            translate: translate.collect::<Result<_>>()?,
-            denied: self.counter(listener, per_listener::DENIED)?,
-            headerless: self.counter(listener, per_listener::HEADERLESS)?,
+            accept: count(per_listener::ACCEPT),
+            observe: count(per_listener::OBSERVE),
+            translate: Obstacle::ALL.iter().map(|one| (*one, translated(one))).collect(),
+            denied: count(per_listener::DENIED),
+            headerless: count(per_listener::HEADERLESS),
         })
     }
 
     /// Connections handed over by the accept hand-off that have not been established.
     pub(crate) fn gap(&self, listener: u16) -> Result<u64> {
-        // In this order: a connection that is established in between makes the gap smaller, never larger.
+        // Two looks, in this order: a connection that is established in between makes the gap smaller, never larger.
         let accept = self.counter(listener, per_listener::ACCEPT)?;
         Ok(accept.saturating_sub(self.counter(listener, per_listener::ACCEPT_ESTABLISHED)?))
     }
@@ -102,6 +102,19 @@ impl ListenerMap {
 
     /// One of [`per_listener`].
     pub(crate) fn counter(&self, listener: u16, counter: u32) -> Result<u64> {
-        sum(&self.counters, u32::from(listener) * per_listener::COUNT + counter)
+        Ok(self.counters(listener)?[counter as usize])
+    }
+
+    /// All counters of a listener, summed over all CPUs.
+    pub(super) fn counters(&self, listener: u16) -> Result<Counters> {
+        let values = self.counters.get(&listener.into(), 0);
+        let values = values.context("the counters cannot be read")?;
+        let mut sums = [0; per_listener::COUNT as usize];
+        for counters in values.iter() {
+            for (sum, count) in sums.iter_mut().zip(counters) {
+                *sum += count;
+            }
+        }
+        Ok(sums)
     }
 }

@@ -41,10 +41,11 @@ impl ListenerMap {
     /// # Errors
     /// If a map cannot be read.
     pub fn outcomes(&self, listener: u16) -> Result<Vec<Outcome>> {
+        let counters = self.counters(listener)?;
         let mut outcomes = Vec::new();
         for (hand_off, version, verdict) in kinds() {
             let index = per_listener::outcome(hand_off, version, verdict);
-            let mut count = self.counter(listener, index)?;
+            let mut count = counters[index as usize];
             if version == 0 && verdict == Verdict::Reset {
                 count += self.refused_by_agent(listener, hand_off)?;
             }
@@ -62,12 +63,12 @@ impl ListenerMap {
     /// # Errors
     /// If the map cannot be read.
     pub fn header_latency(&self, listener: u16) -> Result<Latency> {
-        let buckets = (0..BUCKETS).map(|bucket| {
-            Ok((bound_ms(bucket), self.counter(listener, per_listener::LATENCY + bucket)?))
-        });
-        let buckets = buckets.collect::<Result<Vec<_>>>()?;
+        let counters = self.counters(listener)?;
+        let bucket =
+            |bucket: u32| (bound_ms(bucket), counters[(per_listener::LATENCY + bucket) as usize]);
+        let buckets: Vec<_> = (0..BUCKETS).map(bucket).collect();
         let count = buckets.iter().map(|(_, count)| count).sum();
-        let sum = Duration::from_nanos(self.counter(listener, per_listener::LATENCY_SUM)?);
+        let sum = Duration::from_nanos(counters[per_listener::LATENCY_SUM as usize]);
         Ok(Latency { buckets, sum, count })
     }
 }

@@ -1,11 +1,12 @@
 //! The maps of an instance of the kernel object, private to the test.
 
-use aya::Ebpf;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
+use aya::{Ebpf, Pod};
 use proxyip_common::cookie::{SECRETS, Secret};
-use proxyip_common::counter::{Counter, DropReason, Obstacle, per_listener};
+use proxyip_common::counter::per_listener::{self, Counters};
+use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use proxyip_common::flow::{FlowKey, FlowRecord, Handshake, Translation};
 use proxyip_common::partial::{HeaderBytes, PartialHeader};
 use proxyip_common::policy::PolicyWords;
@@ -25,20 +26,21 @@ type Table<T> = HashMap<MapData, Raw<FlowKey>, Raw<T>>;
 /// What is written for each case, and read after it.
 pub struct Tables {
     namespaces: Array<MapData, Raw<NamespaceSettings>>,
-    counters: [PerCpuArray<MapData, u64>; 4],
+    counters: [PerCpuArray<MapData, u64>; 3],
+    of_listeners: PerCpuArray<MapData, Counters>,
     handshakes: Table<Handshake>,
     translations: Table<Translation>,
     flows: Table<FlowRecord>,
     in_use: Array<MapData, u32>,
     partial: Table<PartialHeader>,
     bytes: Table<HeaderBytes>,
-    /// How many counters of listeners are looked at.
+    /// Of how many listeners the counters are looked at.
     looked_at: u32,
 }
 
-/// How many of the listeners' counters there are to look at.
+/// Of how many listeners there are counters to look at.
 #[expect(clippy::cast_possible_truncation, reason = "there are a few")]
-const COUNTERS: u32 = LISTENERS.len() as u32 * per_listener::COUNT;
+const COUNTED: u32 = LISTENERS.len() as u32;
 
 fn take<T>(ebpf: &mut Ebpf, name: &str) -> T
 where
@@ -97,32 +99,34 @@ impl Tables {
         configure(ebpf);
         Self {
             namespaces: take(ebpf, "NAMESPACES"),
-            counters: ["COUNTERS", "DROPS", "LEFT_TO_KERNEL", "LISTENER_COUNTERS"]
-                .map(|name| take(ebpf, name)),
+            counters: ["COUNTERS", "DROPS", "LEFT_TO_KERNEL"].map(|name| take(ebpf, name)),
+            of_listeners: take(ebpf, "LISTENER_COUNTERS"),
             handshakes: take(ebpf, "HANDSHAKES"),
             translations: take(ebpf, "TRANSLATIONS"),
             flows: take(ebpf, "FLOWS"),
             in_use: take(ebpf, "IN_USE"),
             partial: take(ebpf, "PARTIAL_HEADERS"),
             bytes: take(ebpf, "HEADER_BYTES"),
-            looked_at: COUNTERS,
+            looked_at: COUNTED,
         }
     }
 
     /// From now on looks at the counters of so many listeners only, because that takes long on slow machines.
     pub fn look_at_listeners(&mut self, listeners: u32) {
-        self.looked_at = listeners * per_listener::COUNT;
+        self.looked_at = listeners;
     }
 
     /// Makes settings and tables say this and nothing else, and the counters zero.
     pub fn reset(&mut self, settings: NamespaceSettings, entries: &[Entry]) {
         self.namespaces.set(0, Raw(settings), 0).expect("the settings");
-        let zeros = vec![0; nr_cpus().expect("a number of processors")];
         for map in &mut self.counters {
-            for index in 0..map.len().min(self.looked_at) {
-                let zeros = PerCpuValues::try_from(zeros.clone()).expect("one for each");
-                map.set(index, zeros, 0).expect("a counter");
+            for index in 0..map.len() {
+                map.set(index, on_all(0), 0).expect("a counter");
             }
+        }
+        for listener in 0..self.looked_at {
+            let zeros = on_all([0; per_listener::COUNT as usize]);
+            self.of_listeners.set(listener, zeros, 0).expect("a listener's counters");
         }
         self.clear();
         for entry in entries {
@@ -187,27 +191,30 @@ impl Tables {
         handshakes.chain(translations).chain(flows).collect()
     }
 
+    /// What the counters of a listener say. The sum of times has no place among counts.
+    fn of_listener(&self, listener: u32) -> impl Iterator<Item = (Count, u64)> {
+        let on_all = self.of_listeners.get(&listener, 0).expect("a listener's counters");
+        let counters = (0..per_listener::COUNT).filter(|one| *one != per_listener::LATENCY_SUM);
+        counters.map(move |counter| {
+            let sum = on_all.iter().map(|counters| counters[counter as usize]).sum();
+            (of_listener(listener, counter), sum)
+        })
+    }
+
     /// Every counter that is not zero, with its value.
     pub fn counts(&self) -> Vec<(Count, u64)> {
-        let [counters, drops, left, listeners] = &self.counters;
+        let [counters, drops, left] = &self.counters;
         let named = [
             Counter::ALL.iter().map(|one| (counters, *one as u32, (*one).into())).collect(),
             DropReason::ALL.iter().map(|one| (drops, *one as u32, (*one).into())).collect(),
             Obstacle::ALL.iter().map(|one| (left, *one as u32, (*one).into())).collect::<Vec<_>>(),
         ];
-        // The sum of times has no place among counts.
-        let counters_of_listeners = (0..self.looked_at)
-            .filter(|index| index % per_listener::COUNT != per_listener::LATENCY_SUM);
-        let of_listeners = counters_of_listeners.map(|index| {
-            (
-                listeners,
-                index,
-                of_listener(index / per_listener::COUNT, index % per_listener::COUNT),
-            )
-        });
+        let sum = |(map, index, count): (&PerCpuArray<MapData, u64>, u32, Count)| {
+            (count, map.get(&index, 0).expect("a counter").iter().sum())
+        };
+        let of_listeners = (0..self.looked_at).flat_map(|listener| self.of_listener(listener));
         let mut counts: Vec<(Count, u64)> = Vec::new();
-        for (map, index, count) in named.into_iter().flatten().chain(of_listeners) {
-            let sum = map.get(&index, 0).expect("a counter").iter().sum();
+        for (count, sum) in named.into_iter().flatten().map(sum).chain(of_listeners) {
             match counts.iter_mut().find(|(other, _)| *other == count) {
                 _ if sum == 0 => {}
                 Some((_, before)) => *before += sum,
@@ -216,6 +223,12 @@ impl Tables {
         }
         counts
     }
+}
+
+/// The same value for each processor.
+fn on_all<T: Pod + Clone>(value: T) -> PerCpuValues<T> {
+    let values = vec![value; nr_cpus().expect("a number of processors")];
+    PerCpuValues::try_from(values).expect("one for each")
 }
 
 /// One of the counters of a listener; times are not looked at.
