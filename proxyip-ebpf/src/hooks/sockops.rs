@@ -33,7 +33,7 @@ use crate::{
         namespace::HAS_NETNS_COOKIE,
         parts, policies,
         sockets::SOCKETS,
-        translations::TRANSLATIONS,
+        translations::{TRANSLATIONS, is_in_use},
     },
 };
 
@@ -109,6 +109,9 @@ fn established(ctx: &SockOpsContext) {
 /// Notes that a translated connection is established; false if this one is not translated.
 #[inline(always)]
 fn begin_translation(ctx: &SockOpsContext, key: &FlowKey) -> bool {
+    if !is_in_use() {
+        return false;
+    }
     let Some(translation) = TRANSLATIONS.get_ptr_mut(key) else { return false };
     // SAFETY: an element of the map; at worst it is another connection's by now, which is about to be used.
     let translation = unsafe { &mut *translation };
