@@ -31,5 +31,8 @@ pub fn set_flow(segment: &Segment, memory: &Memory) {
 #[inline(always)]
 pub fn remove_flow(segment: &Segment, memory: &Memory) {
     set_flow(segment, memory);
-    let _ = FLOWS.remove(memory.key());
+    // Mostly there is none. To remove it, the kernel would lock the bucket all the same.
+    if FLOWS.get_ptr(memory.key()).is_some() {
+        let _ = FLOWS.remove(memory.key());
+    }
 }
