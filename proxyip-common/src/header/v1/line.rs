@@ -138,12 +138,17 @@ impl Line {
 
     #[inline(always)]
     fn push_address(&mut self, byte: u8) -> Result<(), HeaderError> {
+        // First: most bytes are.
+        let decimal = byte.wrapping_sub(b'0');
+        if decimal <= 9 {
+            return self.address_digit(decimal);
+        }
         match byte {
             b' ' => self.end_address(),
             b'.' => self.end_octet(true),
             b':' if self.may_be_ipv6() => self.colon(),
             b'\r' | b'\n' => Err(HeaderError::V1LineEnd),
-            _ => self.address_digit(byte),
+            _ => self.letter(byte),
         }
     }
 
@@ -156,23 +161,24 @@ impl Line {
     }
 
     #[inline(always)]
-    fn address_digit(&mut self, byte: u8) -> Result<(), HeaderError> {
-        let decimal = byte.wrapping_sub(b'0');
-        let letter = (byte | 0x20).wrapping_sub(b'a');
-        let digit = match (decimal, letter) {
-            (0..=9, _) => decimal,
-            (_, 0..=5) if self.may_be_ipv6() => letter + 10,
-            _ => return Err(HeaderError::V1Address),
-        };
+    fn letter(&mut self, byte: u8) -> Result<(), HeaderError> {
+        match (byte | 0x20).wrapping_sub(b'a') {
+            letter @ 0..=5 if self.may_be_ipv6() => self.address_digit(letter + 10),
+            _ => Err(HeaderError::V1Address),
+        }
+    }
+
+    #[inline(always)]
+    fn address_digit(&mut self, digit: u8) -> Result<(), HeaderError> {
         // A lone colon cannot begin an address.
         if self.colons == 1 && self.address.filled == 0 || self.digits >= 4 {
             return Err(HeaderError::V1Address);
         }
         let leading_zero = self.digits > 0 && self.decimal == 0;
-        self.decimal = if decimal > 9 || self.decimal > 99 || leading_zero {
+        self.decimal = if digit > 9 || self.decimal > 99 || leading_zero {
             NOT_DECIMAL
         } else {
-            self.decimal * 10 + u16::from(decimal)
+            self.decimal * 10 + u16::from(digit)
         };
         self.number = self.number << 4 | u32::from(digit);
         self.digits += 1;
