@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use crate::flow::{FlowKey, FlowRecord};
+use crate::flow::{FlowKey, FlowRecord, HandOff};
 
 /// What an [`Event`] is about.
 #[repr(u8)]
@@ -33,6 +33,28 @@ impl EventKind {
             5 => Some(Self::LeftToKernel),
             _ => None,
         }
+    }
+}
+
+/// Which events of sockets nobody wants, as bits of a word that the agent writes. Zero: all are wanted.
+pub mod muted {
+    /// [`EventKind::Established`](super::EventKind::Established), except by the accept hand-off: the agent watches whether
+    /// these connections are established, and how late.
+    pub const ESTABLISHED: u32 = 1;
+    /// [`EventKind::Closed`](super::EventKind::Closed), except of flows with TLVs, which the agent keeps until then.
+    pub const CLOSED: u32 = 1 << 1;
+}
+
+/// Whether somebody wants the event of this kind on a flow; `muted` has the bits of [`muted`].
+#[inline(always)]
+#[must_use]
+pub const fn is_wanted(kind: EventKind, record: &FlowRecord, muted: u32) -> bool {
+    match kind {
+        EventKind::Established => {
+            muted & muted::ESTABLISHED == 0 || record.hand_off == HandOff::Accept as u8
+        }
+        EventKind::Closed => muted & muted::CLOSED == 0 || record.has(FlowRecord::TLVS),
+        EventKind::Header | EventKind::Refused | EventKind::LeftToKernel => true,
     }
 }
 
@@ -68,6 +90,31 @@ pub struct Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_agent_watches_and_keeps_is_wanted_though_muted() {
+        use EventKind as K;
+        let of = |hand_off: HandOff, flags| FlowRecord {
+            hand_off: hand_off as u8,
+            flags,
+            ..FlowRecord::EMPTY
+        };
+        let all = [K::Header, K::Established, K::Closed, K::Refused, K::LeftToKernel];
+        let (accept, translate) = (of(HandOff::Accept, 0), of(HandOff::Translate, 0));
+        let tlvs = of(HandOff::Translate, FlowRecord::TLVS);
+        for (record, muted, unwanted) in [
+            (translate, 0, &[][..]),
+            (translate, muted::ESTABLISHED, &[K::Established]),
+            (translate, muted::CLOSED, &[K::Closed]),
+            (translate, muted::ESTABLISHED | muted::CLOSED, &[K::Established, K::Closed]),
+            (accept, muted::ESTABLISHED | muted::CLOSED, &[K::Closed]),
+            (tlvs, muted::ESTABLISHED | muted::CLOSED, &[K::Established]),
+        ] {
+            let found: Vec<_> =
+                all.into_iter().filter(|kind| !is_wanted(*kind, &record, muted)).collect();
+            assert_eq!(found, unwanted, "{record:?} {muted}");
+        }
+    }
 
     #[test]
     fn layout_has_no_hidden_padding() {

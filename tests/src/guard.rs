@@ -100,6 +100,13 @@ impl Guard {
         self
     }
 
+    /// Has no flow log.
+    #[must_use]
+    pub fn without_flow_log(mut self) -> Self {
+        self.flows = "off";
+        self
+    }
+
     /// A further line of the `[[listener]]` table.
     #[must_use]
     pub fn setting(mut self, line: &str) -> Self {

@@ -66,5 +66,7 @@ pub fn fill_mark(packet: &impl Packet, segment: &Segment, memory: &Memory) {
         unsafe { (*flow).established_ns = memory.record().established_ns };
     }
     count_established(record, ListenerCounters::of(record.listener));
-    events::send_from(memory, EventKind::Established, 0);
+    if events::is_wanted(EventKind::Established, record) {
+        events::send_from(memory, EventKind::Established, 0);
+    }
 }

@@ -1,15 +1,18 @@
 //! Follows connections that were handed over, until they are established and closed.
 
+mod end;
+
 use core::ffi::c_void;
 
 use proxyip_common::{
     address::{Endpoint, Local, Peer},
     counter::{Counter, per_listener},
     event::EventKind,
-    flow::{Ended, FlowKey, FlowRecord, HandOff, Translation},
+    flow::{FlowKey, FlowRecord, HandOff, Translation},
     settings::HandOffChoice,
 };
 
+use self::end::{TCP_FIN_WAIT2, TCP_LAST_ACK};
 use crate::{
     decide::found::awaits_header,
     frame::ports::PORTS,
@@ -25,7 +28,6 @@ use crate::{
     },
     state::{
         counters::{ListenerCounters, count, count_established},
-        ended,
         events::{self, Traffic},
         flows::FLOWS,
         handshakes::HANDSHAKES,
@@ -36,12 +38,6 @@ use crate::{
         translations::{TRANSLATIONS, is_in_use},
     },
 };
-
-// States of TCP (include/net/tcp_states.h).
-const TCP_FIN_WAIT2: u32 = 5;
-const TCP_CLOSE_WAIT: u32 = 8;
-const TCP_LAST_ACK: u32 = 9;
-const TCP_CLOSING: u32 = 11;
 
 /// Runs for every TCP socket of the node: the two cheap questions come first.
 #[inline(always)]
@@ -103,7 +99,9 @@ fn established(ctx: &SockOpsContext) {
         counters.count(per_listener::ACCEPT_ESTABLISHED);
     }
     count_established(record, counters);
-    events::send(EventKind::Established, &key, record, Traffic::default());
+    if events::is_wanted(EventKind::Established, record) {
+        events::send(EventKind::Established, &key, record, Traffic::default());
+    }
 }
 
 /// Notes that a translated connection is established; false if this one is not translated.
@@ -191,53 +189,11 @@ fn closed(ctx: &SockOpsContext) {
         return;
     }
     count(Counter::Closed);
-    // SAFETY: a field of the context.
-    let total = unsafe { (*ctx.ops).bytes_received };
-    // TCP counts a FIN as a byte; the last state tells which of the two were received and acknowledged.
-    let (received, acknowledged) = match ctx.arg(0) {
-        TCP_LAST_ACK | TCP_CLOSING => (1, 1),
-        // Left by the peer's FIN, or at once if nobody has the socket any more.
-        TCP_FIN_WAIT2 => (u64::from(total > record.received_at_fin_wait), 1),
-        TCP_CLOSE_WAIT => (1, 0),
-        _ => (0, 0),
-    };
-    // SAFETY: fields of the context.
-    let bytes = unsafe {
-        [total.saturating_sub(received), (*ctx.ops).bytes_acked.saturating_sub(acknowledged)]
-    };
-    // Under accept the first segment came twice: as a bare ACK and whole.
-    let twice = u32::from(record.hand_off == HandOff::Accept as u8);
-    // SAFETY: fields of the context.
-    let packets = unsafe { [(*ctx.ops).segs_in.saturating_sub(twice), (*ctx.ops).segs_out] };
-    events::send(EventKind::Closed, &key, record, Traffic { bytes, packets });
-    remember_end(ctx, &key, record);
-    let _ = FLOWS.remove(&key);
-}
-
-/// Remembers the connection's numbers, which the kernel programs would take for a handshake's as long as its cookie counts.
-#[inline(always)]
-fn remember_end(ctx: &SockOpsContext, key: &FlowKey, record: &FlowRecord) {
-    if record.hand_off != HandOff::Accept as u8 {
-        return;
+    if events::is_wanted(EventKind::Closed, record) {
+        events::send(EventKind::Closed, &key, record, end::traffic(ctx, record));
     }
-    // SAFETY: fields of the context.
-    let (received, sent, bytes) = unsafe {
-        let ops = &*ctx.ops;
-        (ops.rcv_nxt, ops.snd_nxt, [ops.bytes_received as u32, ops.bytes_acked as u32])
-    };
-    // SAFETY: a field of the context.
-    let acknowledged = unsafe { (*ctx.ops).snd_una };
-    // TCP has begun to count behind the header.
-    let first = received.wrapping_sub(bytes[0]).wrapping_sub(record.length_of_header());
-    ended::remember(
-        key,
-        &Ended {
-            isn: first.wrapping_sub(1),
-            cookie: acknowledged.wrapping_sub(bytes[1]).wrapping_sub(1),
-            received,
-            sent,
-        },
-    );
+    end::remember(ctx, &key, record);
+    let _ = FLOWS.remove(&key);
 }
 
 /// Ends the translation now if the peer sent the final segment (`LAST_ACK`, or a RST). Otherwise the socket may leave a

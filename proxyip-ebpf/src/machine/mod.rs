@@ -19,6 +19,8 @@ mod ecn_tests;
 #[cfg(test)]
 mod ended_tests;
 #[cfg(test)]
+mod event_tests;
+#[cfg(test)]
 mod fallback_tests;
 #[cfg(test)]
 mod function_tests;

@@ -2,7 +2,7 @@
 
 use proxyip_common::{
     counter::Counter,
-    event::{Event, EventKind},
+    event::{self, Event, EventKind},
     flow::{FlowKey, FlowRecord},
     header::MAX_LENGTH,
 };
@@ -10,7 +10,7 @@ use proxyip_common::{
 use crate::{
     kernel::{
         bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
-        btf_maps::RingBuf,
+        btf_maps::{Array, RingBuf},
         clock::now,
         helpers::{bpf_ringbuf_output, bpf_ringbuf_query},
         macros::btf_map,
@@ -24,6 +24,16 @@ pub const EVENTS_SIZE: usize = 4 << 20;
 /// What the agent is told.
 #[btf_map]
 pub static EVENTS: RingBuf<Event, EVENTS_SIZE> = RingBuf::new();
+
+/// Which events of sockets nobody wants, as [`event::muted`].
+#[btf_map]
+pub static MUTED: Array<u32, 1> = Array::new();
+
+/// Whether somebody wants the event of this kind on a flow.
+#[inline(always)]
+pub fn is_wanted(kind: EventKind, record: &FlowRecord) -> bool {
+    event::is_wanted(kind, record, MUTED.get(0).map_or(0, |muted| *muted))
+}
 
 /// Whether to wake the agent. The agent polls at short intervals, so that a busy node does not pay for a wake-up with
 /// every event. It is woken when the ring fills faster than that.

@@ -58,6 +58,7 @@ pub(super) const PINNED: &[&str] = &[
     "IN_USE",
     "SOCKETS",
     "EVENTS",
+    "MUTED",
     "COUNTERS",
     "DROPS",
     "DROPS_BY_AGENT",

@@ -9,7 +9,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 use proxyip_api::line::{Connection, Line};
 use proxyip_common::counter::{DropReason, Obstacle};
-use proxyip_common::event::{Event, EventKind};
+use proxyip_common::event::{Event, EventKind, muted};
 use proxyip_common::flow::HandOff;
 use proxyip_common::verdict::Verdict;
 
@@ -83,6 +83,16 @@ impl Recorder {
     /// Writes in another format, or to another destination, from now on.
     pub fn exchange(&mut self, next: NextLog) {
         self.log.exchange(next);
+    }
+
+    /// The events that need not be sent: those that only the flow log would take, and not in its format. See [`muted`].
+    #[must_use]
+    pub const fn unwanted(&self) -> u32 {
+        match self.log.format() {
+            FlowFormat::Json => 0,
+            FlowFormat::Vpc => muted::ESTABLISHED,
+            FlowFormat::Off => muted::ESTABLISHED | muted::CLOSED,
+        }
     }
 
     /// Opens the flow log's file anew; see [`FlowLog::reopen`].

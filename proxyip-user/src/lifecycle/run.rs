@@ -26,6 +26,7 @@ use crate::flowlog::recorder::Recorder;
 use crate::host::{bpffs, roots};
 use crate::reconcile::reloads::reloads;
 use crate::supervise::shield;
+use crate::tables::muted::Muted;
 
 /// The signals that the agent obeys.
 #[derive(Debug)]
@@ -82,6 +83,8 @@ pub async fn agent(
     let refusals = maintenance.spawn(&view.health)?;
     let flows = Arc::new(Flows::new(control.current()));
     let recorder = RefCell::new(Recorder::new(Arc::clone(&flows), log));
+    let muted = RefCell::new(Muted::open(&config.agent.pin_path)?);
+    muted.borrow_mut().set(recorder.borrow().unwanted())?;
     let counters = view.clone();
     let (reloads, requests) = reloads();
     let shared = Shared::new(api::Parts {
@@ -97,6 +100,9 @@ pub async fn agent(
     let exchange = |next: Option<NextLog>| {
         if let Some(next) = next {
             recorder.borrow_mut().exchange(next);
+            if let Err(error) = muted.borrow_mut().set(recorder.borrow().unwanted()) {
+                tracing::error!("the flow log may lack connections: {error:#}");
+            }
         }
         // Its file may have been renamed.
         if let Err(error) = recorder.borrow().reopen() {

@@ -5,6 +5,7 @@ pub mod events;
 pub mod fill;
 pub mod listeners;
 pub mod maps;
+pub(crate) mod muted;
 pub mod outcomes;
 pub mod owners;
 pub mod ports;

@@ -20,6 +20,7 @@ pub(crate) const OWNERS: &[(&str, &str)] = &[
     ("CLIENTS", "proxyip_user::tables::trie"),
     ("PORTS", "proxyip_user::tables::ports"),
     ("DRAINED", "proxyip_user::tables::drained"),
+    ("MUTED", "proxyip_user::tables::muted"),
     ("SECRETS", "proxyip_user::tables::secrets"),
     ("FLOWS", "proxyip_user::reap::unnoticed"),
     ("TRANSLATIONS", "proxyip_user::reap::translations"),

@@ -15,7 +15,8 @@ use crate::common::{
 
 auto_and_translate!(
     accept_and_close_lines_of_a_request_through_haproxy,
-    bytes_and_duration_of_connections
+    bytes_and_duration_of_connections,
+    a_log_that_is_switched_on_has_the_end_of_what_was_there
 );
 
 fn accept_and_close_lines_of_a_request_through_haproxy(hand_off: HandOff) {
@@ -85,6 +86,38 @@ fn the_server_closes(site: &Site, agent: &Agent) {
         assert_eq!(close["bytes_received"], "hello\n".len(), "{close}");
         assert_eq!(close["bytes_sent"], answer.len(), "{close}");
     }
+}
+
+/// The kernel programs do not send what nobody logs, until somebody does.
+fn a_log_that_is_switched_on_has_the_end_of_what_was_there(hand_off: HandOff) {
+    let site = Site::without_captures();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let guard = || Guard::ports(&[80]).hand_off(hand_off);
+    let mut agent = Agent::start(&site, &guard().without_flow_log());
+    let open = || {
+        let stream = open_and_send(&site, &trusted_dial(80), &header_of_client());
+        assert_both(ask_names(&stream), socket_address(CLIENT));
+        let peer = stream.local_addr().expect("a bound socket").to_string();
+        (stream, peer)
+    };
+    let (unseen, nobody) = open();
+    let (stream, peer) = open();
+    drop(unseen);
+    agent.wait_counter("closed", 1);
+    assert!(agent.reload(&guard()).contains("in force as it is now"));
+    let (later, new) = open();
+    agent.wait_event("accept", &new);
+    drop(stream);
+    let close = agent.wait_event("close", &peer);
+    assert_eq!((&close["client"], &close["verdict"]), (&CLIENT.into(), &"accept".into()));
+    assert_eq!(close["bytes_received"], "who am I?\n".len(), "{close}");
+    assert!(close["duration_ms"].as_u64().is_some_and(|lasted| lasted > 0), "{close}");
+    drop(later);
+    agent.wait_event("close", &new);
+    let log = agent.flow_log();
+    assert_eq!(log.len(), 3, "{log:?}");
+    assert!(log.iter().all(|line| line["peer"] != nobody), "{log:?}");
+    site.finish(&mut agent, &[]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use proxyip_common::event::is_wanted;
 use proxyip_common::flow::{FlowRecord, Origin};
 use serde_json::{Value, json};
 
@@ -201,6 +202,22 @@ fn records_of_a_vpc() {
     for (line, beginning) in text.lines().zip(beginnings) {
         assert!(line.starts_with(beginning), "{line}");
         assert_eq!(line.split(' ').count(), 14, "{line}");
+    }
+}
+
+/// What the kernel programs do not send would not be in the log.
+#[test]
+fn what_a_format_writes_is_wanted() {
+    let mut plain = event(EventKind::Closed, 0);
+    (plain.record.flags, plain.record.hand_off) = (0, HandOff::Translate as u8);
+    let directory = tempfile::tempdir().unwrap();
+    for format in [FlowFormat::Json, FlowFormat::Vpc, FlowFormat::Off] {
+        let unwanted = recorder(format, &directory.path().join("flows.log")).unwanted();
+        for kind in [EventKind::Established, EventKind::Closed] {
+            let event = Event { kind: kind as u8, ..plain };
+            let writes = format != FlowFormat::Off && !written(format, &[event]).is_empty();
+            assert_eq!(is_wanted(kind, &event.record, unwanted), writes, "{format:?}, {kind:?}");
+        }
     }
 }
 
