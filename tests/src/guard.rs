@@ -107,6 +107,13 @@ impl Guard {
         self
     }
 
+    /// Has the flow log in JSON, as it has unless something else is said.
+    #[must_use]
+    pub fn json_log(mut self) -> Self {
+        self.flows = "json";
+        self
+    }
+
     /// A further line of the `[[listener]]` table.
     #[must_use]
     pub fn setting(mut self, line: &str) -> Self {

@@ -1,6 +1,6 @@
 //! Programs and maps that an agent has in the kernel.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -82,6 +82,20 @@ impl KernelObjects {
         self.programs.insert(program);
         self.maps.extend(maps);
         self.maps.len() + self.programs.len() > before
+    }
+
+    /// By name, how often the programs have run while the kernel kept statistics, and the nanoseconds that took.
+    #[must_use]
+    pub fn runs(&self) -> BTreeMap<String, (u64, u64)> {
+        let mut runs = BTreeMap::<_, (u64, u64)>::new();
+        for program in loaded_programs().filter_map(Result::ok) {
+            if self.programs.contains(&program.id()) {
+                let sum = runs.entry(program.name_as_str().unwrap_or("?").to_owned()).or_default();
+                sum.0 += program.run_count();
+                sum.1 += u64::try_from(program.run_time().as_nanos()).expect("less than centuries");
+            }
+        }
+        runs
     }
 
     /// What they hold now.

@@ -75,7 +75,9 @@ pub use option::{set_option, total_retransmissions};
 pub use pcap::CapturedSegment;
 pub use pod::Pod;
 pub use process::Process;
-pub use raw::{Flooder, Forged, Frame, RawPeer, Segment, claimed_syn_is_answered_to_the_owner};
+pub use raw::{
+    BURST, Flooder, Forged, Frame, RawPeer, Segment, claimed_syn_is_answered_to_the_owner,
+};
 pub use scratch::{Scratch, remove_everything};
 pub use site::Site;
 pub use stopping::remove_everything_on_signals;

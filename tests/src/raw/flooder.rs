@@ -13,7 +13,7 @@ use crate::packet::Packet;
 use crate::site::Site;
 
 /// Frames for which the kernel is entered once. Many more would overflow the server's queue.
-const BURST: usize = 64;
+pub const BURST: usize = 64;
 
 /// A segment from anywhere.
 #[derive(Clone, Debug)]
@@ -79,7 +79,17 @@ impl Flooder {
         self.send_frames(&frames);
     }
 
-    fn send_frames(&self, frames: &[Vec<u8>]) {
+    /// The Ethernet addresses of frames: destination, source.
+    #[must_use]
+    pub fn ethernet(&self) -> [[u8; 6]; 2] {
+        self.ethernet
+    }
+
+    /// Sends frames as they are; many more than a burst would overflow the server's queue.
+    ///
+    /// # Panics
+    /// When they cannot be sent.
+    pub fn send_frames(&self, frames: &[Vec<u8>]) {
         let mut sent = 0;
         while sent < frames.len() {
             match send_some(&self.socket, &frames[sent..]) {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 pub use claimed::claimed_syn_is_answered_to_the_owner;
-pub use flooder::{Flooder, Forged};
+pub use flooder::{BURST, Flooder, Forged};
 pub use frame::Frame;
 
 use crate::net::address;
