@@ -6,11 +6,14 @@
 #![allow(unreachable_pub, reason = "nothing is reachable from outside a program")]
 
 use aya_ebpf::{
-    bindings::{__sk_buff, BPF_CSUM_LEVEL_INC, BPF_CSUM_LEVEL_RESET, tcx_action_base::TCX_NEXT},
+    bindings::{
+        __sk_buff, BPF_CSUM_LEVEL_INC, BPF_CSUM_LEVEL_RESET, tcx_action_base::TCX_NEXT,
+        xdp_action::XDP_DROP,
+    },
     btf_maps::{Array, HashMap, ProgramArray},
     helpers::{bpf_csum_level, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes},
-    macros::{btf_map, classifier},
-    programs::TcContext,
+    macros::{btf_map, classifier, xdp},
+    programs::{TcContext, XdpContext},
 };
 
 /// Bytes that are put back at most: the headers of any frame.
@@ -79,6 +82,12 @@ unsafe fn verify(skb: *mut __sk_buff, verified: bool) {
             bpf_csum_level(skb, BPF_CSUM_LEVEL_INC.into());
         }
     }
+}
+
+/// The floor of a flood: nothing can be cheaper for the host.
+#[xdp]
+pub fn drop_at_once(_ctx: XdpContext) -> u32 {
+    XDP_DROP
 }
 
 /// The floor: what it costs is what measuring costs.
