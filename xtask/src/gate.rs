@@ -10,7 +10,7 @@ use crate::{
     programs::{Profile, Programs},
     soak,
     steps::{self, Steps},
-    test, upgrade,
+    test, traffic, upgrade,
     vm::{self, Guests, Kernel},
 };
 
@@ -93,6 +93,7 @@ fn released(steps: &mut Steps, soak_minutes: u32) -> Result<()> {
     steps.check("policy model, as released", || model::take_steps(&programs, &MODEL));
     steps.check("kills at each step, as released", || test::kills_at_each_step(&programs));
     steps.check("churn, as released", || churn::with_agent(&programs.agent, &LONG_CHURN));
+    steps.check("measures of traffic", || traffic::check(&programs));
     steps.check("256 namespaces", || program::namespaces(&programs.agent));
     steps.check("upgrades", || upgrade::to(&programs.agent, &UPGRADES));
     steps.check("soak", || soak::soak(&programs.agent, soak_minutes));

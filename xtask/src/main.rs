@@ -28,6 +28,7 @@ mod steps;
 mod test;
 mod toolchain;
 mod tools;
+mod traffic;
 mod upgrade;
 mod vm;
 

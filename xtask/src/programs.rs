@@ -45,6 +45,8 @@ pub(crate) struct Programs {
     pub(crate) demo: PathBuf,
     /// What measures the kernel programs.
     pub(crate) bench_packets: PathBuf,
+    /// What measures traffic, beside rivals.
+    pub(crate) bench_traffic: PathBuf,
     tests: Vec<TestProgram>,
 }
 
@@ -78,7 +80,7 @@ impl Programs {
     /// Finds the programs in cargo's messages (one JSON object to a line).
     fn parse(profile: Profile, messages: &str) -> Result<Self> {
         let (mut agent, mut chaos, mut churn, mut demo) = (None, None, None, None);
-        let mut bench_packets = None;
+        let (mut bench_packets, mut bench_traffic) = (None, None);
         let mut tests = Vec::new();
         for line in messages.lines() {
             let Ok(message) = serde_json::from_str::<Value>(line) else { continue };
@@ -91,6 +93,7 @@ impl Programs {
                     "churn" => churn = Some(path),
                     "demo" => demo = Some(path),
                     "bench_packets" => bench_packets = Some(path),
+                    "bench_traffic" => bench_traffic = Some(path),
                     _ => {}
                 }
                 continue;
@@ -112,7 +115,9 @@ impl Programs {
         let demo = demo.context("cargo built `demo` but did not say where it put it")?;
         let bench_packets =
             bench_packets.context("cargo built `bench_packets` but did not say where it put it")?;
-        Ok(Self { profile, agent, chaos, churn, demo, bench_packets, tests })
+        let bench_traffic =
+            bench_traffic.context("cargo built `bench_traffic` but did not say where it put it")?;
+        Ok(Self { profile, agent, chaos, churn, demo, bench_packets, bench_traffic, tests })
     }
 
     /// Those with unit tests.
@@ -155,7 +160,7 @@ fn build_command(profile: Profile) -> Command {
     let mut command = workspace_cargo();
     command.args(["build", "--workspace", "--profile", profile.name()]);
     command.args(["--bin", "proxyip", "--bin", "chaos", "--bin", "churn", "--bin", "demo"]);
-    command.args(["--bin", "bench_packets"]);
+    command.args(["--bin", "bench_packets", "--bin", "bench_traffic"]);
     match profile {
         Profile::Ci => command.arg("--tests"),
         Profile::Release => command.args(["--test", "*"]),
@@ -191,6 +196,7 @@ mod tests {
             message("churn", "bin", false),
             message("demo", "bin", false),
             message("bench_packets", "bin", false),
+            message("bench_traffic", "bin", false),
             message("e2e", "test", true),
             "{\"reason\":\"build-finished\",\"success\":true}\n".to_owned(),
         ];

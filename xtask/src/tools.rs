@@ -1,6 +1,6 @@
 //! Tools that are fetched or built once, under target/tools.
 
-use std::{env::consts::ARCH, path::PathBuf, process::Command};
+use std::{env::consts::ARCH, fs, path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result};
 
@@ -77,10 +77,22 @@ pub(crate) fn install(command: &mut Command) -> Result<()> {
     installed
 }
 
+/// The path of a program that cannot say its version: the name of its file does. Builds it first if it is not there.
+pub(crate) fn named_by_version(package: &str, version: &str) -> Result<PathBuf> {
+    let programs = directory().join("bin");
+    let path = programs.join(format!("{package}-{version}"));
+    if !path.exists() {
+        eprintln!("building {package} {version} (once, takes a minute)");
+        install(&mut install_command(package, version)).with_context(|| {
+            format!("cannot build {package}; it needs crates.io or a mirror of it")
+        })?;
+        fs::rename(programs.join(package), &path).with_context(|| path.display().to_string())?;
+    }
+    Ok(path)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
     use crate::command::shell_line;
 

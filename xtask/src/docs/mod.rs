@@ -12,11 +12,11 @@ use serde_json::Value;
 use crate::{
     build_ebpf,
     command::{output, workspace_cargo, workspace_root},
-    packets,
+    packets, traffic,
 };
 
 /// In which page each block stands.
-const PAGES: [(&str, &str); 10] = [
+const PAGES: [(&str, &str); 16] = [
     ("config-keys", "docs/configuration.md"),
     ("reasons", "docs/troubleshooting.md"),
     ("obstacles", "docs/hand-offs.md"),
@@ -27,6 +27,12 @@ const PAGES: [(&str, &str); 10] = [
     ("commands", "docs/cli.md"),
     ("flow-log-fields", "docs/flow-log.md"),
     ("packets", "docs/performance.md"),
+    ("connections", "docs/performance.md"),
+    ("requests", "docs/performance.md"),
+    ("bulk", "docs/performance.md"),
+    ("flood", "docs/performance.md"),
+    ("lists", "docs/performance.md"),
+    ("flows", "docs/performance.md"),
 ];
 
 /// Options of `cargo xtask docs`
@@ -35,6 +41,11 @@ pub(crate) struct Options {
     /// Write nothing, and fail if a page is not as it would be written
     #[arg(long)]
     check: bool,
+}
+
+impl Options {
+    /// Pages are written.
+    pub(crate) const WRITE: Self = Self { check: false };
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -76,6 +87,12 @@ fn generated(root: &Path) -> Result<BTreeMap<String, String>> {
     command.args(["--package", "proxyip-user", "--example", "reference"]);
     let mut reference: Value = serde_json::from_str(&output(&mut command)?)?;
     reference["blocks"]["packets"] = packets::block(root)?.into();
+    for (name, block) in traffic::blocks(root)? {
+        reference["blocks"][name] = block.into();
+    }
+    for (path, picture) in traffic::plots(root)? {
+        reference["files"][path] = picture.into();
+    }
     pages(root, &reference)
 }
 

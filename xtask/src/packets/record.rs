@@ -130,9 +130,7 @@ impl Times {
             classes.insert(name, time);
         }
         ensure!(!classes.is_empty(), "nothing was measured");
-        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        let release = release.trim().to_owned();
-        Ok(Self { commit: commit(), release, processor: processor(), classes })
+        Ok(Self { commit: commit(), release: release(), processor: processor(), classes })
     }
 }
 
@@ -153,13 +151,19 @@ fn parse(line: &str) -> Result<(String, Time)> {
 }
 
 /// The commit that is checked out, with a mark if files differ from it.
-fn commit() -> String {
+pub(crate) fn commit() -> String {
     let mut git = Command::new("git");
     let described = probe(git.args(["describe", "--always", "--dirty", "--exclude", "*"]));
     described.map_or_else(|| "unknown".to_owned(), |commit| commit.trim().to_owned())
 }
 
-fn processor() -> String {
+/// What the running kernel calls itself.
+pub(crate) fn release() -> String {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    release.trim().to_owned()
+}
+
+pub(crate) fn processor() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     name.map_or(ARCH, |(_, name)| name).to_owned()

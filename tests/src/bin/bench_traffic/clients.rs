@@ -1,0 +1,52 @@
+//! The clients that headers name.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use proxyip_tests::header;
+
+/// Where the addresses stand in a version 2 header over IPv4.
+const ADDRESS_AT: usize = 16;
+const PORT_AT: usize = 24;
+
+/// A row of addresses. After the last comes the first again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clients {
+    pub(crate) first: Ipv4Addr,
+    /// From one to the next.
+    pub(crate) step: u32,
+    pub(crate) number: u32,
+}
+
+impl Clients {
+    /// The 256 of a small network.
+    pub(crate) const FEW: Self =
+        Self { first: Ipv4Addr::new(203, 0, 113, 0), step: 1, number: 256 };
+
+    /// Any of them, by number.
+    pub(crate) fn get(&self, number: u32) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.first) + number % self.number * self.step)
+    }
+}
+
+/// A header whose client changes from one connection to the next.
+pub(crate) struct Header {
+    clients: Clients,
+    bytes: Vec<u8>,
+    next: u32,
+}
+
+impl Header {
+    pub(crate) fn new(clients: Clients, target: SocketAddrV4) -> Self {
+        let client = SocketAddrV4::new(clients.first, 1024);
+        Self { clients, bytes: header::v2(client.into(), target.into()), next: 0 }
+    }
+
+    pub(crate) fn next(&mut self) -> &[u8] {
+        let address = self.clients.get(self.next).octets();
+        let port = u16::try_from(1024 + self.next % 60_000).expect("below 65,536");
+        self.bytes[ADDRESS_AT..ADDRESS_AT + 4].copy_from_slice(&address);
+        self.bytes[PORT_AT..PORT_AT + 2].copy_from_slice(&port.to_be_bytes());
+        self.next = self.next.wrapping_add(1);
+        &self.bytes
+    }
+}

@@ -1,0 +1,61 @@
+//! What a connection costs beside few and many flows in the table. For each, the agent is started anew.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use proxyip_common::address::{Client, Local, Peer};
+use proxyip_common::flow::FlowRecord;
+use proxyip_tests::{Agent, FlowTable, HandOff, Site, address, eventually};
+
+use crate::clients::Clients;
+use crate::generator::Use;
+use crate::rivals::ACCEPT;
+use crate::{Effort, report, rivals, scene};
+
+const FEW: u32 = 1_000;
+const MANY: u32 = 1_000_000;
+
+/// How many flows there are, and how many the table has room for: the default, and twice as many as there are.
+const TABLES: [(&str, u32, u32); 3] = [
+    ("1,000 flows", FEW, 1 << 18),
+    ("1,000 flows, again", FEW, 1 << 18),
+    ("1,000,000 flows", MANY, 1 << 21),
+];
+
+/// Measures all in each round, and prints it.
+pub(crate) fn measure(effort: Effort) {
+    let site = scene::site();
+    let _nginx = rivals::nginx(&site, &[ACCEPT]);
+    for _ in 0..effort.rounds {
+        for (name, number, room) in TABLES {
+            let guard = scene::guard(ACCEPT)
+                .hand_off(HandOff::Accept)
+                .agent_setting(&format!("max_flows = {room}"));
+            let _agent = Agent::start(&site, &guard);
+            fill(&site, number);
+            let load = (ACCEPT, Use::Once);
+            let outcome = scene::load(&site, load, Some(Clients::FEW), effort.duration);
+            report::sample("flows", name, 1e6 / outcome.rate(), outcome.errors);
+        }
+    }
+}
+
+/// Fills the table with flows that no connection stands for, like one that there was.
+fn fill(site: &Site, number: u32) {
+    let stream = scene::greet(site, ACCEPT, Some(Clients::FEW));
+    let mut table = FlowTable::of(site);
+    let (key, record) = eventually("a flow", || table.entries().first().copied());
+    drop(stream);
+    for index in 0..number {
+        let client = SocketAddr::from((Ipv4Addr::from(0xc612_0000 + index), 40_000));
+        let peer = SocketAddr::from((Ipv4Addr::from(0x0a4e_0001 + index / 50_000), port(index)));
+        let local =
+            SocketAddr::from((address::SERVER.parse::<Ipv4Addr>().expect("an address"), ACCEPT));
+        let (peer, local) = (Peer::from(peer), Local::from(local));
+        let record = FlowRecord { client: Client::from(client), ..record };
+        table.insert(proxyip_common::flow::FlowKey { peer, local, ..key }, record);
+    }
+}
+
+fn port(index: u32) -> u16 {
+    10_000 + u16::try_from(index % 50_000).expect("below 50,000")
+}

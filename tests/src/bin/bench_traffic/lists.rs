@@ -1,0 +1,75 @@
+//! What a connection costs with long lists and many listeners. For each, the agent is started anew.
+
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+
+use proxyip_tests::{Agent, Guard, HandOff, Site};
+
+use crate::clients::Clients;
+use crate::generator::Use;
+use crate::rivals::ACCEPT;
+use crate::{Effort, report, rivals, scene};
+
+/// The networks that are denied: every other /24 from here on.
+const FIRST: Ipv4Addr = Ipv4Addr::new(11, 0, 0, 0);
+const STEP: u32 = 512;
+const MANY: u32 = 100_000;
+
+/// One of each network between these. A search for it goes down to a network that differs in the last bit alone.
+const CLIENTS: Clients = Clients { first: Ipv4Addr::new(11, 0, 1, 7), step: STEP, number: MANY };
+
+const PREFIXES: [(&str, u32); 3] =
+    [("no prefix", 0), ("no prefix, again", 0), ("100,000 prefixes", MANY)];
+
+/// The last one is measured.
+const LISTENERS: [(&str, u16); 4] = [
+    ("1 listener", 1),
+    ("1 listener, again", 1),
+    ("100 listeners", 100),
+    ("1,000 listeners", 1000),
+];
+
+/// The others guard ports from here on.
+const OTHER_PORTS: u16 = 20_000;
+
+/// Measures all in each round, and prints it.
+pub(crate) fn measure(effort: Effort) {
+    let site = scene::site();
+    let _nginx = rivals::nginx(&site, &[ACCEPT]);
+    for _ in 0..effort.rounds {
+        for (name, number) in PREFIXES {
+            contend(&site, ("prefixes", name), &with_prefixes(&site, number), effort);
+        }
+        for (name, number) in LISTENERS {
+            contend(&site, ("listeners", name), &with_listeners(number), effort);
+        }
+    }
+}
+
+fn contend(site: &Site, (group, name): (&str, &str), guard: &Guard, effort: Effort) {
+    let _agent = Agent::start(site, guard);
+    let outcome = scene::load(site, (ACCEPT, Use::Once), Some(CLIENTS), effort.duration);
+    report::sample(group, name, 1e6 / outcome.rate(), outcome.errors);
+}
+
+fn with_prefixes(site: &Site, number: u32) -> Guard {
+    let mut networks = String::new();
+    for index in 0..number {
+        let network = Ipv4Addr::from(u32::from(FIRST) + index * STEP);
+        writeln!(networks, "{network}/24").expect("a String grows");
+    }
+    let file = site.scratch.write("deny", &networks);
+    let guard = scene::guard(ACCEPT).hand_off(HandOff::Accept);
+    if number == 0 { guard } else { guard.setting(&format!("deny_file = {file:?}")) }
+}
+
+fn with_listeners(number: u16) -> Guard {
+    let other = |index: u16| scene::guard(OTHER_PORTS + index).named(&format!("other-{index}"));
+    let room = format!("max_listeners = {}", number.max(256));
+    let last = scene::guard(ACCEPT).hand_off(HandOff::Accept);
+    if number == 1 {
+        return last.agent_setting(&room);
+    }
+    let others = (1..number - 1).fold(other(0), |guards, index| guards.with(&other(index)));
+    others.with(&last).agent_setting(&room)
+}

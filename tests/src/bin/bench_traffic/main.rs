@@ -1,0 +1,72 @@
+//! `cargo xtask bench connections`, `requests`, `bulk`, `flood`, `lists` and `flows`: what traffic costs with proxyip, and
+//! with its rivals. Prints a line for each contender of each round.
+//!
+//! In a round every contender is measured once, one after the other. A busy machine makes all of them slower.
+
+mod bulk;
+mod clients;
+mod contenders;
+mod flood;
+mod flows;
+mod generator;
+mod lists;
+mod programs;
+mod report;
+mod rivals;
+mod scene;
+mod sender;
+
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+use generator::Use;
+
+/// What to measure, and for how long
+#[derive(Parser)]
+struct Arguments {
+    what: What,
+    /// Rounds
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds for each contender in a round
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum What {
+    /// New connections, with one request on each
+    Connections,
+    /// Requests on connections that stay
+    Requests,
+    /// Bytes of one connection
+    Bulk,
+    /// Segments that no connection comes of
+    Flood,
+    /// New connections with long lists and many listeners
+    Lists,
+    /// New connections beside few and many others
+    Flows,
+}
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Effort {
+    rounds: usize,
+    /// For each contender in a round.
+    duration: Duration,
+}
+
+fn main() {
+    let Arguments { what, rounds, seconds } = Arguments::parse();
+    let effort = Effort { rounds, duration: Duration::from_secs_f64(seconds) };
+    match what {
+        What::Connections => contenders::measure("new connections", Use::Once, effort),
+        What::Requests => contenders::measure("requests", Use::Always, effort),
+        What::Bulk => bulk::measure(effort),
+        What::Flood => flood::measure(effort),
+        What::Lists => lists::measure(effort),
+        What::Flows => flows::measure(effort),
+    }
+}

@@ -1,0 +1,27 @@
+//! What is printed: lines of fields with tabs between them, for `cargo xtask bench`.
+
+use crate::generator::Outcome;
+use crate::programs::Cost;
+
+/// Prints what a contender did in one round. The first contender of a group is the one that others are compared with.
+pub(crate) fn sample(group: &str, contender: &str, value: f64, errors: u64) {
+    println!("sample\t{group}\t{contender}\t{value:.6}\t{errors}");
+}
+
+/// The same for connections or requests per second.
+pub(crate) fn rate(group: &str, contender: &str, outcome: &Outcome) {
+    sample(group, contender, outcome.rate(), outcome.errors);
+}
+
+/// Prints what the kernel programs cost of each answer in one round, and which share this is of `whole`, all in
+/// nanoseconds.
+pub(crate) fn programs(contender: &str, costs: &[Cost], answers: f64, whole: f64) {
+    let mut sum = 0.0;
+    for Cost { name, runs, nanoseconds } in costs {
+        let (runs, nanoseconds) = (runs / answers, nanoseconds / answers);
+        sum += nanoseconds;
+        let share = nanoseconds / whole;
+        println!("program\t{contender}\t{name}\t{runs:.3}\t{nanoseconds:.1}\t{share:.6}");
+    }
+    println!("share\t{contender}\t{sum:.1}\t{:.6}", sum / whole);
+}

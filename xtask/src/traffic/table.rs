@@ -1,0 +1,109 @@
+//! What was measured, as tables of Markdown.
+
+use std::fmt::Write as _;
+
+use super::{
+    kind::Kind,
+    record::{Contender, Programs, Record},
+};
+
+/// The tables. Behind ratios that have changed since `before`, they say by how much.
+pub(super) fn of(kind: Kind, record: &Record, before: Option<&Record>) -> String {
+    let (unit, reference) = (kind.unit(), kind.reference());
+    let mut text = format!("| | {unit} | × {reference} | in rounds | errors |\n");
+    text += "|---|--:|--:|--:|--:|\n";
+    let grouped = record.groups.len() > 1;
+    for group in &record.groups {
+        if grouped {
+            let _ = writeln!(text, "| **{}** | | | | |", group.name);
+        }
+        for contender in &group.contenders {
+            let before = before.and_then(|before| before.find(&group.name, &contender.name));
+            text += &row(contender, before);
+        }
+    }
+    if !record.programs.is_empty() {
+        text += &programs(kind, &record.programs);
+    }
+    text
+}
+
+fn row(contender: &Contender, before: Option<&Contender>) -> String {
+    let Contender { name, median, ratio: [least, ratio, greatest], errors } = contender;
+    let change = before.map_or_else(String::new, |before| change(before.median_ratio(), *ratio));
+    format!(
+        "| {name} | {} | {ratio:.3}{change} | {least:.2}–{greatest:.2} | {errors} |\n",
+        absolute(*median)
+    )
+}
+
+/// Three digits at least.
+pub(super) fn absolute(number: f64) -> String {
+    let decimals = if number >= 100.0 { 0 } else { 2 };
+    format!("{number:.decimals$}")
+}
+
+fn change(before: f64, now: f64) -> String {
+    let hundredths = (now / before - 1.0) * 100.0;
+    if hundredths.abs() >= 0.5 { format!(" ({hundredths:+.0} %)") } else { String::new() }
+}
+
+fn programs(kind: Kind, all: &[Programs]) -> String {
+    let one = kind.unit().trim_end_matches("s/s");
+    let mut text = format!("\n| kernel programs, for a {one} | runs | ns | of a direct {one} |\n");
+    text += "|---|--:|--:|--:|\n";
+    for Programs { contender, nanoseconds, share, each } in all {
+        let [least, share, greatest] = share.map(|share| share * 100.0);
+        let _ = writeln!(
+            text,
+            "| **{contender}** | | {nanoseconds:.0} | {share:.2} % ({least:.2}–{greatest:.2}) |"
+        );
+        for program in each {
+            let (runs, nanoseconds) = (program.runs, program.nanoseconds);
+            let share = program.share * 100.0;
+            let name = &program.name;
+            let _ = writeln!(text, "| `{name}` | {runs:.2} | {nanoseconds:.0} | {share:.2} % |");
+        }
+    }
+    text
+}
+
+/// A sentence on where and when it was measured.
+pub(super) fn circumstances(record: &Record) -> String {
+    let Record { commit, release, processor, processors, rounds, .. } = record;
+    format!(
+        "Medians of {rounds} rounds at commit {commit}, on {processors} processors ({processor}) with Linux {release}.\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINES: &str = "sample\tup\tdirect\t200\t0\nsample\tup\tother\t90\t3\n";
+
+    #[test]
+    fn each_contender_has_a_row_with_its_change() {
+        let before = Record::of(&LINES.replace("90", "100")).unwrap();
+        let text = of(Kind::Connections, &Record::of(LINES).unwrap(), Some(&before));
+        let expected = "| | connections/s | × direct | in rounds | errors |\n\
+            |---|--:|--:|--:|--:|\n\
+            | direct | 200 | 1.000 | 1.00–1.00 | 0 |\n\
+            | other | 90.00 | 0.450 (-10 %) | 0.45–0.45 | 3 |\n";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn groups_and_programs_have_headings() {
+        let more = "sample\tdown\tdirect\t1\t0\nprogram\tother\tingress\t3\t50\t0.01\n\
+            share\tother\t50\t0.01\n";
+        let record = Record::of(&format!("{LINES}{more}")).unwrap();
+        let text = of(Kind::Requests, &record, None);
+        assert!(text.contains("| **up** | | | | |\n| direct |"), "{text}");
+        assert!(text.contains("| **down** | | | | |\n| direct |"), "{text}");
+        let expected = "\n| kernel programs, for a request | runs | ns | of a direct request |\n\
+            |---|--:|--:|--:|\n| **other** | | 50 | 1.00 % (1.00–1.00) |\n\
+            | `ingress` | 3.00 | 50 | 1.00 % |\n";
+        assert!(text.ends_with(expected), "{text}");
+    }
+}
