@@ -16,15 +16,14 @@ const RIGHT: f64 = 640.0;
 /// Above the first row.
 const TOP: f64 = 40.0;
 
-/// Colours have contrast on white and on black; where the reader's choice is known, there is more.
-const STYLE: &str = "text { font: 13px sans-serif; fill: #57606a }\n\
+/// Colours have contrast on white and on black: a picture in a page does not know which of them the page has.
+const STYLE: &str = "text { font: 13px sans-serif; fill: #747c85 }\n\
     .title, .group { font-weight: bold }\n\
     .end { text-anchor: end }\n\
     .own { fill: #2f7fd6 }\n\
-    .other { fill: #8b949e }\n\
-    line { stroke: #57606a }\n\
-    .one { stroke-dasharray: 3 3 }\n\
-    @media (prefers-color-scheme: dark) { text { fill: #c9d1d9 } line { stroke: #c9d1d9 } }\n";
+    .other { fill: #a8b1bb }\n\
+    line { stroke: #747c85 }\n\
+    .one { stroke-dasharray: 3 3 }\n";
 
 /// The picture: a bar for each contender's median ratio, a line from the least to the greatest.
 pub(super) fn of(kind: Kind, record: &Record) -> String {
