@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// In which page each block stands.
-const PAGES: [(&str, &str); 16] = [
+const PAGES: [(&str, &str); 17] = [
     ("config-keys", "docs/configuration.md"),
     ("reasons", "docs/troubleshooting.md"),
     ("obstacles", "docs/hand-offs.md"),
@@ -33,6 +33,7 @@ const PAGES: [(&str, &str); 16] = [
     ("flood", "docs/performance.md"),
     ("lists", "docs/performance.md"),
     ("flows", "docs/performance.md"),
+    ("rates", "README.md"),
 ];
 
 /// Options of `cargo xtask docs`

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use anyhow::{Context as _, Result};
+
 use super::{
     kind::Kind,
     record::{Contender, Programs, Record},
@@ -68,6 +70,21 @@ fn programs(kind: Kind, all: &[Programs]) -> String {
     text
 }
 
+/// Ratios of connections and requests alone, for those who decide between contenders.
+pub(super) fn of_rates(connections: &Record, requests: &Record) -> Result<String> {
+    let commands = [Kind::Connections, Kind::Requests]
+        .map(|kind| format!("{kind} (`cargo xtask bench {kind}`)"));
+    let mut text = format!("| | {} |\n|---|--:|--:|\n", commands.join(" | "));
+    for (_, contender) in connections.contenders() {
+        let name = &contender.name;
+        let same = requests.contenders().find(|(_, other)| other.name == *name);
+        let (_, other) = same.with_context(|| format!("no requests of {name}"))?;
+        let (one, other) = (contender.median_ratio(), other.median_ratio());
+        let _ = writeln!(text, "| {name} | {one:.2} | {other:.2} |");
+    }
+    Ok(text)
+}
+
 /// A sentence on where and when it was measured.
 pub(super) fn circumstances(record: &Record) -> String {
     let Record { commit, release, processor, processors, rounds, .. } = record;
@@ -91,6 +108,16 @@ mod tests {
             | direct | 200 | 1.000 | 1.00–1.00 | 0 |\n\
             | other | 90.00 | 0.450 (-10 %) | 0.45–0.45 | 3 |\n";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn rates_are_those_of_contenders_of_both() {
+        let [one, other] = ["90", "50"].map(|rate| Record::of(&LINES.replace("90", rate)).unwrap());
+        let text = of_rates(&one, &other).unwrap();
+        assert!(text.ends_with("| direct | 1.00 | 1.00 |\n| other | 0.45 | 0.25 |\n"), "{text}");
+        let renamed = Record::of(&LINES.replace("other", "another")).unwrap();
+        let error = of_rates(&one, &renamed).unwrap_err().to_string();
+        assert_eq!(error, "no requests of other");
     }
 
     #[test]
