@@ -126,9 +126,13 @@ fn answer(mut stream: TcpStream, skipped: usize) {
 impl Link<'_> {
     /// One round.
     fn measure(&mut self, group: &str, way: Way) {
-        WITHOUT.iter().for_each(|contender| self.contend(group, way, contender));
+        for contender in &WITHOUT {
+            self.contend(group, way, contender);
+        }
         let _agent = Agent::start(self.site, &guard());
-        WITH.iter().for_each(|contender| self.contend(group, way, contender));
+        for contender in &WITH {
+            self.contend(group, way, contender);
+        }
     }
 
     fn contend(&mut self, group: &str, way: Way, contender: &(&str, u16, bool)) {

@@ -50,14 +50,18 @@ impl Round<'_> {
     fn measure(&self) {
         let direct = self.load(WITHOUT[0].1, WITHOUT[0].2);
         report::rate(self.group, WITHOUT[0].0, &direct);
-        WITHOUT[1..].iter().for_each(|contender| self.contend(*contender));
+        for contender in &WITHOUT[1..] {
+            self.contend(*contender);
+        }
         self.with_agent(&direct);
         self.with_flow_log();
     }
 
     fn with_agent(&self, direct: &Outcome) {
         let mut agent = Agent::start(self.site, &guard());
-        WITH.iter().for_each(|contender| self.contend(*contender));
+        for contender in WITH {
+            self.contend(contender);
+        }
         // Statistics make programs slower: rates above are without them.
         for (name, port, clients) in &WITH[..2] {
             let (costs, outcome) =

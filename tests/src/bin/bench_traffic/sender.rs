@@ -64,7 +64,9 @@ impl Sender {
         let mut frames = vec![forge.template.clone(); BURST];
         let (begin, mut packets) = (Instant::now(), 0);
         while begin.elapsed() < duration {
-            frames.iter_mut().for_each(|frame| forge.change(frame));
+            for frame in &mut frames {
+                forge.change(frame);
+            }
             self.0.send_frames(&frames);
             packets += BURST as u64;
         }
