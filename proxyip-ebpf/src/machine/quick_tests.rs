@@ -157,7 +157,7 @@ fn headers_from_others_are_noticed_however_much_is_at_hand() {
     }
 }
 
-/// What is known early of the frame, all of which is at hand.
+/// What is known early of the frame if all of it is at hand.
 fn told(bytes: &[u8]) -> Quick {
     told_of(bytes, |_| {})
 }
