@@ -80,12 +80,11 @@ impl Frame {
         })
     }
 
-    /// The frame as a socket of this host sends it, and not as it comes in. It holds the socket until
+    /// The frame as a socket of this host sends it, and not as it comes in. The socket is null, or held until
     /// [`Frame::release_sender`].
     pub(crate) fn from_socket(mut self: Box<Self>, socket: *mut bpf_sock) -> Box<Self> {
         self.context.ingress_ifindex = 0;
         self.context.__bindgen_anon_2.sk = socket;
-        sockets::hold(socket);
         self
     }
 

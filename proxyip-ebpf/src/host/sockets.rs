@@ -171,6 +171,14 @@ impl Sockets {
         Some(socket)
     }
 
+    /// The flow's own socket, held until [`bpf_sk_release`]; null if it has none.
+    pub(crate) fn hold(&mut self, peer: Endpoint, local: Endpoint) -> *mut bpf_sock {
+        let Some(socket) = self.flows.get_mut(&ends(peer, local)) else { return ptr::null_mut() };
+        socket.references += 1;
+        self.held += 1;
+        socket.as_sock()
+    }
+
     /// A program that has ended holds none.
     pub(crate) fn assert_released(&self) {
         assert_eq!(self.held, 0, "a program has kept a reference to a socket");
@@ -200,10 +208,12 @@ pub unsafe fn bpf_skc_lookup_tcp(
     let (peer, local) = match tuple_size {
         12 => {
             // SAFETY: the program's structure has so many bytes.
-            let bytes = unsafe { tuple.cast::<[u8; 12]>().read_unaligned() };
-            let [a, b, c, d, e, f, g, h, ports @ ..] = bytes;
-            let [source, destination] = [[ports[0], ports[1]], [ports[2], ports[3]]];
-            (Endpoint::from_v4([a, b, c, d], source), Endpoint::from_v4([e, f, g, h], destination))
+            let (addresses, ports) = unsafe {
+                let addresses = tuple.cast::<[[u8; 4]; 2]>().read_unaligned();
+                (addresses, tuple.add(8).cast::<[[u8; 2]; 2]>().read_unaligned())
+            };
+            let end = |at: usize| Endpoint::from_v4(addresses[at], ports[at]);
+            (end(0), end(1))
         }
         36 => {
             // SAFETY: as above.
@@ -211,7 +221,8 @@ pub unsafe fn bpf_skc_lookup_tcp(
                 let addresses = tuple.cast::<[[u8; 16]; 2]>().read_unaligned();
                 (addresses, tuple.add(32).cast::<[[u8; 2]; 2]>().read_unaligned())
             };
-            (Endpoint::from_v6(addresses[0], ports[0]), Endpoint::from_v6(addresses[1], ports[1]))
+            let end = |at: usize| Endpoint::from_v6(addresses[at], ports[at]);
+            (end(0), end(1))
         }
         _ => panic!("{tuple_size} bytes are no tuple"),
     };
@@ -222,15 +233,6 @@ pub unsafe fn bpf_skc_lookup_tcp(
         state.sockets.held += 1;
         socket
     })
-}
-
-/// Holds a socket, if it is one.
-pub(crate) fn hold(sock: *mut bpf_sock) {
-    // SAFETY: the pointer is null, or that of a socket that nobody uses meanwhile.
-    if let Some(socket) = unsafe { sock.cast::<Socket>().as_mut() } {
-        socket.references += 1;
-        state::with(|state| state.sockets.held += 1);
-    }
 }
 
 /// Lets go of a socket.

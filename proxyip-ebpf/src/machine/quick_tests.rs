@@ -18,7 +18,7 @@ use crate::{
     host::{
         frame::{Checksum, Frame},
         programs::TcContext,
-        sockets::{Kind, ends},
+        sockets::{Kind, Socket},
         wire::{Segment, flags},
     },
     kernel::platform::Modern,
@@ -226,7 +226,7 @@ fn a_connection_is_established_quickly_if_it_is_not_translated() {
         let header = headers::v2();
         peer.send_range(&header, 0..header.len());
         let offset = i32::try_from(header.len()).unwrap();
-        let kind = peer.machine.socket(peer.ends.0, peer.ends.1, |socket| socket.kind());
+        let kind = peer.machine.socket(peer.ends.0, peer.ends.1, Socket::kind);
         assert_eq!(kind, Some(Kind::Connected), "{}", way.name);
         let frame = |flags, payload| peer.segment(offset, flags, payload).frame();
         for payload in [&b""[..], b"GET", b"GET / HTTP/1.1"] {
@@ -245,11 +245,8 @@ fn a_connection_is_established_quickly_if_it_is_not_translated() {
 fn is_known(peer: &mut Conversation, flags: u8, at_hand: usize) -> bool {
     let (local, own) = peer.ends;
     let bytes = Segment::bare(own, local, 1, 1, flags).frame();
-    let socket = peer.machine.adjust(|state| {
-        state.sockets.flows.get_mut(&ends(local, own)).map(|socket| socket.as_sock())
-    });
-    let frame = Frame::new(bytes, at_hand, Checksum::None);
-    let mut frame = frame.from_socket(socket.unwrap_or(core::ptr::null_mut()));
+    let socket = peer.machine.adjust(|state| state.sockets.hold(local, own));
+    let mut frame = Frame::new(bytes, at_hand, Checksum::None).from_socket(socket);
     let known = needs_no_translation(&TcContext::new(&mut frame));
     frame.release_sender();
     known

@@ -52,10 +52,7 @@ pub(super) fn receive(frame: &Frame) {
                 let frame = segment.frame();
                 let at_hand = state::with(|state| state.at_hand);
                 let frame = Frame::new(frame, at_hand, Checksum::Partial);
-                let socket = state::with(|state| {
-                    let socket = state.sockets.flows.get_mut(&ends(peer, local));
-                    socket.map_or(core::ptr::null_mut(), |socket| socket.as_sock())
-                });
+                let socket = state::with(|state| state.sockets.hold(peer, local));
                 return state::transmit(frame.from_socket(socket));
             }
             // Its payload is taken now.
