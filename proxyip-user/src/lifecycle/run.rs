@@ -76,6 +76,7 @@ pub async fn agent(
     let sockets = Sockets::bind(&config.api)?;
     let log = FlowLog::open(&config.log)?;
     let lost_lines = log.lost();
+    Muted::clear(&config.agent.pin_path);
     let (events, maintenance, view, control, follow) = Kernel::start(&config, kernel_log)?.split();
     let established = maintenance.established.clone();
     let delays = maintenance.delays.clone();

@@ -12,6 +12,16 @@ use super::owners::claim;
 pub(crate) struct Muted(Array<MapData, u32>);
 
 impl Muted {
+    /// Has the programs of an agent before this one send everything, if they are there. This agent may have a flow log that
+    /// the other one had not, and says what it wants when it is ready.
+    pub(crate) fn clear(pin_path: &Path) {
+        if let Ok(mut muted) = Self::open(pin_path)
+            && let Err(error) = muted.set(0)
+        {
+            tracing::error!("the flow log may lack connections: {error:#}");
+        }
+    }
+
     pub(crate) fn open(pin_path: &Path) -> Result<Self> {
         open_owned(pin_path, &claim!("MUTED")).map(Self)
     }

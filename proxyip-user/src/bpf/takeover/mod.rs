@@ -253,6 +253,7 @@ impl Plan<'_> {
                 How::Leave => {}
             }
         }
+        leave_together(&mut shared);
         Ok((Source { directory: self.directory.into(), copied }, shared))
     }
 
@@ -298,6 +299,14 @@ fn can_be_copied(name: &str) -> bool {
 /// Counters by listener, whose places move when one is added, and what the next refused source writes again.
 fn begins_anew(name: &str) -> bool {
     ["LISTENER_COUNTERS", "REFUSED_BY_AGENT", "UNTRUSTED_SOURCES"].contains(&name)
+}
+
+/// Metrics are the sum of the two: beside counters that begin anew, the agent's own would make it rise from nothing.
+fn leave_together(shared: &mut Vec<&'static str>) {
+    const TOGETHER: [&str; 2] = ["LISTENER_COUNTERS", "REFUSED_BY_AGENT"];
+    if !TOGETHER.iter().all(|name| shared.contains(name)) {
+        shared.retain(|name| !TOGETHER.contains(name));
+    }
 }
 
 /// How a map is copied that is not the same in both versions.
@@ -373,4 +382,23 @@ fn refusal(pin_path: &Path, directory: &Path) -> String {
         layout(&map_directory(pin_path)),
         pin_path.display()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::leave_together;
+
+    #[test]
+    fn counters_that_are_added_up_begin_anew_together() {
+        for (shared, left) in [
+            (vec!["PORTS", "LISTENER_COUNTERS", "REFUSED_BY_AGENT"], 3),
+            (vec!["PORTS", "REFUSED_BY_AGENT"], 1),
+            (vec!["PORTS", "LISTENER_COUNTERS"], 1),
+            (vec!["PORTS"], 1),
+        ] {
+            let mut kept = shared.clone();
+            leave_together(&mut kept);
+            assert_eq!(kept, shared[..left]);
+        }
+    }
 }
