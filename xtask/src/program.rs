@@ -15,6 +15,7 @@ use crate::{
     agent, build_ebpf,
     command::{run as run_command, workspace_cargo, workspace_root},
     host, packages, packets,
+    programs::Profile,
     traffic::{self, Kind},
 };
 
@@ -131,14 +132,15 @@ impl Bench {
     }
 }
 
-/// The path of a program of the tests, optimized a little.
-pub(crate) fn built(name: &str) -> Result<PathBuf> {
+/// The path of a program of the tests.
+pub(crate) fn built(name: &str, profile: Profile) -> Result<PathBuf> {
+    let profile = profile.name();
     let mut command = workspace_cargo();
     // Of the whole workspace, for the sake of the agent's dependencies: the other programs have them with these features.
-    command.args(["build", "--quiet", "--workspace", "--profile", "ci", "--bin", name]);
+    command.args(["build", "--quiet", "--workspace", "--profile", profile, "--bin", name]);
     run_command(&mut command)?;
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    let path = workspace_root().join(target).join("ci").join(name);
+    let path = workspace_root().join(target).join(profile).join(name);
     fs::canonicalize(&path).with_context(|| path.display().to_string())
 }
 

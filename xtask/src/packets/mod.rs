@@ -14,6 +14,7 @@ use crate::{
     command::{output, workspace_root},
     host, packages,
     program::{self, Files},
+    programs::Profile,
     vm::{Guests, Kernel},
 };
 use record::{Record, Times};
@@ -44,7 +45,7 @@ pub(crate) fn run(options: &Options, files: &Files<'_>, arguments: &[OsString]) 
     };
     build_ebpf::run()?;
     // Its optimization does not matter: the kernel looks at the clock.
-    let program = program::built(PROGRAM)?;
+    let program = program::built(PROGRAM, Profile::Ci)?;
     let mut measured = Record::default();
     match guests {
         Some(guests) => count(&guests, &program, &mut measured)?,

@@ -21,7 +21,7 @@ use crate::{
     command::{output, workspace_root},
     docs, host,
     program::{self, Files},
-    programs::Programs,
+    programs::{Profile, Programs},
 };
 pub(crate) use kind::Kind;
 use record::Record;
@@ -66,7 +66,9 @@ impl Tools {
         host::prepare("bench")?;
         build_ebpf::run()?;
         let agent = agent::given_or_built(agent)?;
-        Ok(Self { program: program::built(PROGRAM)?, agent, mmproxy: mmproxy::installed()? })
+        // Load generator and servers have to be as fast as a release.
+        let program = program::built(PROGRAM, Profile::Release)?;
+        Ok(Self { program, agent, mmproxy: mmproxy::installed()? })
     }
 
     fn measure(&self, kind: Kind, effort: Effort) -> Result<Record> {
