@@ -16,9 +16,13 @@ mod rivals;
 mod scene;
 mod sender;
 
+use std::panic;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+
+use proxyip_tests::{remove_everything, remove_everything_on_signals};
 
 use generator::Use;
 
@@ -58,9 +62,17 @@ pub(crate) struct Effort {
     duration: Duration,
 }
 
-fn main() {
+fn main() -> ExitCode {
     let Arguments { what, rounds, seconds } = Arguments::parse();
+    remove_everything_on_signals("the benchmark");
     let effort = Effort { rounds, duration: Duration::from_secs_f64(seconds) };
+    // A panic has printed its message, and dropping the fixtures has removed what they made.
+    let outcome = panic::catch_unwind(|| measure(what, effort));
+    remove_everything();
+    if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn measure(what: What, effort: Effort) {
     match what {
         What::Connections => contenders::measure("new connections", Use::Once, effort),
         What::Requests => contenders::measure("requests", Use::Always, effort),
