@@ -18,7 +18,7 @@ const PIECE: usize = 1 << 20;
 const HEADER: usize = 28;
 
 /// Behind the proxies that run on the server's host.
-const BEHIND: u16 = 8087;
+const BEHIND: u16 = 7013;
 
 /// Which way bytes go, by what the client asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,12 +1,16 @@
 //! The clients that headers name.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::ops::Range;
 
 use proxyip_tests::header;
 
 /// Where the addresses stand in a version 2 header over IPv4.
 const ADDRESS_AT: usize = 16;
 const PORT_AT: usize = 24;
+
+/// The clients' ports.
+const PORTS: Range<u16> = 20_000..60_000;
 
 /// A row of addresses. After the last comes the first again.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +24,7 @@ pub(crate) struct Clients {
 impl Clients {
     /// The 256 of a small network.
     pub(crate) const FEW: Self =
-        Self { first: Ipv4Addr::new(203, 0, 113, 0), step: 1, number: 256 };
+        Self { first: Ipv4Addr::new(198, 51, 100, 0), step: 1, number: 256 };
 
     /// Any of them, by number.
     pub(crate) fn get(&self, number: u32) -> Ipv4Addr {
@@ -37,13 +41,14 @@ pub(crate) struct Header {
 
 impl Header {
     pub(crate) fn new(clients: Clients, target: SocketAddrV4) -> Self {
-        let client = SocketAddrV4::new(clients.first, 1024);
+        let client = SocketAddrV4::new(clients.first, PORTS.start);
         Self { clients, bytes: header::v2(client.into(), target.into()), next: 0 }
     }
 
     pub(crate) fn next(&mut self) -> &[u8] {
         let address = self.clients.get(self.next).octets();
-        let port = u16::try_from(1024 + self.next % 60_000).expect("below 65,536");
+        let ports = u32::from(PORTS.end - PORTS.start);
+        let port = PORTS.start + u16::try_from(self.next % ports).expect("less than a port");
         self.bytes[ADDRESS_AT..ADDRESS_AT + 4].copy_from_slice(&address);
         self.bytes[PORT_AT..PORT_AT + 2].copy_from_slice(&port.to_be_bytes());
         self.next = self.next.wrapping_add(1);

@@ -6,29 +6,29 @@ use std::path::PathBuf;
 use proxyip_tests::{Process, Site};
 
 /// nginx serves these ports without headers.
-pub(crate) const DIRECT: u16 = 8082;
-pub(crate) const NOT_GUARDED: u16 = 8086;
-pub(crate) const ACCEPT: u16 = 8080;
-pub(crate) const TRANSLATE: u16 = 8083;
-const BEHIND_HAPROXY: u16 = 8084;
-const BEHIND_MMPROXY: u16 = 8085;
+pub(crate) const DIRECT: u16 = 7001;
+pub(crate) const NOT_GUARDED: u16 = 7002;
+pub(crate) const ACCEPT: u16 = 7003;
+pub(crate) const TRANSLATE: u16 = 7004;
+const BEHIND_HAPROXY: u16 = 7011;
+const BEHIND_MMPROXY: u16 = 7012;
 /// Here nginx reads the header itself.
-pub(crate) const OWN: u16 = 8081;
-pub(crate) const HAPROXY: u16 = 8090;
-pub(crate) const MMPROXY: u16 = 8091;
+pub(crate) const OWN: u16 = 7005;
+pub(crate) const HAPROXY: u16 = 7006;
+pub(crate) const MMPROXY: u16 = 7007;
 
 /// The variable that names mmproxy's program.
 const MMPROXY_BINARY: &str = "PROXYIP_MMPROXY";
 
 /// The table of routes by which answers to clients come back to a proxy on the same host.
-const TABLE: &str = "123";
+const TABLE: &str = "4077";
 
 /// nginx with one worker and no logs. It answers each request with the client's address.
 pub(crate) fn nginx(site: &Site, ports: &[u16]) -> Process {
     let directory = site.scratch.path("nginx");
     fs::create_dir(&directory).expect("a directory for nginx");
     let home = directory.display();
-    let listen = |port: &u16| format!("listen {port} backlog=8000; ");
+    let listen = |port: &u16| format!("listen {port} backlog=4096; ");
     let ports_of_all: String = ports.iter().map(listen).collect();
     let config = format!(
         r#"
@@ -36,11 +36,11 @@ daemon off;
 pid {home}/nginx.pid;
 error_log {home}/error.log;
 worker_processes 1;
-worker_rlimit_nofile 65536;
-events {{ worker_connections 16384; }}
+worker_rlimit_nofile 20000;
+events {{ worker_connections 8192; }}
 http {{
     access_log off;
-    keepalive_requests 100000000;
+    keepalive_requests 2000000000;
     client_body_temp_path {home}/body;
     proxy_temp_path {home}/proxy;
     fastcgi_temp_path {home}/fastcgi;
@@ -48,7 +48,7 @@ http {{
     scgi_temp_path {home}/scgi;
     server {{ {ports_of_all} location / {{ return 200 "$remote_addr\n"; }} }}
     server {{
-        listen {OWN} proxy_protocol backlog=8000;
+        listen {OWN} proxy_protocol backlog=4096;
         location / {{ return 200 "$proxy_protocol_addr\n"; }}
     }}
 }}
@@ -79,9 +79,9 @@ pub(crate) fn route_answers_to_proxies(site: &Site) {
 pub(crate) fn haproxy(site: &Site, behind: Option<u16>) -> Process {
     let behind = behind.unwrap_or(BEHIND_HAPROXY);
     let config = format!(
-        "global\n    maxconn 8000\n    nbthread 1\n\
-         defaults\n    mode tcp\n    timeout connect 5s\n    timeout client 60s\n    \
-         timeout server 60s\n\
+        "global\n    maxconn 4096\n    nbthread 1\n\
+         defaults\n    mode tcp\n    timeout connect 3s\n    timeout client 30s\n    \
+         timeout server 30s\n\
          listen front\n    bind :{HAPROXY} accept-proxy\n    \
          server s1 127.0.0.1:{behind} source 0.0.0.0 usesrc clientip\n"
     );

@@ -16,9 +16,9 @@ const OFFLOADS: Offloads = Offloads { checksums: true, segmentation: true, mergi
 pub(crate) fn site() -> Site {
     let site = Site::without_captures_with(&Plan { offloads: OFFLOADS, ..Plan::default() });
     for (key, value) in [
-        ("core.somaxconn", "8192"),
-        ("ipv4.tcp_max_syn_backlog", "8192"),
-        ("ipv4.ip_local_port_range", "1024 65000"),
+        ("core.somaxconn", "4096"),
+        ("ipv4.tcp_max_syn_backlog", "4096"),
+        ("ipv4.ip_local_port_range", "10000 65535"),
     ] {
         site.net.server.sysctl(key, value);
     }

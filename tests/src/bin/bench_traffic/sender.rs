@@ -100,13 +100,15 @@ impl Forge {
     fn new(segment: Segment, template: &[u8]) -> Self {
         let checksum = u16::from_be_bytes([template[CHECKSUM], template[CHECKSUM + 1]]);
         let (template, sum) = (template.to_vec(), u32::from(!checksum));
-        Self { segment, template, sum, random: 12_345 }
+        Self { segment, template, sum, random: 0x5eed }
     }
 
     fn change(&mut self, frame: &mut [u8]) {
-        // The generator of Numerical Recipes.
-        self.random = self.random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let port = 1024 + (self.random >> 16) % 60_000;
+        // Marsaglia's xorshift with 32 bits.
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 17;
+        self.random ^= self.random << 5;
+        let port = 10_000 + (self.random >> 16) % 50_000;
         let number = self.random;
         let halves = (number >> 16) + (number & 0xffff);
         frame[PORT..PORT + 2].copy_from_slice(&port.to_be_bytes()[2..]);
