@@ -9,7 +9,8 @@ use proxyip_tests::{Agent, Dial, Guard, HandOff, Offloads, Process, Site, addres
 
 use crate::clients::{Clients, Header};
 use crate::rivals::{ACCEPT, DIRECT, HAPROXY, MMPROXY, NOT_GUARDED, OWN, TRANSLATE};
-use crate::{Effort, report, rivals, scene};
+use crate::rounds::{Effort, Round};
+use crate::{rivals, scene};
 
 /// Bytes that are sent or read at once.
 const PIECE: usize = 1 << 20;
@@ -50,18 +51,37 @@ const OFFLOADS: [(&str, Offloads); 2] = [
     ("offloads off", Offloads::NONE),
 ];
 
-/// Without the agent: name, port, and whether there is a header.
-const WITHOUT: [(&str, u16, bool); 4] = [
-    ("direct", DIRECT, false),
-    ("a server that reads the header", OWN, true),
-    ("HAProxy, usesrc clientip", HAPROXY, true),
-    ("mmproxy-rs", MMPROXY, true),
-];
-/// With it.
-const WITH: [(&str, u16, bool); 3] = [
-    ("proxyip, accept", ACCEPT, true),
-    ("proxyip, translate", TRANSLATE, true),
-    ("proxyip, a port that is not guarded", NOT_GUARDED, false),
+/// What a connection meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meets {
+    /// A server, without a header.
+    Nobody,
+    /// A server or proxy that reads the header.
+    Reader,
+    /// The agent, with a header.
+    Agent,
+    /// The agent, without a header.
+    AgentOfOthers,
+}
+
+impl Meets {
+    const fn agent(self) -> bool {
+        matches!(self, Self::Agent | Self::AgentOfOthers)
+    }
+
+    const fn header(self) -> bool {
+        matches!(self, Self::Agent | Self::Reader)
+    }
+}
+
+const CONTENDERS: [(&str, u16, Meets); 7] = [
+    ("direct", DIRECT, Meets::Nobody),
+    ("a server that reads the header", OWN, Meets::Reader),
+    ("HAProxy, usesrc clientip", HAPROXY, Meets::Reader),
+    ("mmproxy-rs", MMPROXY, Meets::Reader),
+    ("proxyip, accept", ACCEPT, Meets::Agent),
+    ("proxyip, translate", TRANSLATE, Meets::Agent),
+    ("proxyip, a port that is not guarded", NOT_GUARDED, Meets::AgentOfOthers),
 ];
 
 /// Measures all in each round, and prints it.
@@ -75,11 +95,13 @@ pub(crate) fn measure(effort: Effort) {
     let _proxies: [Process; 2] =
         [rivals::haproxy(&site, Some(BEHIND)), rivals::mmproxy(&site, Some(BEHIND))];
     let clients = Header::new(Clients::FEW, scene::target(ACCEPT));
-    let mut link = Link { site: &site, clients, duration: effort.duration };
+    let mut link = Link { site: &site, clients };
     for (name, offloads) in OFFLOADS {
         site.net.set_offloads(offloads);
-        for way in Way::ALL.into_iter().cycle().take(2 * effort.rounds) {
-            link.measure(&format!("{}, {name}", way.name()), way);
+        for round in effort.rounds() {
+            for way in Way::ALL {
+                link.measure(round, &format!("{}, {name}", way.name()), way);
+            }
         }
     }
 }
@@ -88,7 +110,6 @@ pub(crate) fn measure(effort: Effort) {
 struct Link<'a> {
     site: &'a Site,
     clients: Header,
-    duration: Duration,
 }
 
 fn guard() -> Guard {
@@ -124,36 +145,27 @@ fn answer(mut stream: TcpStream, skipped: usize) {
 }
 
 impl Link<'_> {
-    /// One round.
-    fn measure(&mut self, group: &str, way: Way) {
-        for contender in &WITHOUT {
-            self.contend(group, way, contender);
-        }
-        let _agent = Agent::start(self.site, &guard());
-        for contender in &WITH {
-            self.contend(group, way, contender);
+    fn measure(&mut self, round: Round, group: &str, way: Way) {
+        for (name, port, meets) in round.order(&CONTENDERS) {
+            let _agent = meets.agent().then(|| Agent::start(self.site, &guard()));
+            let mut first = if meets.header() { self.clients.next().to_vec() } else { Vec::new() };
+            first.push(way.request());
+            let speed = self.transfer(way, (*port, &first), round.duration());
+            round.report((group, name), speed, 0);
         }
     }
 
-    fn contend(&mut self, group: &str, way: Way, contender: &(&str, u16, bool)) {
-        let (name, port, has_header) = *contender;
-        let header = if has_header { self.clients.next().to_vec() } else { Vec::new() };
-        let speed = self.transfer(way, port, header);
-        report::sample(group, name, speed, 0);
-    }
-
-    /// Gigabits per second of one connection, which begins with these bytes.
+    /// Gigabits per second of one connection to a port, which begins with these bytes.
     ///
     /// # Panics
     /// When it fails, or the server has not read all that was sent.
-    fn transfer(&self, way: Way, port: u16, mut first: Vec<u8>) -> f64 {
+    fn transfer(&self, way: Way, (port, first): (u16, &[u8]), duration: Duration) -> f64 {
         let dial = Dial::to(address::SERVER, port).from(address::BALANCER, 0);
         let mut stream = dial.open(&self.site.net.balancer);
-        first.push(way.request());
-        stream.write_all(&first).expect("a connection");
+        stream.write_all(first).expect("a connection");
         let mut piece = vec![0; PIECE];
         let (mut bytes, start) = (0, Instant::now());
-        while start.elapsed() < self.duration {
+        while start.elapsed() < duration {
             let length = match way {
                 Way::Up => stream.write(&piece).expect("a connection that takes bytes"),
                 Way::Down => stream.read(&mut piece).expect("a connection that brings bytes"),

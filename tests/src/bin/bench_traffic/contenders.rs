@@ -1,29 +1,64 @@
 //! Connections and requests, to the server alone and with each way in which it gets to know its clients.
 
 use std::thread;
-use std::time::Duration;
 
 use proxyip_tests::{Agent, Guard, HandOff, Process, Site};
 
 use crate::clients::Clients;
 use crate::generator::{Outcome, Use};
 use crate::rivals::{ACCEPT, DIRECT, HAPROXY, MMPROXY, NOT_GUARDED, OWN, TRANSLATE};
-use crate::{Effort, programs, report, rivals, scene};
+use crate::rounds::{Effort, Round};
+use crate::{programs, report, rivals, scene};
 
-/// Without the agent: name, port, and whether there are headers.
-const WITHOUT: [(&str, u16, Option<Clients>); 4] = [
-    ("direct", DIRECT, None),
-    ("nginx, its own proxy_protocol", OWN, Some(Clients::FEW)),
-    ("HAProxy, usesrc clientip", HAPROXY, Some(Clients::FEW)),
-    ("mmproxy-rs", MMPROXY, Some(Clients::FEW)),
+/// Who runs beside the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beside {
+    /// No agent.
+    Others,
+    Agent,
+    AgentWithFlowLog,
+}
+
+/// One way.
+#[derive(Clone, Copy, Debug)]
+struct Contender {
+    name: &'static str,
+    port: u16,
+    /// Who the headers name; without it there are no headers.
+    clients: Option<Clients>,
+    beside: Beside,
+}
+
+impl Contender {
+    const fn alone(name: &'static str, port: u16) -> Self {
+        Self { name, port, clients: None, beside: Beside::Others }
+    }
+
+    const fn rival(name: &'static str, port: u16) -> Self {
+        Self { name, port, clients: Some(Clients::FEW), beside: Beside::Others }
+    }
+
+    const fn ours(name: &'static str, port: u16) -> Self {
+        Self { name, port, clients: Some(Clients::FEW), beside: Beside::Agent }
+    }
+}
+
+const CONTENDERS: [Contender; 8] = [
+    Contender::alone("direct", DIRECT),
+    Contender::rival("nginx, its own proxy_protocol", OWN),
+    Contender::rival("HAProxy, usesrc clientip", HAPROXY),
+    Contender::rival("mmproxy-rs", MMPROXY),
+    Contender::ours("proxyip, accept", ACCEPT),
+    Contender::ours("proxyip, translate", TRANSLATE),
+    Contender {
+        beside: Beside::Agent,
+        ..Contender::alone("proxyip, a port that is not guarded", NOT_GUARDED)
+    },
+    Contender {
+        beside: Beside::AgentWithFlowLog,
+        ..Contender::ours("proxyip, accept, with the flow log", ACCEPT)
+    },
 ];
-/// With it.
-const WITH: [(&str, u16, Option<Clients>); 3] = [
-    ("proxyip, accept", ACCEPT, Some(Clients::FEW)),
-    ("proxyip, translate", TRANSLATE, Some(Clients::FEW)),
-    ("proxyip, a port that is not guarded", NOT_GUARDED, None),
-];
-const LOGGED: &str = "proxyip, accept, with the flow log";
 
 /// Measures all of them in each round, and prints it.
 pub(crate) fn measure(group: &str, each: Use, effort: Effort) {
@@ -34,63 +69,78 @@ pub(crate) fn measure(group: &str, each: Use, effort: Effort) {
         rivals::haproxy(&site, None),
         rivals::mmproxy(&site, None),
     ];
-    for _ in 0..effort.rounds {
-        Round { site: &site, group, each, duration: effort.duration }.measure();
+    let bench = Bench { site: &site, group, each };
+    for round in effort.rounds() {
+        let direct = bench.measure(round);
+        if round.counts() {
+            bench.measure_programs(round, &direct);
+        }
     }
 }
 
-struct Round<'a> {
+struct Bench<'a> {
     site: &'a Site,
     group: &'a str,
     each: Use,
-    duration: Duration,
 }
 
-impl Round<'_> {
-    fn measure(&self) {
-        let direct = self.load(WITHOUT[0].1, WITHOUT[0].2);
-        report::rate(self.group, WITHOUT[0].0, &direct);
-        for contender in &WITHOUT[1..] {
-            self.contend(*contender);
+impl Bench<'_> {
+    /// Returns what the server alone did.
+    fn measure(&self, round: Round) -> Outcome {
+        let mut direct = None;
+        for contender in round.order(&CONTENDERS) {
+            let outcome = self.contend(contender, round);
+            round.report((self.group, contender.name), outcome.rate(), outcome.errors);
+            if contender.port == DIRECT {
+                direct = Some(outcome);
+            }
         }
-        self.with_agent(&direct);
-        self.with_flow_log();
+        direct.expect("the server alone is a contender")
     }
 
-    fn with_agent(&self, direct: &Outcome) {
-        let mut agent = Agent::start(self.site, &guard());
-        for contender in WITH {
-            self.contend(contender);
-        }
-        // Statistics make programs slower: rates above are without them.
-        for (name, port, clients) in &WITH[..2] {
-            let (costs, outcome) =
-                programs::during(self.site, &mut agent, || self.load(*port, *clients));
-            let answers = outcome.rate() * outcome.elapsed.as_secs_f64();
-            report::programs(name, &costs, answers, processor_time() / direct.rate());
+    fn contend(&self, contender: &Contender, round: Round) -> Outcome {
+        match contender.beside {
+            Beside::Others => self.load(contender, round),
+            Beside::Agent => {
+                let _agent = Agent::start(self.site, &guard());
+                self.load(contender, round)
+            }
+            Beside::AgentWithFlowLog => self.load_with_flow_log(contender, round),
         }
     }
 
     /// # Panics
     /// When the log has no lines.
-    fn with_flow_log(&self) {
+    fn load_with_flow_log(&self, contender: &Contender, round: Round) -> Outcome {
         let log = self.site.scratch.path("flows.log");
         let logging =
             guard().json_log().log_setting(&format!("path = {:?}", log.display().to_string()));
         let agent = Agent::start(self.site, &logging);
-        self.contend((LOGGED, ACCEPT, Some(Clients::FEW)));
+        let outcome = self.load(contender, round);
         drop(agent);
         let written = std::fs::metadata(&log).map_or(0, |file| file.len());
         assert!(written > 0, "the flow log is empty");
         std::fs::remove_file(&log).expect("the flow log");
+        outcome
     }
 
-    fn contend(&self, (name, port, clients): (&str, u16, Option<Clients>)) {
-        report::rate(self.group, name, &self.load(port, clients));
+    /// Statistics make programs slower: rates are measured without them.
+    fn measure_programs(&self, round: Round, direct: &Outcome) {
+        let mut agent = Agent::start(self.site, &guard());
+        let with_headers = |contender: &&Contender| {
+            contender.beside == Beside::Agent && contender.clients.is_some()
+        };
+        for contender in CONTENDERS.iter().filter(with_headers) {
+            let (costs, outcome) =
+                programs::during(self.site, &mut agent, || self.load(contender, round));
+            let answers = outcome.rate() * outcome.elapsed.as_secs_f64();
+            report::programs(contender.name, &costs, answers, processor_time() / direct.rate());
+        }
     }
 
-    fn load(&self, port: u16, clients: Option<Clients>) -> Outcome {
-        scene::load(self.site, (port, self.each), clients, self.duration)
+    fn load(&self, contender: &Contender, round: Round) -> Outcome {
+        let Contender { port, clients, .. } = *contender;
+        scene::load(self.site, (port, self.each), clients, round.duration())
     }
 }
 

@@ -2,14 +2,16 @@
 //! that drops everything at once.
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::time::Duration;
 
 use aya::programs::{Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
-use proxyip_tests::{Agent, HandOff, Site};
+use proxyip_tests::{Agent, Guard, HandOff, Site};
 
 use crate::rivals::{ACCEPT, NOT_GUARDED};
+use crate::rounds::{Effort, Round};
+use crate::scene;
 use crate::sender::{Segment, Sender, Sent};
-use crate::{Effort, report, scene};
 
 static OBJECT: &[u8] = include_bytes_aligned!(env!("PROXYIP_YARDSTICK"));
 
@@ -39,65 +41,87 @@ pub(crate) fn measure(effort: Effort) {
     site.net.balancer.run("iptables -I INPUT -p tcp -j DROP");
     let listen = |port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).expect("a port");
     let _listeners = site.net.server.enter(|| [listen(ACCEPT), listen(NOT_GUARDED)]);
-    let flood = Flood { site: &site, sender: Sender::new(&site), effort };
-    for _ in 0..effort.rounds {
+    let flood = Flood { site: &site, sender: Sender::new(&site) };
+    for round in effort.rounds() {
         // Without SYNs before them, the kernel would not look at acknowledgments.
-        flood.measure(Segment::Syn);
-        flood.measure(Segment::ForgedAck);
+        for segment in [Segment::Syn, Segment::ForgedAck] {
+            flood.measure(round, segment);
+        }
     }
 }
+
+/// Who gets the packets.
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    Kernel,
+    Agent,
+    KernelBesideAgent,
+    Dropper,
+}
+
+const CONTENDERS: [(&str, Target); 4] = [
+    ("kernel, tcp_syncookies = 2", Target::Kernel),
+    ("proxyip, accept", Target::Agent),
+    ("proxyip, a port that is not guarded", Target::KernelBesideAgent),
+    ("dropped at once by XDP", Target::Dropper),
+];
 
 struct Flood<'a> {
     site: &'a Site,
     sender: Sender,
-    effort: Effort,
 }
 
 impl Flood<'_> {
-    fn measure(&self, segment: Segment) {
-        let group = segment.name();
-        self.by_kernel(segment, "kernel, tcp_syncookies = 2");
-        let guard = scene::guard(ACCEPT).hand_off(HandOff::Accept);
-        let agent = Agent::start(self.site, &guard);
-        self.by_us(segment, &agent);
-        self.by_kernel(segment, "proxyip, a port that is not guarded");
-        drop(agent);
-        let dropping = drop_at_once(self.site);
-        let before = self.site.net.server.statistic("Tcp", "InSegs");
-        let sent = self.send(segment, NOT_GUARDED);
-        let passed = self.site.net.server.statistic("Tcp", "InSegs") - before;
-        report::sample(group, "dropped at once by XDP", sent.nanoseconds(), passed);
-        drop(dropping);
+    fn measure(&self, round: Round, segment: Segment) {
+        for (name, target) in round.order(&CONTENDERS) {
+            let (sent, errors) = self.contend(*target, segment, round.duration());
+            round.report((segment.name(), name), sent.nanoseconds(), errors);
+        }
     }
 
-    fn by_kernel(&self, segment: Segment, name: &str) {
-        let counter = segment.counter_of_kernel();
-        let server = &self.site.net.server;
+    /// What was sent, and for how many of these packets nobody did what is to be measured.
+    fn contend(&self, target: Target, segment: Segment, duration: Duration) -> (Sent, u64) {
+        match target {
+            Target::Kernel => self.to_kernel(segment, duration),
+            Target::Agent => self.to_agent(segment, duration),
+            Target::KernelBesideAgent => {
+                let _agent = Agent::start(self.site, &guard());
+                self.to_kernel(segment, duration)
+            }
+            Target::Dropper => self.to_dropper(segment, duration),
+        }
+    }
+
+    fn to_kernel(&self, segment: Segment, duration: Duration) -> (Sent, u64) {
+        let (server, counter) = (&self.site.net.server, segment.counter_of_kernel());
         let before = server.statistic("TcpExt", counter);
-        let sent = self.send(segment, NOT_GUARDED);
+        let sent = self.sender.send(segment, NOT_GUARDED, duration);
         let answered = server.statistic("TcpExt", counter) - before;
-        report::sample(segment.name(), name, sent.nanoseconds(), sent.packets - answered);
+        (sent, sent.packets.abs_diff(answered))
     }
 
-    fn by_us(&self, segment: Segment, agent: &Agent<'_>) {
+    fn to_agent(&self, segment: Segment, duration: Duration) -> (Sent, u64) {
+        let agent = Agent::start(self.site, &guard());
         let count = || {
             let counters = segment.counters_of_proxyip().iter();
             counters.map(|counter| agent.counter(counter)).sum::<u64>()
         };
         let before = count();
-        let sent = self.send(segment, ACCEPT);
-        let answered = count() - before;
-        report::sample(
-            segment.name(),
-            "proxyip, accept",
-            sent.nanoseconds(),
-            sent.packets - answered,
-        );
+        let sent = self.sender.send(segment, ACCEPT, duration);
+        (sent, sent.packets.abs_diff(count() - before))
     }
 
-    fn send(&self, segment: Segment, port: u16) -> Sent {
-        self.sender.send(segment, port, self.effort.duration)
+    fn to_dropper(&self, segment: Segment, duration: Duration) -> (Sent, u64) {
+        let _program = drop_at_once(self.site);
+        let server = &self.site.net.server;
+        let before = server.statistic("Tcp", "InSegs");
+        let sent = self.sender.send(segment, NOT_GUARDED, duration);
+        (sent, server.statistic("Tcp", "InSegs") - before)
     }
+}
+
+fn guard() -> Guard {
+    scene::guard(ACCEPT).hand_off(HandOff::Accept)
 }
 
 /// A program on the server's interface, for as long as the value lives.

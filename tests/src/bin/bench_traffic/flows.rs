@@ -9,7 +9,8 @@ use proxyip_tests::{Agent, FlowTable, HandOff, Site, address, eventually};
 use crate::clients::Clients;
 use crate::generator::Use;
 use crate::rivals::ACCEPT;
-use crate::{Effort, report, rivals, scene};
+use crate::rounds::Effort;
+use crate::{rivals, scene};
 
 const FEW: u32 = 1_000;
 const MANY: u32 = 1_000_000;
@@ -25,16 +26,16 @@ const TABLES: [(&str, u32, u32); 3] = [
 pub(crate) fn measure(effort: Effort) {
     let site = scene::site();
     let _nginx = rivals::nginx(&site, &[ACCEPT]);
-    for _ in 0..effort.rounds {
-        for (name, number, room) in TABLES {
+    for round in effort.rounds() {
+        for &(name, number, room) in round.order(&TABLES) {
             let guard = scene::guard(ACCEPT)
                 .hand_off(HandOff::Accept)
                 .agent_setting(&format!("max_flows = {room}"));
             let _agent = Agent::start(&site, &guard);
             fill(&site, number);
             let load = (ACCEPT, Use::Once);
-            let outcome = scene::load(&site, load, Some(Clients::FEW), effort.duration);
-            report::sample("flows", name, 1e6 / outcome.rate(), outcome.errors);
+            let outcome = scene::load(&site, load, Some(Clients::FEW), round.duration());
+            round.report(("flows", name), 1e6 / outcome.rate(), outcome.errors);
         }
     }
 }

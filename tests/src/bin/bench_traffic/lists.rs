@@ -8,7 +8,8 @@ use proxyip_tests::{Agent, Guard, HandOff, Site};
 use crate::clients::Clients;
 use crate::generator::Use;
 use crate::rivals::ACCEPT;
-use crate::{Effort, report, rivals, scene};
+use crate::rounds::{Effort, Round};
+use crate::{rivals, scene};
 
 /// The networks that are denied: every other /24 from here on.
 const FIRST: Ipv4Addr = Ipv4Addr::new(11, 0, 0, 0);
@@ -36,20 +37,20 @@ const OTHER_PORTS: u16 = 20_000;
 pub(crate) fn measure(effort: Effort) {
     let site = scene::site();
     let _nginx = rivals::nginx(&site, &[ACCEPT]);
-    for _ in 0..effort.rounds {
-        for (name, number) in PREFIXES {
-            contend(&site, ("prefixes", name), &with_prefixes(&site, number), effort);
+    for round in effort.rounds() {
+        for (name, number) in round.order(&PREFIXES) {
+            contend(&site, ("prefixes", name), &with_prefixes(&site, *number), round);
         }
-        for (name, number) in LISTENERS {
-            contend(&site, ("listeners", name), &with_listeners(number), effort);
+        for (name, number) in round.order(&LISTENERS) {
+            contend(&site, ("listeners", name), &with_listeners(*number), round);
         }
     }
 }
 
-fn contend(site: &Site, (group, name): (&str, &str), guard: &Guard, effort: Effort) {
+fn contend(site: &Site, name: (&str, &str), guard: &Guard, round: Round) {
     let _agent = Agent::start(site, guard);
-    let outcome = scene::load(site, (ACCEPT, Use::Once), Some(CLIENTS), effort.duration);
-    report::sample(group, name, 1e6 / outcome.rate(), outcome.errors);
+    let outcome = scene::load(site, (ACCEPT, Use::Once), Some(CLIENTS), round.duration());
+    round.report(name, 1e6 / outcome.rate(), outcome.errors);
 }
 
 fn with_prefixes(site: &Site, number: u32) -> Guard {

@@ -13,6 +13,7 @@ mod lists;
 mod programs;
 mod report;
 mod rivals;
+mod rounds;
 mod scene;
 mod sender;
 
@@ -25,6 +26,7 @@ use clap::{Parser, ValueEnum};
 use proxyip_tests::{remove_everything, remove_everything_on_signals};
 
 use generator::Use;
+use rounds::Effort;
 
 /// What to measure, and for how long
 #[derive(Parser)]
@@ -52,14 +54,6 @@ enum What {
     Lists,
     /// New connections beside few and many others
     Flows,
-}
-
-/// How much is measured.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Effort {
-    rounds: usize,
-    /// For each contender in a round.
-    duration: Duration,
 }
 
 fn main() -> ExitCode {

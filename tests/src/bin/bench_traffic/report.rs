@@ -1,16 +1,10 @@
 //! What is printed: lines of fields with tabs between them, for `cargo xtask bench`.
 
-use crate::generator::Outcome;
 use crate::programs::Cost;
 
 /// Prints what a contender did in one round. The first contender of a group is the one that others are compared with.
 pub(crate) fn sample(group: &str, contender: &str, value: f64, errors: u64) {
     println!("sample\t{group}\t{contender}\t{value:.6}\t{errors}");
-}
-
-/// The same for connections or requests per second.
-pub(crate) fn rate(group: &str, contender: &str, outcome: &Outcome) {
-    sample(group, contender, outcome.rate(), outcome.errors);
 }
 
 /// Prints what the kernel programs cost of each answer in one round, and which share this is of `whole`, all in
