@@ -92,7 +92,7 @@ impl Tools {
 
 const PROGRAM: &str = "bench_traffic";
 
-/// Measures, prints tables, compares, and fails over a limit.
+/// Measures, prints tables, compares, and fails over a limit or with errors.
 pub(crate) fn run(
     kind: Kind,
     effort: Effort,
@@ -108,10 +108,11 @@ pub(crate) fn run(
     if let Some(before) = before {
         measured.same_contenders(&before)?;
     }
-    kind.judge(&measured)
+    judge(kind, &measured)
 }
 
-/// Measures everything, and writes the records of the repository and the documents. Then it fails over a limit.
+/// Measures everything, and writes the records of the repository and the documents. Then it fails over a limit
+/// or with errors.
 pub(crate) fn record(effort: Effort, agent: Option<&Path>) -> Result<()> {
     let tools = Tools::built(agent)?;
     let mut judgments = Vec::new();
@@ -120,10 +121,15 @@ pub(crate) fn record(effort: Effort, agent: Option<&Path>) -> Result<()> {
         let measured = tools.measure(kind, effort)?;
         print!("{}", table::of(kind, &measured, None));
         measured.write(&workspace_root().join(kind.place()))?;
-        judgments.push(kind.judge(&measured));
+        judgments.push(judge(kind, &measured));
     }
     docs::run(&docs::Options::WRITE)?;
     judgments.into_iter().collect()
+}
+
+fn judge(kind: Kind, measured: &Record) -> Result<()> {
+    measured.without_errors().with_context(|| kind.to_string())?;
+    kind.judge(measured)
 }
 
 /// A short form of each, so that none stops working unnoticed. An error if a contender of the record is not there, or has
