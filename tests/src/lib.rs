@@ -83,6 +83,6 @@ pub use site::Site;
 pub use stopping::remove_everything_on_signals;
 pub use stranger::Stranger;
 pub use terminal::{Size, Terminal};
-pub use usage::Usage;
+pub use usage::{Usage, time_worked};
 pub use wait::{eventually, until};
 pub use wire::{Faults, Tap};

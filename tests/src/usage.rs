@@ -37,12 +37,34 @@ impl Usage {
     }
 }
 
+/// What all processors of the host have worked since its start, for programs, the kernel and interrupts.
+///
+/// # Panics
+/// When the kernel does not say.
+#[must_use]
+pub fn time_worked() -> Duration {
+    let text = fs::read_to_string("/proc/stat").expect("/proc/stat");
+    duration(ticks_worked(&text).expect("times of all processors"))
+}
+
+/// `proc_stat(5)`: user, nice, system, idle, iowait, irq, softirq; what comes behind is not work, or is in user and nice.
+fn ticks_worked(stat: &str) -> Option<u64> {
+    let mut fields = stat.lines().find_map(|line| line.strip_prefix("cpu "))?.split_whitespace();
+    let mut next = || fields.next()?.parse::<u64>().ok();
+    let [user, nice, system, _idle, _iowait, irq, softirq] =
+        [next()?, next()?, next()?, next()?, next()?, next()?, next()?];
+    Some(user + nice + system + irq + softirq)
+}
+
 /// In the program and in the kernel.
 fn processor(pid: u32) -> Duration {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+    duration(ticks(&text).expect("times of a process"))
+}
+
+fn duration(ticks: u64) -> Duration {
     let per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().expect("ticks per second");
-    let per_second = u32::try_from(per_second).expect("a few");
-    ticks(&text).map(|ticks| Duration::from_secs(ticks) / per_second).expect("times of a process")
+    Duration::from_secs(ticks) / u32::try_from(per_second).expect("a few")
 }
 
 /// `proc_pid_stat(5)`: the name, in parentheses, may contain anything.
@@ -60,6 +82,13 @@ mod tests {
     fn times_are_found_behind_any_name() {
         let stat = "7 (a ) 1) S 1 7 7 0 -1 4194560 100 0 0 0 31 11 5 6 20 0 1 0 9 1 1";
         assert_eq!(ticks(stat), Some(42));
+    }
+
+    #[test]
+    fn processors_do_not_work_when_idle_or_waiting() {
+        let stat = "cpu  1 20 300 5000 60000 4 50 700 3 3\ncpu0 1 20 300 5000 60000 4 50 700 3 3\n";
+        assert_eq!(ticks_worked(stat), Some(375));
+        assert!(time_worked() > Duration::ZERO);
     }
 
     #[test]

@@ -148,7 +148,8 @@ impl Link<'_> {
     fn measure(&mut self, round: Round, group: &str, way: Way) {
         for (name, port, meets) in round.order(&CONTENDERS) {
             let _agent = meets.agent().then(|| Agent::start(self.site, &guard()));
-            let mut first = if meets.header() { self.clients.next().to_vec() } else { Vec::new() };
+            let mut first =
+                if meets.header() { self.clients.next().0.to_vec() } else { Vec::new() };
             first.push(way.request());
             let speed = self.transfer(way, (*port, &first), round.duration());
             round.report((group, name), speed, 0);

@@ -45,13 +45,46 @@ impl Header {
         Self { clients, bytes: header::v2(client.into(), target.into()), next: 0 }
     }
 
-    pub(crate) fn next(&mut self) -> &[u8] {
-        let address = self.clients.get(self.next).octets();
+    /// The next one, and its client.
+    pub(crate) fn next(&mut self) -> (&[u8], Ipv4Addr) {
+        let client = self.clients.get(self.next);
         let ports = u32::from(PORTS.end - PORTS.start);
         let port = PORTS.start + u16::try_from(self.next % ports).expect("less than a port");
-        self.bytes[ADDRESS_AT..ADDRESS_AT + 4].copy_from_slice(&address);
+        self.bytes[ADDRESS_AT..ADDRESS_AT + 4].copy_from_slice(&client.octets());
         self.bytes[PORT_AT..PORT_AT + 2].copy_from_slice(&port.to_be_bytes());
         self.next = self.next.wrapping_add(1);
-        &self.bytes
+        (&self.bytes, client)
+    }
+}
+
+/// Who the server must see.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Visitors {
+    /// Headers name them.
+    Named(Clients),
+    /// There are no headers: the load generator's own address.
+    Generator(Ipv4Addr),
+}
+
+/// What connections begin with.
+pub(crate) enum Greeting {
+    Header(Header),
+    Nothing(Ipv4Addr),
+}
+
+impl Greeting {
+    pub(crate) fn new(visitors: Visitors, target: SocketAddrV4) -> Self {
+        match visitors {
+            Visitors::Named(clients) => Self::Header(Header::new(clients, target)),
+            Visitors::Generator(client) => Self::Nothing(client),
+        }
+    }
+
+    /// That of the next connection, and its client.
+    pub(crate) fn next(&mut self) -> (&[u8], Ipv4Addr) {
+        match self {
+            Self::Header(header) => header.next(),
+            Self::Nothing(client) => (&[], *client),
+        }
     }
 }

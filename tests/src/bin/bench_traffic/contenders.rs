@@ -1,14 +1,12 @@
 //! Connections and requests, to the server alone and with each way in which it gets to know its clients.
 
-use std::thread;
-
 use proxyip_tests::{Agent, Guard, HandOff, Process, Site};
 
 use crate::clients::Clients;
 use crate::generator::{Outcome, Use};
 use crate::rivals::{ACCEPT, DIRECT, HAPROXY, MMPROXY, NOT_GUARDED, OWN, TRANSLATE};
 use crate::rounds::{Effort, Round};
-use crate::{programs, report, rivals, scene};
+use crate::{flow_log, programs, report, rivals, scene};
 
 /// Who runs beside the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +41,7 @@ impl Contender {
     }
 }
 
+/// The last one has the flow log.
 const CONTENDERS: [Contender; 8] = [
     Contender::alone("direct", DIRECT),
     Contender::rival("nginx, its own proxy_protocol", OWN),
@@ -69,7 +68,7 @@ pub(crate) fn measure(group: &str, each: Use, effort: Effort) {
         rivals::haproxy(&site, None),
         rivals::mmproxy(&site, None),
     ];
-    let bench = Bench { site: &site, group, each };
+    let bench = Bench { site: &site, group, each, contenders: contenders(each) };
     for round in effort.rounds() {
         let direct = bench.measure(round);
         if round.counts() {
@@ -82,13 +81,22 @@ struct Bench<'a> {
     site: &'a Site,
     group: &'a str,
     each: Use,
+    contenders: &'static [Contender],
+}
+
+/// The flow log has lines for connections alone: requests do not differ by it.
+fn contenders(each: Use) -> &'static [Contender] {
+    match each {
+        Use::Once => &CONTENDERS,
+        Use::Always => CONTENDERS.split_last().map_or(&[], |(_, others)| others),
+    }
 }
 
 impl Bench<'_> {
     /// Returns what the server alone did.
     fn measure(&self, round: Round) -> Outcome {
         let mut direct = None;
-        for contender in round.order(&CONTENDERS) {
+        for contender in round.order(self.contenders) {
             let outcome = self.contend(contender, round);
             round.report((self.group, contender.name), outcome.rate(), outcome.errors);
             if contender.port == DIRECT {
@@ -105,23 +113,11 @@ impl Bench<'_> {
                 let _agent = Agent::start(self.site, &guard());
                 self.load(contender, round)
             }
-            Beside::AgentWithFlowLog => self.load_with_flow_log(contender, round),
+            // One more connection shows that the server sees the right client.
+            Beside::AgentWithFlowLog => {
+                flow_log::during(self.site, guard(), 1, || self.load(contender, round))
+            }
         }
-    }
-
-    /// # Panics
-    /// When the log has no lines.
-    fn load_with_flow_log(&self, contender: &Contender, round: Round) -> Outcome {
-        let log = self.site.scratch.path("flows.log");
-        let logging =
-            guard().json_log().log_setting(&format!("path = {:?}", log.display().to_string()));
-        let agent = Agent::start(self.site, &logging);
-        let outcome = self.load(contender, round);
-        drop(agent);
-        let written = std::fs::metadata(&log).map_or(0, |file| file.len());
-        assert!(written > 0, "the flow log is empty");
-        std::fs::remove_file(&log).expect("the flow log");
-        outcome
     }
 
     /// Statistics make programs slower: rates are measured without them.
@@ -133,8 +129,12 @@ impl Bench<'_> {
         for contender in CONTENDERS.iter().filter(with_headers) {
             let (costs, outcome) =
                 programs::during(self.site, &mut agent, || self.load(contender, round));
-            let answers = outcome.rate() * outcome.elapsed.as_secs_f64();
-            report::programs(contender.name, &costs, answers, processor_time() / direct.rate());
+            report::programs(
+                contender.name,
+                &costs,
+                outcome.answers_in_all,
+                direct.nanoseconds_worked(),
+            );
         }
     }
 
@@ -147,10 +147,4 @@ impl Bench<'_> {
 fn guard() -> Guard {
     let translated = scene::guard(TRANSLATE).named("translated").hand_off(HandOff::Translate);
     scene::guard(ACCEPT).hand_off(HandOff::Accept).with(&translated)
-}
-
-/// Nanoseconds that all processors have in a second.
-fn processor_time() -> f64 {
-    let processors = thread::available_parallelism().expect("a number of processors").get();
-    f64::from(u32::try_from(processors).expect("some processors")) * 1e9
 }

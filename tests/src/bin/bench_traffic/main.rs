@@ -7,6 +7,7 @@ mod bulk;
 mod clients;
 mod contenders;
 mod flood;
+mod flow_log;
 mod flows;
 mod generator;
 mod lists;

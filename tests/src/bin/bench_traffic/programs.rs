@@ -37,6 +37,6 @@ pub(crate) fn during<T>(
 }
 
 #[expect(clippy::cast_precision_loss, reason = "exact for weeks")]
-fn number(count: u64) -> f64 {
+pub(crate) fn number(count: u64) -> f64 {
     count as f64
 }

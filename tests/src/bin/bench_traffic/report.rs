@@ -1,6 +1,6 @@
 //! What is printed: lines of fields with tabs between them, for `cargo xtask bench`.
 
-use crate::programs::Cost;
+use crate::programs::{Cost, number};
 
 /// Prints what a contender did in one round. The first contender of a group is the one that others are compared with.
 pub(crate) fn sample(group: &str, contender: &str, value: f64, errors: u64) {
@@ -9,7 +9,8 @@ pub(crate) fn sample(group: &str, contender: &str, value: f64, errors: u64) {
 
 /// Prints what the kernel programs cost of each answer in one round, and which share this is of `whole`, all in
 /// nanoseconds.
-pub(crate) fn programs(contender: &str, costs: &[Cost], answers: f64, whole: f64) {
+pub(crate) fn programs(contender: &str, costs: &[Cost], answers: u64, whole: f64) {
+    let answers = number(answers);
     let mut sum = 0.0;
     for Cost { name, runs, nanoseconds } in costs {
         let (runs, nanoseconds) = (runs / answers, nanoseconds / answers);

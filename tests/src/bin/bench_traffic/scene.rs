@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proxyip_tests::{Dial, Guard, Offloads, Plan, Site, address};
 
-use crate::clients::{Clients, Header};
+use crate::clients::{Clients, Header, Visitors};
 use crate::generator::{Load, Outcome, Use};
 
 /// As a new veth pair has them.
@@ -45,10 +45,11 @@ pub(crate) fn load(
     clients: Option<Clients>,
     duration: Duration,
 ) -> Outcome {
-    let expected = clients
-        .map_or_else(|| address::BALANCER.parse().expect("an address"), |clients| clients.get(0));
+    let own = address::BALANCER.parse().expect("an address");
+    let expected = clients.map_or(own, |clients| clients.get(0));
     assert_eq!(ask(site, port, clients), expected, "the client that port {port} sees");
-    let load = Load { target: target(port), each, clients, duration };
+    let visitors = clients.map_or(Visitors::Generator(own), Visitors::Named);
+    let load = Load { target: target(port), each, visitors, duration };
     site.net.balancer.enter(|| load.run())
 }
 
@@ -58,7 +59,7 @@ pub(crate) fn greet(site: &Site, port: u16, clients: Option<Clients>) -> TcpStre
     let mut stream = dial.open(&site.net.balancer);
     if let Some(clients) = clients {
         let mut header = Header::new(clients, target(port));
-        stream.write_all(header.next()).expect("a connection");
+        stream.write_all(header.next().0).expect("a connection");
     }
     stream
 }
