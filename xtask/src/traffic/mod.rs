@@ -151,7 +151,7 @@ pub(crate) fn check(programs: &Programs) -> Result<()> {
 /// The tables of what the records in the repository have, by the name of their block.
 pub(crate) fn blocks(root: &Path) -> Result<Vec<(&'static str, String)>> {
     let record = |kind: Kind| Record::read(&root.join(kind.place()));
-    let rates = table::of_rates(&record(Kind::Connections)?, &record(Kind::Requests)?)?;
+    let rates = table::of_rates(&record(Kind::Connections)?, &record(Kind::Requests)?);
     let block = |kind: Kind| {
         let record = record(kind)?;
         let text = format!("{}\n{}", table::of(kind, &record, None), table::circumstances(&record));
