@@ -1,5 +1,6 @@
 //! The agent's pinned maps.
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
@@ -64,6 +65,18 @@ impl FlowTable {
     pub fn entries(&self) -> Vec<(FlowKey, FlowRecord)> {
         let entries = self.0.iter().map(|entry| entry.expect("a flow that stays"));
         entries.map(|(key, record)| (transmute!(key), transmute!(record))).collect()
+    }
+
+    /// How many flows there are with a key that is `chosen`. Others may come and go meanwhile.
+    ///
+    /// # Panics
+    /// When the table cannot be read.
+    #[must_use]
+    pub fn count(&self, chosen: impl Fn(&FlowKey) -> bool) -> usize {
+        let keys = self.0.keys().map(|key| key.expect("a key"));
+        // Where a key goes while it is read, the kernel begins anew.
+        let chosen = keys.filter(|key| chosen(&transmute!(*key)));
+        chosen.collect::<HashSet<_>>().len()
     }
 
     /// Puts a flow into it.

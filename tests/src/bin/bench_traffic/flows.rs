@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use proxyip_common::address::{Client, Local, Peer};
-use proxyip_common::flow::FlowRecord;
+use proxyip_common::flow::{FlowKey, FlowRecord};
 use proxyip_tests::{Agent, FlowTable, HandOff, Site, address, eventually};
 
 use crate::clients::Clients;
@@ -22,6 +22,9 @@ const TABLES: [(&str, u32, u32); 3] = [
     ("1,000,000 flows", MANY, 1 << 21),
 ];
 
+/// The network of the peers that no connection has.
+const PEERS: [u8; 2] = [10, 78];
+
 /// Measures all in each round, and prints it.
 pub(crate) fn measure(effort: Effort) {
     let site = scene::site();
@@ -33,11 +36,21 @@ pub(crate) fn measure(effort: Effort) {
                 .agent_setting(&format!("max_flows = {room}"));
             let _agent = Agent::start(&site, &guard);
             fill(&site, number);
+            stays(&site, number);
             let load = (ACCEPT, Use::Once);
             let outcome = scene::load(&site, load, Some(Clients::FEW), round.duration());
+            stays(&site, number);
             round.report(("flows", name), 1e6 / outcome.rate(), outcome.errors);
         }
     }
+}
+
+/// # Panics
+/// When the table does not have this many flows of no connection.
+fn stays(site: &Site, number: u32) {
+    let made = |key: &FlowKey| key.peer.0.v4().is_some_and(|[a, b, ..]| [a, b] == PEERS);
+    let count = FlowTable::of(site).count(made);
+    assert_eq!(count, number as usize, "flows in the table");
 }
 
 /// Fills the table with flows that no connection stands for, like one that there was.
@@ -48,13 +61,18 @@ fn fill(site: &Site, number: u32) {
     drop(stream);
     for index in 0..number {
         let client = SocketAddr::from((Ipv4Addr::from(0xc612_0000 + index), 40_000));
-        let peer = SocketAddr::from((Ipv4Addr::from(0x0a4e_0001 + index / 50_000), port(index)));
+        let peer =
+            SocketAddr::from((Ipv4Addr::new(PEERS[0], PEERS[1], 0, host(index)), port(index)));
         let local =
             SocketAddr::from((address::SERVER.parse::<Ipv4Addr>().expect("an address"), ACCEPT));
         let (peer, local) = (Peer::from(peer), Local::from(local));
         let record = FlowRecord { client: Client::from(client), ..record };
-        table.insert(proxyip_common::flow::FlowKey { peer, local, ..key }, record);
+        table.insert(FlowKey { peer, local, ..key }, record);
     }
+}
+
+fn host(index: u32) -> u8 {
+    1 + u8::try_from(index / 50_000).expect("some twenty")
 }
 
 fn port(index: u32) -> u16 {

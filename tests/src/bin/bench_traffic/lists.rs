@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
-use proxyip_tests::{Agent, Guard, HandOff, Site};
+use proxyip_tests::{Agent, Guard, HandOff, Site, is_reset};
 
 use crate::clients::Clients;
 use crate::generator::Use;
@@ -38,19 +38,33 @@ pub(crate) fn measure(effort: Effort) {
     let site = scene::site();
     let _nginx = rivals::nginx(&site, &[ACCEPT]);
     for round in effort.rounds() {
-        for (name, number) in round.order(&PREFIXES) {
-            contend(&site, ("prefixes", name), &with_prefixes(&site, *number), round);
+        for &(name, number) in round.order(&PREFIXES) {
+            let _agent = Agent::start(&site, &with_prefixes(&site, number));
+            denies(&site, number);
+            contend(&site, ("prefixes", name), round);
         }
-        for (name, number) in round.order(&LISTENERS) {
-            contend(&site, ("listeners", name), &with_listeners(*number), round);
+        for &(name, number) in round.order(&LISTENERS) {
+            let _agent = Agent::start(&site, &with_listeners(number));
+            contend(&site, ("listeners", name), round);
         }
     }
 }
 
-fn contend(site: &Site, name: (&str, &str), guard: &Guard, round: Round) {
-    let _agent = Agent::start(site, guard);
+fn contend(site: &Site, name: (&str, &str), round: Round) {
     let outcome = scene::load(site, (ACCEPT, Use::Once), Some(CLIENTS), round.duration());
     round.report(name, 1e6 / outcome.rate(), outcome.errors);
+}
+
+/// # Panics
+/// When a client of the first or of the last of these networks is not denied.
+fn denies(site: &Site, number: u32) {
+    let ends = (number > 0).then(|| [0, number - 1]);
+    for network in ends.into_iter().flatten() {
+        let first = Ipv4Addr::from(u32::from(FIRST) + network * STEP + 7);
+        let client = Clients { first, step: 0, number: 1 };
+        let stream = scene::greet(site, ACCEPT, Some(client));
+        assert!(is_reset(&stream), "{first} is not denied");
+    }
 }
 
 fn with_prefixes(site: &Site, number: u32) -> Guard {
