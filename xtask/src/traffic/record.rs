@@ -36,6 +36,9 @@ pub(super) struct Contender {
     pub(super) name: String,
     /// The median of all rounds. It depends on the host.
     pub(super) median: f64,
+    /// The least and the greatest of all rounds. Older records do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) range: Option<[f64; 2]>,
     /// How many times what the first contender of the group did in the same round: least, median, greatest.
     pub(super) ratio: [f64; 3],
     /// In all rounds.

@@ -98,9 +98,11 @@ impl Lines {
             let reference = &contenders[0].values;
             let contender = |samples: &Samples| {
                 let ratios = samples.values.iter().zip(reference).map(|(own, other)| own / other);
+                let [least, median, greatest] = quantiles(&samples.values);
                 Contender {
                     name: samples.name.clone(),
-                    median: quantiles(&samples.values)[1],
+                    median,
+                    range: Some([least, greatest]),
                     ratio: quantiles(&ratios.collect::<Vec<_>>()),
                     errors: samples.errors,
                 }
@@ -181,6 +183,7 @@ mod tests {
         assert_eq!((&*group.name, &*direct.name, direct.median), ("up", "direct", 55.0));
         assert_eq!(format!("{:?}", direct.ratio), "[1.0, 1.0, 1.0]");
         assert_eq!((&*other.name, other.median, other.errors), ("other", 29.5, 3));
+        assert_eq!(format!("{:?}", other.range), "Some([9.0, 50.0])");
         assert_eq!(format!("{:?}", other.ratio), "[0.5, 0.7, 0.9]");
     }
 

@@ -29,10 +29,14 @@ pub(super) fn of(kind: Kind, record: &Record, before: Option<&Record>) -> String
 }
 
 fn row(contender: &Contender, before: Option<&Contender>) -> String {
-    let Contender { name, median, ratio: [least, ratio, greatest], errors } = contender;
+    let Contender { name, median, range, ratio: [least, ratio, greatest], errors } = contender;
+    let range = range.map_or_else(String::new, |range| {
+        let [least, greatest] = range.map(absolute);
+        format!(" ({least}–{greatest})")
+    });
     let change = before.map_or_else(String::new, |before| change(before.median_ratio(), *ratio));
     format!(
-        "| {name} | {} | {ratio:.3}{change} | {least:.2}–{greatest:.2} | {errors} |\n",
+        "| {name} | {}{range} | {ratio:.3}{change} | {least:.2}–{greatest:.2} | {errors} |\n",
         absolute(*median)
     )
 }
@@ -87,9 +91,17 @@ pub(super) fn of_rates(connections: &Record, requests: &Record) -> String {
 /// A sentence on where and when it was measured.
 pub(super) fn circumstances(record: &Record) -> String {
     let Record { commit, release, processor, processors, rounds, .. } = record;
+    let release = major_and_minor(release);
     format!(
         "Medians of {rounds} rounds at commit {commit}, on {processors} processors ({processor}) with Linux {release}.\n"
     )
+}
+
+/// What comes behind them is the builder's own.
+fn major_and_minor(release: &str) -> String {
+    let mut numbers = release.splitn(3, ['.', '-']);
+    let (major, minor) = (numbers.next().unwrap_or(release), numbers.next());
+    minor.map_or_else(|| major.to_owned(), |minor| format!("{major}.{minor}"))
 }
 
 #[cfg(test)]
@@ -104,9 +116,21 @@ mod tests {
         let text = of(Kind::Connections, &Record::of(LINES).unwrap(), Some(&before));
         let expected = "| | connections/s | × direct | in rounds | errors |\n\
             |---|--:|--:|--:|--:|\n\
-            | direct | 200 | 1.000 | 1.00–1.00 | 0 |\n\
-            | other | 90.00 | 0.450 (-10 %) | 0.45–0.45 | 3 |\n";
+            | direct | 200 (200–200) | 1.000 | 1.00–1.00 | 0 |\n\
+            | other | 90.00 (90.00–90.00) | 0.450 (-10 %) | 0.45–0.45 | 3 |\n";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_kernel_is_named_by_two_numbers() {
+        for (release, expected) in [("6.1.0-18-amd64", "6.1"), ("6.18-rc3", "6.18"), ("6", "6")] {
+            assert_eq!(major_and_minor(release), expected);
+        }
+        let circumstances = circumstances(&Record {
+            release: "6.12.5-custom".to_owned(),
+            ..Record::of(LINES).unwrap()
+        });
+        assert!(circumstances.ends_with(" with Linux 6.12.\n"), "{circumstances}");
     }
 
     #[test]
