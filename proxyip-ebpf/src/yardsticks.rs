@@ -84,7 +84,7 @@ unsafe fn verify(skb: *mut __sk_buff, verified: bool) {
     }
 }
 
-/// The floor of a flood: nothing can be cheaper for the host.
+/// The floor of a flood: what sending and the link cost, and one run of a program.
 #[xdp]
 pub fn drop_at_once(_ctx: XdpContext) -> u32 {
     XDP_DROP
