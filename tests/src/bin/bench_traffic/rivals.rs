@@ -102,7 +102,8 @@ pub(crate) fn mmproxy(site: &Site, behind: Option<u16>) -> Process {
     assert!(path.is_file(), "{MMPROXY_BINARY}={} is no file", path.display());
     let behind = behind.unwrap_or(BEHIND_MMPROXY);
     let mut command = site.server_command(&path.display().to_string());
-    command.env("RUST_LOG", "warn");
+    // It would write a line for each RST with which the load generator ends a connection.
+    command.env("RUST_LOG", "off");
     command.args(["-l", &format!("0.0.0.0:{MMPROXY}")]);
     command.args(["-4", &format!("127.0.0.1:{behind}"), "-6", &format!("[::1]:{behind}")]);
     let process = Process::start("mmproxy", site.scratch.directory(), &mut command);
