@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use proxyip_tests::header;
 
@@ -36,23 +37,27 @@ impl Clients {
 pub(crate) struct Header {
     clients: Clients,
     bytes: Vec<u8>,
-    next: u32,
 }
+
+/// How many headers there were. A client that came back from the same port at once would meet, in a proxy on the server's
+/// host, what is left of its last connection.
+static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 impl Header {
     pub(crate) fn new(clients: Clients, target: SocketAddrV4) -> Self {
         let client = SocketAddrV4::new(clients.first, PORTS.start);
-        Self { clients, bytes: header::v2(client.into(), target.into()), next: 0 }
+        Self { clients, bytes: header::v2(client.into(), target.into()) }
     }
 
     /// The next one, and its client.
     pub(crate) fn next(&mut self) -> (&[u8], Ipv4Addr) {
-        let client = self.clients.get(self.next);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let client = self.clients.get(number);
         let ports = u32::from(PORTS.end - PORTS.start);
-        let port = PORTS.start + u16::try_from(self.next % ports).expect("less than a port");
+        let port = number / self.clients.number % ports;
+        let port = PORTS.start + u16::try_from(port).expect("less than a port");
         self.bytes[ADDRESS_AT..ADDRESS_AT + 4].copy_from_slice(&client.octets());
         self.bytes[PORT_AT..PORT_AT + 2].copy_from_slice(&port.to_be_bytes());
-        self.next = self.next.wrapping_add(1);
         (&self.bytes, client)
     }
 }

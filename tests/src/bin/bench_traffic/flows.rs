@@ -55,7 +55,7 @@ fn stays(site: &Site, number: u32) {
 
 /// Fills the table with flows that no connection stands for, like one that there was.
 fn fill(site: &Site, number: u32) {
-    let stream = scene::greet(site, ACCEPT, Some(Clients::FEW));
+    let (stream, _) = scene::greet(site, ACCEPT, Some(Clients::FEW));
     let mut table = FlowTable::of(site);
     let (key, record) = eventually("a flow", || table.entries().first().copied());
     drop(stream);

@@ -62,7 +62,7 @@ fn denies(site: &Site, number: u32) {
     for network in ends.into_iter().flatten() {
         let first = Ipv4Addr::from(u32::from(FIRST) + network * STEP + 7);
         let client = Clients { first, step: 0, number: 1 };
-        let stream = scene::greet(site, ACCEPT, Some(client));
+        let (stream, _) = scene::greet(site, ACCEPT, Some(client));
         assert!(is_reset(&stream), "{first} is not denied");
     }
 }

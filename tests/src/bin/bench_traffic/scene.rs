@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proxyip_tests::{Dial, Guard, Offloads, Plan, Site, address};
 
-use crate::clients::{Clients, Header, Visitors};
+use crate::clients::{Clients, Greeting, Visitors};
 use crate::generator::{Load, Outcome, Use};
 
 /// As a new veth pair has them.
@@ -45,31 +45,33 @@ pub(crate) fn load(
     clients: Option<Clients>,
     duration: Duration,
 ) -> Outcome {
-    let own = address::BALANCER.parse().expect("an address");
-    let expected = clients.map_or(own, |clients| clients.get(0));
-    assert_eq!(ask(site, port, clients), expected, "the client that port {port} sees");
-    let visitors = clients.map_or(Visitors::Generator(own), Visitors::Named);
-    let load = Load { target: target(port), each, visitors, duration };
+    ask(site, port, clients);
+    let load = Load { target: target(port), each, visitors: visitors(clients), duration };
     site.net.balancer.enter(|| load.run())
 }
 
-/// A connection that begins with a header, if there are clients.
-pub(crate) fn greet(site: &Site, port: u16, clients: Option<Clients>) -> TcpStream {
-    let dial = Dial::to(address::SERVER, port).from(address::BALANCER, 0);
-    let mut stream = dial.open(&site.net.balancer);
-    if let Some(clients) = clients {
-        let mut header = Header::new(clients, target(port));
-        stream.write_all(header.next().0).expect("a connection");
-    }
-    stream
+fn visitors(clients: Option<Clients>) -> Visitors {
+    let own = || Visitors::Generator(address::BALANCER.parse().expect("an address"));
+    clients.map_or_else(own, Visitors::Named)
 }
 
-/// The client that the server sees.
-fn ask(site: &Site, port: u16, clients: Option<Clients>) -> Ipv4Addr {
-    let mut stream = greet(site, port, clients);
+/// A connection that begins with a header, if there are clients, and the client that the server must see.
+pub(crate) fn greet(site: &Site, port: u16, clients: Option<Clients>) -> (TcpStream, Ipv4Addr) {
+    let dial = Dial::to(address::SERVER, port).from(address::BALANCER, 0);
+    let mut stream = dial.open(&site.net.balancer);
+    let mut greeting = Greeting::new(visitors(clients), target(port));
+    let (header, client) = greeting.next();
+    stream.write_all(header).expect("a connection");
+    (stream, client)
+}
+
+/// # Panics
+/// When the server does not see the right client.
+fn ask(site: &Site, port: u16, clients: Option<Clients>) {
+    let (mut stream, expected) = greet(site, port, clients);
     stream.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("a connection");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
     let client = answer.lines().last().and_then(|line| line.parse().ok());
-    client.unwrap_or_else(|| panic!("port {port} answers {answer:?}"))
+    assert_eq!(client, Some(expected), "the client that port {port} sees: {answer:?}");
 }
