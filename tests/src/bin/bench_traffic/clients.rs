@@ -39,8 +39,8 @@ pub(crate) struct Header {
     bytes: Vec<u8>,
 }
 
-/// How many headers there were. A client that came back from the same port at once would meet, in a proxy on the server's
-/// host, what is left of its last connection.
+/// How many headers there were. A client must not come back from the same port at once: a proxy on the server's host may still
+/// have the rest of its last connection.
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 impl Header {
