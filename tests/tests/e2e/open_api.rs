@@ -68,8 +68,12 @@ fn with_agent(test: impl FnOnce(&mut Api, [String; 2])) {
     for stream in &streams {
         ask_names(stream);
     }
-    let peer = streams[0].local_addr().expect("bound").to_string();
-    agent.wait_event("accept", &peer);
+    // The agent has the TLVs of all of them.
+    let [peer, ..] = streams.each_ref().map(|stream| {
+        let peer = stream.local_addr().expect("bound").to_string();
+        agent.wait_event("accept", &peer);
+        peer
+    });
     test(&mut agent.api(), [peer, format!("{}:80", address::SERVER)]);
     site.finish(&mut agent, &[]);
 }
