@@ -4,6 +4,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::flow::{FlowKey, FlowRecord, HandOff};
 
+/// Bytes of the ring buffer: some 26,000 events, a second's worth of a busy node.
+pub const RING_SIZE: usize = 4 << 20;
+
 /// What an [`Event`] is about.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use proxyip_common::{
     counter::Counter,
-    event::{self, Event, EventKind},
+    event::{self, Event, EventKind, RING_SIZE},
     flow::{FlowKey, FlowRecord},
     header::MAX_LENGTH,
 };
@@ -18,12 +18,9 @@ use crate::{
     state::{counters::count, memory::Memory},
 };
 
-/// Bytes of the ring buffer: some 26,000 events, a second's worth of a busy node.
-pub const EVENTS_SIZE: usize = 4 << 20;
-
 /// What the agent is told.
 #[btf_map]
-pub static EVENTS: RingBuf<Event, EVENTS_SIZE> = RingBuf::new();
+pub static EVENTS: RingBuf<Event, RING_SIZE> = RingBuf::new();
 
 /// Which events of sockets nobody wants, as [`event::muted`].
 #[btf_map]
@@ -42,8 +39,7 @@ fn wakeup() -> u64 {
     let ring = core::ptr::from_ref(&EVENTS).cast_mut().cast();
     // SAFETY: a ring buffer, and a question that changes nothing.
     let waiting = unsafe { bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA.into()) };
-    let flag =
-        if waiting > EVENTS_SIZE as u64 / 4 { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+    let flag = if waiting > RING_SIZE as u64 / 4 { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
     flag.into()
 }
 

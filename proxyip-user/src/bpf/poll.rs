@@ -1,6 +1,8 @@
 //! Waiting for ring buffers.
 
+use std::cell::RefCell;
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 
 use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
@@ -10,11 +12,21 @@ use tokio::io::unix::AsyncFd;
 /// The programs' messages, as the loader reads them.
 pub(crate) type Messages = EbpfLogger<&'static dyn log::Log>;
 
+/// A buffer that is also read while somebody waits for it.
+pub(crate) struct Shared(pub(crate) RefCell<RingBuf<MapData>>);
+
+impl AsRawFd for Shared {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.borrow().as_raw_fd()
+    }
+}
+
 /// Waits for events.
 ///
 /// # Errors
 /// If the buffer cannot be waited for.
-pub(crate) fn events(buffer: RingBuf<MapData>) -> io::Result<AsyncFd<RingBuf<MapData>>> {
+pub(crate) fn events(buffer: RingBuf<MapData>) -> io::Result<AsyncFd<Shared>> {
+    let buffer = Shared(RefCell::new(buffer));
     // SAFETY: the descriptor is the map's, open until the buffer is dropped, and never another one.
     Ok(unsafe { AsyncFd::register_with_interest(buffer, Interest::READABLE) }?)
 }

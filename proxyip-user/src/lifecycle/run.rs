@@ -98,8 +98,16 @@ pub async fn agent(
         reloads,
     });
     let (server, mut failures) = sockets.serve(shared)?;
+    let events = events.wait()?;
+    let handle = |event: &Event, header: &[u8]| {
+        established.note(event);
+        delays.note(event);
+        shield(|| recorder.borrow_mut().handle(event, header));
+    };
     let exchange = |next: Option<NextLog>| {
         if let Some(next) = next {
+            // What happened before belongs to the log as it was.
+            events.catch_up(handle);
             recorder.borrow_mut().exchange(next);
             if let Err(error) = muted.borrow_mut().set(recorder.borrow().unwanted()) {
                 tracing::error!("the flow log may lack connections: {error:#}");
@@ -118,11 +126,7 @@ pub async fn agent(
     let result = tokio::select! {
         _ = interrupt.recv() => Ok("SIGINT"),
         _ = terminate.recv() => Ok("SIGTERM"),
-        result = events.run(|event, header| {
-            established.note(event);
-            delays.note(event);
-            shield(|| recorder.borrow_mut().handle(event, header));
-        }) => {
+        result = events.run(handle) => {
             result.context("the kernel's events cannot be read").map(never)
         }
         ended = record(&recorder, refusals) => never(ended),

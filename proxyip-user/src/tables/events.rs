@@ -6,30 +6,45 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use aya::Ebpf;
 use aya::maps::{MapData, RingBuf};
-use proxyip_common::event::Event;
+use proxyip_common::event::{Event, RING_SIZE};
+use tokio::io::unix::AsyncFd;
 use tokio::time::sleep;
 use zerocopy::FromBytes as _;
 
 use super::maps::take_ring;
-use crate::bpf::poll;
+use crate::bpf::poll::{self, Shared};
+
+/// Events taken before other work of this thread has its turn.
+const BATCH: usize = 1024;
 
 /// The ring buffer.
 pub struct Events {
     buffer: RingBuf<MapData>,
 }
 
+/// The ring buffer, once it can be waited for.
+pub(crate) struct Waiting(AsyncFd<Shared>);
+
 impl Events {
     pub(crate) fn new(ebpf: &mut Ebpf) -> Result<Self> {
         Ok(Self { buffer: take_ring(ebpf, "EVENTS")? })
     }
 
+    /// To be called in a runtime.
+    ///
+    /// # Errors
+    /// If the buffer cannot be waited for.
+    pub(crate) fn wait(self) -> Result<Waiting> {
+        poll::events(self.buffer).map(Waiting).context("the event buffer cannot be polled")
+    }
+}
+
+impl Waiting {
     /// Calls `handle` for each event with the header bytes that follow it, until dropped.
     ///
     /// # Errors
     /// If the buffer cannot be waited for.
-    pub async fn run(self, mut handle: impl FnMut(&Event, &[u8])) -> Result<Infallible> {
-        /// Events taken before other work of this thread has its turn.
-        const BATCH: usize = 1024;
+    pub(crate) async fn run(&self, handle: impl Fn(&Event, &[u8])) -> Result<Infallible> {
         /// How often to look: the kernel programs wake the agent only when the ring fills up.
         const PERIOD: Duration = Duration::from_millis(20);
         /// The same when the last looks have found nothing.
@@ -37,26 +52,46 @@ impl Events {
         /// So many looks.
         const LOOKS: u32 = 50;
 
-        let mut buffer = poll::events(self.buffer).context("the event buffer cannot be polled")?;
         let mut fruitless = 0_u32;
         loop {
             tokio::select! {
                 () = sleep(if fruitless < LOOKS { PERIOD } else { QUIET }) => {}
-                ready = buffer.readable_mut() => ready?.clear_ready(),
+                ready = self.0.readable() => ready?.clear_ready(),
             }
-            let mut taken = 0;
-            while let Some(item) = buffer.get_mut().next() {
-                if let Some((event, header)) = decode(&item) {
-                    handle(&event, header);
-                }
-                taken += 1;
-                if taken % BATCH == 0 {
-                    drop(item);
-                    tokio::task::yield_now().await;
-                }
-            }
+            let mut taken = self.take(&handle);
             fruitless = if taken == 0 { fruitless.saturating_add(1) } else { 0 };
+            while taken == BATCH {
+                tokio::task::yield_now().await;
+                taken = self.take(&handle);
+            }
         }
+    }
+
+    /// Calls `handle` for each event that has waited until now, and for a bounded number of those that come meanwhile.
+    pub(crate) fn catch_up(&self, handle: impl Fn(&Event, &[u8])) {
+        /// The ring has no room for more events than these batches have.
+        const BATCHES: usize = RING_SIZE / (BATCH * size_of::<Event>()) + 1;
+
+        for _ in 0..BATCHES {
+            if self.take(&handle) < BATCH {
+                return;
+            }
+        }
+    }
+
+    /// Calls `handle` for a batch of events. Returns how many there were.
+    fn take(&self, handle: impl Fn(&Event, &[u8])) -> usize {
+        let mut buffer = self.0.get_ref().0.borrow_mut();
+        let mut taken = 0;
+        while taken < BATCH
+            && let Some(item) = buffer.next()
+        {
+            if let Some((event, header)) = decode(&item) {
+                handle(&event, header);
+            }
+            taken += 1;
+        }
+        taken
     }
 }
 

@@ -100,6 +100,8 @@ fn a_log_that_is_switched_on_has_the_end_of_what_was_there(hand_off: HandOff) {
         let peer = stream.local_addr().expect("a bound socket").to_string();
         (stream, peer)
     };
+    // The agent looks for events less often by now, so that some wait for it when the log is switched on.
+    sleep(Duration::from_millis(1500));
     let (unseen, nobody) = open();
     let (stream, peer) = open();
     drop(unseen);
