@@ -2,7 +2,7 @@
 //!
 //! Which ones they give is not read: rules may ask for anything. The kernel programs see it by the answers.
 
-use std::{fs, io, path::Path};
+use std::{fs, io};
 
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NlasIterator};
 use netlink_sys::protocols::NETLINK_NETFILTER;
@@ -46,6 +46,7 @@ impl Rules {
     }
 
     /// When the rules changed that may redirect connections, by the clock whose time is `now_ns`; 0 if there are none.
+    /// To be called where connections are tracked: NAT needs that, and without it nobody need make the kernel load nftables.
     pub(crate) fn since_ns(&mut self, now_ns: u64) -> u64 {
         let seen = match look(&self.seen) {
             Ok(seen) => seen,
@@ -65,13 +66,15 @@ impl Rules {
         }
         self.since_ns
     }
+
+    /// The same where connections are not tracked.
+    pub(crate) fn none(&mut self) -> u64 {
+        *self = Self { is_told: self.is_told, ..Self::default() };
+        0
+    }
 }
 
 fn look(last: &Seen) -> io::Result<Seen> {
-    // NAT needs connection tracking. Without it nobody need make the kernel load nftables.
-    if !Path::new("/proc/sys/net/netfilter/nf_conntrack_max").exists() {
-        return Ok(Seen::default());
-    }
     let names = ["ip_tables_names", "ip6_tables_names"].map(|name| {
         fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap_or_default()
     });

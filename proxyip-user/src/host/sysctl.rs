@@ -1,10 +1,14 @@
 //! The sysctls below `/proc/sys/net` that connections depend on, in the calling thread's network namespace.
 
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::Mode;
 use proxyip_common::settings::NamespaceSettings;
 
 const ROOT: &str = "/proc/sys/net";
@@ -13,28 +17,41 @@ const RMEM_MAX: u64 = 212_992;
 /// Largest shift count of RFC 7323 §2.3.
 const MAX_SHIFT: u32 = 14;
 
-/// The settings as they are now; cookie, epoch and timestamp offset are left at 0.
+/// The sysctls of one namespace, as they are now.
+pub(crate) struct Sysctls {
+    /// What the kernel programs need; cookie, epoch and timestamp offset are left at 0.
+    pub(crate) settings: NamespaceSettings,
+    /// `net.ipv4.tcp_fin_timeout` in seconds.
+    pub(crate) fin_timeout: u64,
+    /// Connections are tracked here, or can be.
+    pub(crate) has_conntrack: bool,
+}
+
+/// Reads them.
 ///
 /// # Errors
 /// If a sysctl that every kernel has cannot be read.
-pub(crate) fn read() -> Result<NamespaceSettings> {
-    let [_, default, largest] = triple("ipv4/tcp_rmem")?;
-    let rmem_max = optional("core/rmem_max")?.unwrap_or(RMEM_MAX);
-    let loose = optional("netfilter/nf_conntrack_tcp_loose")?.unwrap_or(1);
+pub(crate) fn read() -> Result<Sysctls> {
+    let ipv4 = Directory::open("ipv4")?;
+    let core = Directory::open("core")?;
+    let netfilter = Directory::open("netfilter")?;
+    let [_, default, largest] = ipv4.triple("tcp_rmem")?;
+    let rmem_max = core.optional("rmem_max")?.unwrap_or(RMEM_MAX);
+    let loose = netfilter.optional("nf_conntrack_tcp_loose")?;
     let mut flags = 0;
     for (flag, value) in [
-        (NamespaceSettings::SYNCOOKIES, required("ipv4/tcp_syncookies")?),
-        (NamespaceSettings::TIMESTAMPS, required("ipv4/tcp_timestamps")?),
-        (NamespaceSettings::SACK, required("ipv4/tcp_sack")?),
-        (NamespaceSettings::WINDOW_SCALING, required("ipv4/tcp_window_scaling")?),
-        (NamespaceSettings::CONNTRACK_LOOSE, loose),
-        (NamespaceSettings::ECN, required("ipv4/tcp_ecn")?),
+        (NamespaceSettings::SYNCOOKIES, ipv4.required("tcp_syncookies")?),
+        (NamespaceSettings::TIMESTAMPS, ipv4.required("tcp_timestamps")?),
+        (NamespaceSettings::SACK, ipv4.required("tcp_sack")?),
+        (NamespaceSettings::WINDOW_SCALING, ipv4.required("tcp_window_scaling")?),
+        (NamespaceSettings::CONNTRACK_LOOSE, loose.unwrap_or(1)),
+        (NamespaceSettings::ECN, ipv4.required("tcp_ecn")?),
     ] {
         if value != 0 {
             flags |= flag;
         }
     }
-    Ok(NamespaceSettings {
+    let settings = NamespaceSettings {
         cookie: 0,
         epoch_ns: 0,
         nat_since_ns: 0,
@@ -42,15 +59,9 @@ pub(crate) fn read() -> Result<NamespaceSettings> {
         window: window(default),
         window_scale: window_scale(largest.max(rmem_max)),
         flags,
-    })
-}
-
-/// `net.ipv4.tcp_fin_timeout` in seconds.
-///
-/// # Errors
-/// If it cannot be read.
-pub(crate) fn fin_timeout() -> Result<u64> {
-    required("ipv4/tcp_fin_timeout")
+    };
+    let fin_timeout = ipv4.required("tcp_fin_timeout")?;
+    Ok(Sysctls { settings, fin_timeout, has_conntrack: loose.is_some() })
 }
 
 /// `net.ipv4.tcp_synack_retries`.
@@ -58,7 +69,7 @@ pub(crate) fn fin_timeout() -> Result<u64> {
 /// # Errors
 /// If it cannot be read.
 pub(crate) fn synack_retries() -> Result<u64> {
-    required("ipv4/tcp_synack_retries")
+    Directory::open("ipv4")?.required("tcp_synack_retries")
 }
 
 /// `net.core.bpf_jit_enable`; `None` where it does not show, as in any namespace but the first.
@@ -66,7 +77,7 @@ pub(crate) fn synack_retries() -> Result<u64> {
 /// # Errors
 /// If it cannot be read.
 pub(crate) fn jit() -> Result<Option<u64>> {
-    optional("core/bpf_jit_enable")
+    Directory::open("core")?.optional("bpf_jit_enable")
 }
 
 /// The initial window of a socket with this receive buffer: the kernel takes half of it for payload
@@ -82,31 +93,59 @@ fn window_scale(space: u64) -> u8 {
     u8::try_from(shift).expect("14 at most")
 }
 
-fn required(name: &str) -> Result<u64> {
-    optional(name)?.with_context(|| format!("{ROOT}/{name} is missing"))
+/// A directory of sysctls. Its name is looked up once: in the kernel, that takes the longer the more namespaces there are,
+/// for all have a directory of this name in one chain.
+struct Directory {
+    name: &'static str,
+    /// `None` if the kernel or the namespace has none.
+    file: Option<OwnedFd>,
 }
 
-fn optional(name: &str) -> Result<Option<u64>> {
-    let Some(text) = text(name)? else { return Ok(None) };
-    let value = text.trim().parse().with_context(|| format!("{ROOT}/{name} holds no number"))?;
-    Ok(Some(value))
-}
+impl Directory {
+    fn open(name: &'static str) -> Result<Self> {
+        let path = Path::new(ROOT).join(name);
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let file = match open(&path, flags, Mode::empty()) {
+            Ok(file) => Some(file),
+            Err(Errno::ENOENT) => None,
+            Err(error) => {
+                return Err(error).with_context(|| format!("{} cannot be read", path.display()));
+            }
+        };
+        Ok(Self { name, file })
+    }
 
-fn triple(name: &str) -> Result<[u64; 3]> {
-    let text = text(name)?.with_context(|| format!("{ROOT}/{name} is missing"))?;
-    let numbers: Result<Vec<u64>, _> = text.split_whitespace().map(str::parse).collect();
-    numbers
-        .ok()
-        .and_then(|numbers| numbers.try_into().ok())
-        .with_context(|| format!("{ROOT}/{name} does not hold three numbers"))
-}
+    fn required(&self, name: &str) -> Result<u64> {
+        self.optional(name)?.with_context(|| format!("{} is missing", self.path(name)))
+    }
 
-fn text(name: &str) -> Result<Option<String>> {
-    let path = Path::new(ROOT).join(name);
-    match fs::read_to_string(&path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("{} cannot be read", path.display())),
+    fn optional(&self, name: &str) -> Result<Option<u64>> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        let value = text.trim().parse();
+        value.map(Some).with_context(|| format!("{} holds no number", self.path(name)))
+    }
+
+    fn triple(&self, name: &str) -> Result<[u64; 3]> {
+        let text = self.text(name)?.with_context(|| format!("{} is missing", self.path(name)))?;
+        let numbers: Result<Vec<u64>, _> = text.split_whitespace().map(str::parse).collect();
+        numbers
+            .ok()
+            .and_then(|numbers| numbers.try_into().ok())
+            .with_context(|| format!("{} does not hold three numbers", self.path(name)))
+    }
+
+    fn text(&self, name: &str) -> Result<Option<String>> {
+        let Some(directory) = &self.file else { return Ok(None) };
+        let cannot = || format!("{} cannot be read", self.path(name));
+        match openat(directory, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) {
+            Ok(file) => io::read_to_string(File::from(file)).map(Some).with_context(cannot),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(error) => Err(error).with_context(cannot),
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        format!("{ROOT}/{}/{name}", self.name)
     }
 }
 
@@ -121,6 +160,19 @@ mod tests {
         {
             assert_eq!(window_scale(space), expected, "{space}");
         }
+    }
+
+    #[test]
+    fn what_is_not_there_is_missing_or_none() {
+        let ipv4 = Directory::open("ipv4").unwrap();
+        assert!(ipv4.required("tcp_fin_timeout").unwrap() > 0);
+        assert_eq!(ipv4.optional("no_such").unwrap(), None);
+        let missing = ipv4.required("no_such").unwrap_err().to_string();
+        assert_eq!(missing, "/proc/sys/net/ipv4/no_such is missing");
+        let text = ipv4.optional("tcp_rmem").unwrap_err().to_string();
+        assert_eq!(text, "/proc/sys/net/ipv4/tcp_rmem holds no number");
+        let nowhere = Directory::open("no_such").unwrap();
+        assert_eq!(nowhere.optional("loose").unwrap(), None);
     }
 
     #[test]

@@ -129,7 +129,7 @@ fn trusted_address<'a>(listener: &'a Listener, own: &[IpAddr]) -> Option<(&'a st
 }
 
 fn read() -> Result<Sysctls> {
-    Ok(Sysctls { flags: sysctl::read()?.flags, synack_retries: sysctl::synack_retries()? })
+    Ok(Sysctls { flags: sysctl::read()?.settings.flags, synack_retries: sysctl::synack_retries()? })
 }
 
 /// The sysctls with a wrong value. One line if all are right.

@@ -124,13 +124,17 @@ impl Watcher {
 
     /// Writes what has changed of the settings.
     pub(crate) fn write(&mut self, tables: &mut Tables) -> Result<()> {
-        self.seen.set_fin_timeout(sysctl::fin_timeout()?);
+        let sysctls = sysctl::read()?;
+        self.seen.set_fin_timeout(sysctls.fin_timeout);
+        let now_ns = now_ns()?;
+        let nat_since_ns =
+            if sysctls.has_conntrack { self.rules.since_ns(now_ns) } else { self.rules.none() };
         let mut settings = NamespaceSettings {
             cookie: self.cookie,
             epoch_ns: self.epoch_length.get(),
             timestamp_offset: self.timestamp_offset,
-            nat_since_ns: self.rules.since_ns(now_ns()?),
-            ..sysctl::read()?
+            nat_since_ns,
+            ..sysctls.settings
         };
         if !self.routes.is_empty() {
             settings.flags |= NamespaceSettings::ROUTE_MSS;
