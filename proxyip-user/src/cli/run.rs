@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ipnet::IpNet;
+use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
 
 use super::exit::Exit;
@@ -112,16 +113,12 @@ impl Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> ExitCode {
-    // The kernel's events stay on this thread; one more serves the API.
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let runtime = runtime.context("the runtime cannot be started");
-    let started = runtime.and_then(|runtime| {
-        let _inside = runtime.enter();
+    let started = Runtimes::start().and_then(|runtimes| {
+        let _inside = runtimes.own.enter();
         let signals = Signals::listen()?;
-        Ok((runtime, signals))
+        Ok((runtimes, signals))
     });
-    let (runtime, signals) = match started {
+    let (runtimes, signals) = match started {
         Ok(started) => started,
         Err(error) => return finish(Err(error)),
     };
@@ -140,10 +137,32 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
     }
     let config = arguments.change(written);
     let read = move || arguments.config();
-    let result = runtime.block_on(agent(config, kernel_log, signals, read));
+    let how = (kernel_log, runtimes.serving.handle().clone());
+    let result = runtimes.own.block_on(agent(config, how, signals, read));
     // Whoever is in the middle of a long list of flows does not keep the agent from ending.
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    runtimes.serving.shutdown_timeout(Duration::from_secs(1));
+    runtimes.own.shutdown_timeout(Duration::from_secs(1));
     finish(result)
+}
+
+/// Who waits for what.
+struct Runtimes {
+    /// This thread, which takes the kernel's events. It looks for them ten times a second, and waits by itself: were it
+    /// woken by another thread, an agent at rest would use twice the processor time for that.
+    own: Runtime,
+    /// One more thread, which serves the API.
+    serving: Runtime,
+}
+
+impl Runtimes {
+    fn start() -> Result<Self> {
+        let started = || {
+            let own = Builder::new_current_thread().enable_all().build()?;
+            let serving = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+            io::Result::Ok(Self { own, serving })
+        };
+        started().context("the runtime cannot be started")
+    }
 }
 
 fn start_log() {
