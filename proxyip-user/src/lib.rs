@@ -24,6 +24,8 @@ pub mod config;
 pub mod desired;
 mod direction;
 pub mod flowlog;
+#[cfg_attr(target_env = "gnu", expect(unsafe_code, reason = "a function of the C library"))]
+mod heap;
 pub mod host;
 pub mod inputs;
 mod json;

@@ -67,7 +67,7 @@ pub use hand_off::HandOff;
 pub use kernel_objects::{Held, KernelObjects};
 pub use lines::Lines;
 pub use maps::{FlowTable, capacity_of_map};
-pub use memory::{Memory, resident_kib};
+pub use memory::{Memory, anonymous_kib, resident_kib};
 pub use namespace::Namespace;
 pub use napi::Batches;
 pub use net::{Net, Offloads, Plan, address};

@@ -71,6 +71,14 @@ pub fn resident_kib(pid: u32) -> u64 {
     field(&format!("/proc/{pid}/status"), "VmRSS:")
 }
 
+/// KiB of memory that a process has resident and that is not of a file: its heap, and its stacks.
+///
+/// # Panics
+/// When the process does not exist.
+pub fn anonymous_kib(pid: u32) -> u64 {
+    field(&format!("/proc/{pid}/status"), "RssAnon:")
+}
+
 /// A number of KiB in a file of names and values.
 fn field(file: &str, name: &str) -> u64 {
     let text = fs::read_to_string(file).unwrap_or_else(|error| panic!("{file}: {error}"));

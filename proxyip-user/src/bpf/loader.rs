@@ -28,6 +28,7 @@ use super::programs::{
     EGRESS, GETPEERNAME, GETSOCKOPT, INGRESS, INGRESS_BASIC, LOOKUP, Loaded, SET, SOCK_OPS,
     program_of,
 };
+use crate::heap;
 use crate::host::capability::Capability;
 
 /// The maps that outlive the agent.
@@ -141,7 +142,9 @@ impl Loader {
     /// Gives memory back that only the next load needs, if there was none for a while. The next one takes longer then.
     pub(crate) fn rest(&self) {
         let mut library = self.library.lock().unwrap_or_else(PoisonError::into_inner);
-        library.take_if(|(_, used)| used.elapsed() > QUIET);
+        if library.take_if(|(_, used)| used.elapsed() > QUIET).is_some() {
+            heap::trim();
+        }
     }
 
     /// An instance with the programs on sockets loaded that every agent has.

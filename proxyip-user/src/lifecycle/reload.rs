@@ -15,6 +15,7 @@ use super::notify;
 use super::parts::Parts;
 use crate::config::{Config, ConfigError};
 use crate::flowlog::queue::NextLog;
+use crate::heap;
 use crate::host::roots;
 use crate::inputs::watch::Watch;
 use crate::reconcile::control::Control;
@@ -88,6 +89,8 @@ impl<R: Fn() -> Result<Config, ConfigError> + Send + Sync + 'static> Reload<R> {
         let reload = move || {
             let config = read().map_err(|error| sentence(&error))?;
             let done = of_reload(|| put_in_force(&control, (&follow, &parts), &config));
+            // Lists may have been long.
+            heap::trim();
             done.map_err(|error| format!("{error:#}"))
         };
         Ok(match blocking(reload).await? {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use proxyip_tests::servers::{EchoServer, PeerNames};
 use proxyip_tests::{
-    Agent, Guard, HandOff, Process, Site, address, agent_binary, eventually, header,
+    Agent, Guard, HandOff, Process, Site, address, agent_binary, anonymous_kib, eventually, header,
 };
 
 use crate::common::{
@@ -157,5 +157,14 @@ fn a_second_agent_refuses_and_names_the_first() {
     assert!(second.stderr().contains(&pid), "no process id {pid} in: {}", second.stderr());
     let stream = open_and_send(&site, &trusted_dial(80), &header_of_client());
     assert_both(ask_names(&stream), socket_address(CLIENT));
+    site.finish(&mut agent, &[]);
+}
+
+#[test]
+fn an_agent_gives_back_the_memory_that_loading_took() {
+    let site = Site::without_captures();
+    let mut agent = Agent::start(&site, &Guard::ports(&[80]));
+    let pid = agent.process().pid();
+    eventually("the agent has little memory", || (anonymous_kib(pid) < 15 << 10).then_some(()));
     site.finish(&mut agent, &[]);
 }
