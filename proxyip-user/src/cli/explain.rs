@@ -93,6 +93,9 @@ fn entries() -> Vec<Entry> {
 /// Most counters ask for nothing.
 const fn advice_of(counter: Counter) -> Option<&'static str> {
     match counter {
+        Counter::Bypassed => Some(
+            "Add the source to `trusted` if it is the load balancer. Others are meant to pass, as `untrusted = \"bypass\"` says.",
+        ),
         Counter::UntrustedHeader => Some(FindingKind::UntrustedHeaders.advice()),
         _ => None,
     }
@@ -222,11 +225,13 @@ mod tests {
         assert!(text.contains(HAND_OFFS) && text.contains(VERDICTS), "{text}");
     }
 
-    /// The finding has another label, which says what to do.
+    /// Findings have other labels, which say what to do.
     #[test]
-    fn the_counter_of_untrusted_headers_says_what_to_do() {
-        let text = explain("untrusted_header");
-        assert!(text.contains("What to do: Add the source to `trusted`"), "{text}");
+    fn counters_of_sources_that_are_not_trusted_say_what_to_do() {
+        for label in ["untrusted_header", "bypassed"] {
+            let text = explain(label);
+            assert!(text.contains("What to do: Add the source to `trusted`"), "{text}");
+        }
     }
 
     #[test]

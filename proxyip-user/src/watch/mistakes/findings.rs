@@ -145,8 +145,8 @@ impl Kind {
                  trusted{such_as}, and none that began with a PROXY header: {ADD_OR_SHOW}"
             ),
             Self::UntrustedHeader => format!(
-                "listener {listener:?}: {count} PROXY headers from sources that are not trusted{such_as}; the \
-                 application gets them: {ADD_OR_SHOW}"
+                "listener {listener:?}: PROXY headers from sources that are not trusted{such_as}; the application gets \
+                 them, {count} by now: {ADD_OR_SHOW}"
             ),
         }
     }
