@@ -23,6 +23,27 @@ impl FlowKey {
     pub const fn new(namespace: u64, peer: Peer, local: Local) -> Self {
         Self { namespace, peer, local }
     }
+
+    /// A number that two flows share once in 2⁶⁴ times. It need not withstand anybody: a load balancer chooses the ports.
+    #[inline(always)]
+    #[must_use]
+    pub const fn hash(&self) -> u64 {
+        // Odd, its bits without a pattern: 2⁶⁴ divided by the golden ratio.
+        const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+        let [a, b, c, d] = self.peer.0.words();
+        let [e, f, g, h] = self.local.0.words();
+        let [i, j] = [self.peer.0.port() as u32, self.local.0.port() as u32];
+        let pairs = [[a, b], [c, d], [e, f], [g, h], [i, j]];
+        let mut hash = self.namespace;
+        let mut index = 0;
+        while index < pairs.len() {
+            let [high, low] = pairs[index];
+            hash = (hash ^ (high as u64) << 32 ^ low as u64).wrapping_mul(FACTOR);
+            hash ^= hash >> 32;
+            index += 1;
+        }
+        hash
+    }
 }
 
 macro_rules! kinds {
@@ -256,6 +277,16 @@ impl Ended {
         let ahead = sequence.wrapping_sub(self.received.wrapping_sub(Self::NEAR));
         acknowledged <= all && ahead < 2 * Self::NEAR
     }
+}
+
+/// A connection that has ended.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
+pub struct EndedFlow {
+    /// The [`FlowKey::hash`] of its flow.
+    pub hash: u64,
+    /// Its numbers.
+    pub numbers: Ended,
 }
 
 #[cfg(test)]

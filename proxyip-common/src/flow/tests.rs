@@ -2,6 +2,7 @@
 
 use super::*;
 use core::mem::offset_of;
+use core::net::SocketAddr;
 
 #[test]
 fn the_longest_header_has_a_length() {
@@ -43,5 +44,41 @@ fn layout_is_as_documented() {
     assert_eq!(offset_of!(FlowRecord, listener), 64);
     assert_eq!(offset_of!(FlowRecord, version), 68);
     assert_eq!((size_of::<Handshake>(), size_of::<Translation>()), (16, 16));
-    assert_eq!(size_of::<Ended>(), 16);
+    assert_eq!((size_of::<Ended>(), size_of::<EndedFlow>()), (16, 24));
+}
+
+/// At least as evenly as by chance: of so many places, a share of 1/e would stay empty.
+#[test]
+fn the_flows_of_a_load_balancer_spread_over_a_table() {
+    const PLACES: usize = 1 << 16;
+    for (peer, local) in [("10.0.0.2", "10.0.1.2"), ("fd00::2", "fd00:1::2")] {
+        let mut used = vec![false; PLACES];
+        for port in 0..=u16::MAX {
+            let ends = [(peer, port), (local, 443)];
+            let [peer, local] = ends.map(|(ip, port)| SocketAddr::new(ip.parse().unwrap(), port));
+            let hash = FlowKey::new(4096, peer.into(), local.into()).hash();
+            used[usize::try_from(hash).unwrap() % PLACES] = true;
+        }
+        let empty = used.iter().filter(|used| !**used).count();
+        assert!(empty < PLACES * 37 / 100, "{empty} are empty");
+    }
+}
+
+#[test]
+fn each_part_of_a_flow_changes_its_hash() {
+    let key = |namespace, [peer, local]: [&str; 2]| {
+        let [peer, local] = [peer, local].map(|end| end.parse::<SocketAddr>().unwrap());
+        FlowKey::new(namespace, peer.into(), local.into()).hash()
+    };
+    let hashes = [
+        key(1, ["10.0.0.2:5000", "10.0.1.2:443"]),
+        key(2, ["10.0.0.2:5000", "10.0.1.2:443"]),
+        key(1, ["10.0.0.3:5000", "10.0.1.2:443"]),
+        key(1, ["10.0.0.2:5001", "10.0.1.2:443"]),
+        key(1, ["10.0.0.2:5000", "10.0.1.3:443"]),
+        key(1, ["10.0.0.2:5000", "10.0.1.2:444"]),
+        key(1, ["10.0.1.2:443", "10.0.0.2:5000"]),
+    ];
+    let different: std::collections::BTreeSet<_> = hashes.into_iter().collect();
+    assert_eq!(different.len(), hashes.len());
 }

@@ -50,7 +50,7 @@ pub(super) const PINNED: &[&str] = &[
     "FLOWS",
     "HANDSHAKES",
     "REDIRECTED",
-    "ENDED",
+    "ENDED_FLOWS",
     "TRANSLATIONS",
     "PARTIAL_HEADERS",
     "HEADER_BYTES",

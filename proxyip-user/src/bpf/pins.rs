@@ -11,7 +11,7 @@ use crate::host::bpffs;
 
 /// Maps of another layout are not adopted. Raise this whenever what the maps hold changes: a type, what a number in it
 /// means, a map's kind or size, the list of counters. A test compares them with `layouts/`, and says what to do.
-pub(super) const LAYOUT: u32 = 13;
+pub(super) const LAYOUT: u32 = 14;
 
 /// What the directories of maps are called, before the number of their layout.
 pub(super) const MAPS: &str = "maps-";

@@ -92,8 +92,16 @@ impl RawMap {
         self.update(key, value, ANY).context("an entry cannot be written")
     }
 
-    /// Makes an entry, unless there is one already.
+    /// Makes an entry, unless there is one already. Where an array has no entry, all is zero.
     pub(super) fn add(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        if self.kind == MapType::Array {
+            let is_empty = |value: &[u8]| value.iter().all(|byte| *byte == 0);
+            return if is_empty(value) || !is_empty(&self.get(key)?) {
+                Ok(())
+            } else {
+                self.set(key, value)
+            };
+        }
         match self.update(key, value, NEW) {
             Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
             result => result.context("an entry cannot be written"),

@@ -51,7 +51,7 @@ fn a_map_of_another_size_is_refused_and_nothing_changes() {
     let mut agent = Agent::start(&site, &guard);
     let (stream, _) = open_for(&site, 1);
     agent.kill();
-    let pin = site.scratch.pin_path().join("maps-13/TRANSLATIONS");
+    let pin = site.scratch.pin_path().join("maps-14/TRANSLATIONS");
     let path = pin.display().to_string();
     let own = pin.with_file_name("ours");
     fs::rename(&pin, &own).expect("a pin can be renamed");

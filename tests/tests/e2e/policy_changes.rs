@@ -109,7 +109,7 @@ fn a_restart_writes_no_list_anew() {
     for _ in 0..3 {
         let stream = open_and_send(&site, &trusted_dial(80), &header_of_client());
         assert_both(ask_names(&stream), socket_address(CLIENT));
-        let map = site.scratch.pin_path().join("maps-13/POLICIES");
+        let map = site.scratch.pin_path().join("maps-14/POLICIES");
         scopes.push(site.net.server.run(&format!("bpftool map dump pinned {}", map.display())));
         agent.kill();
         agent.start_again();

@@ -54,7 +54,7 @@ pub(super) fn remember(ctx: &SockOpsContext, key: &FlowKey, record: &FlowRecord)
     let first = received.wrapping_sub(bytes[0]).wrapping_sub(record.length_of_header());
     ended::remember(
         key,
-        &Ended {
+        Ended {
             isn: first.wrapping_sub(1),
             cookie: acknowledged.wrapping_sub(bytes[1]).wrapping_sub(1),
             received,

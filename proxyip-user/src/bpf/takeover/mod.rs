@@ -32,7 +32,7 @@ const LIVE: [&str; 8] = [
     "FLOWS",
     "HANDSHAKES",
     "REDIRECTED",
-    "ENDED",
+    "ENDED_FLOWS",
     "TRANSLATIONS",
     "PARTIAL_HEADERS",
     "HEADER_BYTES",
