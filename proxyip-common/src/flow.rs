@@ -239,6 +239,19 @@ impl Translation {
     pub const RESET: u8 = 3;
 }
 
+/// What the socket of a translated connection keeps, so that most of its segments need not be looked up in a table.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
+pub struct TranslatedSocket {
+    /// The cookie of the namespace where its segments are translated, host order. They pass other namespaces too, with the
+    /// socket that has sent them.
+    pub namespace: u64,
+    /// See [`Translation::ahead`].
+    pub ahead: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
 /// The numbers of a connection that has ended, host order.
 ///
 /// The server's initial sequence number is the cookie, which counts for as long as it has not expired. So the kernel

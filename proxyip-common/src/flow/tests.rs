@@ -44,6 +44,7 @@ fn layout_is_as_documented() {
     assert_eq!(offset_of!(FlowRecord, listener), 64);
     assert_eq!(offset_of!(FlowRecord, version), 68);
     assert_eq!((size_of::<Handshake>(), size_of::<Translation>()), (16, 16));
+    assert_eq!((size_of::<TranslatedSocket>(), align_of::<TranslatedSocket>()), (16, 8));
     assert_eq!((size_of::<Ended>(), size_of::<EndedFlow>()), (16, 24));
 }
 

@@ -60,13 +60,7 @@ impl Act for Skb {
 pub fn carry_out(ctx: &TcContext, segment: &Segment, memory: &Memory, decision: Decision) -> i32 {
     match decision {
         Decision::Pass => TCX_NEXT,
-        Decision::Translate(shift) => {
-            if shift::lower(ctx, segment, shift) {
-                return TCX_NEXT;
-            }
-            count_drop(DropReason::TranslateFailed);
-            TCX_DROP
-        }
+        Decision::Translate(shift) => lower(ctx, segment, shift),
         Decision::PassCounted(counter) => {
             count(counter);
             if counter == Counter::Bypassed {
@@ -112,6 +106,16 @@ pub fn carry_out(ctx: &TcContext, segment: &Segment, memory: &Memory, decision: 
             reset_both(ctx, segment, memory, expected)
         }
     }
+}
+
+/// Lowers the sequence number of a segment whose connection is translated.
+#[inline(always)]
+pub fn lower(ctx: &TcContext, segment: &Segment, shift: u32) -> i32 {
+    if shift::lower(ctx, segment, shift) {
+        return TCX_NEXT;
+    }
+    count_drop(DropReason::TranslateFailed);
+    TCX_DROP
 }
 
 /// Gives the kernel the bare ACK, and queues the segment.

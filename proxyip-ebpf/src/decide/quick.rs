@@ -13,15 +13,16 @@ use crate::{
     frame::{
         early::{Early, Guard, V4, V6, Version, Way},
         ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6},
-        parse::is_for_this_interface,
-        segment::HELD_LISTENER,
+        parse::{has_vlan, is_for_this_interface},
+        segment::{HELD_LISTENER, fill_incoming, outgoing},
         tcp::flags,
     },
     kernel::{packet::Packet, platform::Platform, programs::TcContext},
     state::{
         listeners::LISTENERS,
-        memory::memory,
-        sockets::{Found, Socket, State, record_of_sender},
+        memory::{egress, memory},
+        namespace::settings,
+        sockets::{Found, Sender, Socket, State},
         translations::is_in_use,
     },
 };
@@ -36,6 +37,11 @@ pub enum Quick {
     Foreign,
     /// The kernel has its connection, which needs nothing.
     Established,
+    /// The kernel has its connection, which is translated. [`Memory::ahead`] says by how much to lower, and the segment for
+    /// [`fill_incoming`] has the numbers.
+    ///
+    /// [`Memory::ahead`]: crate::state::memory::Memory::ahead
+    Translated,
     /// More must be known of its connection. [`Memory::found`] has what TCP would find.
     ///
     /// [`Memory::found`]: crate::state::memory::Memory::found
@@ -64,7 +70,7 @@ fn look_at<P: Platform, V: Version>(packet: &impl Packet) -> Quick {
     };
     let Some(tcp) = early.tcp() else { return Quick::Unknown };
     let is_later = tcp.flags & (flags::SYN | flags::RST | flags::ACK) == flags::ACK;
-    if !is_later || !is_for_this_interface(packet) || is_mostly_translated::<P>(listener) {
+    if !is_later || !is_for_this_interface(packet) || listener == HELD_LISTENER {
         return Quick::Unknown;
     }
     let Some(memory) = memory() else { return Quick::Unknown };
@@ -74,13 +80,22 @@ fn look_at<P: Platform, V: Version>(packet: &impl Packet) -> Quick {
         memory.found.set(Found::NOTHING);
         return Quick::Found;
     };
+    let state = socket.state();
+    let may_be_translated = state == State::Connected && is_in_use();
+    let is_accepted = || socket.record().is_some_and(is_accepted);
+    let known = !may_be_translated || !wants_translation(listener) && is_accepted();
+    if !known && let Some(ahead) = ahead_of(&socket) {
+        let Some(segment) = fill_incoming() else { return Quick::Unknown };
+        Early::<V>::describe(&tcp, segment);
+        memory.ahead.set(ahead);
+        return Quick::Translated;
+    }
     // The listener's settings are read behind the socket: it may have been marked under new ones.
     if !is_simple(listener) {
         return Quick::Unknown;
     }
-    let state = socket.state();
     let passes = state == State::Connected
-        && (!is_in_use() || socket.record().is_some_and(is_accepted))
+        && (known || wants_translation(listener) && is_accepted())
         && !early.payload(packet, &tcp).is_some_and(begins_header);
     if passes {
         return Quick::Established;
@@ -90,10 +105,10 @@ fn look_at<P: Platform, V: Version>(packet: &impl Packet) -> Quick {
     Quick::Found
 }
 
-/// Whether the table of translated connections says more of a segment than its socket does.
+/// How far the numbers of the socket's peer are ahead, if its connection is translated here.
 #[inline(always)]
-fn is_mostly_translated<P: Platform>(listener: u16) -> bool {
-    is_in_use() && (!P::ACCEPT || wants_translation(listener))
+fn ahead_of(socket: &Socket) -> Option<u32> {
+    socket.ahead(settings()?.cookie)
 }
 
 /// Whether the listener's connections are all to be translated.
@@ -127,26 +142,56 @@ fn begins_header(payload: [u8; 4]) -> bool {
     payload == *b"PROX" || payload == *b"\r\n\r\n"
 }
 
-/// Whether it is known early that a frame which leaves the host is of no connection that is translated.
+/// What is known early of a frame that leaves the host.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Outgoing {
+    /// Nothing.
+    Unknown,
+    /// It is of no connection that is translated.
+    Untranslated,
+    /// It is of one. [`Egress::ahead`] says by how much to raise, and the segment for [`outgoing`] has the numbers.
+    ///
+    /// [`Egress::ahead`]: crate::state::memory::Egress::ahead
+    Translated,
+}
+
+/// Looks at a frame that leaves the host.
 #[inline(never)]
-pub fn needs_no_translation(ctx: &TcContext) -> bool {
+pub fn look_out(ctx: &TcContext) -> Outgoing {
     match ctx.protocol() {
-        ETHERTYPE_IPV4 => is_of_no_translation::<V4>(ctx),
-        ETHERTYPE_IPV6 => is_of_no_translation::<V6>(ctx),
-        _ => false,
+        ETHERTYPE_IPV4 => look_out_at::<V4>(ctx),
+        ETHERTYPE_IPV6 => look_out_at::<V6>(ctx),
+        _ => Outgoing::Unknown,
     }
 }
 
 #[inline(always)]
-fn is_of_no_translation<V: Version>(ctx: &TcContext) -> bool {
+fn look_out_at<V: Version>(ctx: &TcContext) -> Outgoing {
     let early = Early::<V>::new(ctx);
-    match early.guard(Way::Out) {
-        Guard::Nobody => return true,
-        Guard::Unknown => return false,
-        Guard::Listener(listener) if wants_translation(listener) => return false,
-        Guard::Listener(_) => {}
-    }
+    let listener = match early.guard(Way::Out) {
+        Guard::Nobody => return Outgoing::Untranslated,
+        Guard::Unknown => return Outgoing::Unknown,
+        Guard::Listener(listener) => listener,
+    };
+    let Some(tcp) = early.tcp() else { return Outgoing::Unknown };
     // A SYN-ACK may show that NAT has redirected its SYN.
-    let is_later = early.tcp().is_some_and(|tcp| tcp.flags & flags::SYN == 0);
-    is_later && record_of_sender(ctx).is_some_and(is_accepted)
+    if tcp.flags & flags::SYN != 0 {
+        return Outgoing::Unknown;
+    }
+    let Some(sender) = Sender::of(ctx) else { return Outgoing::Unknown };
+    if !wants_translation(listener) && sender.record().is_some_and(is_accepted) {
+        return Outgoing::Untranslated;
+    }
+    // With a RST, the connection's entry ends. A VLAN's frame is translated on the VLAN's own interface.
+    if tcp.flags & (flags::RST | flags::ACK) != flags::ACK || has_vlan(ctx) {
+        return Outgoing::Unknown;
+    }
+    let ahead = settings().and_then(|settings| sender.ahead(settings.cookie));
+    let (Some(ahead), Some(segment), Some(scratch)) = (ahead, outgoing(), egress()) else {
+        return Outgoing::Unknown;
+    };
+    Early::<V>::describe(&tcp, segment);
+    scratch.ahead = ahead;
+    Outgoing::Translated
 }

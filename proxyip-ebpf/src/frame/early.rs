@@ -7,7 +7,8 @@ use crate::{
         extensions::is_extension,
         ip::{ETHERNET, FRAGMENT_OFFSET, IPV4, IPV6, MORE_FRAGMENTS, NO_OPTIONS},
         ports::listener_of,
-        tcp::{PROTOCOL_TCP, TCP},
+        segment::Segment,
+        tcp::{PROTOCOL_TCP, Seq, TCP},
     },
     kernel::packet::Packet,
 };
@@ -130,16 +131,30 @@ impl<V: Version> Early<V> {
     /// The TCP header that follows the fixed IP header; `None` if it is not at hand.
     #[inline(always)]
     pub fn tcp(&self) -> Option<Tcp> {
+        const NUMBERS: usize = 4;
         const OFFSET: usize = 12;
         const FLAGS: usize = 13;
         let tcp = self.ip + V::LENGTH;
         if tcp + TCP > self.end {
             return None;
         }
-        // SAFETY: both lie before the end, as just checked.
-        let (offset, flags) =
-            unsafe { (*((tcp + OFFSET) as *const u8), *((tcp + FLAGS) as *const u8)) };
-        Some(Tcp { flags, length: usize::from(offset >> 4) * 4, ends: self.ip + V::ENDS })
+        // SAFETY: all lie before the end, as just checked.
+        let (numbers, offset, flags) = unsafe {
+            let numbers = *((tcp + NUMBERS) as *const [[u8; 4]; 2]);
+            (numbers, *((tcp + OFFSET) as *const u8), *((tcp + FLAGS) as *const u8))
+        };
+        let length = usize::from(offset >> 4) * 4;
+        Some(Tcp { numbers, flags, length, ends: self.ip + V::ENDS })
+    }
+
+    /// Puts into `segment` what it takes to translate it: where its TCP header lies, and the numbers there.
+    #[inline(always)]
+    pub fn describe(tcp: &Tcp, segment: &mut Segment) {
+        let [sequence, acknowledgment] = tcp.numbers;
+        segment.tcp = ETHERNET + V::LENGTH;
+        segment.header = tcp.length;
+        segment.sequence = Seq::from_header(sequence);
+        segment.acknowledgment = Seq::from_header(acknowledgment);
     }
 
     /// The first bytes behind the TCP header; `None` if there are none.
@@ -160,6 +175,8 @@ impl<V: Version> Early<V> {
 
 /// What is asked of a TCP header.
 pub struct Tcp {
+    /// Its sequence and its acknowledgment number.
+    numbers: [[u8; 4]; 2],
     pub flags: u8,
     /// Its length in bytes.
     pub length: usize,

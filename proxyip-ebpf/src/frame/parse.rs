@@ -46,7 +46,13 @@ pub enum Parsed {
 /// Whether a frame that comes in is this interface's: for its Ethernet address, and of no VLAN.
 #[inline(always)]
 pub fn is_for_this_interface(packet: &impl Packet) -> bool {
-    packet.vlan() & VLAN_ID == 0 && packet.is_for_this_host()
+    !has_vlan(packet) && packet.is_for_this_host()
+}
+
+/// Whether a frame is of a VLAN.
+#[inline(always)]
+pub fn has_vlan(packet: &impl Packet) -> bool {
+    packet.vlan() & VLAN_ID != 0
 }
 
 /// Reads the frame.
@@ -76,7 +82,7 @@ pub fn incoming(packet: &impl Packet, segment: &mut Segment) -> Parsed {
 #[inline(never)]
 pub fn outgoing(packet: &impl Packet, segment: &mut Segment) -> Parsed {
     // Translated on the VLAN's own interface.
-    if packet.vlan() & VLAN_ID != 0 {
+    if has_vlan(packet) {
         return Parsed::Other;
     }
     match packet.protocol() {

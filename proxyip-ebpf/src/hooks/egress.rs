@@ -6,11 +6,11 @@ use crate::{
     act::shift::raise,
     decide::{
         outgoing::{goes_elsewhere, shift_of},
-        quick::needs_no_translation,
+        quick::{Outgoing, look_out},
     },
     frame::{
         parse::{self, Parsed},
-        segment::outgoing,
+        segment::{Segment, outgoing},
         tcp::flags,
     },
     kernel::{
@@ -19,7 +19,7 @@ use crate::{
     },
     state::{
         counters::{count_drop, count_left},
-        memory::egress,
+        memory::{Egress, egress},
         translations::is_in_use,
     },
 };
@@ -37,21 +37,35 @@ pub fn run(ctx: &TcContext) -> i32 {
 /// Raises the acknowledgment and the SACK blocks of a translated connection's segment; false if that failed.
 #[inline(always)]
 fn translate(ctx: &TcContext) -> bool {
-    if !is_in_use() || needs_no_translation(ctx) {
+    if !is_in_use() {
+        return true;
+    }
+    let quick = look_out(ctx);
+    if quick == Outgoing::Untranslated {
         return true;
     }
     let (Some(segment), Some(scratch)) = (outgoing(), egress()) else { return false };
+    let shift = match quick {
+        Outgoing::Translated => scratch.ahead,
+        _ => look_up(ctx, segment, scratch),
+    };
+    shift == 0 || raise(ctx, segment, scratch, shift)
+}
+
+/// By how much the table says that the segment is to be raised; 0 if it goes on as it is.
+#[inline(always)]
+fn look_up(ctx: &TcContext, segment: &mut Segment, scratch: &mut Egress) -> u32 {
     if parse::outgoing(ctx, segment) != Parsed::Segment
         || segment.flags & (flags::ACK | flags::RST) == 0
     {
-        return true;
+        return 0;
     }
     if segment.has(flags::SYN) {
         if goes_elsewhere(ctx, segment, scratch) {
             count_left(Obstacle::Redirected);
         }
-        return true;
+        return 0;
     }
     let shift = shift_of(segment, scratch);
-    shift == 0 || !segment.has(flags::ACK) || raise(ctx, segment, scratch, shift)
+    if segment.has(flags::ACK) { shift } else { 0 }
 }

@@ -7,7 +7,7 @@ use proxyip_common::{
 
 use crate::{
     kernel::programs::SockAddrContext,
-    state::{counters::count, sockets::SOCKETS},
+    state::{counters::count, storage::SOCKETS},
 };
 
 /// The client of this socket, if its header named one. An application that reads the header itself expects to

@@ -2,13 +2,11 @@
 
 mod end;
 
-use core::ffi::c_void;
-
 use proxyip_common::{
     address::{Endpoint, Local, Peer},
     counter::{Counter, per_listener},
     event::EventKind,
-    flow::{FlowKey, FlowRecord, HandOff, Translation},
+    flow::{FlowKey, FlowRecord, HandOff, TranslatedSocket, Translation},
     settings::HandOffChoice,
 };
 
@@ -19,11 +17,11 @@ use crate::{
     kernel::{
         AF_INET, EbpfContext,
         bindings::{
-            BPF_SK_STORAGE_GET_F_CREATE, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB,
-            BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_TCP_CLOSE,
+            BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
+            BPF_TCP_CLOSE, bpf_sock,
         },
         clock::now,
-        helpers::{bpf_get_netns_cookie, bpf_sk_storage_get},
+        helpers::bpf_get_netns_cookie,
         programs::SockOpsContext,
     },
     state::{
@@ -34,7 +32,7 @@ use crate::{
         listeners::LISTENERS,
         namespace::HAS_NETNS_COOKIE,
         parts, policies,
-        sockets::SOCKETS,
+        storage::{SOCKETS, TRANSLATED_SOCKETS, store, stored},
         translations::{TRANSLATIONS, is_in_use},
     },
 };
@@ -120,6 +118,13 @@ fn begin_translation(ctx: &SockOpsContext, key: &FlowKey) -> bool {
     }
     translation.seen_ns = now();
     translation.state = Translation::ESTABLISHED;
+    // Packets of others are marked, as their entries say.
+    if translation.flags & Translation::DENIED == 0 {
+        let (namespace, ahead) = (key.namespace, translation.ahead());
+        let mut translated = TranslatedSocket { namespace, ahead, reserved: 0 };
+        // SAFETY: the context's own socket. Without memory its segments are looked up in the table.
+        let _ = unsafe { store(&TRANSLATED_SOCKETS, socket(ctx), &mut translated) };
+    }
     // Its end must be seen, also if the record is lost.
     follow(ctx);
     true
@@ -215,26 +220,29 @@ fn end_translation(ctx: &SockOpsContext, key: &FlowKey) {
     }
 }
 
+/// The context's socket, or null.
+#[inline(always)]
+fn socket(ctx: &SockOpsContext) -> *mut bpf_sock {
+    // SAFETY: a field of the context.
+    unsafe { (*ctx.ops).__bindgen_anon_2.sk }
+}
+
 /// The record in the socket's storage; with `create`, put there.
 #[inline(always)]
 fn storage(
     ctx: &SockOpsContext,
     create: Option<&mut FlowRecord>,
 ) -> Option<&'static mut FlowRecord> {
-    // SAFETY: a field of the context.
-    let socket = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
-    if socket.is_null() {
-        return None;
-    }
-    let map: *mut c_void = core::ptr::from_ref(&SOCKETS).cast_mut().cast();
-    let (value, flags) = match create {
-        Some(record) => ((&raw mut *record).cast(), BPF_SK_STORAGE_GET_F_CREATE.into()),
-        None => (core::ptr::null_mut(), 0),
+    let socket = socket(ctx);
+    // SAFETY: the context's own socket.
+    let record = unsafe {
+        match create {
+            Some(record) => store(&SOCKETS, socket, record)?,
+            None => stored(&SOCKETS, socket)?,
+        }
     };
-    // SAFETY: a socket of the context, and a value of the map's type or null.
-    let record = unsafe { bpf_sk_storage_get(map, socket.cast(), value, flags) };
     // SAFETY: the storage lives as long as the socket, and the socket as long as this program runs.
-    unsafe { record.cast::<FlowRecord>().as_mut() }
+    Some(unsafe { &mut *record.as_ptr() })
 }
 
 /// An address field of the context, word by word: the verifier allows loads at constant offsets only, and

@@ -12,7 +12,7 @@ use proxyip_common::{
 
 use crate::{
     kernel::{bindings::bpf_sockopt, helpers::bpf_sk_storage_get, programs::SockoptContext},
-    state::sockets::SOCKETS,
+    state::storage::SOCKETS,
 };
 
 /// Answers if the option is ours and the socket has a record.

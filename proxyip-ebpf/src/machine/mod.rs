@@ -184,6 +184,13 @@ impl Machine {
         unsafe { (*settings).nat_since_ns = now_ns };
     }
 
+    /// Has the programs serve another network namespace, where sockets and frames come from this one.
+    pub fn move_elsewhere(&mut self) {
+        let settings = NAMESPACES.get_ptr_mut(0).expect("the namespace's settings");
+        // SAFETY: an element of the map, of a plain type.
+        unsafe { (*settings).cookie += 1 };
+    }
+
     /// Takes a port out of the configuration; what is translated goes on.
     pub fn retire(&mut self, port: u16) {
         put(PORTS.get_ptr_mut(port.into()), RETIRED);

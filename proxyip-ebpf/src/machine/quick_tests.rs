@@ -14,7 +14,7 @@ use super::{
     endpoint, headers,
 };
 use crate::{
-    decide::quick::{Quick, look, needs_no_translation},
+    decide::quick::{Outgoing, Quick, look, look_out},
     host::{
         frame::{Checksum, Frame},
         programs::TcContext,
@@ -211,12 +211,12 @@ fn ipv6_headers_that_may_lead_to_tcp_are_walked() {
 }
 
 #[test]
-fn a_connection_is_established_quickly_if_it_is_not_translated() {
+fn an_established_connection_is_known_by_its_socket() {
     for (way, used, quick) in [
         (ACCEPT, false, Quick::Established),
         (ACCEPT, true, Quick::Established),
-        (TRANSLATE, true, Quick::Unknown),
-        (BASIC, true, Quick::Found),
+        (TRANSLATE, true, Quick::Translated),
+        (BASIC, true, Quick::Translated),
         (OBSERVE, false, Quick::Unknown),
     ] {
         let mut peer = Conversation::opened(way);
@@ -241,33 +241,76 @@ fn a_connection_is_established_quickly_if_it_is_not_translated() {
     }
 }
 
-/// Whether it is known early that what this socket sends is not translated.
-fn is_known(peer: &mut Conversation, flags: u8, at_hand: usize) -> bool {
+/// What is known early of what this socket sends.
+fn told_out(peer: &mut Conversation, flags: u8, at_hand: usize) -> Outgoing {
     let (local, own) = peer.ends;
     let bytes = Segment::bare(own, local, 1, 1, flags).frame();
     let socket = peer.machine.adjust(|state| state.sockets.hold(local, own));
     let mut frame = Frame::new(bytes, at_hand, Checksum::None).from_socket(socket);
-    let known = needs_no_translation(&TcContext::new(&mut frame));
+    let told = look_out(&TcContext::new(&mut frame));
     frame.release_sender();
-    known
+    told
 }
 
 #[test]
-fn what_an_accepted_connection_sends_is_known_by_its_socket() {
-    for (way, known) in [(ACCEPT, true), (TRANSLATE, false), (BASIC, false)] {
+fn what_a_connection_sends_is_known_by_its_socket() {
+    use Outgoing::{Translated, Unknown, Untranslated};
+    for (way, known, reset) in [
+        (ACCEPT, Untranslated, Untranslated),
+        (TRANSLATE, Translated, Unknown),
+        (BASIC, Translated, Unknown),
+    ] {
         for ends in [ends4(), ends6()] {
             let mut peer = Conversation::new(way, ends);
             peer.open(&[]);
             let header = headers::v2();
-            assert!(!is_known(&mut peer, flags::ACK, 300), "{}: no connection", way.name);
+            assert!(told_out(&mut peer, flags::ACK, 300) == Unknown, "{}", way.name);
             peer.send_range(&header, 0..header.len());
-            for flags in [flags::ACK, flags::ACK | flags::FIN, flags::RST] {
-                assert_eq!(is_known(&mut peer, flags, 300), known, "{}: {flags}", way.name);
+            for flags in [flags::ACK, flags::ACK | flags::FIN] {
+                assert!(told_out(&mut peer, flags, 300) == known, "{}: {flags}", way.name);
             }
-            assert!(!is_known(&mut peer, flags::SYN | flags::ACK, 300), "{}", way.name);
-            assert!(!is_known(&mut peer, flags::ACK, 36), "{}: too few bytes", way.name);
+            for flags in [flags::RST, flags::RST | flags::ACK] {
+                assert!(told_out(&mut peer, flags, 300) == reset, "{}: {flags}", way.name);
+            }
+            let syn_ack = flags::SYN | flags::ACK;
+            assert!(told_out(&mut peer, syn_ack, 300) == Unknown, "{}", way.name);
+            assert!(told_out(&mut peer, flags::ACK, 36) == Unknown, "{}: few bytes", way.name);
             peer.machine.unguard(443);
-            assert!(is_known(&mut peer, flags::ACK, 300), "{}: not guarded", way.name);
+            let told = told_out(&mut peer, flags::ACK, 300);
+            assert!(told == Untranslated, "{}: not guarded", way.name);
         }
+    }
+}
+
+#[test]
+fn what_is_translated_in_one_namespace_is_not_translated_in_another_one() {
+    for way in [TRANSLATE, BASIC] {
+        let mut peer = Conversation::new(way, ends4());
+        peer.open(&[]);
+        let header = headers::v2();
+        peer.send_range(&header, 0..header.len());
+        let offset = i32::try_from(header.len()).unwrap();
+        let frame = peer.segment(offset, flags::ACK, b"GET").frame();
+        assert!(told(&frame) == Quick::Translated, "{}", way.name);
+        assert!(told_out(&mut peer, flags::ACK, 300) == Outgoing::Translated, "{}", way.name);
+        peer.machine.move_elsewhere();
+        assert!(told(&frame) != Quick::Translated, "{}", way.name);
+        assert!(told_out(&mut peer, flags::ACK, 300) == Outgoing::Unknown, "{}", way.name);
+    }
+}
+
+#[test]
+fn a_port_that_is_held_or_retired_is_so_for_translated_connections_too() {
+    for way in [TRANSLATE, BASIC] {
+        let mut peer = Conversation::new(way, ends4());
+        peer.open(&[]);
+        let header = headers::v2();
+        peer.send_range(&header, 0..header.len());
+        let offset = i32::try_from(header.len()).unwrap();
+        let frame = peer.segment(offset, flags::ACK, b"GET").frame();
+        peer.machine.hold(443);
+        assert!(told(&frame) == Quick::Unknown, "{}: held", way.name);
+        peer.machine.retire(443);
+        assert!(told(&frame) == Quick::Translated, "{}: retired", way.name);
     }
 }

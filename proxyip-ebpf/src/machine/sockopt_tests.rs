@@ -14,7 +14,7 @@ use crate::host::{
     sockets::{Kind, Socket, bpf_sk_storage_get},
     state,
 };
-use crate::{hooks::sockopt, state::sockets::SOCKETS};
+use crate::{hooks::sockopt, state::storage::SOCKETS};
 
 const ENOPROTOOPT: i32 = -92;
 const BYTES: usize = size_of::<SocketInfo>();

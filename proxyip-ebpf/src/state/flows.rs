@@ -8,7 +8,7 @@ use crate::{
     state::{memory::Memory, namespace::settings},
 };
 
-/// The flow table. Eviction takes a flow from lookups, never from its application: see [`SOCKETS`](crate::state::sockets::SOCKETS).
+/// The flow table. Eviction takes a flow from lookups, never from its application: see [`SOCKETS`](crate::state::storage::SOCKETS).
 #[btf_map]
 pub static FLOWS: LruHashMap<FlowKey, FlowRecord, 262_144> = LruHashMap::new();
 

@@ -45,6 +45,9 @@ pub struct Memory {
     pub found: Cell<Found>,
     /// What the listening socket that would get the SYN allows. Written by [`find`](crate::decide::found::find).
     pub limits: Cell<Limits>,
+    /// By how much to lower the segment's sequence number. Written by [`look`](crate::decide::quick::look) when it is
+    /// translated.
+    pub ahead: Cell<u32>,
     /// What is known of the segment's handshake. Written by `decide`, through [`Memory::settle`] alone.
     pub handshake: Cell<Handshake>,
     /// When the SYN came of a handshake that the kernel does; 0 if that is not known. Written before the hand-off, which
@@ -118,6 +121,8 @@ impl Memory {
 #[repr(C)]
 pub struct Egress {
     pub key: FlowKey,
+    /// By how much to raise what the segment acknowledges, if that is known early.
+    pub ahead: u32,
     /// The option being read, and where the options end: offsets in the frame.
     pub at: usize,
     pub end: usize,

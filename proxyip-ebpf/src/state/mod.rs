@@ -20,4 +20,5 @@ pub mod route;
 pub mod secrets;
 pub mod sockets;
 pub mod sources;
+pub mod storage;
 pub mod translations;

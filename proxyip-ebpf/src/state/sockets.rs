@@ -12,22 +12,17 @@ use crate::{
             bpf_sock, bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1,
             bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2,
         },
-        btf_maps::SkStorage,
         helpers::{
-            bpf_sk_fullsock, bpf_sk_release, bpf_sk_storage_get, bpf_skc_lookup_tcp,
-            bpf_skc_to_mptcp_sock, bpf_skc_to_tcp_sock, bpf_tcp_sock,
+            bpf_sk_release, bpf_skc_lookup_tcp, bpf_skc_to_mptcp_sock, bpf_skc_to_tcp_sock,
+            bpf_tcp_sock,
         },
         kfunc::{self, RequestAttributes},
-        macros::btf_map,
         offsets,
         packet::{Packet, raw},
         programs::TcContext,
     },
+    state::storage::{SOCKETS, ahead_of, full, stored},
 };
-
-/// The record of each established socket; freed by the kernel with the socket.
-#[btf_map]
-pub static SOCKETS: SkStorage<FlowRecord> = SkStorage::new();
 
 /// `BPF_F_CURRENT_NETNS`.
 const CURRENT_NAMESPACE: u64 = u64::MAX;
@@ -161,7 +156,14 @@ impl Socket {
     #[inline(always)]
     pub fn record(&self) -> Option<NonNull<FlowRecord>> {
         // SAFETY: not null, and held.
-        unsafe { record_of(self.0) }
+        unsafe { full(self.0).and_then(|socket| stored(&SOCKETS, socket)) }
+    }
+
+    /// How far the peer's numbers are ahead, if this is a full socket whose segments are translated in this namespace.
+    #[inline(always)]
+    pub fn ahead(&self, namespace: u64) -> Option<u32> {
+        // SAFETY: not null, and held.
+        unsafe { full(self.0).and_then(|socket| ahead_of(socket, namespace)) }
     }
 
     /// The sequence number that TCP expects next.
@@ -221,33 +223,35 @@ impl Socket {
     }
 }
 
-/// The record in the storage of the socket that sends this frame; `None` if it has none, or is no full socket.
+/// The full socket that sends a frame, which holds it.
 ///
 /// A frame keeps its socket when it goes from one network namespace to another.
-#[inline(always)]
-pub fn record_of_sender(ctx: &TcContext) -> Option<NonNull<FlowRecord>> {
-    // SAFETY: a field of the context; the frame holds its socket.
-    unsafe {
-        let socket = (*raw(ctx)).__bindgen_anon_2.sk;
-        if socket.is_null() { None } else { record_of(socket) }
-    }
-}
+#[derive(Clone, Copy)]
+pub struct Sender(*mut bpf_sock);
 
-/// The record in the storage of a full socket.
-///
-/// # Safety
-/// The socket is not null, and held.
-#[inline(always)]
-unsafe fn record_of(socket: *mut bpf_sock) -> Option<NonNull<FlowRecord>> {
-    let map: *mut c_void = core::ptr::from_ref(&SOCKETS).cast_mut().cast();
-    // SAFETY: the caller's promise.
-    unsafe {
-        let full = bpf_sk_fullsock(socket);
-        if full.is_null() {
-            return None;
+impl Sender {
+    /// `None` if the frame has no socket, or another kind of one.
+    #[inline(always)]
+    pub fn of(ctx: &TcContext) -> Option<Self> {
+        // SAFETY: a field of the context; the frame holds its socket.
+        unsafe {
+            let socket = (*raw(ctx)).__bindgen_anon_2.sk;
+            if socket.is_null() { None } else { full(socket).map(Self) }
         }
-        let record = bpf_sk_storage_get(map, full.cast(), core::ptr::null_mut(), 0);
-        NonNull::new(record.cast::<FlowRecord>())
+    }
+
+    /// The record in its storage. It lives as long as the frame holds the socket.
+    #[inline(always)]
+    pub fn record(self) -> Option<NonNull<FlowRecord>> {
+        // SAFETY: a full socket, which is held.
+        unsafe { stored(&SOCKETS, self.0) }
+    }
+
+    /// How far the peer's numbers are ahead, if the segments of its connection are translated in this namespace.
+    #[inline(always)]
+    pub fn ahead(self, namespace: u64) -> Option<u32> {
+        // SAFETY: a full socket, which is held.
+        unsafe { ahead_of(self.0, namespace) }
     }
 }
 

@@ -58,6 +58,7 @@ pub(super) const PINNED: &[&str] = &[
     "DRAINED",
     "IN_USE",
     "SOCKETS",
+    "TRANSLATED_SOCKETS",
     "EVENTS",
     "MUTED",
     "COUNTERS",

@@ -17,7 +17,7 @@ use std::time::Duration;
 use aya::Ebpf;
 use aya::maps::{MapData, RingBuf, SkStorage};
 use aya::programs::{SchedClassifier, TcAttachType, TestRun, TestRunOptions, tc};
-use proxyip_common::flow::FlowRecord;
+use proxyip_common::flow::{FlowRecord, TranslatedSocket};
 use proxyip_user::bpf::pod::Raw;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -63,6 +63,8 @@ pub struct Bench {
     pub tables: Tables,
     /// The records of sockets.
     sockets: SkStorage<MapData, Raw<FlowRecord>>,
+    /// By how much the segments of sockets are shifted.
+    translated: SkStorage<MapData, Raw<TranslatedSocket>>,
     events: RingBuf<MapData>,
 }
 
@@ -122,9 +124,22 @@ impl Bench {
         let (listeners, streams) = (listen(), Vec::new());
         let sockets = ebpf.take_map("SOCKETS").expect("a storage of sockets");
         let sockets = SkStorage::try_from(sockets).expect("a storage of sockets");
+        let translated = ebpf.take_map("TRANSLATED_SOCKETS").expect("a storage of sockets");
+        let translated = SkStorage::try_from(translated).expect("a storage of sockets");
         let events = ebpf.take_map("EVENTS").expect("a ring of events");
         let events = RingBuf::try_from(events).expect("a ring of events");
-        Self { tap, ebpf, fronts, interface, listeners, streams, tables, sockets, events }
+        Self {
+            tap,
+            ebpf,
+            fronts,
+            interface,
+            listeners,
+            streams,
+            tables,
+            sockets,
+            translated,
+            events,
+        }
     }
 
     /// The socket that listens on this port.

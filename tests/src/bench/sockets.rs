@@ -3,13 +3,13 @@
 use std::net::TcpStream;
 use std::time::Duration;
 
-use proxyip_common::flow::FlowRecord;
+use proxyip_common::flow::{FlowRecord, TranslatedSocket};
 use proxyip_user::bpf::pod::Raw;
 
 use crate::until;
 use etherparse::{PacketHeaders, TransportHeader};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, COOKIE};
 use crate::packet::{ACK, FIN, Packet};
 
 /// Sockets that the kernel is to have of a flow before its frame comes.
@@ -73,11 +73,15 @@ impl Bench {
 
     /// Gives the socket of a prepared connection this record.
     pub fn set_record(&mut self, syn: &Packet, record: &FlowRecord) {
-        let of_peer = |stream: &&TcpStream| {
-            stream.peer_addr().is_ok_and(|peer| peer.port() == syn.from.port())
-        };
-        let stream = self.streams.iter().find(of_peer).expect("a connection");
+        let stream = stream(&self.streams, syn);
         self.sockets.insert(stream, Raw(*record), 0).expect("room for a record");
+    }
+
+    /// Notes at the socket of a prepared connection that its segments are shifted by so much.
+    pub fn set_ahead(&mut self, syn: &Packet, ahead: u32) {
+        let translated = TranslatedSocket { namespace: COOKIE, ahead, reserved: 0 };
+        let stream = stream(&self.streams, syn);
+        self.translated.insert(stream, Raw(translated), 0).expect("room for a number");
     }
 
     /// The connection that this SYN began.
@@ -119,4 +123,11 @@ impl Bench {
             }
         }
     }
+}
+
+/// The prepared connection that this SYN began.
+fn stream<'a>(streams: &'a [TcpStream], syn: &Packet) -> &'a TcpStream {
+    let of_peer =
+        |stream: &&TcpStream| stream.peer_addr().is_ok_and(|peer| peer.port() == syn.from.port());
+    streams.iter().find(of_peer).expect("a connection")
 }

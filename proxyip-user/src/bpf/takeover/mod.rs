@@ -296,9 +296,12 @@ fn can_be_copied(name: &str) -> bool {
     !SHARED_ONLY.contains(&name) && !begins_anew(name)
 }
 
-/// Counters by listener, whose places move when one is added, and what the next refused source writes again.
+/// Counters by listener, whose places move when one is added, what the next refused source writes again, and what sockets
+/// keep of that which a table has too.
 fn begins_anew(name: &str) -> bool {
-    ["LISTENER_COUNTERS", "REFUSED_BY_AGENT", "UNTRUSTED_SOURCES"].contains(&name)
+    const ANEW: [&str; 4] =
+        ["LISTENER_COUNTERS", "REFUSED_BY_AGENT", "UNTRUSTED_SOURCES", "TRANSLATED_SOCKETS"];
+    ANEW.contains(&name)
 }
 
 /// Metrics are the sum of the two: beside counters that begin anew, the agent's own would make it rise from nothing.

@@ -47,6 +47,8 @@ pub(crate) struct Case {
     pub(crate) before: Vec<Entry>,
     /// What is in the storage of the socket.
     pub(crate) record: Option<FlowRecord>,
+    /// By how much the segments of the socket are shifted, as its storage says.
+    pub(crate) ahead: Option<u32>,
     pub(crate) verdict: i32,
     /// The frame afterwards.
     pub(crate) becomes: Becomes,
@@ -74,6 +76,7 @@ impl Case {
             in_use: false,
             before: Vec::new(),
             record: None,
+            ahead: None,
             verdict: NEXT,
             becomes: Becomes::Same,
             counts: Vec::new(),
@@ -90,6 +93,11 @@ impl Case {
     /// The storage of the socket holds this.
     pub(crate) fn record(self, record: FlowRecord) -> Self {
         Self { record: Some(record), ..self }
+    }
+
+    /// The socket's storage says that its segments are shifted by so much.
+    pub(crate) fn ahead(self, ahead: u32) -> Self {
+        Self { ahead: Some(ahead), ..self }
     }
 
     /// The tables hold this afterwards.

@@ -50,6 +50,9 @@ fn try_case(bench: &mut Bench, yardstick: &mut Yardstick, class: &Class, case: &
     if let (Some(record), Some((_, syn))) = (&case.record, &class.socket) {
         bench.set_record(syn, record);
     }
+    if let (Some(ahead), Some((_, syn))) = (case.ahead, &class.socket) {
+        bench.set_ahead(syn, ahead);
+    }
     let program = program(bench, yardstick, class.runs);
     let run = yardstick.run(&program, (&case.frame, case.index), TIMES);
     assert_eq!(run.verdict, case.verdict, "{name}: the verdict");

@@ -59,10 +59,25 @@ fn opening(family: Family) -> Vec<Class> {
     ]
 }
 
+/// A segment behind the first one.
+fn later(syn: &Packet) -> Packet {
+    after(syn, ANY, ACK, &[]).with(|one| one.sequence = 0x1234_9999)
+}
+
+/// A segment whose connection the table does not have: its socket says by how much to lower.
+fn by_socket(what: &str, family: Family, change: impl FnOnce(&Packet) -> Packet) -> Class {
+    let syn = syn(family);
+    let packet = change(&later(&syn));
+    let case = Case::passes(packet.frame()).ahead(shift(family).into());
+    Class::ingress(named(what, family), case.becomes(&lowered(&packet, family)))
+        .in_use()
+        .socket(Kernel::Connected, &syn)
+}
+
 fn incoming(family: Family) -> Vec<Class> {
     let syn = syn(family);
     let entry = established(&syn, family);
-    let packet = after(&syn, ANY, ACK, &[]).with(|one| one.sequence = 0x1234_9999);
+    let packet = later(&syn);
     let class = |what: &str, packet: &Packet| {
         let case = Case::passes(packet.frame()).with(&[entry]).becomes(&lowered(packet, family));
         Class::ingress(named(what, family), case).in_use()
@@ -71,8 +86,9 @@ fn incoming(family: Family) -> Vec<Class> {
     let mut reset = class("translate: RST in", &reset);
     reset.case.leaves = vec![translation(&syn, shift(family), Translation::RESET)];
     vec![
-        class("translate: data in", &data(&packet)),
-        class("translate: ACK in", &acknowledgment(&packet)),
+        by_socket("translate: data in", family, data),
+        by_socket("translate: ACK in", family, acknowledgment),
+        class("translate: data in for no socket", &data(&packet)),
         reset,
     ]
 }
