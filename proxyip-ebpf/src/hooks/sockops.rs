@@ -62,8 +62,8 @@ fn listener(ctx: &SockOpsContext) -> Option<u16> {
 /// Copies the flow's record to the socket, from where the socket's hooks read it.
 #[inline(always)]
 fn established(ctx: &SockOpsContext) {
-    let key = key(ctx);
-    let translated = begin_translation(ctx, &key);
+    let (key, now_ns) = (key(ctx), now());
+    let translated = begin_translation(ctx, &key, now_ns);
     let Some(record) = FLOWS.get_ptr_mut(&key) else {
         if translated {
             count(Counter::RecordLost);
@@ -77,13 +77,13 @@ fn established(ctx: &SockOpsContext) {
     if record.established_ns != 0 {
         return;
     }
-    if !translated && is_left_over(record.handed_over_ns) {
+    if !translated && is_left_over(record.handed_over_ns, now_ns) {
         let _ = FLOWS.remove(&key);
         await_header(ctx, &key);
         return;
     }
     parts::remove(&key);
-    record.established_ns = now();
+    record.established_ns = now_ns;
     if storage(ctx, Some(record)).is_none() {
         count(Counter::RecordLost);
         return;
@@ -104,19 +104,20 @@ fn established(ctx: &SockOpsContext) {
 
 /// Notes that a translated connection is established; false if this one is not translated.
 #[inline(always)]
-fn begin_translation(ctx: &SockOpsContext, key: &FlowKey) -> bool {
+fn begin_translation(ctx: &SockOpsContext, key: &FlowKey, now_ns: u64) -> bool {
     if !is_in_use() {
         return false;
     }
     let Some(translation) = TRANSLATIONS.get_ptr_mut(key) else { return false };
     // SAFETY: an element of the map; at worst it is another connection's by now, which is about to be used.
     let translation = unsafe { &mut *translation };
-    if translation.flags & Translation::SUPERSEDED != 0 || is_left_over(translation.seen_ns) {
+    if translation.flags & Translation::SUPERSEDED != 0 || is_left_over(translation.seen_ns, now_ns)
+    {
         // By this connection: the header of one that is translated would have replaced the entry.
         let _ = TRANSLATIONS.remove(key);
         return false;
     }
-    translation.seen_ns = now();
+    translation.seen_ns = now_ns;
     translation.state = Translation::ESTABLISHED;
     // Packets of others are marked, as their entries say.
     if translation.flags & Translation::DENIED == 0 {
@@ -133,9 +134,9 @@ fn begin_translation(ctx: &SockOpsContext, key: &FlowKey) -> bool {
 /// Whether what was noted then is of an earlier connection of this 4-tuple, whose establishment was not noticed: a program
 /// was detached. The segment that establishes a connection was noted a moment ago.
 #[inline(always)]
-fn is_left_over(noted_ns: u64) -> bool {
+fn is_left_over(noted_ns: u64, now_ns: u64) -> bool {
     const MOMENT_NS: u64 = 5_000_000_000;
-    now().wrapping_sub(noted_ns) > MOMENT_NS
+    now_ns.wrapping_sub(noted_ns) > MOMENT_NS
 }
 
 /// Asks the kernel to report the socket's changes of state.

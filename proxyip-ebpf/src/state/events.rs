@@ -59,8 +59,11 @@ pub fn send(kind: EventKind, key: &FlowKey, record: &FlowRecord, traffic: Traffi
     };
     let [bytes_received, bytes_sent] = traffic.bytes;
     let [packets_received, packets_sent] = traffic.packets;
+    // It is established at this moment.
+    let time_ns =
+        if kind as u8 == EventKind::Established as u8 { record.established_ns } else { now() };
     entry.write(Event {
-        time_ns: now(),
+        time_ns,
         bytes_received,
         bytes_sent,
         packets_received,
