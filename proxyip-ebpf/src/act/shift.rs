@@ -48,15 +48,25 @@ fn replace(skb: *mut __sk_buff, at: usize, checksum_at: usize, old: [u8; 4], new
     }
 }
 
+/// The timestamps as Linux writes them, without their values.
+const STAMPED: [u8; 4] = [NO_OPERATION, NO_OPERATION, TIMESTAMPS, 10];
+
+/// Bytes of options that begin with [`STAMPED`], up to the next option.
+const STAMPS: usize = 12;
+
 /// Whether there are no options, or the timestamps alone as Linux writes them: nearly every segment.
 #[inline(always)]
 fn has_no_sack(ctx: &TcContext, segment: &Segment) -> bool {
-    const ALONE: [u8; 4] = [NO_OPERATION, NO_OPERATION, TIMESTAMPS, 10];
     match segment.header - TCP {
         0 => true,
-        12 => ctx.load::<[u8; 4]>(segment.tcp + TCP).is_ok_and(|options| options == ALONE),
+        STAMPS => starts_with_stamps(ctx, segment),
         _ => false,
     }
+}
+
+#[inline(always)]
+fn starts_with_stamps(ctx: &TcContext, segment: &Segment) -> bool {
+    ctx.load::<[u8; 4]>(segment.tcp + TCP).is_ok_and(|options| options == STAMPED)
 }
 
 /// Bytes of four SACK blocks, the most that fit in a header.
@@ -105,12 +115,27 @@ fn raise_sack(ctx: &TcContext, segment: &Segment, scratch: &mut Egress, shift: u
     replaced && unsafe { bpf_skb_store_bytes(skb, at as u32, new.cast(), length as u32, 0) } == 0
 }
 
-/// Finds the blocks in the options; false if the frame ends before those do.
+/// Finds the blocks in the options; false if the frame ends before those do. Timestamps that come first are skipped at once,
+/// and so are the no-operations that Linux writes before the blocks.
 #[inline(always)]
 fn find_sack(ctx: &TcContext, segment: &Segment, scratch: &mut Egress) -> bool {
+    const BLOCKS_ALONE: [u8; 3] = [NO_OPERATION, NO_OPERATION, SACK];
+    const BLOCK: usize = 8;
     scratch.at = segment.tcp + TCP;
     scratch.end = segment.tcp + segment.header;
     scratch.sack_length = 0;
+    if segment.header >= TCP + STAMPS && starts_with_stamps(ctx, segment) {
+        scratch.at += STAMPS;
+    }
+    if let Ok([first, second, kind, length]) = ctx.load::<[u8; 4]>(scratch.at)
+        && [first, second, kind] == BLOCKS_ALONE
+        && usize::from(length) >= 2 + BLOCK
+        && usize::from(length) + 2 == scratch.end.wrapping_sub(scratch.at)
+    {
+        scratch.sack_at = scratch.at + 4;
+        scratch.sack_length = usize::from(length).wrapping_sub(2) & !7;
+        return true;
+    }
     for _ in 0..LONGEST {
         if scratch.at >= scratch.end {
             break;
