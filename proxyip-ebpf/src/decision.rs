@@ -7,7 +7,7 @@ use proxyip_common::{
 
 use crate::{
     frame::{reply::Reply, segment::Segment, tcp::Seq},
-    kernel::packet::Packet,
+    kernel::packet::Buffered,
     state::memory::Memory,
 };
 
@@ -83,7 +83,7 @@ impl Ending {
 /// as a type, so that they know nothing of those who act.
 pub trait Act {
     /// The packets that it acts on.
-    type Packet: Packet;
+    type Packet: Buffered;
 
     /// Makes the connection from the first segment, whose header has been read.
     ///

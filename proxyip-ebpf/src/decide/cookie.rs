@@ -19,7 +19,7 @@ use crate::{
         tcp::{Seq, flags},
     },
     header::intact::is_intact,
-    kernel::{clock::now, packet::Packet},
+    kernel::{clock::now, packet::{Buffered, Packet}},
     state::{
         ended,
         fallbacks::stack_refuses,
@@ -37,7 +37,7 @@ use crate::{
 
 /// A segment without SYN or RST for a socket that listens.
 #[inline(never)]
-pub fn on_ack(packet: &impl Packet, segment: &Segment, memory: &Memory) -> Step {
+pub fn on_ack(packet: &impl Buffered, segment: &Segment, memory: &Memory) -> Step {
     // Tags are short and can be guessed: a cookie counts only from where one can have been sent to.
     if !trusted(segment) {
         return Step::Done(Decision::Pass);

@@ -14,7 +14,7 @@ use crate::{
     decision::{Act, Decision, Ending},
     frame::segment::Segment,
     header::{self, intact::is_intact},
-    kernel::{bindings::BPF_ANY, clock::now, packet::Packet, platform::Platform},
+    kernel::{bindings::BPF_ANY, clock::now, packet::Buffered, platform::Platform},
     state::{
         counters::{ListenerCounters, count},
         events,
@@ -65,7 +65,7 @@ pub fn run<P: Platform, A: Act>(
 /// Reads the header; the flow is then in `memory.event` and in the table.
 #[inline(always)]
 fn read_and_record(
-    packet: &impl Packet,
+    packet: &impl Buffered,
     segment: &Segment,
     memory: &Memory,
 ) -> Result<(), Decision> {

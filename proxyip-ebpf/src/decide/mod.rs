@@ -25,7 +25,7 @@ use crate::{
         tcp::flags,
     },
     header::intact::is_intact,
-    kernel::{packet::Packet, platform::Platform},
+    kernel::{packet::Buffered, platform::Platform},
     state::{handshakes::Handshake, memory::Memory, nat, policies::trusted, sockets::State},
 };
 
@@ -99,7 +99,7 @@ fn on_later<P: Platform, A: Act>(
 /// A segment that neither begins a connection nor belongs to one that is translated.
 #[inline(always)]
 fn after_opening<P: Platform>(
-    packet: &impl Packet,
+    packet: &impl Buffered,
     segment: &Segment,
     memory: &Memory,
     state: State,
@@ -131,7 +131,7 @@ fn after_opening<P: Platform>(
 
 /// A segment that finds the listening socket.
 #[inline(always)]
-fn on_listening<P: Platform>(packet: &impl Packet, segment: &Segment, memory: &Memory) -> Step {
+fn on_listening<P: Platform>(packet: &impl Buffered, segment: &Segment, memory: &Memory) -> Step {
     if let Some(remembered) = waiting::forgotten(segment, memory) {
         if !is_intact(packet) {
             return Step::Done(Decision::Refuse(DropReason::Checksum));

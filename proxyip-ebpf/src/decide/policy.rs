@@ -13,7 +13,7 @@ use crate::{
     decision::Decision,
     frame::segment::{Segment, Shape},
     header::intact::is_intact,
-    kernel::{bindings::BPF_ANY, btf_maps::lpm_trie::Key, packet::Packet, platform::Platform},
+    kernel::{bindings::BPF_ANY, btf_maps::lpm_trie::Key, packet::{Buffered, Packet}, platform::Platform},
     state::{
         counters::{count, count_listener},
         denied::DROPPED,
@@ -28,7 +28,7 @@ use crate::{
 
 /// What happens to the SYN of a source that is not trusted.
 #[inline(always)]
-pub fn on_untrusted(packet: &impl Packet, rules: Rules, segment: &Segment) -> Decision {
+pub fn on_untrusted(packet: &impl Buffered, rules: Rules, segment: &Segment) -> Decision {
     const RESET: u8 = Untrusted::Reset as u8;
     const DROP: u8 = Untrusted::Drop as u8;
     let reason = match rules.untrusted() {
@@ -102,14 +102,14 @@ pub fn drop_denied(memory: &Memory) -> Decision {
 
 /// Marks a segment of a connection whose client is denied, for the rules of a firewall.
 #[inline(never)]
-pub fn mark(packet: &impl Packet, segment: &Segment) {
+pub fn mark(packet: &impl Buffered, segment: &Segment) {
     let Some(mark) = policies::mark_of(segment.listener) else { return };
     packet.add_mark(mark);
 }
 
 /// Marks a RST too. The socket is looked up only if the RST may have to be marked.
 #[inline(never)]
-pub fn mark_reset<P: Platform>(packet: &impl Packet, segment: &Segment, memory: &Memory) {
+pub fn mark_reset<P: Platform>(packet: &impl Buffered, segment: &Segment, memory: &Memory) {
     let listener = LISTENERS.get(segment.listener.into());
     if !listener.is_some_and(|listener| listener.has(ListenerSettings::MARKS)) {
         return;

@@ -166,7 +166,7 @@ fn advertised_mss(
     }
     let mut mtu = 0;
     // SAFETY: the helper writes the device's MTU unless its arguments are wrong.
-    if unsafe { bpf_check_mtu(packet.context().cast(), 0, &raw mut mtu, 0, 0) } < 0 {
+    if unsafe { bpf_check_mtu(packet.context(), 0, &raw mut mtu, 0, 0) } < 0 {
         return None;
     }
     let headers = if segment.ipv6 { IPV6 + TCP } else { IPV4 + TCP };

@@ -12,7 +12,7 @@ use crate::{
         segment::{Segment, Shape},
         tcp::{Seq, flags},
     },
-    kernel::{bindings::BPF_ANY, clock::now, packet::Packet},
+    kernel::{bindings::BPF_ANY, clock::now, packet::Buffered},
     state::{
         counters::ListenerCounters,
         flows::set_flow,
@@ -37,7 +37,7 @@ pub enum Known {
 
 /// Looks the segment's connection up.
 #[inline(never)]
-pub fn look_up(packet: &impl Packet, segment: &Segment, memory: &Memory) -> Known {
+pub fn look_up(packet: &impl Buffered, segment: &Segment, memory: &Memory) -> Known {
     if segment.has(flags::SYN) || !is_in_use() {
         return Known::Nothing;
     }

@@ -24,7 +24,7 @@ use crate::{
         tcp::{Seq, flags},
     },
     header::intact::is_intact,
-    kernel::{bindings::BPF_ANY, clock::now, packet::Packet},
+    kernel::{bindings::BPF_ANY, clock::now, packet::Buffered},
     state::{
         flows::{remove_flow, set_flow},
         handshakes::{HANDSHAKES, Handshake, OBSERVE, TRANSLATE},
@@ -112,7 +112,7 @@ pub fn on_repeated_syn(segment: &Segment, memory: &Memory) -> Decision {
 
 /// A segment that finds the request socket of a handshake.
 #[inline(never)]
-pub fn on_request(packet: &impl Packet, segment: &Segment, memory: &Memory) -> Step {
+pub fn on_request(packet: &impl Buffered, segment: &Segment, memory: &Memory) -> Step {
     let remembered = recall(segment, memory);
     if remembered.is_none() && (!trusted(segment) || policies::may_leave(segment)) {
         return Step::Done(Decision::Pass);

@@ -154,7 +154,8 @@ fn parse_v6<D: Direction, K: Packet>(packet: &K, segment: &mut Segment) -> Parse
     segment.tcp = ETHERNET + IPV6;
     segment.shape = Shape::Plain;
     if ip.next != PROTOCOL_TCP {
-        let found = match usize::try_from(find_tcp(packet.context())) {
+        let Some(skb) = packet.skb() else { return Parsed::Hidden };
+        let found = match usize::try_from(find_tcp(skb)) {
             Ok(NO_TCP) => return Parsed::Other,
             Ok(found) => found,
             Err(_) => return Parsed::Hidden,

@@ -16,7 +16,7 @@ use crate::{
         bindings::__sk_buff,
         helpers::bpf_csum_diff,
         memory::{Place, Room, room},
-        packet::{Packet, load_at, load_bytes},
+        packet::{Buffered, load_at, load_bytes},
         verified::{Code, bounded},
     },
 };
@@ -45,8 +45,8 @@ unsafe impl Room for Summing {
 /// Whether the checksum of the segment being read is right, or need not be looked at: the device or GRO has verified it,
 /// or the segment was never on a wire and has none (`CHECKSUM_PARTIAL`).
 #[inline(always)]
-pub fn is_intact(packet: &impl Packet) -> bool {
-    packet.is_verified() || has_right_sum(packet.context()) != 0
+pub fn is_intact(packet: &impl Buffered) -> bool {
+    packet.is_verified() || has_right_sum(packet.buffer()) != 0
 }
 
 // Exported: the verifier walks these once, and not at each call or in each round.

@@ -12,7 +12,7 @@ use crate::{
         bindings::__sk_buff,
         helpers::bpf_skb_load_bytes,
         memory::room,
-        packet::Packet,
+        packet::Buffered,
         verified::{Code, bounded},
     },
 };
@@ -29,13 +29,13 @@ const ROUNDS: u32 = (LONGEST / SOME + 2 * (LONGEST / CHUNK) + 4) as u32;
 /// # Errors
 /// As of [`read`](super::read). If the header is incomplete, [`Read::loaded`] counts all bytes that have come.
 #[inline(never)]
-pub fn read(packet: &impl Packet, segment: &Segment, header: &Read) -> Result<(), DropReason> {
+pub fn read(packet: &impl Buffered, segment: &Segment, header: &Read) -> Result<(), DropReason> {
     let kept = header.kept.get();
     load(packet, segment, header, MAX_LENGTH.wrapping_sub(kept))?;
     let before = kept.wrapping_sub(header.skipped.get());
     header.rest.base.set((segment.tcp + segment.header).wrapping_sub(before));
     header.rest.end.set(before.wrapping_add(segment.payload));
-    decode(read_rest(packet.context()))?;
+    decode(read_rest(packet.buffer()))?;
     // SAFETY: nobody else has a reference to it.
     if !unsafe { header.long.get() }.is_whole() {
         return Err(DropReason::HeaderIncomplete);

@@ -11,7 +11,7 @@ use proxyip_common::{
 
 use crate::{
     frame::segment::Segment,
-    kernel::{memory::room, packet::Packet, verified::Code},
+    kernel::{memory::room, packet::Buffered, verified::Code},
 };
 
 pub use reading::Read;
@@ -26,7 +26,7 @@ const FIRST: usize = 256;
 /// Why the connection must be refused. [`DropReason::HeaderIncomplete`] if all the bytes so far could begin a header:
 /// then all of them are loaded.
 #[inline(always)]
-pub fn read(packet: &impl Packet, segment: &Segment, header: &Read) -> Result<(), DropReason> {
+pub fn read(packet: &impl Buffered, segment: &Segment, header: &Read) -> Result<(), DropReason> {
     load(packet, segment, header, FIRST)?;
     let length = decode(measure_header())?;
     if length > MAX_LENGTH {

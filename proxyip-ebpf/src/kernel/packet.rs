@@ -1,6 +1,6 @@
 //! Packets, as the kernel hands them to a program.
 
-use core::mem::MaybeUninit;
+use core::{ffi::c_void, mem::MaybeUninit};
 
 use crate::kernel::{
     bindings::{__sk_buff, BPF_CSUM_LEVEL_QUERY},
@@ -28,8 +28,6 @@ pub trait Packet {
     fn is_verified(&self) -> bool;
     /// The number of its interface.
     fn interface(&self) -> u32;
-    /// Sets bits of its mark, for the rules of a firewall.
-    fn add_mark(&self, bits: u32);
     /// The value at an offset; `None` if the frame ends before. For numbers, and what consists of them.
     fn load_at<T>(&self, at: usize) -> Option<T>;
     /// Copies bytes to an address; false if the frame ends before.
@@ -37,9 +35,18 @@ pub trait Packet {
     /// # Safety
     /// `to` is valid for `length` bytes.
     unsafe fn load_bytes(&self, at: usize, to: *mut u8, length: usize) -> bool;
-    /// The context, for functions that the verifier walks by themselves: their types must be in BTF. Another kind of
-    /// context brings its own.
-    fn context(&self) -> *mut __sk_buff;
+    /// The context, for helpers.
+    fn context(&self) -> *mut c_void;
+    /// The skb, if the kernel has made one.
+    fn skb(&self) -> Option<*mut __sk_buff>;
+}
+
+/// A packet that the kernel has as an skb.
+pub trait Buffered: Packet {
+    /// The skb, for functions that the verifier walks by themselves: their types must be in BTF.
+    fn buffer(&self) -> *mut __sk_buff;
+    /// Sets bits of its mark, for the rules of a firewall.
+    fn add_mark(&self, bits: u32);
 }
 
 impl Packet for TcContext {
@@ -85,12 +92,6 @@ impl Packet for TcContext {
     }
 
     #[inline(always)]
-    fn add_mark(&self, bits: u32) {
-        // SAFETY: a field of the context.
-        unsafe { (*raw(self)).mark |= bits };
-    }
-
-    #[inline(always)]
     fn load_at<T>(&self, at: usize) -> Option<T> {
         load_at(raw(self), at)
     }
@@ -102,8 +103,26 @@ impl Packet for TcContext {
     }
 
     #[inline(always)]
-    fn context(&self) -> *mut __sk_buff {
+    fn context(&self) -> *mut c_void {
+        raw(self).cast()
+    }
+
+    #[inline(always)]
+    fn skb(&self) -> Option<*mut __sk_buff> {
+        Some(raw(self))
+    }
+}
+
+impl Buffered for TcContext {
+    #[inline(always)]
+    fn buffer(&self) -> *mut __sk_buff {
         raw(self)
+    }
+
+    #[inline(always)]
+    fn add_mark(&self, bits: u32) {
+        // SAFETY: a field of the context.
+        unsafe { (*raw(self)).mark |= bits };
     }
 }
 

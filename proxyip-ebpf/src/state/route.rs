@@ -46,7 +46,7 @@ pub fn is_local(packet: &impl Packet, segment: &Segment) -> bool {
     }
     // SAFETY: the structure is initialised, and its size is passed.
     let result = unsafe {
-        bpf_fib_lookup(packet.context().cast(), &raw mut lookup, size_of::<Lookup>() as i32, 0)
+        bpf_fib_lookup(packet.context(), &raw mut lookup, size_of::<Lookup>() as i32, 0)
     };
     // Where forwarding is off, a segment for another host would be dropped by the stack anyway.
     matches!(result, NOT_FORWARDED | FORWARDING_DISABLED)

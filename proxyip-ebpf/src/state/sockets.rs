@@ -130,7 +130,7 @@ impl Socket {
     ) -> Option<Self> {
         // SAFETY: the caller's promise.
         let socket = unsafe {
-            bpf_skc_lookup_tcp(packet.context().cast(), ends, length, CURRENT_NAMESPACE, 0)
+            bpf_skc_lookup_tcp(packet.context(), ends, length, CURRENT_NAMESPACE, 0)
         };
         if socket.is_null() { None } else { Some(Self(socket)) }
     }
