@@ -62,6 +62,8 @@ counters! {
     DeniedAgain "denied_again" "segment of a connection that was dropped because its client is denied, dropped again"
     UntrustedHeader "untrusted_header" "segment that begins like a PROXY header, from a source that is not trusted"
     EventLost "event_lost" "event lost because the agent did not keep up or was not running"
+    SynAnsweredAtXdp "syn_answered_at_xdp" "SYN from a trusted source, answered at XDP; also counted as syn_answered"
+    AckDeferredAtXdp "ack_deferred_at_xdp" "handshake's bare ACK, held back at XDP; also counted as ack_deferred"
 }
 
 counters! {

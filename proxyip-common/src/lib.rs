@@ -34,6 +34,7 @@ mod labels;
 pub mod latency;
 pub mod lookup;
 pub mod nat;
+pub mod neighbour;
 pub mod partial;
 pub mod policy;
 pub mod settings;

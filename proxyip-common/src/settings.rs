@@ -293,8 +293,10 @@ pub mod front {
     pub const INGRESS: u32 = 0;
     /// The egress program.
     pub const EGRESS: u32 = 1;
+    /// The program at XDP.
+    pub const XDP: u32 = 2;
     /// How many there are.
-    pub const COUNT: u32 = 2;
+    pub const COUNT: u32 = 3;
     /// None: a program that is loaded for one namespace.
     pub const NONE: u32 = u32::MAX;
 }

@@ -7,13 +7,15 @@
 #![allow(unreachable_pub, reason = "nothing is reachable from outside a program")]
 
 use aya_ebpf::{
-    Global,
-    bindings::tcx_action_base::TCX_NEXT,
+    EbpfContext, Global,
+    bindings::{tcx_action_base::TCX_NEXT, xdp_action::XDP_PASS},
     btf_maps::{PerCpuArray, ProgramArray},
-    macros::{btf_map, classifier},
-    programs::TcContext,
+    macros::{btf_map, classifier, xdp},
+    programs::{TcContext, XdpContext},
 };
 use proxyip_common::settings::front;
+
+type Programs = ProgramArray<{ front::COUNT as usize }>;
 
 /// The namespace's entry of `NAMESPACES`; set before loading.
 #[unsafe(no_mangle)]
@@ -25,33 +27,45 @@ static PLACES: PerCpuArray<u32, { front::COUNT as usize }> = PerCpuArray::new();
 
 /// The map that the library has by this name.
 #[btf_map]
-static PROGRAMS: ProgramArray<{ front::COUNT as usize }> = ProgramArray::new();
+static PROGRAMS: Programs = Programs::new();
+
+/// The map that the library has by this name.
+#[btf_map]
+static XDP_PROGRAMS: Programs = Programs::new();
 
 /// TC ingress.
 #[classifier]
 pub fn proxyip_ingress(ctx: TcContext) -> i32 {
-    call(&ctx, front::INGRESS)
+    call(&ctx, &PROGRAMS, front::INGRESS);
+    TCX_NEXT
 }
 
 /// TC egress.
 #[classifier]
 pub fn proxyip_egress(ctx: TcContext) -> i32 {
-    call(&ctx, front::EGRESS)
+    call(&ctx, &PROGRAMS, front::EGRESS);
+    TCX_NEXT
 }
 
-/// Calls the program at this place of `PROGRAMS`.
+/// XDP.
+#[xdp(frags)]
+pub fn proxyip_xdp(ctx: XdpContext) -> u32 {
+    call(&ctx, &XDP_PROGRAMS, front::XDP);
+    XDP_PASS
+}
+
+/// Calls the program at this place of `programs`; returns if there is none.
 ///
 /// The place is empty only if somebody has removed the map's pin while no agent ran: the kernel empties it then. Nothing
 /// here knows which ports are guarded, and everybody's frames go on.
 #[inline(always)]
-fn call(ctx: &TcContext, program: u32) -> i32 {
+fn call(ctx: &impl EbpfContext, programs: &Programs, program: u32) {
     if let Some(place) = PLACES.get_ptr_mut(program) {
         // SAFETY: this CPU's own. Nothing comes between this and the program that reads it.
         unsafe { *place = NAMESPACE.load() };
         // SAFETY: the program gets the same context, and nothing here has to be dropped.
-        unsafe { PROGRAMS.tail_call(ctx, program) };
+        unsafe { programs.tail_call(ctx, program) };
     }
-    TCX_NEXT
 }
 
 #[unsafe(link_section = "license")]

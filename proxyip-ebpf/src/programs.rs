@@ -4,11 +4,15 @@
 #![allow(unreachable_pub, reason = "nothing is reachable from outside a program")]
 
 use aya_ebpf::{
-    macros::{cgroup_sock_addr, cgroup_sockopt, classifier, sock_ops, socket_filter},
-    programs::{SkBuffContext, SockAddrContext, SockOpsContext, SockoptContext, TcContext},
+    macros::{
+        cgroup_sock_addr, cgroup_sockopt, classifier, sock_ops, socket_filter, xdp as at_xdp,
+    },
+    programs::{
+        SkBuffContext, SockAddrContext, SockOpsContext, SockoptContext, TcContext, XdpContext,
+    },
 };
 use proxyip_ebpf::{
-    hooks::{egress, ingress, iptables, lookups, peername, sockops, sockopt},
+    hooks::{egress, ingress, iptables, lookups, peername, sockops, sockopt, xdp},
     kernel::platform::{Basic, Modern},
 };
 
@@ -28,6 +32,19 @@ pub fn proxyip_ingress_basic(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn proxyip_egress(ctx: TcContext) -> i32 {
     egress::run(&ctx)
+}
+
+/// XDP, Linux 6.9 and later: in front of the ingress program, which can do without it.
+#[at_xdp(frags)]
+pub fn proxyip_xdp(ctx: XdpContext) -> u32 {
+    xdp::run(&ctx)
+}
+
+/// XDP behind the driver. There, a program for several buffers makes the kernel copy the frame, and the copy lacks the length of
+/// its Ethernet header (seen on 6.18). Programs at TC do not find it then.
+#[at_xdp]
+pub fn proxyip_xdp_generic(ctx: XdpContext) -> u32 {
+    xdp::run(&ctx)
 }
 
 /// Attached to nothing: the agent runs it to look up many flows at once.

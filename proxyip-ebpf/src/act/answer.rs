@@ -58,15 +58,24 @@ pub fn write_in_its_name(
 
 /// What the checksum of a composed frame is made from.
 #[derive(Clone, Copy)]
-struct Sums {
-    tcp_length: usize,
+pub struct Sums {
+    pub tcp_length: usize,
     /// Of the TCP header without its checksum.
     header: u64,
     pseudo: u16,
 }
 
+impl Sums {
+    /// The full checksum.
+    #[inline(always)]
+    pub fn checksum(self) -> u16 {
+        !fold(self.header + u64::from(self.pseudo))
+    }
+}
+
+/// Composes the frame of an answer to this segment.
 #[inline(always)]
-fn compose(reply: &Reply, segment: &Segment, frame: &mut ReplyBuffer) -> Sums {
+pub fn compose(reply: &Reply, segment: &Segment, frame: &mut ReplyBuffer) -> Sums {
     let tcp_length = TCP + reply.options_length.min(OPTIONS);
     let pseudo = fold(pseudo_header(segment, tcp_length));
     Sums { tcp_length, header: reply.compose(segment, frame, pseudo), pseudo }
@@ -78,10 +87,10 @@ fn emit(
     ctx: &TcContext,
     segment: &Segment,
     frame: &mut ReplyBuffer,
-    Sums { tcp_length, header, pseudo }: Sums,
+    sums: Sums,
 ) -> Result<(), i64> {
-    replace(ctx, segment, frame, tcp_length)?;
-    finish_checksum(ctx, ETHERNET + segment.ip_length() + TCP_CHECKSUM, header, pseudo)
+    replace(ctx, segment, frame, sums.tcp_length)?;
+    finish_checksum(ctx, ETHERNET + segment.ip_length() + TCP_CHECKSUM, sums)
 }
 
 /// Writes the composed frame over the skb. The Ethernet header stays, with its two addresses swapped.
@@ -124,7 +133,7 @@ fn replace(
 /// # Safety
 /// `header` is valid for 12 bytes.
 #[inline(always)]
-unsafe fn swap_addresses(header: *mut u8) {
+pub unsafe fn swap_addresses(header: *mut u8) {
     let addresses = header.cast::<[[u8; 6]; 2]>();
     // SAFETY: the caller's promise; arrays of bytes need no alignment.
     unsafe {
@@ -144,15 +153,15 @@ unsafe fn swap_addresses(header: *mut u8) {
 /// together. Here only the field changes. Without the difference, the kernel would log a passed RST as "hw csum
 /// failure".
 #[inline(always)]
-fn finish_checksum(ctx: &TcContext, at: usize, header: u64, pseudo: u16) -> Result<(), i64> {
+fn finish_checksum(ctx: &TcContext, at: usize, sums: Sums) -> Result<(), i64> {
+    let Sums { header, pseudo, .. } = sums;
     let difference = fold(header + 2 * u64::from(pseudo));
     // SAFETY: any offset is checked by the helper.
     let replaced = unsafe { bpf_l4_csum_replace(raw(ctx), at as u32, 0, difference.into(), 0) };
     if replaced != 0 {
         return Err(replaced);
     }
-    let checksum = !fold(header + u64::from(pseudo));
-    let change = fold(u64::from(checksum) + u64::from(!pseudo));
+    let change = fold(u64::from(sums.checksum()) + u64::from(!pseudo));
     // SAFETY: changes a number; an error says that the skb has no `CHECKSUM_COMPLETE` sum.
     let _ = unsafe { bpf_csum_update(raw(ctx), change.into()) };
     Ok(())

@@ -1,6 +1,7 @@
 //! Does what is decided.
 
 pub mod acknowledge;
+pub mod ahead;
 pub mod answer;
 pub mod hand_over;
 pub mod report;

@@ -8,7 +8,7 @@ use proxyip_common::{
 use crate::{
     decision::Decision,
     frame::segment::Segment,
-    kernel::{debug, has_messages, programs::TcContext, trace},
+    kernel::{EbpfContext, debug, has_messages, trace},
     state::{
         counters::{ListenerCounters, count_drop},
         events,
@@ -50,7 +50,7 @@ pub fn report(segment: &Segment, memory: &Memory, reason: DropReason) {
 
 /// Logs one decision if the agent has asked for messages.
 #[inline(always)]
-pub fn log(ctx: &TcContext, segment: &Segment, decision: &Decision) {
+pub fn log(ctx: &impl EbpfContext, segment: &Segment, decision: &Decision) {
     if has_messages() {
         write_message(ctx, segment, decision);
     }
@@ -58,7 +58,7 @@ pub fn log(ctx: &TcContext, segment: &Segment, decision: &Decision) {
 
 /// The numbers are those of the enumerations in `proxyip_common::counter`.
 #[inline(never)]
-fn write_message(ctx: &TcContext, segment: &Segment, decision: &Decision) {
+fn write_message(ctx: &impl EbpfContext, segment: &Segment, decision: &Decision) {
     let (peer, peer_port) = (segment.peer.0.address(), segment.peer.0.port());
     let port = segment.local.0.port();
     match decision {

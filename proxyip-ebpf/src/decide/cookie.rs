@@ -19,7 +19,10 @@ use crate::{
         tcp::{Seq, flags},
     },
     header::intact::is_intact,
-    kernel::{clock::now, packet::{Buffered, Packet}},
+    kernel::{
+        clock::now,
+        packet::{Buffered, Packet},
+    },
     state::{
         ended,
         fallbacks::stack_refuses,
@@ -84,6 +87,15 @@ pub fn on_ack(packet: &impl Buffered, segment: &Segment, memory: &Memory) -> Ste
             ..handshake(isn, agreed)
         }),
     }
+}
+
+/// Whether a segment without payload and FIN brings the cookie of its own handshake, so that nothing in it is new.
+#[inline(never)]
+pub fn ends_handshake(segment: &Segment) -> bool {
+    let cookie = segment.acknowledgment.minus(1);
+    flow_hash(segment, Some(cookie.0)).is_some_and(|hash| {
+        matches!(hash.check(cookie.0, segment.sequence.syn().0), Check::Valid(_))
+    })
 }
 
 /// A handshake with a cookie.

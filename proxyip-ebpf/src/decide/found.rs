@@ -33,15 +33,29 @@ fn look_up<P: Platform>(packet: &impl Packet, segment: &Segment, memory: &Memory
     let Some(socket) = Socket::find(packet, segment) else { return Found::NOTHING };
     let found = Found::new(socket.state());
     match found.state {
-        State::Listening if P::ACCEPT => {
-            if segment.has(flags::SYN) {
-                memory.limits.set(socket.limits());
-            }
-            Found { mptcp: socket.is_mptcp(), ..found }
-        }
+        State::Listening if P::ACCEPT => listening(segment, memory, &socket),
         State::Connected => connected(segment, &socket),
         _ => found,
     }
+}
+
+/// Looks up the socket, as [`find`] does; true if it listens, and its connections are not MPTCP. Nothing is asked of any other.
+#[inline(never)]
+pub fn find_listening(packet: &impl Packet, segment: &Segment, memory: &Memory) -> bool {
+    let Some(socket) = Socket::find(packet, segment) else { return false };
+    if socket.state() != State::Listening {
+        return false;
+    }
+    memory.found.set(listening(segment, memory, &socket));
+    !memory.found.get().mptcp
+}
+
+#[inline(always)]
+fn listening(segment: &Segment, memory: &Memory, socket: &Socket) -> Found {
+    if segment.has(flags::SYN) {
+        memory.limits.set(socket.limits());
+    }
+    Found { mptcp: socket.is_mptcp(), ..Found::new(State::Listening) }
 }
 
 /// Asks for the socket's record only if its listener marks connections, or leaves headers to applications.

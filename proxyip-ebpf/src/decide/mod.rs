@@ -1,5 +1,6 @@
 //! What to do with each segment that comes in for a guarded port.
 
+pub mod ahead;
 pub mod cookie;
 pub mod first;
 pub mod found;

@@ -10,7 +10,7 @@ use crate::{
     decision::{Act, Decision},
     frame::segment::{RETIRED_LISTENER, Segment, Shape},
     header::intact::is_intact,
-    kernel::platform::Platform,
+    kernel::{packet::Packet, platform::Platform},
     state::{
         fallbacks::fallback,
         flows::remove_flow,
@@ -73,19 +73,9 @@ fn on_trusted<P: Platform, A: Act>(
         State::Request => return waiting::on_repeated_syn(segment, memory),
         State::Listening | State::TimeWait | State::Nothing => {}
     }
-    // A connection that has begun may go on: only its SYN is refused.
-    if is_drained(segment) {
-        return Decision::Refuse(DropReason::Drained);
-    }
-    if nat::redirects(segment) {
-        return Decision::LeaveToKernel(Obstacle::Redirected);
-    }
-    let obstacle = match unserved::<P>(segment, memory) {
-        None => match answer_syn(packet, segment, memory) {
-            Ok(decision) => return decision,
-            Err(obstacle) => obstacle,
-        },
-        Some(obstacle) => obstacle,
+    let obstacle = match answer::<P>(packet, segment, memory) {
+        Ok(decision) => return decision,
+        Err(obstacle) => obstacle,
     };
     let hand_off = match choice(segment) {
         // The application would get it whoever its client is.
@@ -101,9 +91,32 @@ fn on_trusted<P: Platform, A: Act>(
     waiting::remember_syn::<A>(packet, segment, memory)
 }
 
+/// Answers the SYN, if the accept hand-off can serve the connection.
+///
+/// # Errors
+/// Why it cannot.
+#[inline(always)]
+pub fn answer<P: Platform>(
+    packet: &impl Packet,
+    segment: &Segment,
+    memory: &Memory,
+) -> Result<Decision, Obstacle> {
+    // A connection that has begun may go on: only its SYN is refused.
+    if is_drained(segment) {
+        return Ok(Decision::Refuse(DropReason::Drained));
+    }
+    if nat::redirects(segment) {
+        return Ok(Decision::LeaveToKernel(Obstacle::Redirected));
+    }
+    match unserved::<P>(segment, memory) {
+        None => answer_syn(packet, segment, memory),
+        Some(obstacle) => Err(obstacle),
+    }
+}
+
 /// Whether the segment is for a multicast group, or all of the network.
 #[inline(always)]
-fn is_group(segment: &Segment) -> bool {
+pub fn is_group(segment: &Segment) -> bool {
     let [first, .., fourth] = segment.local.0.words();
     if segment.ipv6 { first.to_ne_bytes()[0] == 0xff } else { fourth.to_ne_bytes()[0] >= 224 }
 }

@@ -7,12 +7,14 @@ use proxyip_common::{
 
 use crate::{
     frame::{
+        early::{Early, Guard, V4, V6, Version, Way},
+        ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6},
         segment::Segment,
         tcp::{Seq, flags},
     },
-    kernel::{clock::now, programs::TcContext},
+    kernel::{clock::now, packet::Packet, programs::TcContext},
     state::{
-        handshakes::HANDSHAKES, memory::Egress, namespace::settings, nat, parts,
+        handshakes::HANDSHAKES, memory::Egress, namespace::settings, nat, neighbours, parts,
         translations::TRANSLATIONS,
     },
 };
@@ -49,6 +51,29 @@ pub fn goes_elsewhere(ctx: &TcContext, segment: &Segment, scratch: &mut Egress) 
     }
     scratch.key = FlowKey::new(settings.cookie, segment.peer, segment.local);
     nat::note(ctx, segment, scratch)
+}
+
+/// Notes to whom a SYN-ACK of a guarded port goes.
+#[inline(never)]
+pub fn note_neighbour(ctx: &TcContext) {
+    match ctx.protocol() {
+        ETHERTYPE_IPV4 => note_neighbour_of::<V4>(ctx),
+        ETHERTYPE_IPV6 => note_neighbour_of::<V6>(ctx),
+        _ => {}
+    }
+}
+
+#[inline(always)]
+fn note_neighbour_of<V: Version>(ctx: &TcContext) {
+    const SYN_ACK: u8 = flags::SYN | flags::ACK;
+    let early = Early::<V>::new(ctx);
+    let Guard::Listener(_) = early.guard(Way::Out) else { return };
+    if early.tcp().is_some_and(|tcp| tcp.flags & SYN_ACK == SYN_ACK)
+        && let Some(address) = early.destination()
+        && let Some(ethernet) = ctx.load_at(0)
+    {
+        neighbours::note(ctx.interface(), address, ethernet);
+    }
 }
 
 /// Whether the segment acknowledges the SYN of the connection that replaces the one in `TIME_WAIT`.

@@ -13,7 +13,12 @@ use crate::{
     decision::Decision,
     frame::segment::{Segment, Shape},
     header::intact::is_intact,
-    kernel::{bindings::BPF_ANY, btf_maps::lpm_trie::Key, packet::{Buffered, Packet}, platform::Platform},
+    kernel::{
+        bindings::BPF_ANY,
+        btf_maps::lpm_trie::Key,
+        packet::{Buffered, Packet},
+        platform::Platform,
+    },
     state::{
         counters::{count, count_listener},
         denied::DROPPED,

@@ -74,6 +74,16 @@ pub fn look_up(packet: &impl Buffered, segment: &Segment, memory: &Memory) -> Kn
     Known::Queued(Acknowledgment { upto: stream.plus(entry.ahead()), unscaled: false })
 }
 
+/// Whether the table of translated connections has the segment's.
+#[inline(never)]
+pub fn has(segment: &Segment, memory: &Memory) -> bool {
+    if !is_in_use() {
+        return false;
+    }
+    set_flow(segment, memory);
+    TRANSLATIONS.get_ptr(memory.key()).is_some()
+}
+
 /// A RST for a connection that is translated.
 #[inline(always)]
 fn on_reset(segment: &Segment, memory: &Memory, entry: Translation) -> Decision {

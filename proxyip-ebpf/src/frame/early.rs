@@ -2,6 +2,8 @@
 
 use core::marker::PhantomData;
 
+use proxyip_common::address::Endpoint;
+
 use crate::{
     frame::{
         extensions::is_extension,
@@ -29,6 +31,15 @@ pub trait Version {
 
     /// Whether the fixed header that begins with these bytes is all of it, and the packet no fragment.
     fn is_plain(first: [u8; 8]) -> bool;
+
+    /// Where a packet goes whose fixed header begins at this address: IPv4 as IPv4-mapped IPv6.
+    ///
+    /// # Safety
+    /// The whole fixed header is there.
+    unsafe fn destination(ip: usize) -> [u32; 4];
+
+    /// How many bytes follow the fixed header that begins with these bytes; 0 if it does not say so.
+    fn length_behind(first: [u8; 8]) -> usize;
 }
 
 /// RFC 791 §3.1.
@@ -52,6 +63,18 @@ impl Version for V4 {
         let fragment = u16::from_be_bytes([high, low]);
         version_length == NO_OPTIONS && fragment & (FRAGMENT_OFFSET | MORE_FRAGMENTS) == 0
     }
+
+    #[inline(always)]
+    unsafe fn destination(ip: usize) -> [u32; 4] {
+        // SAFETY: the caller's promise.
+        let address = unsafe { *((ip + 16) as *const [u8; 4]) };
+        Endpoint::from_v4(address, [0; 2]).words()
+    }
+
+    #[inline(always)]
+    fn length_behind([_, _, high, low, ..]: [u8; 8]) -> usize {
+        usize::from(u16::from_be_bytes([high, low])).saturating_sub(IPV4)
+    }
 }
 
 impl Version for V6 {
@@ -67,6 +90,17 @@ impl Version for V6 {
     #[inline(always)]
     fn is_plain(_first: [u8; 8]) -> bool {
         true
+    }
+
+    #[inline(always)]
+    unsafe fn destination(ip: usize) -> [u32; 4] {
+        // SAFETY: the caller's promise; packets need no alignment.
+        unsafe { ((ip + 24) as *const [u32; 4]).read_unaligned() }
+    }
+
+    #[inline(always)]
+    fn length_behind([_, _, _, _, high, low, ..]: [u8; 8]) -> usize {
+        u16::from_be_bytes([high, low]).into()
     }
 }
 
@@ -155,6 +189,27 @@ impl<V: Version> Early<V> {
         segment.header = tcp.length;
         segment.sequence = Seq::from_header(sequence);
         segment.acknowledgment = Seq::from_header(acknowledgment);
+    }
+
+    /// Where the packet goes.
+    #[inline(always)]
+    pub fn destination(&self) -> Option<[u32; 4]> {
+        if self.ip + V::LENGTH > self.end {
+            return None;
+        }
+        // SAFETY: before the end, as just checked.
+        Some(unsafe { V::destination(self.ip) })
+    }
+
+    /// Whether the IP header says that nothing follows the TCP header, which is at hand.
+    #[inline(always)]
+    pub fn is_bare(&self, tcp: &Tcp) -> bool {
+        if self.ip + V::LENGTH > self.end {
+            return false;
+        }
+        // SAFETY: before the end, as just checked.
+        let first = unsafe { *(self.ip as *const [u8; 8]) };
+        tcp.length >= TCP && V::length_behind(first) == tcp.length
     }
 
     /// The first bytes behind the TCP header; `None` if there are none.

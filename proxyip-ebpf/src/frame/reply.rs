@@ -102,6 +102,12 @@ impl Reply {
     }
 }
 
+/// Puts the full checksum, as [`u16::to_ne_bytes`] has it, into a composed frame.
+#[inline(always)]
+pub fn put_checksum(ReplyBuffer(frame): &mut ReplyBuffer, checksum: u16) {
+    copy(frame, TCP_AT + TCP_CHECKSUM, checksum.to_ne_bytes());
+}
+
 /// Swaps source and destination in a composed frame. Its checksums stay right: a sum has no order.
 #[inline(always)]
 pub fn turn_round(ReplyBuffer(frame): &mut ReplyBuffer, segment: &Segment) {

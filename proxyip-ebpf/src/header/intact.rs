@@ -9,14 +9,14 @@ use crate::{
     frame::{
         checksum::{fold, pseudo_header},
         options::Found,
-        segment::incoming,
-        tcp::TCP_CHECKSUM,
+        segment::{Segment, incoming},
+        tcp::{TCP, TCP_CHECKSUM},
     },
     kernel::{
         bindings::__sk_buff,
         helpers::bpf_csum_diff,
         memory::{Place, Room, room},
-        packet::{Buffered, load_at, load_bytes},
+        packet::{Buffered, Packet, load_at, load_bytes},
         verified::{Code, bounded},
     },
 };
@@ -47,6 +47,43 @@ unsafe impl Room for Summing {
 #[inline(always)]
 pub fn is_intact(packet: &impl Buffered) -> bool {
     packet.is_verified() || has_right_sum(packet.buffer()) != 0
+}
+
+/// What the bytes of a segment say of its checksum, where nothing more is known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum AtHand {
+    /// It is right.
+    Right,
+    /// It is the pseudo-header's sum: a device is to complete it, and the segment was never on a wire.
+    Partial,
+    /// It is neither. A device may have verified the segment all the same.
+    Unknown,
+}
+
+/// Looks at the checksum of a segment without payload, whose options are in working memory.
+#[inline(never)]
+pub fn sum_at_hand(packet: &impl Packet, segment: &Segment, options: &Found) -> AtHand {
+    let Some(header) = packet.load_at::<[u32; TCP / 4]>(segment.tcp) else {
+        return AtHand::Unknown;
+    };
+    let pseudo = pseudo_header(segment, segment.header);
+    let mut sum = pseudo;
+    for word in header {
+        sum += u64::from(word);
+    }
+    // SAFETY: written before, and nobody writes it any more. It is zero behind the options.
+    for word in unsafe { options.bytes.get() }.as_chunks::<4>().0 {
+        sum += u64::from(u32::from_ne_bytes(*word));
+    }
+    let [.., last] = header;
+    let [first, second, ..] = last.to_ne_bytes();
+    if fold(sum) == u16::MAX {
+        AtHand::Right
+    } else if u16::from_ne_bytes([first, second]) == fold(pseudo) {
+        AtHand::Partial
+    } else {
+        AtHand::Unknown
+    }
 }
 
 // Exported: the verifier walks these once, and not at each call or in each round.

@@ -5,7 +5,7 @@ use proxyip_common::counter::{DropReason, Obstacle};
 use crate::{
     act::shift::raise,
     decide::{
-        outgoing::{goes_elsewhere, shift_of},
+        outgoing::{goes_elsewhere, note_neighbour, shift_of},
         quick::{Outgoing, look_out},
     },
     frame::{
@@ -20,6 +20,7 @@ use crate::{
     state::{
         counters::{count_drop, count_left},
         memory::{Egress, egress},
+        neighbours::are_wanted,
         translations::is_in_use,
     },
 };
@@ -37,6 +38,9 @@ pub fn run(ctx: &TcContext) -> i32 {
 /// Raises the acknowledgment and the SACK blocks of a translated connection's segment; false if that failed.
 #[inline(always)]
 fn translate(ctx: &TcContext) -> bool {
+    if are_wanted() {
+        note_neighbour(ctx);
+    }
     if !is_in_use() {
         return true;
     }

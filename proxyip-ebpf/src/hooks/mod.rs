@@ -7,3 +7,4 @@ pub mod lookups;
 pub mod peername;
 pub mod sockops;
 pub mod sockopt;
+pub mod xdp;

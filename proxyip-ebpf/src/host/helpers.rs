@@ -12,6 +12,9 @@ pub use super::sockets::{
     bpf_sk_fullsock, bpf_sk_release, bpf_sk_storage_get, bpf_skc_lookup_tcp, bpf_skc_to_mptcp_sock,
     bpf_skc_to_tcp_sock, bpf_tcp_sock,
 };
+pub use super::xdp::{
+    bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_load_bytes, bpf_xdp_store_bytes,
+};
 use super::{
     bindings::{
         __sk_buff, BPF_CSUM_LEVEL_QUERY, BPF_F_INGRESS, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM,

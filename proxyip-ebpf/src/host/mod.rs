@@ -14,6 +14,7 @@ pub mod sockets;
 pub mod state;
 mod table;
 pub mod wire;
+mod xdp;
 
 use core::ffi::c_void;
 

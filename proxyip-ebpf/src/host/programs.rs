@@ -4,8 +4,8 @@ use core::{ffi::c_void, marker::PhantomData, mem::MaybeUninit};
 
 use super::{
     EbpfContext,
-    bindings::{__sk_buff, bpf_sock_addr, bpf_sock_ops, bpf_sockopt},
-    frame::Frame,
+    bindings::{__sk_buff, bpf_sock_addr, bpf_sock_ops, bpf_sockopt, xdp_md},
+    frame::{Frame, INTERFACE},
     helpers::bpf_skb_load_bytes,
     sockets,
 };
@@ -68,6 +68,47 @@ impl TcContext {
 impl EbpfContext for TcContext {
     fn as_ptr(&self) -> *mut c_void {
         self.skb.skb.cast()
+    }
+}
+
+/// The context of a program at XDP.
+pub struct XdpContext {
+    /// The first field of a [`Frame`], in truth.
+    pub ctx: *mut xdp_md,
+}
+
+impl XdpContext {
+    /// For the context of a frame. The frame must outlive it.
+    pub const fn new(ctx: *mut xdp_md) -> Self {
+        Self { ctx }
+    }
+
+    /// For this frame, which must outlive the context.
+    pub(crate) fn of(frame: &mut Frame) -> Self {
+        Self::new(frame.as_context().cast())
+    }
+
+    /// Address of the first byte at hand. The bytes at hand are a copy, made by this call.
+    pub fn data(&self) -> usize {
+        // SAFETY: a context is made of a frame only.
+        unsafe { Frame::of(self.ctx.cast()) }.data()
+    }
+
+    /// Address behind the last byte at hand.
+    pub fn data_end(&self) -> usize {
+        // SAFETY: a context is made of a frame only.
+        unsafe { Frame::of(self.ctx.cast()) }.data_end()
+    }
+
+    /// The number of the frame's interface.
+    pub fn ingress_ifindex(&self) -> usize {
+        INTERFACE as usize
+    }
+}
+
+impl EbpfContext for XdpContext {
+    fn as_ptr(&self) -> *mut c_void {
+        self.ctx.cast()
     }
 }
 

@@ -6,6 +6,7 @@ pub mod memory;
 pub mod packet;
 pub mod platform;
 pub mod verified;
+pub mod xdp;
 
 #[cfg(target_arch = "bpf")]
 pub use aya_ebpf::{EbpfContext, Global, bindings, btf_maps, helpers, macros, programs};

@@ -50,6 +50,10 @@ mod split_tests;
 mod stack;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod xdp_pass_tests;
+#[cfg(test)]
+mod xdp_tests;
 
 use core::{mem::take, net::SocketAddr};
 
@@ -68,17 +72,18 @@ use crate::host::{
     bindings::{
         BPF_ANY,
         tcx_action_base::{TCX_DROP, TCX_NEXT, TCX_REDIRECT},
+        xdp_action::{XDP_DROP, XDP_PASS, XDP_TX},
     },
-    frame::Frame,
+    frame::{Checksum, Frame},
     maps::lpm_trie::Key,
-    programs::TcContext,
+    programs::{TcContext, XdpContext},
     sockets::{Kind, Socket, ends},
     state::{self, Redirect, State},
     wire::Segment,
 };
 use crate::{
     frame::ports::PORTS,
-    hooks::{egress, ingress},
+    hooks::{egress, ingress, xdp},
     kernel::{packet::QUEUED_MARK, platform::Platform},
     state::{
         fallbacks::FALLBACKS,
@@ -301,6 +306,28 @@ impl Machine {
             assert!(runs.len() < MOST, "a frame comes back for ever");
         }
         runs
+    }
+
+    /// Gives a frame to the program at XDP. What it lets pass comes in; what it sends back is sent.
+    pub fn receive_at_xdp<P: Platform>(&mut self, mut frame: Box<Frame>) -> Vec<Run> {
+        let (before, interface) = (frame.bytes().to_vec(), XdpContext::of(&mut frame));
+        let verdict = xdp::run(&interface);
+        state::with(|state| state.sockets.assert_released());
+        let after = frame.bytes().to_vec();
+        let fate = match verdict {
+            XDP_PASS => {
+                assert_eq!(before, after, "what passes is as it came");
+                return self.receive::<P>(frame);
+            }
+            XDP_DROP => Fate::Dropped,
+            XDP_TX => {
+                // By the device: nothing completes its checksum, and no program at egress sees it.
+                state::with(|state| state.sent.push(Frame::new(after.clone(), 0, Checksum::None)));
+                Fate::Sent
+            }
+            _ => panic!("{verdict} is no verdict"),
+        };
+        vec![Run { fate, before, after, mark: 0, socket: None }]
     }
 
     /// What was sent since the last time.

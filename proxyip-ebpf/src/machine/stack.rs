@@ -49,7 +49,9 @@ pub(super) fn receive(frame: &Frame) {
             Answer::Segment(sequence, acknowledgment, flags, options) => {
                 let mut segment = Segment::bare(guarded, peer, sequence, acknowledgment, flags);
                 segment.options = options;
-                let frame = segment.frame();
+                let mut frame = segment.frame();
+                // To where frames come from.
+                frame[..12].rotate_left(6);
                 let at_hand = state::with(|state| state.at_hand);
                 let frame = Frame::new(frame, at_hand, Checksum::Partial);
                 let socket = state::with(|state| state.sockets.hold(peer, local));

@@ -13,6 +13,7 @@ pub mod listeners;
 pub mod memory;
 pub mod namespace;
 pub mod nat;
+pub mod neighbours;
 pub mod networks;
 pub mod parts;
 pub mod policies;

@@ -38,6 +38,10 @@ pub static PLACES: PerCpuArray<u32, { front::COUNT as usize }> = PerCpuArray::ne
 #[btf_map]
 pub static PROGRAMS: ProgramArray<{ front::COUNT as usize }> = ProgramArray::new();
 
+/// The same at XDP, at [`front::XDP`]: the kernel wants programs of one kind in each array.
+#[btf_map]
+pub static XDP_PROGRAMS: ProgramArray<{ front::COUNT as usize }> = ProgramArray::new();
+
 /// The place of the namespace in [`NAMESPACES`].
 #[inline(always)]
 pub fn place() -> u32 {

@@ -45,9 +45,8 @@ pub fn is_local(packet: &impl Packet, segment: &Segment) -> bool {
         lookup.__bindgen_anon_4.ipv4_dst = destination[3];
     }
     // SAFETY: the structure is initialised, and its size is passed.
-    let result = unsafe {
-        bpf_fib_lookup(packet.context(), &raw mut lookup, size_of::<Lookup>() as i32, 0)
-    };
+    let result =
+        unsafe { bpf_fib_lookup(packet.context(), &raw mut lookup, size_of::<Lookup>() as i32, 0) };
     // Where forwarding is off, a segment for another host would be dropped by the stack anyway.
     matches!(result, NOT_FORWARDED | FORWARDING_DISABLED)
 }

@@ -129,9 +129,8 @@ impl Socket {
         length: u32,
     ) -> Option<Self> {
         // SAFETY: the caller's promise.
-        let socket = unsafe {
-            bpf_skc_lookup_tcp(packet.context(), ends, length, CURRENT_NAMESPACE, 0)
-        };
+        let socket =
+            unsafe { bpf_skc_lookup_tcp(packet.context(), ends, length, CURRENT_NAMESPACE, 0) };
         if socket.is_null() { None } else { Some(Self(socket)) }
     }
 

@@ -18,13 +18,14 @@ use super::pins::LAYOUT;
 use super::takeover::types::of_object;
 
 /// Where the numbers in maps get their meaning.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 10] = [
     "counter/per_listener.rs",
     "cookie.rs",
     "event.rs",
     "flow.rs",
     "latency.rs",
     "nat.rs",
+    "neighbour.rs",
     "partial.rs",
     "policy.rs",
     "settings.rs",

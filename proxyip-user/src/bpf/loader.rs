@@ -36,6 +36,8 @@ pub(super) const PINNED: &[&str] = &[
     "NAMESPACES",
     "PLACES",
     "PROGRAMS",
+    "XDP_PROGRAMS",
+    "NEIGHBOURS",
     "PORTS",
     "LISTENERS",
     "LISTENER_NAMES",

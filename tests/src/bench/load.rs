@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use aya::maps::{MapData, ProgramArray};
-use aya::programs::SchedClassifier;
+use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use proxyip_common::settings::front;
 use proxyip_user::bpf::object;
@@ -52,7 +52,10 @@ pub(super) fn objects(arrangement: Arrangement, pins: &Path) -> (Ebpf, Option<Fr
 fn programs(loader: &mut EbpfLoader<'_>, object: &[u8]) -> Ebpf {
     let mut ebpf = loader.load(object).expect("the kernel takes the maps");
     for program in Program::ALL.into_iter().filter(|program| program.is_possible()) {
-        load(&mut ebpf, program.name());
+        match program {
+            Program::Xdp => load_xdp(&mut ebpf, program.name()),
+            _ => load(&mut ebpf, program.name()),
+        }
     }
     ebpf
 }
@@ -78,11 +81,17 @@ pub(super) fn name_of_front(program: Program) -> &'static str {
     match program {
         Program::Ingress | Program::IngressBasic => "proxyip_ingress",
         Program::Egress => "proxyip_egress",
+        Program::Xdp => "proxyip_xdp",
     }
 }
 
 fn load(ebpf: &mut Ebpf, name: &str) {
     let program: &mut SchedClassifier =
         ebpf.program_mut(name).expect(name).try_into().expect("a TC program");
+    program.load().unwrap_or_else(|error| panic!("{name}: {error}"));
+}
+
+fn load_xdp(ebpf: &mut Ebpf, name: &str) {
+    let program: &mut Xdp = ebpf.program_mut(name).expect(name).try_into().expect("XDP");
     program.load().unwrap_or_else(|error| panic!("{name}: {error}"));
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use aya::Ebpf;
 use aya::maps::{MapData, RingBuf, SkStorage};
-use aya::programs::{SchedClassifier, TcAttachType, TestRun, TestRunOptions, tc};
+use aya::programs::{SchedClassifier, TcAttachType, TestRun, TestRunOptions, Xdp, tc};
 use proxyip_common::flow::{FlowRecord, TranslatedSocket};
 use proxyip_user::bpf::pod::Raw;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -154,18 +154,44 @@ impl Bench {
         const INTERFACE_AT: usize = 40;
         let mut context = [0; INTERFACE_AT + 4];
         context[INTERFACE_AT..].copy_from_slice(&self.interface.to_ne_bytes());
+        if program == Program::Xdp {
+            return self.run_xdp(frame);
+        }
         let mut out = vec![0; 8192];
-        let program = self.program(program);
         let options = TestRunOptions {
             data_in: Some(frame),
             data_out: Some(&mut out),
             ctx_in: Some(&context),
             ..TestRunOptions::default()
         };
-        let result = program.test_run(options);
+        let result = self.program(program).test_run(options);
         let result = result.unwrap_or_else(|error| panic!("{} bytes: {error:?}", frame.len()));
         out.truncate(result.data_size_out.try_into().expect("a short frame"));
         Outcome { verdict: result.return_value.cast_signed(), frame: out }
+    }
+
+    fn run_xdp(&self, frame: &[u8]) -> Outcome {
+        let length = u32::try_from(frame.len()).expect("a frame");
+        // `struct xdp_md` (`linux/bpf.h`).
+        let fields = [0, length, 0, self.interface, 0, 0];
+        let context: Vec<u8> = fields.iter().flat_map(|field: &u32| field.to_ne_bytes()).collect();
+        let mut out = vec![0; 16_384];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ctx_in: Some(&context),
+            ..TestRunOptions::default()
+        };
+        let result = self.xdp().test_run(options);
+        let result = result.unwrap_or_else(|error| panic!("{} bytes: {error:?}", frame.len()));
+        out.truncate(result.data_size_out.try_into().expect("a frame"));
+        Outcome { verdict: result.return_value.cast_signed(), frame: out }
+    }
+
+    /// The program at XDP, loaded.
+    pub fn xdp(&self) -> &Xdp {
+        let name = Program::Xdp.name();
+        self.ebpf.program(name).expect(name).try_into().expect("an XDP program")
     }
 
     /// The program, loaded.

@@ -13,11 +13,13 @@ pub enum Program {
     IngressBasic,
     /// What sees what leaves.
     Egress,
+    /// What sees frames before there is an skb.
+    Xdp,
 }
 
 impl Program {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Ingress, Self::IngressBasic, Self::Egress];
+    pub const ALL: [Self; 4] = [Self::Ingress, Self::IngressBasic, Self::Egress, Self::Xdp];
     /// Both that see what comes in.
     pub const INGRESS: [Self; 2] = [Self::Ingress, Self::IngressBasic];
 
@@ -30,7 +32,7 @@ impl Program {
     /// Whether this kernel can load it: the accept hand-off needs a function that came with Linux 6.9.
     pub fn is_possible(self) -> bool {
         static HAS_ACCEPT: LazyLock<bool> = LazyLock::new(|| object::assign().is_some());
-        self != Self::Ingress || *HAS_ACCEPT
+        !matches!(self, Self::Ingress | Self::Xdp) || *HAS_ACCEPT
     }
 
     /// What it is called in the object.
@@ -39,6 +41,7 @@ impl Program {
             Self::Ingress => "proxyip_ingress",
             Self::IngressBasic => "proxyip_ingress_basic",
             Self::Egress => "proxyip_egress",
+            Self::Xdp => "proxyip_xdp",
         }
     }
 }

@@ -8,6 +8,7 @@ use proxyip_common::cookie::{SECRETS, Secret};
 use proxyip_common::counter::per_listener::{self, Counters};
 use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use proxyip_common::flow::{FlowKey, FlowRecord, Handshake, Translation};
+use proxyip_common::neighbour::{Neighbour, Seen};
 use proxyip_common::partial::{HeaderBytes, PartialHeader};
 use proxyip_common::policy::PolicyWords;
 use proxyip_common::settings::{
@@ -20,6 +21,7 @@ use crate::bench::count::Count;
 use crate::bench::family::{FAMILIES, TRUSTED};
 use crate::bench::state::{Entry, endpoint, now_ns, secret};
 use crate::bench::{DENYING, LISTENERS, OVER};
+use crate::packet::{HOST, SENDER};
 
 type Table<T> = HashMap<MapData, Raw<FlowKey>, Raw<T>>;
 
@@ -34,6 +36,7 @@ pub struct Tables {
     in_use: Array<MapData, u32>,
     partial: Table<PartialHeader>,
     bytes: Table<HeaderBytes>,
+    neighbours: HashMap<MapData, Raw<Neighbour>, Raw<Seen>>,
     /// Of how many listeners the counters are looked at.
     looked_at: u32,
 }
@@ -107,6 +110,7 @@ impl Tables {
             in_use: take(ebpf, "IN_USE"),
             partial: take(ebpf, "PARTIAL_HEADERS"),
             bytes: take(ebpf, "HEADER_BYTES"),
+            neighbours: take(ebpf, "NEIGHBOURS"),
             looked_at: COUNTED,
         }
     }
@@ -145,6 +149,27 @@ impl Tables {
         for key in begun {
             self.partial.remove(&key).expect("it was there a moment ago");
             let _ = self.bytes.remove(&key);
+        }
+    }
+
+    /// Lets all trusted sources have been answered behind this interface a moment ago.
+    pub fn see_neighbours(&mut self, interface: u32) {
+        let mut ethernet = [0; 12];
+        ethernet[..6].copy_from_slice(&SENDER);
+        ethernet[6..].copy_from_slice(&HOST);
+        for source in TRUSTED {
+            let address = endpoint(source).words();
+            let neighbour = Neighbour { namespace: 0, interface, address };
+            let seen = Seen { at_ns: now_ns(), address, ethernet, reserved: [0; 4] };
+            self.neighbours.insert(Raw(neighbour), Raw(seen), 0).expect("there is room");
+        }
+    }
+
+    /// Forgets who is next to the interface.
+    pub fn forget_neighbours(&mut self) {
+        let neighbours: Vec<_> = self.neighbours.keys().filter_map(Result::ok).collect();
+        for neighbour in neighbours {
+            self.neighbours.remove(&neighbour).expect("it was there a moment ago");
         }
     }
 

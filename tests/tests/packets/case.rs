@@ -36,6 +36,17 @@ pub(crate) struct Case {
     pub(crate) after: Option<Vec<Entry>>,
     /// A frame that goes out besides.
     pub(crate) sent: Option<Packet>,
+    /// What the program at XDP knows of the link.
+    pub(crate) neighbour: Next,
+}
+
+/// What the program at XDP knows of the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The load balancer's Ethernet address was seen a moment ago.
+    Seen,
+    /// Nothing was seen.
+    Unknown,
 }
 
 impl Case {
@@ -52,7 +63,14 @@ impl Case {
             counts: Vec::new(),
             after: None,
             sent: None,
+            neighbour: Next::Seen,
         }
+    }
+
+    /// Nothing has been sent to the load balancer yet.
+    pub(crate) fn without_neighbour(mut self) -> Self {
+        self.neighbour = Next::Unknown;
+        self
     }
 
     pub(crate) fn settings(mut self, settings: NamespaceSettings) -> Self {

@@ -49,7 +49,7 @@ pub(crate) fn syn_ack(syn: &Packet, agreed: Agreed) -> Packet {
 }
 
 /// The same, with timestamps of now.
-fn syn_ack_with_timestamps(syn: &Packet, agreed: Agreed, echo: u32) -> Packet {
+pub(crate) fn syn_ack_with_timestamps(syn: &Packet, agreed: Agreed, echo: u32) -> Packet {
     let mut answer = syn_ack(syn, Agreed { sack: false, ..agreed });
     answer.sequence = cookie_of(syn, agreed);
     answer.options.resize(8, 1);

@@ -20,3 +20,4 @@ mod truncation;
 mod untrusted;
 mod ways;
 mod wire;
+mod xdp;

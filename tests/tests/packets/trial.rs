@@ -8,10 +8,10 @@ use std::time::Duration;
 use etherparse::{SlicedPacket, TransportSlice};
 use proxyip_common::cookie;
 use proxyip_common::settings::NamespaceSettings;
-use proxyip_tests::bench::{Bench, Outcome, await_room_in_epoch, now_ns, on_bench};
+use proxyip_tests::bench::{Bench, Outcome, Program, await_room_in_epoch, now_ns, on_bench};
 use proxyip_tests::packet::ECE;
 
-use crate::case::{Case, Expected};
+use crate::case::{Case, Expected, Next};
 
 /// How long the cases of a theme take at most.
 const ROOM: Duration = Duration::from_secs(20);
@@ -23,6 +23,10 @@ impl Case {
         bench.drain();
         if let Some((kernel, syn)) = &self.kernel {
             bench.prepare(*kernel, syn);
+        }
+        bench.tables.forget_neighbours();
+        if self.program == Program::Xdp && self.neighbour == Next::Seen {
+            bench.tables.see_neighbours(bench.interface);
         }
         let begin = clock(&self.settings);
         let outcome = bench.run(self.program, &self.frame);
@@ -48,22 +52,25 @@ impl Case {
     }
 
     fn wrong_outcome(&self, outcome: &Outcome, clock: RangeInclusive<u32>) -> Vec<String> {
-        const NEXT: i32 = -1;
-        const DROP: i32 = 2;
-        const REDIRECT: i32 = 7;
+        let [next, drop, answer] = match self.program {
+            // `TCX_NEXT`, `TCX_DROP`, `TCX_REDIRECT`.
+            Program::Ingress | Program::IngressBasic | Program::Egress => [-1, 2, 7],
+            // `XDP_PASS`, `XDP_DROP`, `XDP_TX`.
+            Program::Xdp => [2, 1, 3],
+        };
         let (verdict, frames) = match &self.expected {
-            Expected::Passed => (NEXT, vec![self.frame.clone()]),
-            Expected::PassedAs(frame) => (NEXT, vec![frame.clone()]),
-            Expected::QueuedAgain => (REDIRECT, vec![self.frame.clone()]),
-            Expected::Dropped => (DROP, Vec::new()),
-            Expected::Answered(packet, None) => (REDIRECT, vec![packet.frame()]),
+            Expected::Passed => (next, vec![self.frame.clone()]),
+            Expected::PassedAs(frame) => (next, vec![frame.clone()]),
+            Expected::QueuedAgain => (answer, vec![self.frame.clone()]),
+            Expected::Dropped => (drop, Vec::new()),
+            Expected::Answered(packet, None) => (answer, vec![packet.frame()]),
             Expected::Answered(packet, Some(at)) => {
                 let at_time = |time: u32| {
                     let place = *at..at + 4;
                     let stamp = cookie::stamp(time, u32::from(packet.flags & ECE != 0));
                     packet.with(|one| one.options[place].copy_from_slice(&stamp.to_be_bytes()))
                 };
-                (REDIRECT, clock.map(|time| at_time(time).frame()).collect())
+                (answer, clock.map(|time| at_time(time).frame()).collect())
             }
         };
         let mut wrongs = Vec::new();
