@@ -106,6 +106,22 @@ pub struct InterfaceJson {
     pub name: String,
     /// `host`, or the path of a namespace file.
     pub netns: String,
+    /// What became of the wish for a program at XDP; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xdp: Option<XdpJson>,
+}
+
+/// What became of the wish for a program at XDP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct XdpJson {
+    /// As configured: `auto`, `native` or `generic`.
+    pub wanted: String,
+    /// Where the program runs: `native`, `generic`, or `none`. Then TC does its work.
+    pub mode: String,
+    /// Why it runs nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// An entry of the configuration with a pattern.

@@ -182,7 +182,7 @@ impl Source for Maps {
     }
 
     fn served(&self) -> Vec<Place> {
-        vec![Place { name: "eth0".into(), netns: Netns::Host }]
+        vec![Place { name: "eth0".into(), netns: Netns::Host, xdp: None }]
     }
 
     fn mended(&self) -> u64 {

@@ -8,7 +8,7 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::direction::Direction;
 use super::filters::{self, Place};
-use super::pins::{MAPS, link_directory, list, match_directory, name};
+use super::pins::{MAPS, is_at_xdp, link_directory, list, match_directory, name};
 use crate::host::namespace::Namespace;
 
 /// Makes sure that everything in the directory is proxyip's; `false` if the directory does not exist.
@@ -55,12 +55,14 @@ pub(crate) fn remove_all(pin_path: &Path) -> Result<()> {
 }
 
 /// Sorts the pins of links into the order of removal. At no moment may a connection be handed over without its way
-/// back being translated, or without the programs on sockets seeing it.
+/// back being translated, or without the programs on sockets seeing it. Nor may a SYN be answered at XDP whose connection
+/// nobody hands over.
 pub(crate) fn sort(links: &mut [PathBuf]) {
     links.sort_by_key(|pin| match direction(&name(pin)) {
-        Some(Direction::Ingress) => 0,
-        Some(Direction::Egress) => 1,
-        None => 2,
+        _ if is_at_xdp(&name(pin)) => 0,
+        Some(Direction::Ingress) => 1,
+        Some(Direction::Egress) => 2,
+        None => 3,
     });
 }
 
@@ -103,11 +105,16 @@ mod tests {
 
     #[test]
     fn links_are_removed_in_order() {
-        let names =
-            ["sockops", "filter-egress-1-ingress0", "egress-1-eth0", "filter-ingress-1-egress0"];
+        let names = [
+            "sockops",
+            "filter-egress-1-ingress0",
+            "egress-1-eth0",
+            "filter-ingress-1-egress0",
+            "xdpnative-1-7",
+        ];
         let mut pins = names.map(PathBuf::from);
         sort(&mut pins);
-        let sorted = [names[3], names[1], names[2], names[0]];
+        let sorted = [names[4], names[3], names[1], names[2], names[0]];
         assert_eq!(pins, sorted.map(PathBuf::from));
     }
 

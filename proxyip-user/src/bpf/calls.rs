@@ -13,7 +13,7 @@ use aya_obj::generated::bpf_cmd::{
     self, BPF_BTF_GET_FD_BY_ID, BPF_LINK_CREATE, BPF_LINK_UPDATE, BPF_OBJ_GET,
     BPF_OBJ_GET_INFO_BY_FD, BPF_OBJ_PIN, BPF_PROG_GET_FD_BY_ID, BPF_PROG_QUERY,
 };
-use aya_obj::generated::bpf_link_type::BPF_LINK_TYPE_TCX;
+use aya_obj::generated::bpf_link_type::{BPF_LINK_TYPE_TCX, BPF_LINK_TYPE_XDP};
 use aya_obj::generated::{
     bpf_attach_type, bpf_btf_info, bpf_link_info, bpf_map_info, bpf_prog_info,
 };
@@ -24,18 +24,49 @@ const BEFORE: u32 = 1 << 3;
 /// The most programs that a place has: `BPF_MPROG_MAX` and `BPF_CGROUP_MAX_PROGS`.
 const MOST: usize = 64;
 
+/// Where a program at XDP runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum XdpMode {
+    /// In the driver.
+    Native,
+    /// Behind the driver.
+    Generic,
+}
+
+impl XdpMode {
+    pub(crate) const ALL: [Self; 2] = [Self::Native, Self::Generic];
+
+    /// As surfaces and pins call it.
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        }
+    }
+
+    /// `XDP_FLAGS_DRV_MODE`, `XDP_FLAGS_SKB_MODE` (`include/uapi/linux/if_link.h`).
+    const fn flags(self) -> u32 {
+        match self {
+            Self::Native => 1 << 2,
+            Self::Generic => 1 << 1,
+        }
+    }
+}
+
 /// What programs are attached to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Target<'a> {
     /// The interface with this index, in the calling thread's network namespace.
     Interface(u32),
+    /// The same, at XDP.
+    Xdp(u32, XdpMode),
     Cgroup(BorrowedFd<'a>),
 }
 
 impl Target<'_> {
     fn raw(self) -> u32 {
         match self {
-            Self::Interface(index) => index,
+            Self::Interface(index) | Self::Xdp(index, _) => index,
             Self::Cgroup(directory) => directory.as_raw_fd().cast_unsigned(),
         }
     }
@@ -129,6 +160,8 @@ pub(crate) fn attach(
 ) -> io::Result<OwnedFd> {
     let flags = match target {
         Target::Interface(_) => BEFORE,
+        // There is room for one program.
+        Target::Xdp(_, mode) => mode.flags(),
         // Links to cgroups take no flags: they always allow others beside them.
         Target::Cgroup(_) => 0,
     };
@@ -180,6 +213,8 @@ pub(crate) fn link(link: BorrowedFd) -> io::Result<Link> {
     let target = unsafe {
         if info.type_ == BPF_LINK_TYPE_TCX as u32 {
             info.__bindgen_anon_1.tcx.ifindex.into()
+        } else if info.type_ == BPF_LINK_TYPE_XDP as u32 {
+            info.__bindgen_anon_1.xdp.ifindex.into()
         } else {
             info.__bindgen_anon_1.cgroup.cgroup_id
         }

@@ -214,7 +214,7 @@ fn attach(program: &Loaded, place: &Place) -> Result<OwnedFd> {
 }
 
 /// The programs at an interface that run before this one; `None` if it is not there. Those of a cgroup all run, in whatever
-/// order.
+/// order. At XDP there is no other.
 fn before(program: u32, place: &Place) -> Result<Option<Vec<u32>>> {
     let Target::Interface(_) = place.target else { return Ok(Some(Vec::new())) };
     let attached = calls::attached(place.target, place.attach_type)

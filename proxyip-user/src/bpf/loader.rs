@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use aya::maps::MapInfo;
-use aya::programs::{CgroupSockAddr, CgroupSockopt, SchedClassifier, SockOps, SocketFilter};
+use aya::programs::{CgroupSockAddr, CgroupSockopt, SchedClassifier, SockOps, SocketFilter, Xdp};
 use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
@@ -25,8 +25,8 @@ use super::object;
 use super::pins::map_directory;
 use super::poll::Messages;
 use super::programs::{
-    EGRESS, GETPEERNAME, GETSOCKOPT, INGRESS, INGRESS_BASIC, LOOKUP, Loaded, SET, SOCK_OPS,
-    program_of,
+    EGRESS, GETPEERNAME, GETSOCKOPT, INGRESS, INGRESS_BASIC, LOOKUP, Loaded, SET, SOCK_OPS, XDP,
+    XDP_GENERIC, program_of,
 };
 use crate::heap;
 use crate::host::capability::Capability;
@@ -196,6 +196,38 @@ impl Loader {
     /// attach them.
     pub(crate) fn fronts(&self, namespace: u32) -> Result<Vec<(Direction, Loaded)>> {
         self.fronts.load(namespace)
+    }
+
+    /// The program at XDP, loaded for all namespaces, and its messages, if it has any.
+    pub(crate) fn xdp(&self) -> Result<(Loaded, Option<Messages>)> {
+        ensure!(
+            self.capability.assign.is_some(),
+            "it needs Linux 6.9, as the accept hand-off does"
+        );
+        let mut ebpf = self.load(Globals { front: front::XDP, ..Globals::ALL })?;
+        let program: &mut Xdp = program_of(&mut ebpf, XDP)?;
+        program.load().context("the program at XDP is refused by the kernel")?;
+        let program = Loaded::new(program.fd(), program.info())?;
+        let logs = self.options.log_level > 0;
+        let messages = logs.then(|| EbpfLogger::init(&mut ebpf)).transpose();
+        Ok((program, messages.context("the programs' messages cannot be read")?))
+    }
+
+    /// The program at generic XDP, for the namespace at this entry of `NAMESPACES`.
+    pub(crate) fn xdp_generic(&self, namespace: u32) -> Result<Loaded> {
+        ensure!(
+            self.capability.assign.is_some(),
+            "it needs Linux 6.9, as the accept hand-off does"
+        );
+        let mut ebpf = self.load(Globals { namespace, ..Globals::ALL })?;
+        let program: &mut Xdp = program_of(&mut ebpf, XDP_GENERIC)?;
+        program.load().context("the program at XDP is refused by the kernel")?;
+        Loaded::new(program.fd(), program.info())
+    }
+
+    /// The program that stands in front of it, for the namespace at this entry of `NAMESPACES`.
+    pub(crate) fn xdp_front(&self, namespace: u32) -> Result<Loaded> {
+        self.fronts.load_xdp(namespace)
     }
 
     /// An instance with the program for rules of iptables loaded, for the set at this place and the namespace at this

@@ -8,6 +8,7 @@ pub mod calls;
 pub mod cgroup;
 pub(crate) mod definition;
 pub mod direction;
+pub mod driver;
 pub(crate) mod entries;
 pub mod filters;
 mod fronts;

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 
 use anyhow::{Context, Result};
 
+use super::calls::XdpMode;
 use crate::host::bpffs;
 
 /// Maps of another layout are not adopted. Raise this whenever what the maps hold changes: a type, what a number in it
@@ -48,6 +49,19 @@ pub(crate) fn others(pin_path: &Path) -> Vec<PathBuf> {
     let mut paths = bpffs::pin_paths(has_layout);
     paths.retain(|path| path != pin_path);
     paths
+}
+
+/// How the names of programs at XDP begin.
+const XDP: &str = "xdp";
+
+/// What a program at XDP is pinned as, in the namespace with this cookie.
+pub(crate) fn xdp_pin(mode: XdpMode, cookie: u64, index: u32) -> String {
+    format!("{XDP}{}-{cookie}-{index}", mode.label())
+}
+
+/// Whether a pin of this name stands for a program at XDP.
+pub(super) fn is_at_xdp(name: &str) -> bool {
+    name.starts_with(XDP)
 }
 
 /// What the names of [`successor`]s end with: names on a BPF file system have no dots, and those of sets and interfaces no

@@ -10,6 +10,10 @@ pub(crate) const INGRESS: &str = "proxyip_ingress";
 /// Where the kernel lacks the function that the other calls.
 pub(crate) const INGRESS_BASIC: &str = "proxyip_ingress_basic";
 pub(crate) const EGRESS: &str = "proxyip_egress";
+/// In front of the ingress program, where an interface wants it.
+pub(crate) const XDP: &str = "proxyip_xdp";
+/// The same, behind the driver. It is for tests, and has nothing in front of it.
+pub(crate) const XDP_GENERIC: &str = "proxyip_xdp_generic";
 /// For rules of iptables.
 pub(crate) const SET: &str = "proxyip_set";
 /// For many lookups at once.
@@ -45,6 +49,12 @@ impl Loaded {
         info: Result<ProgramInfo, ProgramError>,
     ) -> Result<Self> {
         Ok(Self { descriptor: descriptor?.try_clone()?, id: info?.id() })
+    }
+
+    /// The same program once more.
+    pub(crate) fn try_clone(&self) -> Result<Self> {
+        let descriptor = self.descriptor.try_clone()?;
+        Ok(Self { descriptor, id: self.id })
     }
 
     /// As the library's tables of programs take it.

@@ -124,7 +124,7 @@ fn text(difference: &Difference) -> String {
     text
 }
 
-fn interface(InterfaceJson { name, netns }: &InterfaceJson) -> String {
+fn interface(InterfaceJson { name, netns, .. }: &InterfaceJson) -> String {
     if netns == "host" { name.clone() } else { format!("{name} in {netns}") }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use anyhow::Result;
 use proxyip_api::finding::Finding;
 use proxyip_api::status::{Connections, NewConnections};
-use proxyip_api::status::{ListenerJson, Numbers, PatternJson, Status, Verdicts};
+use proxyip_api::status::{ListenerJson, Numbers, PatternJson, Status, Verdicts, XdpJson};
 use proxyip_common::counter::{Counter, DropReason, Obstacle};
 
 use super::duration::short;
@@ -40,10 +40,11 @@ fn render(text: &mut String, status: &Status) -> fmt::Result {
     remarks(text, "Limits of this kernel", &status.kernel)?;
     writeln!(text, "\nInterfaces that the kernel programs are attached to")?;
     for interface in &status.interfaces {
-        match interface.netns.as_str() {
-            "host" => writeln!(text, "  {}", interface.name)?,
-            netns => writeln!(text, "  {} in {netns}", interface.name)?,
-        }
+        let within = match interface.netns.as_str() {
+            "host" => String::new(),
+            netns => format!(" in {netns}"),
+        };
+        writeln!(text, "  {}{within}{}", interface.name, at_xdp(interface.xdp.as_ref()))?;
     }
     for PatternJson { name, netns, interfaces } in &status.patterns {
         let within = if netns == "host" { String::new() } else { format!(" in {netns}") };
@@ -70,6 +71,17 @@ fn render(text: &mut String, status: &Status) -> fmt::Result {
         &status.left_to_kernel,
         &left,
     )
+}
+
+/// What became of the wish for a program at XDP, behind an interface.
+fn at_xdp(xdp: Option<&XdpJson>) -> String {
+    match xdp {
+        None => String::new(),
+        Some(XdpJson { mode, reason: None, .. }) => format!(", and at {mode} XDP"),
+        Some(XdpJson { wanted, reason: Some(why), .. }) => {
+            format!("\n    not at XDP, which xdp = {wanted:?} asks for: {why}")
+        }
+    }
 }
 
 /// The title above warnings and findings.

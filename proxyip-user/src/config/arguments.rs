@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use super::api::Api;
 use super::listener::Listener;
 use super::model::{Agent, Config, Interface, Log, Origin};
-use super::places::{Names, Namespaces, Netns};
+use super::places::{Names, Namespaces, Netns, Xdp};
 use super::value::{PortRange, distinct, expand};
 
 impl Config {
@@ -17,8 +17,11 @@ impl Config {
         trusted: Vec<IpNet>,
     ) -> Self {
         let netns = Namespaces::One(Netns::Host);
-        let interfaces =
-            interfaces.into_iter().map(|name| Interface { name, netns: netns.clone() });
+        let interfaces = interfaces.into_iter().map(|name| Interface {
+            name,
+            netns: netns.clone(),
+            xdp: Xdp::Off,
+        });
         Self {
             interfaces: distinct(interfaces),
             listeners: vec![Listener {

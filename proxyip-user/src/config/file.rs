@@ -109,8 +109,9 @@ fn interfaces(report: &mut Report, root: Table) -> Vec<Interface> {
         let interface = Interface {
             name: table.parsed(report, &schema::interface::NAME).unwrap_or(default.name),
             netns: table.parsed(report, &schema::interface::NETNS).unwrap_or(default.netns),
+            xdp: table.choice(report, &schema::interface::XDP).unwrap_or(default.xdp),
         };
-        if interfaces.contains(&interface) {
+        if interfaces.iter().any(|other: &Interface| other.is_same_place(&interface)) {
             let fault = Fault::InterfaceTwice(interface.name.to_string());
             report.add(table.offset_of("name"), table.path("name"), fault);
         } else {

@@ -32,7 +32,7 @@ pub use self::model::{
     FlowFormat, Interface, KernelLog, Log, Origin, Set, Spec, Whereabouts,
 };
 pub use self::networks::{ListSpec, NetworkFile, Networks};
-pub use self::places::{FilePattern, Names, Namespaces, Netns};
+pub use self::places::{FilePattern, Names, Namespaces, Netns, Xdp};
 pub use self::problem::{At, ConfigError, Fault, Place, Problem};
 pub(crate) use self::value::distinct;
 pub use self::value::{PortRange, interfaces, network, network_or_address, port_ranges};

@@ -8,7 +8,7 @@ use proxyip_common::cookie::EPOCH_NS;
 use super::api::{Api, GroupName};
 use super::listener::Listener;
 use super::networks::{ListSpec, Networks};
-use super::places::{Names, Namespaces, Netns};
+use super::places::{Names, Namespaces, Netns, Xdp};
 use super::problem::At;
 
 /// Where kernel programs, maps and links are pinned.
@@ -89,6 +89,8 @@ pub struct Interface {
     pub name: Names,
     /// The network namespace it is in, or a pattern of files of namespaces.
     pub netns: Namespaces,
+    /// Whether there is a program at XDP too.
+    pub xdp: Xdp,
 }
 
 /// `[[set]]`; a list of networks is an `L`.
@@ -184,6 +186,12 @@ impl Config {
 }
 
 impl Interface {
+    /// Whether both entries choose the same.
+    #[must_use]
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        self.name == other.name && self.netns == other.netns
+    }
+
     /// Whether it chooses by a pattern. What a pattern does not find is not missing.
     #[must_use]
     pub const fn is_pattern(&self) -> bool {
@@ -193,7 +201,8 @@ impl Interface {
 
 impl Default for Interface {
     fn default() -> Self {
-        Self { name: Names::One(DEFAULT_INTERFACE.into()), netns: Namespaces::One(Netns::Host) }
+        let (name, netns) = (Names::One(DEFAULT_INTERFACE.into()), Namespaces::One(Netns::Host));
+        Self { name, netns, xdp: Xdp::Off }
     }
 }
 

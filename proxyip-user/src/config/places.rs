@@ -25,6 +25,20 @@ impl fmt::Display for Netns {
     }
 }
 
+/// Where frames are looked at before the kernel makes an skb of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Xdp {
+    /// Nowhere.
+    #[default]
+    Off,
+    /// In the driver, if it is known to send frames back.
+    Auto,
+    /// In the driver.
+    Native,
+    /// Behind the driver, which has made the skb.
+    Generic,
+}
+
 /// The interfaces of an entry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Names {
@@ -50,6 +64,19 @@ pub struct FilePattern {
     pub directory: PathBuf,
     /// What their names look like.
     pub name: Pattern,
+}
+
+impl Xdp {
+    /// As in the configuration.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Auto => "auto",
+            Self::Native => "native",
+            Self::Generic => "generic",
+        }
+    }
 }
 
 impl Names {

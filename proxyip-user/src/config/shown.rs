@@ -10,6 +10,7 @@ use super::api::{Access, Api};
 use super::listener::{Listener, Versions};
 use super::model::{Agent, Config, Destination, Interface, Log, Set};
 use super::networks::Networks;
+use super::places::Xdp;
 use super::schema::{self, Choice, Key, api as of_api, listener as of_listener, log as of_log};
 use super::value::{interfaces, netns};
 
@@ -45,7 +46,10 @@ impl Interface {
         let read = |entry: &Value| {
             let name = interfaces(entry.get(schema::interface::NAME.name)?.as_str()?).ok()?;
             let netns = netns(entry.get(schema::interface::NETNS.name)?.as_str()?).ok()?;
-            Some(Self { name, netns })
+            // An older agent has none.
+            let shown = entry.get(schema::interface::XDP.name).and_then(Value::as_str);
+            let xdp = schema::interface::XDP.kind.0.iter().find(|(label, _)| Some(*label) == shown);
+            Some(Self { name, netns, xdp: xdp.map_or(Xdp::Off, |(_, xdp)| *xdp) })
         };
         entries.into_iter().flatten().filter_map(read).collect()
     }
@@ -69,11 +73,12 @@ fn entry<const N: usize>(keys: [(&str, Value); N]) -> Entry {
     given.map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
-fn interface(Interface { name, netns }: &Interface) -> Entry {
+fn interface(Interface { name, netns, xdp }: &Interface) -> Entry {
     use schema::interface as keys;
     entry([
         (keys::NAME.name, name.to_string().into()),
         (keys::NETNS.name, netns.to_string().into()),
+        (keys::XDP.name, label(&keys::XDP, xdp)),
     ])
 }
 

@@ -11,6 +11,7 @@ use super::*;
 pub(crate) const GOOD: &str = r#"
 [[interface]]
 name = "ens5"
+xdp = "auto"
 
 [[interface]]
 name = "eth0"
@@ -74,10 +75,15 @@ fn every_key_is_read() {
     let network = |text| network(text).unwrap();
     let expected = Config {
         interfaces: vec![
-            Interface { name: Names::One("ens5".into()), netns: Namespaces::One(Netns::Host) },
+            Interface {
+                name: Names::One("ens5".into()),
+                netns: Namespaces::One(Netns::Host),
+                xdp: Xdp::Auto,
+            },
             Interface {
                 name: Names::One("eth0".into()),
                 netns: Namespaces::One(Netns::Path("/run/netns/blue".into())),
+                xdp: Xdp::Off,
             },
         ],
         listeners: vec![

@@ -7,3 +7,4 @@ pub(crate) mod plan;
 pub mod rules;
 pub mod settings;
 pub mod targets;
+pub(crate) mod xdp;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use crate::config::{FilePattern, Interface, Names, Namespaces, Netns};
+use crate::config::{FilePattern, Interface, Names, Namespaces, Netns, Xdp};
 
 /// What the entries of a configuration want of one namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub(crate) struct Target<'a> {
     pub(crate) named: Vec<&'a str>,
     /// Those that are served if they are there.
     pub(crate) sought: Vec<&'a Names>,
+    /// What entries say of XDP.
+    pub(crate) xdp: Vec<(&'a Names, Xdp)>,
 }
 
 /// The namespaces in the order of the configuration. `files` lists those whose files match. A name wins over a pattern.
@@ -24,7 +26,7 @@ pub(crate) fn targets(
 ) -> Vec<Target<'_>> {
     let mut targets: Vec<Target> = Vec::new();
     let mut places = HashMap::new();
-    for Interface { name, netns } in interfaces {
+    for Interface { name, netns, xdp } in interfaces {
         let (is_named, namespaces) = match netns {
             Namespaces::One(netns) => (true, vec![netns.clone()]),
             Namespaces::Like(pattern) => {
@@ -33,11 +35,12 @@ pub(crate) fn targets(
         };
         for netns in namespaces {
             let at = *places.entry(netns).or_insert_with_key(|netns| {
-                let (named, sought) = (Vec::new(), Vec::new());
-                targets.push(Target { netns: netns.clone(), is_named: false, named, sought });
+                let (named, sought, xdp) = (Vec::new(), Vec::new(), Vec::new());
+                targets.push(Target { netns: netns.clone(), is_named: false, named, sought, xdp });
                 targets.len() - 1
             });
             targets[at].add(name, is_named);
+            targets[at].xdp.push((name, *xdp));
         }
     }
     targets
@@ -67,6 +70,17 @@ impl<'a> Target<'a> {
         let is_it = |sought: &&&Names| matches!(sought, Names::One(one) if one == name);
         self.named.contains(&name) || self.sought.iter().any(|sought| is_it(&sought))
     }
+}
+
+/// What entries say of the interface with this name: a name wins over a pattern, and the first over those behind it.
+pub(crate) fn xdp_of<'a>(
+    entries: impl IntoIterator<Item = (&'a Names, Xdp)> + Clone,
+    name: &str,
+) -> Xdp {
+    let is_it = |names: &Names| matches!(names, Names::One(one) if one == name);
+    let named = entries.clone().into_iter().find(|(names, _)| is_it(names));
+    let found = named.or_else(|| entries.into_iter().find(|(names, _)| names.contains(name)));
+    found.map_or(Xdp::Off, |(_, xdp)| xdp)
 }
 
 #[cfg(test)]
@@ -127,5 +141,19 @@ mod tests {
         let named = named(&config.interfaces);
         assert_eq!(named.len(), 1);
         assert_eq!((&named[0].netns, named[0].named.is_empty()), (&Netns::Host, true));
+    }
+
+    #[test]
+    fn a_name_says_more_of_xdp_than_a_pattern() {
+        let entries = "[[interface]]\nname = 'eth*'\nxdp = 'auto'\n\
+                       [[interface]]\nname = 'eth1'\nxdp = 'native'\n\
+                       [[interface]]\nname = 'eth2'\n";
+        let config = Config::from_toml(&format!("{LEAST}{entries}")).unwrap();
+        let [target] = &named(&config.interfaces)[..] else { panic!("one namespace") };
+        for (name, expected) in
+            [("eth0", Xdp::Auto), ("eth1", Xdp::Native), ("eth2", Xdp::Off), ("lo", Xdp::Off)]
+        {
+            assert_eq!(xdp_of(target.xdp.iter().copied(), name), expected, "{name}");
+        }
     }
 }

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Result;
 use aya::Ebpf;
 
 use super::attachments::Attachments;
 use super::directories::Directories;
+use super::doors::Doors;
 use super::instances::Factory;
 use super::looked::Looked;
 use super::shared::Shared;
@@ -69,8 +71,10 @@ impl Steps<'_> {
         control: Control,
         served: Served,
     ) -> Result<Targets> {
+        let doors = Doors::new(Arc::clone(&factory.loader), factory.pin_path.clone());
         Ok(Targets {
             factory,
+            doors,
             control,
             served,
             translations: TranslationMap::open(self.pin_path())?,

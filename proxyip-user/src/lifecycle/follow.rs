@@ -9,7 +9,7 @@ use proxyip_api::finding::{Finding, FindingKind};
 use super::requests::Request;
 use super::socket_option::SocketOption;
 use crate::bpf::strays;
-use crate::config::{Config, Interface};
+use crate::config::{Config, Interface, Xdp};
 use crate::desired::targets::{Target, named};
 use crate::host::capability::Capability;
 use crate::host::links::check_interface;
@@ -61,7 +61,8 @@ impl Follow {
         }
         control.reload(config)?;
         let mut warnings = Finding::sentences(&control.current().borrow().warnings);
-        if !same {
+        // What has failed at XDP rests, unless a reload asks for it.
+        if !same || config.interfaces.iter().any(|one| one.xdp != Xdp::Off) {
             let unknown =
                 |error| vec![Finding::new(FindingKind::ThreadFails, format!("{error:#}"))];
             let missing = self.look().unwrap_or_else(unknown);

@@ -32,6 +32,7 @@ pub(super) struct Factory {
 /// A namespace whose programs the kernel has verified. They are not attached yet, and its settings are written.
 pub(super) struct Prepared {
     pub(super) member: Member,
+    place: u32,
     programs: Vec<(Direction, Loaded)>,
     watcher: Watcher,
 }
@@ -49,13 +50,13 @@ impl Factory {
             let watcher = Watcher::new(&mut self.tables, index, cookie, epoch_length)?;
             step();
             let member = Member { entrance: entrance.clone(), seen: watcher.seen() };
-            Ok(Prepared { member, programs, watcher })
+            Ok(Prepared { member, place: index, programs, watcher })
         })
     }
 
     /// Follows the namespace from now on.
     pub(super) fn follow(&self, prepared: Prepared) -> Result<OfNamespace> {
-        let Prepared { member: Member { entrance, .. }, programs, watcher } = prepared;
+        let Prepared { member: Member { entrance, .. }, place, programs, watcher } = prepared;
         self.followers.follow(watcher, entrance.clone())?;
         step();
         let hooks = if self.capability.tcx { Hooks::Links } else { Hooks::Filters };
@@ -64,6 +65,8 @@ impl Factory {
             programs,
             interfaces: BTreeMap::new(),
             sought: Vec::new(),
+            xdp: Vec::new(),
+            place,
             hooks,
             is_replaced: false,
             looked: Looked::default(),

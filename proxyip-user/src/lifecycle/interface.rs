@@ -6,6 +6,7 @@ use anyhow::{Result, anyhow};
 use nix::errno::Errno;
 use nix::net::if_::{if_nameindex, if_nametoindex};
 
+use super::door::Door;
 use crate::bpf::calls::Target;
 use crate::bpf::direction::Direction;
 use crate::bpf::filters;
@@ -35,6 +36,8 @@ pub(super) struct Interface {
     pub(super) ready: usize,
     /// It has had all programs once.
     attached: bool,
+    /// Its program at XDP.
+    pub(super) door: Door,
 }
 
 /// Where an interface is, as sentences say it behind its name.
@@ -53,7 +56,7 @@ impl Interface {
     /// One that must be there.
     pub(super) fn named(name: &str) -> Self {
         let (name, origin, pins) = (name.into(), Origin::Named, Vec::new());
-        Self { name, origin, index: None, pins, ready: 0, attached: false }
+        Self { name, origin, index: None, pins, ready: 0, attached: false, door: Door::default() }
     }
 
     /// One that a pattern has found.
@@ -148,6 +151,10 @@ impl Interface {
     }
 
     pub(super) fn release(&mut self, direction: Direction, links: &mut Links) -> Result<()> {
+        if direction == Direction::Ingress {
+            // Nobody would hand over what is answered at XDP.
+            self.door.shut(links)?;
+        }
         if let Some(at) = self.pins.iter().position(|(there, _)| *there == direction) {
             links.release(&self.pins[at].1)?;
             self.pins.remove(at);

@@ -4,6 +4,8 @@ mod assembly;
 pub(crate) mod attachments;
 pub mod detach;
 mod directories;
+mod door;
+mod doors;
 mod failed;
 pub mod follow;
 pub(crate) mod instances;

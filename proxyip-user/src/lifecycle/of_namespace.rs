@@ -11,7 +11,7 @@ use super::looked::{Found, Looked};
 use crate::bpf::direction::Direction;
 use crate::bpf::links::Links;
 use crate::bpf::programs::Loaded;
-use crate::config::{Names, Netns};
+use crate::config::{Names, Netns, Xdp};
 use crate::desired::plan::interfaces::{self as plan, Candidate, Id, Origin, There};
 use crate::desired::targets::Target;
 use crate::host::links::{self, Kind, Link};
@@ -25,6 +25,10 @@ pub(super) struct OfNamespace {
     pub(super) interfaces: BTreeMap<Id, Interface>,
     /// What may be there, beside the interfaces that must be.
     pub(super) sought: Vec<Names>,
+    /// What entries say of XDP.
+    pub(super) xdp: Vec<(Names, Xdp)>,
+    /// Its entry of `NAMESPACES`.
+    pub(super) place: u32,
     pub(super) hooks: Hooks,
     /// A look has found another namespace in its place.
     pub(super) is_replaced: bool,
@@ -50,6 +54,10 @@ impl OfNamespace {
         }
         if !self.sought.iter().eq(target.sought.iter().copied()) {
             self.sought = target.sought.iter().map(|names| (*names).clone()).collect();
+            self.looked_at = None;
+        }
+        if !self.xdp.iter().map(|(names, xdp)| (names, *xdp)).eq(target.xdp.iter().copied()) {
+            self.xdp = target.xdp.iter().map(|(names, xdp)| ((*names).clone(), *xdp)).collect();
             self.looked_at = None;
         }
     }

@@ -2,6 +2,7 @@
 
 use proxyip_api::finding::{Finding, FindingKind};
 
+use super::interface::Interface as Served;
 use super::of_namespace::OfNamespace;
 use crate::config::{Interface, Namespaces};
 use crate::host::matching::why_nothing;
@@ -19,7 +20,7 @@ pub(super) fn unmatched(interfaces: &[Interface], namespaces: &[OfNamespace]) ->
 }
 
 /// What an entry says that matches nothing.
-pub(crate) fn sentence(Interface { name, netns }: &Interface) -> String {
+pub(crate) fn sentence(Interface { name, netns, .. }: &Interface) -> String {
     let why = match netns {
         Namespaces::Like(pattern) => why_nothing(pattern),
         Namespaces::One(_) => None,
@@ -37,8 +38,12 @@ pub(super) fn served(namespaces: &[OfNamespace]) -> Vec<Place> {
     let of = |one: &OfNamespace| {
         let there = one.interfaces.values().filter(|one| one.index.is_some());
         let netns = one.netns().clone();
-        let place = move |name: String| Place { name, netns: netns.clone() };
-        there.map(|one| one.name.clone()).map(place).collect::<Vec<_>>()
+        let place = |one: &Served| Place {
+            name: one.name.clone(),
+            netns: netns.clone(),
+            xdp: one.door.said(),
+        };
+        there.map(place).collect::<Vec<_>>()
     };
     namespaces.iter().flat_map(of).collect()
 }

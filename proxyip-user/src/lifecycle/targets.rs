@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use proxyip_api::finding::{Finding, FindingKind};
 
+use super::doors::Doors;
 use super::failed::{Failed, Twice, is_there};
 use super::instances::{Factory, Prepared};
 use super::looked::{Found, Looked};
@@ -25,6 +26,7 @@ const TURN: Duration = Duration::from_millis(300);
 /// The namespaces that are served, and those that should be.
 pub(super) struct Targets {
     pub(super) factory: Factory,
+    pub(super) doors: Doors,
     pub(super) control: Control,
     pub(super) served: Served,
     pub(super) translations: TranslationMap,
@@ -61,6 +63,7 @@ impl Targets {
         self.failed.clear();
         for one in &mut self.namespaces {
             one.looked_at = None;
+            one.interfaces.values_mut().for_each(|interface| interface.door.retry());
         }
     }
 
@@ -163,6 +166,7 @@ impl Targets {
         for at in chosen(&looked_at.collect::<Vec<_>>(), Instant::now()) {
             let one = &mut self.namespaces[at];
             one.look(pin_path, links);
+            self.doors.follow(one, links);
             self.vanished |= one.has_vanished();
         }
     }
@@ -198,6 +202,7 @@ impl Targets {
             wrong.extend(failed.iter().map(still_attached));
             if one.interfaces.len() < before {
                 one.look(pin_path, links);
+                self.doors.follow(one, links);
             }
         }
         wrong
@@ -247,6 +252,7 @@ impl Targets {
     fn forget(&mut self, OfNamespace { entrance, .. }: OfNamespace) {
         tracing::info!("left {}", entrance.netns());
         self.served.remove(entrance.cookie());
+        self.doors.forget(entrance.cookie());
         self.sets = SetPins::Due;
         if let Err(error) = self.factory.followers.leave(entrance.cookie()) {
             tracing::error!("{error:#}");

@@ -9,6 +9,7 @@ use std::ops::Deref;
 pub(crate) const OWNERS: &[(&str, &str)] = &[
     ("NAMESPACES", "proxyip_user::reconcile::namespaces"),
     ("PROGRAMS", "proxyip_user::tables::programs"),
+    ("XDP_PROGRAMS", "proxyip_user::tables::programs"),
     ("ROUTES", "proxyip_user::tables::routes"),
     ("LISTENERS", "proxyip_user::reconcile::listeners"),
     ("POLICIES", "proxyip_user::reconcile::listeners"),

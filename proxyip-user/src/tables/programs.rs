@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use aya::maps::{MapData, ProgramArray};
+use proxyip_common::settings::front;
 
 use super::maps::open_owned;
 use super::owners::claim;
@@ -29,5 +30,21 @@ impl Programs {
             })?;
         }
         Ok(())
+    }
+}
+
+/// The same at XDP.
+pub(crate) struct XdpPrograms(ProgramArray<MapData>);
+
+impl XdpPrograms {
+    pub(crate) fn open(pin_path: &Path) -> Result<Self> {
+        open_owned(pin_path, &claim!("XDP_PROGRAMS")).map(Self)
+    }
+
+    /// From now on this one does the work in all namespaces.
+    pub(crate) fn set(&mut self, program: &Loaded) -> Result<()> {
+        step();
+        let set = self.0.set(front::XDP, program.descriptor(), 0);
+        set.context("the program at XDP cannot be put in its place")
     }
 }

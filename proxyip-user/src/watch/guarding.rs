@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use proxyip_api::finding::{Finding, FindingKind};
 
-use crate::config::Netns;
+use crate::config::{Netns, Xdp};
 
 /// What was last seen of the places of the kernel programs. One thread looks and writes, others read.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +25,17 @@ pub struct Place {
     pub name: String,
     /// The namespace it is in.
     pub netns: Netns,
+    /// What became of the wish for a program at XDP; `None` without one.
+    pub xdp: Option<AtXdp>,
+}
+
+/// What became of the wish for a program at XDP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AtXdp {
+    /// As configured.
+    pub wanted: Xdp,
+    /// Where the program runs, or why there is none.
+    pub mode: Result<&'static str, String>,
 }
 
 impl Guarding {

@@ -6,7 +6,7 @@ use proxyip_tests::servers::EchoServer;
 use proxyip_tests::{Agent, Answer, Guard, Site, address, agent_binary, attempt};
 
 fn interface(name: &str) -> InterfaceJson {
-    InterfaceJson { name: name.into(), netns: "host".into() }
+    InterfaceJson { name: name.into(), netns: "host".into(), xdp: None }
 }
 
 /// What the command answers, as JSON.

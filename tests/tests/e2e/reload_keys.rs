@@ -149,6 +149,16 @@ fn changes(site: &Site) -> Vec<Change<'_>> {
             &[],
             Seen::in_status(site.scratch.path("api.sock"), "/interfaces/0/name", "lo".into()),
         ),
+        change(
+            ("interface", "xdp"),
+            "\"auto\"",
+            &[],
+            Seen::in_status(
+                site.scratch.path("api.sock"),
+                "/interfaces/0/xdp/wanted",
+                "auto".into(),
+            ),
+        ),
         fixed(("interface", "netns"), "\"/run/netns/x\"", "/run/netns/x cannot be opened"),
         fixed(("agent", "pin_path"), "\"/sys/fs/bpf/x\"", "agent.pin_path has changed from "),
         fixed(("agent", "max_flows"), "2048", "agent.max_flows has changed from 262144 to 2048"),

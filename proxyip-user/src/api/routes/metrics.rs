@@ -19,6 +19,7 @@ use proxyip_common::verdict::Verdict;
 
 use crate::api::failure::Failure;
 use crate::api::state::Shared;
+use crate::config::Namespaces;
 use crate::reconcile::reloads::Last;
 use crate::tables::fill::Fill;
 use crate::tables::listeners::ListenerCounts;
@@ -64,6 +65,11 @@ pub(crate) fn sample() -> Result<String> {
         capacity: (0, 0),
         lost_lines: 0,
         served: (0, 0),
+        at_xdp: vec![[
+            ("interface", "eth0".into()),
+            ("netns", "host".into()),
+            ("mode", "none".into()),
+        ]],
         missing: 0,
         mended: 0,
         started_s: 0,
@@ -92,6 +98,7 @@ struct Numbers {
     lost_lines: u64,
     /// Interfaces, then namespaces.
     served: (u64, u64),
+    at_xdp: Vec<[(&'static str, String); 3]>,
     /// How many kernel programs are not where they belong now.
     missing: u64,
     mended: u64,
@@ -139,6 +146,7 @@ impl Numbers {
             capacity,
             lost_lines: shared.lost_lines.count(),
             served: served(&source.served()),
+            at_xdp: source.served().iter().filter_map(at_xdp).collect(),
             missing: u64::try_from(source.detached().len())?,
             mended: source.mended(),
             started_s: shared.started_at.as_secs(),
@@ -152,6 +160,13 @@ impl Numbers {
 fn served(places: &[Place]) -> (u64, u64) {
     let namespaces: HashSet<_> = places.iter().map(|place| &place.netns).collect();
     (places.len() as u64, namespaces.len() as u64)
+}
+
+/// Where an interface's program at XDP runs, if one is wanted.
+fn at_xdp(Place { name, netns, xdp }: &Place) -> Option<[(&'static str, String); 3]> {
+    let mode = xdp.as_ref()?.mode.as_ref().map_or("none", |mode| *mode);
+    let netns = Namespaces::One(netns.clone()).to_string();
+    Some([("interface", name.clone()), ("netns", netns), ("mode", mode.into())])
 }
 
 impl Collector for Numbers {
@@ -186,6 +201,8 @@ impl Collector for Numbers {
             "network namespaces that have these interfaces",
             namespaces,
         )?;
+        let help = "where the program at XDP of an interface runs that wants one: native, generic, or none";
+        families.gauges("xdp", help, self.at_xdp.iter().map(|labels| (labels.clone(), 1)))?;
         let (most_flows, most_translated) = self.capacity;
         families.gauge("flows", "flows that are known now", self.flows)?;
         families.gauge("flows_limit", "flows that can be known at a time", most_flows)?;

@@ -8,7 +8,7 @@ use axum::response::Response;
 use proxyip_api::finding::{Finding, FindingKind};
 use proxyip_api::status::{
     DegradedPort, InterfaceJson, Limits, ListenerJson, ListenersJson, Numbers, OrphanedRules,
-    PatternJson, Status, Verdicts,
+    PatternJson, Status, Verdicts, XdpJson,
 };
 use proxyip_common::counter::{Counter, DropReason, Obstacle};
 use proxyip_common::verdict::Verdict;
@@ -23,7 +23,7 @@ use crate::desired::active::Active;
 use crate::tables::fill::Fill;
 use crate::tables::outcomes::Outcome;
 use crate::watch::full;
-use crate::watch::guarding::Place;
+use crate::watch::guarding::{AtXdp, Place};
 
 fn verdicts(outcomes: &[Outcome]) -> Verdicts {
     let count = |verdict| {
@@ -95,15 +95,28 @@ fn read(shared: &Shared, active: &Active) -> Result<Status> {
 /// Those that the configuration names, and those that its patterns have found.
 fn interfaces(active: &Active, served: &[Place]) -> Vec<InterfaceJson> {
     let entries = active.config.interfaces.iter().filter(|entry| !entry.is_pattern());
-    let json = |name: String, netns: &Namespaces| InterfaceJson { name, netns: netns.to_string() };
-    let mut all: Vec<_> = entries.map(|one| json(one.name.to_string(), &one.netns)).collect();
-    for Place { name, netns } in served {
-        let one = json(name.clone(), &Namespaces::One(netns.clone()));
-        if !all.contains(&one) {
-            all.push(one);
+    let json = |name: String, netns: &Namespaces, xdp| InterfaceJson {
+        name,
+        netns: netns.to_string(),
+        xdp,
+    };
+    let mut all: Vec<_> = entries.map(|one| json(one.name.to_string(), &one.netns, None)).collect();
+    for Place { name, netns, xdp } in served {
+        let one = json(name.clone(), &Namespaces::One(netns.clone()), xdp.as_ref().map(at_xdp));
+        match all.iter_mut().find(|other| (&other.name, &other.netns) == (&one.name, &one.netns)) {
+            Some(there) => *there = one,
+            None => all.push(one),
         }
     }
     all
+}
+
+fn at_xdp(AtXdp { wanted, mode }: &AtXdp) -> XdpJson {
+    let (mode, reason) = match mode {
+        Ok(mode) => (*mode, None),
+        Err(why) => ("none", Some(why.clone())),
+    };
+    XdpJson { wanted: wanted.label().into(), mode: mode.into(), reason }
 }
 
 fn patterns(active: &Active, served: &[Place]) -> Vec<PatternJson> {

@@ -10,7 +10,7 @@ use super::entry::{
 };
 use crate::config::listener::{Headerless, Unknown};
 use crate::config::model::FlowFormat;
-use crate::config::places::Names;
+use crate::config::places::{Names, Xdp};
 use crate::config::value;
 
 /// All tables of the file, in the order in which the documents show them.
@@ -69,7 +69,7 @@ const GROUP: Group = Text {
 };
 
 section! {
-    interface, Shape::Tables(Need::OneByDefault, None), later &["xdp"],
+    interface, Shape::Tables(Need::OneByDefault, None), later &[],
     "An interface on which packets of load balancers arrive.";
     NAME "name": Text<Names> = Text {
         form: Form {
@@ -90,6 +90,12 @@ section! {
     }, Fallback::Value("\"host\""), Reload,
     "The network namespace of the interface. `\"host\"` is the namespace in which the agent was started. A pattern such as \
      `\"/run/netns/cni-*\"` has wildcards behind its last slash only.";
+    XDP "xdp": Choice<Xdp> = Choice(&[
+        ("off", Xdp::Off), ("auto", Xdp::Auto), ("native", Xdp::Native), ("generic", Xdp::Generic),
+    ]), Fallback::Value("\"off\""), Reload,
+    "Whether a program at XDP answers SYNs before the kernel allocates memory for them. `\"native\"` puts it into the driver, \
+     which may reset its queues. `\"auto\"` does so where the driver is known to do it well. `\"generic\"` is for tests. See \
+     [XDP](limits.md#xdp).";
 }
 
 section! {

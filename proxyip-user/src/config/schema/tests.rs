@@ -181,7 +181,7 @@ fn the_json_schema_takes_what_the_parser_takes() {
         &format!("{LEAST}x = 1\n"),
         &format!("{LEAST}[[set]]\ncidrs = '::/0'\n"),
         &format!("interface = []\n{LEAST}"),
-        &format!("{LEAST}[[interface]]\nxdp = 'auto'\n"),
+        &format!("{LEAST}[[interface]]\nxdp = 'yes'\n"),
         &format!("{LEAST}[x]\n"),
     ] {
         assert!(Spec::from_toml(text).is_err(), "{text}");

@@ -60,7 +60,10 @@ fn each_mistake_has_its_line_key_and_sentence() {
             "2: agent.max_tlv_memory: must be a number from 1 to 65536",
         ),
         ("agent = 3", "1: agent: must be a table, not an integer"),
-        ("[[interface]]\nxdp = 'auto'", "2: interface.xdp: not supported by this version"),
+        (
+            "[[interface]]\nxdp = 'x'",
+            "2: interface.xdp: \"x\" is not one of off, auto, native, generic",
+        ),
         (
             "[[interface]]\nname = 'eth[0'",
             "2: interface.name: \"eth[0\" is not a pattern: invalid range pattern",

@@ -162,6 +162,7 @@ mod tests {
         let values = match (section, key) {
             ("interface", "name") => ["'eth0'", "'eth1'"],
             ("interface", "netns") => ["'host'", "'/run/netns/blue'"],
+            ("interface", "xdp") => ["'off'", "'auto'"],
             ("listener" | "set", "name") => ["'a'", "'b'"],
             ("listener", "ports") => ["[80]", "[81]"],
             ("listener", "trusted" | "allow" | "deny") | ("set", "cidrs") => {

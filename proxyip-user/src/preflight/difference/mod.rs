@@ -268,7 +268,8 @@ mod tests {
 
     #[test]
     fn only_what_is_missing_anew_is_refused() {
-        let place = |name: &str| InterfaceJson { name: name.into(), netns: "host".into() };
+        let place =
+            |name: &str| InterfaceJson { name: name.into(), netns: "host".into(), xdp: None };
         let missing_at =
             |names: &[&str]| names.iter().map(|name| (place(name), (*name).to_owned())).collect();
         let before = Chosen { there: vec![place("lo")], missing: missing_at(&["eth7"]) };

@@ -45,7 +45,7 @@ impl Chosen {
                 Netns::Host => "host".into(),
                 Netns::Path(path) => path.display().to_string(),
             };
-            InterfaceJson { name: name.into(), netns }
+            InterfaceJson { name: name.into(), netns, xdp: None }
         };
         let entrance = match (&target.netns, namespace) {
             (Netns::Host, Some(file)) => &Netns::Path(file.to_owned()),
