@@ -112,3 +112,4 @@ mod top;
 mod verified;
 mod web;
 mod windows;
+mod xdp;
