@@ -8,10 +8,8 @@ pub const TRANSLATE: u32 = 0;
 /// [`PARTIAL_HEADERS`](crate::state::parts::PARTIAL_HEADERS) and
 /// [`HEADER_BYTES`](crate::state::parts::HEADER_BYTES).
 pub const SPLIT: u32 = 1;
-/// [`NEIGHBOURS`](crate::state::neighbours::NEIGHBOURS), which a program at XDP reads.
-pub const XDP: u32 = 2;
 /// How many there are.
-const COUNT: usize = 3;
+const COUNT: usize = 2;
 
 /// Whether tables have ever had an entry, by [`TRANSLATE`] and its sibling.
 #[btf_map]

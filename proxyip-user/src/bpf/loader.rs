@@ -38,6 +38,7 @@ pub(super) const PINNED: &[&str] = &[
     "PROGRAMS",
     "XDP_PROGRAMS",
     "NEIGHBOURS",
+    "NEIGHBOURS_WANTED",
     "PORTS",
     "LISTENERS",
     "LISTENER_NAMES",

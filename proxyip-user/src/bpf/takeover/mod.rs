@@ -47,7 +47,8 @@ const SHARED_ONLY: [&str; 3] = ["SOCKETS", "EVENTS", "IN_USE"];
 const NEVER_SHARED: &str = "PORTS";
 
 /// What belongs to one version's programs, and says nothing.
-const OF_PROGRAMS: [&str; 2] = ["PLACES", "PROGRAMS"];
+const OF_PROGRAMS: [&str; 5] =
+    ["PLACES", "PROGRAMS", "XDP_PROGRAMS", "NEIGHBOURS", "NEIGHBOURS_WANTED"];
 
 /// Counters that keep their places when others are added behind them.
 const COUNTERS: [&str; 3] = ["COUNTERS", "DROPS", "LEFT_TO_KERNEL"];
@@ -296,8 +297,8 @@ fn can_be_copied(name: &str) -> bool {
     !SHARED_ONLY.contains(&name) && !begins_anew(name)
 }
 
-/// Counters by listener, whose places move when one is added, what the next refused source writes again, and what sockets
-/// keep of that which a table has too.
+/// Counters by listener, whose places move when one is added. What the next refused source writes again. What sockets keep and
+/// a table has too.
 fn begins_anew(name: &str) -> bool {
     const ANEW: [&str; 4] =
         ["LISTENER_COUNTERS", "REFUSED_BY_AGENT", "UNTRUSTED_SOURCES", "TRANSLATED_SOCKETS"];
