@@ -24,7 +24,7 @@ impl FlowKey {
         Self { namespace, peer, local }
     }
 
-    /// A number that two flows share once in 2⁶⁴ times. It need not withstand anybody: a load balancer chooses the ports.
+    /// A number that two flows hardly ever share. It need not withstand anybody: a load balancer chooses the ports.
     #[inline(always)]
     #[must_use]
     pub const fn hash(&self) -> u64 {
@@ -300,6 +300,16 @@ pub struct EndedFlow {
     pub hash: u64,
     /// Its numbers.
     pub numbers: Ended,
+}
+
+/// The last two connections that have ended of all whose flows have one place.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
+pub struct EndedPair {
+    /// The last one.
+    pub last: EndedFlow,
+    /// The one before.
+    pub before: EndedFlow,
 }
 
 #[cfg(test)]

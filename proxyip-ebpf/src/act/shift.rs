@@ -57,7 +57,7 @@ const STAMPS: usize = 12;
 /// Whether there are no options, or the timestamps alone as Linux writes them: nearly every segment.
 #[inline(always)]
 fn has_no_sack(ctx: &TcContext, segment: &Segment) -> bool {
-    match segment.header - TCP {
+    match segment.header.wrapping_sub(TCP) {
         0 => true,
         STAMPS => starts_with_stamps(ctx, segment),
         _ => false,

@@ -88,8 +88,7 @@ pub fn is_ecn_capable(packet: &impl Packet, segment: &Segment) -> bool {
 #[btf_map]
 pub static SEGMENTS: PerCpuArray<Segment, 2> = PerCpuArray::new();
 
-/// The ingress program's segment of this CPU, to be filled. The program calls this once, and only reads the segment once
-/// it is filled.
+/// The ingress program's segment of this CPU, to be filled. A run fills it once, and only reads it from then on.
 #[inline(always)]
 pub fn fill_incoming() -> Option<&'static mut Segment> {
     // SAFETY: this CPU's own value, zeroed by the kernel. Nobody has a reference to it before it is filled.
@@ -106,6 +105,6 @@ pub fn incoming() -> Option<&'static Segment> {
 /// The egress program's segment of this CPU, to be filled and read by its one caller.
 #[inline(always)]
 pub fn outgoing() -> Option<&'static mut Segment> {
-    // SAFETY: this CPU's own value, zeroed by the kernel, and taken once for each run of the egress program.
+    // SAFETY: this CPU's own value, zeroed by the kernel. Who takes it again uses no reference from before.
     SEGMENTS.get_ptr_mut(1).map(|segment| unsafe { &mut *segment })
 }

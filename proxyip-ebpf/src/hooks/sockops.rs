@@ -32,7 +32,7 @@ use crate::{
         listeners::LISTENERS,
         namespace::HAS_NETNS_COOKIE,
         parts, policies,
-        storage::{SOCKETS, TRANSLATED_SOCKETS, store, stored},
+        storage::{SOCKETS, TRANSLATED_SOCKETS, forget, store, stored},
         translations::{TRANSLATIONS, is_in_use},
     },
 };
@@ -119,7 +119,7 @@ fn begin_translation(ctx: &SockOpsContext, key: &FlowKey, now_ns: u64) -> bool {
     }
     translation.seen_ns = now_ns;
     translation.state = Translation::ESTABLISHED;
-    // Packets of others are marked, as their entries say.
+    // Packets of denied clients are marked. The table alone says which these are.
     if translation.flags & Translation::DENIED == 0 {
         let (namespace, ahead) = (key.namespace, translation.ahead());
         let mut translated = TranslatedSocket { namespace, ahead, reserved: 0 };
@@ -136,7 +136,8 @@ fn begin_translation(ctx: &SockOpsContext, key: &FlowKey, now_ns: u64) -> bool {
 #[inline(always)]
 fn is_left_over(noted_ns: u64, now_ns: u64) -> bool {
     const MOMENT_NS: u64 = 5_000_000_000;
-    now_ns.wrapping_sub(noted_ns) > MOMENT_NS
+    // Another CPU may have noted the connection's next segment meanwhile.
+    now_ns.saturating_sub(noted_ns) > MOMENT_NS
 }
 
 /// Asks the kernel to report the socket's changes of state.
@@ -208,6 +209,8 @@ fn closed(ctx: &SockOpsContext) {
 fn end_translation(ctx: &SockOpsContext, key: &FlowKey) {
     /// Within it a RST is taken, or not at all.
     const MOMENT_NS: u64 = 1_000_000_000;
+    // The application may connect the socket to somebody else. SAFETY: the context's own socket.
+    unsafe { forget(&TRANSLATED_SOCKETS, socket(ctx)) };
     let Some(translation) = TRANSLATIONS.get_ptr_mut(key) else { return };
     // SAFETY: an element of the map, this socket's.
     let translation = unsafe { &mut *translation };
@@ -285,4 +288,16 @@ fn key(ctx: &SockOpsContext) -> FlowKey {
         _ => unsafe { bpf_get_netns_cookie(ctx.as_ptr()) },
     };
     FlowKey::new(namespace, Peer(peer), Local(local))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_cpu_notes_meanwhile_is_not_left_over() {
+        assert!(!is_left_over(7, 6), "noted behind the clock's reading");
+        assert!(!is_left_over(7, 5_000_000_007));
+        assert!(is_left_over(7, 5_000_000_008));
+    }
 }

@@ -9,8 +9,8 @@ use core::ffi::c_void;
 use std::slice;
 
 pub use super::sockets::{
-    bpf_sk_fullsock, bpf_sk_release, bpf_sk_storage_get, bpf_skc_lookup_tcp, bpf_skc_to_mptcp_sock,
-    bpf_skc_to_tcp_sock, bpf_tcp_sock,
+    bpf_sk_fullsock, bpf_sk_release, bpf_sk_storage_delete, bpf_sk_storage_get, bpf_skc_lookup_tcp,
+    bpf_skc_to_mptcp_sock, bpf_skc_to_tcp_sock, bpf_tcp_sock,
 };
 pub use super::xdp::{
     bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_load_bytes, bpf_xdp_store_bytes,

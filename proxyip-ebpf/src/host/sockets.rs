@@ -17,6 +17,7 @@ use super::{
     bindings::{
         BPF_SK_STORAGE_GET_F_CREATE, bpf_sock, bpf_sock_tuple, bpf_tcp_sock, mptcp_sock, tcp_sock,
     },
+    numbers::ENOENT,
     state,
 };
 
@@ -294,4 +295,12 @@ pub unsafe fn bpf_sk_storage_get(
         }
     };
     words.as_mut_ptr().cast()
+}
+
+/// Removes what a socket stores for a map.
+pub unsafe fn bpf_sk_storage_delete(map: *mut c_void, sk: *mut c_void) -> i64 {
+    // SAFETY: the socket is held, or its event's.
+    let socket = unsafe { &mut *sk.cast::<Socket>() };
+    assert!(socket.is_full(), "the verifier refuses others");
+    if socket.storage.remove(&(map as usize)).is_some() { 0 } else { ENOENT }
 }

@@ -1,6 +1,6 @@
 //! Connections that have ended and whose cookie may still count.
 
-use proxyip_common::flow::{Ended, EndedFlow, FlowKey};
+use proxyip_common::flow::{Ended, EndedFlow, EndedPair, FlowKey};
 
 use crate::{
     frame::segment::Segment,
@@ -8,14 +8,13 @@ use crate::{
 };
 
 /// A power of two.
-const PLACES: usize = 65_536;
+const PLACES: usize = 32_768;
 
-/// The numbers of connections that have ended. Each has one place, which its flow's hash names, and takes it from the
-/// connection that had it: the end of a connection writes to one line of memory, where a table that evicts its oldest
-/// entries touches ten. Of a connection whose place was taken, a segment gets no RST in one case of 256. A first segment
-/// that comes as late is taken for a new one.
+/// The numbers of connections that have ended. A flow's hash names its place, which has room for two: the end of a connection
+/// writes to one line of memory or two, where a table that evicts its oldest entries touches ten. If two others have
+/// taken the place since, one late segment in 256 gets no RST, and a late first segment opens a new connection.
 #[btf_map]
-pub static ENDED_FLOWS: Array<EndedFlow, PLACES> = Array::new();
+pub static ENDED_FLOWS: Array<EndedPair, PLACES> = Array::new();
 
 /// The place of a flow with this hash.
 #[inline(always)]
@@ -27,9 +26,12 @@ fn place(hash: u64) -> u32 {
 #[inline(always)]
 pub fn remember(flow: &FlowKey, numbers: Ended) {
     let hash = flow.hash();
-    if let Some(ended) = ENDED_FLOWS.get_ptr_mut(place(hash)) {
+    if let Some(pair) = ENDED_FLOWS.get_ptr_mut(place(hash)) {
         // SAFETY: an element of the map. If another CPU writes to it too, what is left fits neither connection.
-        unsafe { *ended = EndedFlow { hash, numbers } };
+        unsafe {
+            (*pair).before = (*pair).last;
+            (*pair).last = EndedFlow { hash, numbers };
+        }
     }
 }
 
@@ -47,10 +49,10 @@ pub fn began_with(flow: &FlowKey, segment: &Segment) -> bool {
 }
 
 #[inline(always)]
-fn is(flow: &FlowKey, fits: impl FnOnce(&Ended) -> bool) -> bool {
+fn is(flow: &FlowKey, fits: impl Fn(&Ended) -> bool) -> bool {
     let hash = flow.hash();
-    let ended = ENDED_FLOWS.get(place(hash));
-    ended.is_some_and(|ended| ended.hash == hash && fits(&ended.numbers))
+    let fits = |ended: &EndedFlow| ended.hash == hash && fits(&ended.numbers);
+    ENDED_FLOWS.get(place(hash)).is_some_and(|pair| fits(&pair.last) || fits(&pair.before))
 }
 
 #[cfg(test)]
@@ -59,18 +61,17 @@ mod tests {
 
     use super::*;
 
-    /// Another flow that has the same place.
-    fn rival(flow: &FlowKey) -> FlowKey {
+    /// Others flows that have the same place.
+    fn rivals(flow: &FlowKey) -> impl Iterator<Item = FlowKey> {
         let others = (2..).map(|namespace| FlowKey { namespace, ..*flow });
-        let mut rivals = others.filter(|other| place(other.hash()) == place(flow.hash()));
-        rivals.next().expect("there are fewer places than namespaces")
+        others.filter(|other| place(other.hash()) == place(flow.hash()))
     }
 
     #[test]
-    fn the_latest_connection_has_the_place() {
+    fn the_last_two_connections_have_the_place() {
         let ends = [([10, 0, 0, 2], 5000), ([10, 0, 1, 2], 443)].map(SocketAddr::from);
         let first = FlowKey::new(1, ends[0].into(), ends[1].into());
-        let second = rival(&first);
+        let [second, third] = rivals(&first).take(2).collect::<Vec<_>>()[..] else { panic!() };
         let numbers = Ended { isn: 1, cookie: 2, received: 3, sent: 4 };
         let (ends, never) = (|flow| is(flow, |ended| *ended == numbers), |flow| is(flow, |_| true));
 
@@ -80,7 +81,9 @@ mod tests {
         assert!(!never(&second), "the numbers are another flow's");
 
         remember(&second, numbers);
-        assert!(ends(&second));
+        assert!(ends(&second) && ends(&first), "there is room for two");
+        remember(&third, numbers);
+        assert!(ends(&third) && ends(&second));
         assert!(!never(&first), "its place was taken");
     }
 }

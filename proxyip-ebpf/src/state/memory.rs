@@ -142,6 +142,6 @@ pub static EGRESS: PerCpuArray<Egress, 1> = PerCpuArray::new();
 #[inline(always)]
 pub fn egress() -> Option<&'static mut Egress> {
     let egress = EGRESS.get_ptr_mut(0)?;
-    // SAFETY: the value is this CPU's own, zeroed by the kernel, and taken once for each run of the program.
+    // SAFETY: the value is this CPU's own, zeroed by the kernel. Who takes it again uses no reference from before.
     Some(unsafe { &mut *egress })
 }

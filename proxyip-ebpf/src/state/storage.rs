@@ -7,7 +7,7 @@ use proxyip_common::flow::{FlowRecord, TranslatedSocket};
 use crate::kernel::{
     bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
     btf_maps::SkStorage,
-    helpers::{bpf_sk_fullsock, bpf_sk_storage_get},
+    helpers::{bpf_sk_fullsock, bpf_sk_storage_delete, bpf_sk_storage_get},
     macros::btf_map,
 };
 
@@ -64,6 +64,20 @@ pub unsafe fn store<T>(
 ) -> Option<NonNull<T>> {
     // SAFETY: the caller's promise, and a value of the map's type.
     unsafe { get(map, socket, value, BPF_SK_STORAGE_GET_F_CREATE.into()) }
+}
+
+/// Takes a value out of the storage of a socket.
+///
+/// # Safety
+/// The socket is a full one, or null, and held.
+#[inline(always)]
+pub unsafe fn forget<T>(map: &'static SkStorage<T>, socket: *mut bpf_sock) {
+    if socket.is_null() {
+        return;
+    }
+    let map: *mut c_void = core::ptr::from_ref(map).cast_mut().cast();
+    // SAFETY: the caller's promise. It fails if there is no value.
+    let _ = unsafe { bpf_sk_storage_delete(map, socket.cast()) };
 }
 
 /// # Safety

@@ -162,6 +162,10 @@ impl Takeover {
                 return Ok(());
             }
             before.for_each(|key, value| {
+                // An array has all its places.
+                if now.kind == MapType::Array && value.iter().all(|byte| *byte == 0) {
+                    return Ok(());
+                }
                 entries += 1;
                 let (key, value) = copied.convert(key, value);
                 now.add(&key, &value)
