@@ -158,7 +158,10 @@ impl Runtimes {
     fn start() -> Result<Self> {
         let started = || {
             let own = Builder::new_current_thread().enable_all().build()?;
-            let serving = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+            let mut serving = Builder::new_multi_thread();
+            // Nobody may ask again for long: threads that have answered end soon.
+            serving.worker_threads(1).enable_all().thread_keep_alive(Duration::from_secs(1));
+            let serving = serving.build()?;
             io::Result::Ok(Self { own, serving })
         };
         started().context("the runtime cannot be started")
