@@ -209,7 +209,7 @@ fn answers(bytes: &[u8], run: &Run) -> bool {
     let Some(answer) = Segment::read(bytes, true) else { return false };
     let swapped = bytes[..6] == run.before[6..12] && bytes[6..12] == run.before[..6];
     // As the simulated stack, which knows no neighbours, makes all its frames.
-    let own = bytes[..12] == [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+    let own = bytes[..12] == [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
     if let Some(before) = Segment::read(&run.before, false) {
         let ends = (answer.source, answer.destination);
         return (swapped || own) && ends == (before.destination, before.source);
