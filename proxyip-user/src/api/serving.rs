@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Result, ensure};
 use axum::middleware;
-use tokio::runtime::Handle;
 
 use super::leaving::{Endpoint, Failures, Tell, failures};
 use super::router::{of_now, router};
@@ -26,7 +25,6 @@ struct Inner {
 
 /// What it takes to answer somewhere.
 struct Start {
-    runtime: Handle,
     shared: Shared,
     tell: Tell,
 }
@@ -65,13 +63,13 @@ impl Live {
 }
 
 impl Sockets {
-    /// Answers on the sockets from now on, on the threads of `runtime`.
+    /// Answers on the sockets from now on. To be called in a runtime.
     ///
     /// # Errors
     /// If the sockets cannot be used.
-    pub fn serve(self, shared: Shared, runtime: Handle) -> Result<(Server, Failures)> {
+    pub fn serve(self, shared: Shared) -> Result<(Server, Failures)> {
         let (tell, failures) = failures();
-        let start = Start { runtime, shared, tell };
+        let start = Start { shared, tell };
         let Self { lookup, api, http, http_remote } = self;
         let http = http.map(|listener| start.http(listener, http_remote));
         let live =
@@ -82,7 +80,7 @@ impl Sockets {
 }
 
 impl Server {
-    /// Binds what `new` has and `old`, which is in force, has not.
+    /// Binds what `new` has and `old`, which is in force, has not. To be called in a runtime.
     ///
     /// # Errors
     /// If an address or a path is in use, or permissions cannot be changed. Then everything is as before.
@@ -140,7 +138,6 @@ impl Server {
 
 impl Start {
     fn api(&self, socket: UnixSocket) -> Result<Endpoint<UnixSocket>> {
-        let _inside = self.runtime.enter();
         let listener = tokio::net::UnixListener::from_std(socket.try_clone()?)?;
         let router = router(self.shared.clone()).layer(middleware::map_response(of_now));
         let (endpoint, duty) = Endpoint::new(socket, "the API's socket", &self.tell);
@@ -156,7 +153,6 @@ impl Start {
     }
 
     fn http(&self, listener: TcpListener, http_remote: bool) -> Result<Endpoint<TcpListener>> {
-        let _inside = self.runtime.enter();
         let handle = tokio::net::TcpListener::from_std(listener.try_clone()?)?;
         let mut remote = router(self.shared.apart());
         if browsers::must_name_this_host(http_remote, listener.local_addr()?.ip()) {

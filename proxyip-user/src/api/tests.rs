@@ -21,7 +21,6 @@ use proxyip_common::verdict::Verdict;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::runtime::Handle;
 
 use super::*;
 use crate::api::tests::acl::Rulebook;
@@ -200,8 +199,7 @@ async fn with_api(maps: Maps, test: impl AsyncFnOnce(&Path)) {
     let path = directory.path().join("api.sock");
     let api = Api { socket: path.clone(), ..Api::default() };
     let (shared, requests) = shared(maps);
-    let (_server, mut failures) =
-        Sockets::bind(&api).unwrap().serve(shared, Handle::current()).unwrap();
+    let (_server, mut failures) = Sockets::bind(&api).unwrap().serve(shared).unwrap();
     tokio::select! {
         error = failures.first() => panic!("{error:?}"),
         () = reload_each_second_time(requests) => {}

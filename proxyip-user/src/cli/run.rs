@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ipnet::IpNet;
-use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
 
 use super::exit::Exit;
@@ -113,12 +112,16 @@ impl Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> ExitCode {
-    let started = Runtimes::start().and_then(|runtimes| {
-        let _inside = runtimes.own.enter();
+    // The kernel's events stay on this thread; one more serves the API.
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.context("the runtime cannot be started");
+    let started = runtime.and_then(|runtime| {
+        let _inside = runtime.enter();
         let signals = Signals::listen()?;
-        Ok((runtimes, signals))
+        Ok((runtime, signals))
     });
-    let (runtimes, signals) = match started {
+    let (runtime, signals) = match started {
         Ok(started) => started,
         Err(error) => return finish(Err(error)),
     };
@@ -137,35 +140,10 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
     }
     let config = arguments.change(written);
     let read = move || arguments.config();
-    let how = (kernel_log, runtimes.serving.handle().clone());
-    let result = runtimes.own.block_on(agent(config, how, signals, read));
+    let result = runtime.block_on(agent(config, kernel_log, signals, read));
     // Whoever is in the middle of a long list of flows does not keep the agent from ending.
-    runtimes.serving.shutdown_timeout(Duration::from_secs(1));
-    runtimes.own.shutdown_timeout(Duration::from_secs(1));
+    runtime.shutdown_timeout(Duration::from_secs(1));
     finish(result)
-}
-
-/// Who waits for what.
-struct Runtimes {
-    /// This thread, which takes the kernel's events. It looks for them ten times a second, and waits by itself: were it
-    /// woken by another thread, an agent at rest would use twice the processor time for that.
-    own: Runtime,
-    /// One more thread, which serves the API.
-    serving: Runtime,
-}
-
-impl Runtimes {
-    fn start() -> Result<Self> {
-        let started = || {
-            let own = Builder::new_current_thread().enable_all().build()?;
-            let mut serving = Builder::new_multi_thread();
-            // Nobody may ask again for long: threads that have answered end soon.
-            serving.worker_threads(1).enable_all().thread_keep_alive(Duration::from_secs(1));
-            let serving = serving.build()?;
-            io::Result::Ok(Self { own, serving })
-        };
-        started().context("the runtime cannot be started")
-    }
 }
 
 fn start_log() {

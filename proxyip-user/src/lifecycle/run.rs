@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use proxyip_common::counter::Counter;
 use proxyip_common::event::Event;
-use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{MissedTickBehavior, interval};
@@ -53,14 +52,13 @@ impl Signals {
     }
 }
 
-/// Runs the agent until SIGINT or SIGTERM. The API answers on the threads of `serving`. `read` reads the configuration
-/// anew.
+/// Runs the agent until SIGINT or SIGTERM. `read` reads the configuration anew.
 ///
 /// # Errors
 /// If the agent cannot start, or one of its parts cannot go on.
 pub async fn agent(
     config: Config,
-    (kernel_log, serving): (KernelLog, Handle),
+    kernel_log: KernelLog,
     signals: Signals,
     read: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
 ) -> Result<()> {
@@ -99,7 +97,7 @@ pub async fn agent(
         lost_lines: lost_lines.clone(),
         reloads,
     });
-    let (server, mut failures) = sockets.serve(shared, serving)?;
+    let (server, mut failures) = sockets.serve(shared)?;
     let events = events.wait()?;
     let handle = |event: &Event, header: &[u8]| {
         established.note(event);

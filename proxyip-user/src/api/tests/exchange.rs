@@ -9,7 +9,7 @@ use crate::config::Access;
 /// An agent that answers where `api` says.
 fn start(api: &Api) -> (Server, Failures, Requests) {
     let (shared, requests) = shared(Maps { flows: 3, state: State::Good });
-    let (server, failures) = Sockets::bind(api).unwrap().serve(shared, Handle::current()).unwrap();
+    let (server, failures) = Sockets::bind(api).unwrap().serve(shared).unwrap();
     (server, failures, requests)
 }
 
