@@ -282,15 +282,21 @@ fn what_a_connection_sends_is_known_by_its_socket() {
     }
 }
 
+/// A peer that has sent its header, and the frame that it sends next.
+fn with_header(way: Way) -> (Conversation, Vec<u8>) {
+    let mut peer = Conversation::new(way, ends4());
+    peer.open(&[]);
+    let header = headers::v2();
+    peer.send_range(&header, 0..header.len());
+    let offset = i32::try_from(header.len()).unwrap();
+    let frame = peer.segment(offset, flags::ACK, b"GET").frame();
+    (peer, frame)
+}
+
 #[test]
 fn what_is_translated_in_one_namespace_is_not_translated_in_another_one() {
     for way in [TRANSLATE, BASIC] {
-        let mut peer = Conversation::new(way, ends4());
-        peer.open(&[]);
-        let header = headers::v2();
-        peer.send_range(&header, 0..header.len());
-        let offset = i32::try_from(header.len()).unwrap();
-        let frame = peer.segment(offset, flags::ACK, b"GET").frame();
+        let (mut peer, frame) = with_header(way);
         assert!(told(&frame) == Quick::Translated, "{}", way.name);
         assert!(told_out(&mut peer, flags::ACK, 300) == Outgoing::Translated, "{}", way.name);
         peer.machine.move_elsewhere();
@@ -302,12 +308,7 @@ fn what_is_translated_in_one_namespace_is_not_translated_in_another_one() {
 #[test]
 fn a_port_that_is_held_or_retired_is_so_for_translated_connections_too() {
     for way in [TRANSLATE, BASIC] {
-        let mut peer = Conversation::new(way, ends4());
-        peer.open(&[]);
-        let header = headers::v2();
-        peer.send_range(&header, 0..header.len());
-        let offset = i32::try_from(header.len()).unwrap();
-        let frame = peer.segment(offset, flags::ACK, b"GET").frame();
+        let (mut peer, frame) = with_header(way);
         peer.machine.hold(443);
         assert!(told(&frame) == Quick::Unknown, "{}: held", way.name);
         peer.machine.retire(443);

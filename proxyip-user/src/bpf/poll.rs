@@ -13,9 +13,9 @@ use tokio::io::unix::AsyncFd;
 pub(crate) type Messages = EbpfLogger<&'static dyn log::Log>;
 
 /// A buffer that is also read while somebody waits for it.
-pub(crate) struct Shared(pub(crate) RefCell<RingBuf<MapData>>);
+pub(crate) struct Ring(pub(crate) RefCell<RingBuf<MapData>>);
 
-impl AsRawFd for Shared {
+impl AsRawFd for Ring {
     fn as_raw_fd(&self) -> RawFd {
         self.0.borrow().as_raw_fd()
     }
@@ -25,8 +25,8 @@ impl AsRawFd for Shared {
 ///
 /// # Errors
 /// If the buffer cannot be waited for.
-pub(crate) fn events(buffer: RingBuf<MapData>) -> io::Result<AsyncFd<Shared>> {
-    let buffer = Shared(RefCell::new(buffer));
+pub(crate) fn events(buffer: RingBuf<MapData>) -> io::Result<AsyncFd<Ring>> {
+    let buffer = Ring(RefCell::new(buffer));
     // SAFETY: the descriptor is the map's, open until the buffer is dropped, and never another one.
     Ok(unsafe { AsyncFd::register_with_interest(buffer, Interest::READABLE) }?)
 }

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use zerocopy::FromBytes as _;
 
 use super::maps::take_ring;
-use crate::bpf::poll::{self, Shared};
+use crate::bpf::poll::{self, Ring};
 
 /// Events taken before other work of this thread has its turn.
 const BATCH: usize = 1024;
@@ -23,7 +23,7 @@ pub struct Events {
 }
 
 /// The ring buffer, once it can be waited for.
-pub(crate) struct Waiting(AsyncFd<Shared>);
+pub(crate) struct Waiting(AsyncFd<Ring>);
 
 impl Events {
     pub(crate) fn new(ebpf: &mut Ebpf) -> Result<Self> {
