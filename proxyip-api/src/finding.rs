@@ -19,6 +19,8 @@ labels! {
         "Wait: the agent serves one after another, many in a second. If the number does not fall, read the agent's log."
     NamespaceTwice "namespace_twice" "a pattern of the configuration finds a network namespace by two names"
         "Nothing is wrong if both names should mean the same: the namespace is served by the first. If not, write the pattern so that it finds one of them."
+    NamespaceUnmounted "namespace_unmounted" "files that a pattern of the configuration finds have no network namespace mounted on them, so what is meant by them is not guarded"
+        "In a container, mount the directory of the host with propagation (`mountPropagation: HostToContainer`). Remove files that were left over."
     MatchesNothing "matches_nothing" "an entry of the configuration with a pattern finds no interface"
         "Wait, if its interfaces or namespaces are still to come: the agent serves them within a second. Otherwise compare the pattern with `ip link` in the namespace, and with the names of the files."
     StillAttached "still_attached" "a kernel program is still attached where the configuration does not want it any more"

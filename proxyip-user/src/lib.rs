@@ -30,6 +30,7 @@ pub mod host;
 pub mod inputs;
 mod json;
 pub mod lifecycle;
+mod mailbox;
 pub mod preflight;
 pub mod reap;
 pub mod reconcile;

@@ -14,10 +14,13 @@ use aya::programs::tc::{
     self, NlOptions, SchedClassifierLink, SchedClassifierLinkId, TcAttachOptions, TcError, TcHandle,
 };
 use aya::programs::{ProgramInfo, SchedClassifier};
-use futures_util::TryStreamExt;
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::tc::{
+    TcAttribute, TcFilterBpfOption, TcHandle as Parent, TcMessage, TcOption,
+};
+use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::net::if_::if_nametoindex;
-use rtnetlink::new_connection;
-use rtnetlink::packet_route::tc::{TcAttribute, TcFilterBpfOption, TcMessage, TcOption};
 
 use super::calls;
 use super::direction::Direction;
@@ -25,6 +28,7 @@ use super::in_place::{Change, InPlace};
 use super::pins;
 use super::programs::{EGRESS, INGRESS, INGRESS_BASIC, Loaded};
 use crate::host::namespace::{self, Namespace};
+use crate::host::netlink;
 
 /// What the names of filters' pins begin with.
 pub(crate) const PREFIX: &str = "filter-";
@@ -134,22 +138,25 @@ impl Place {
 
     /// The filters of the interface, in the order in which they run.
     fn filters(&self) -> Result<Vec<Filter>> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.context("the runtime cannot be started")?;
         let index = if_nametoindex(&*self.interface).context("the interface is gone")?;
-        let filters = runtime.block_on(async {
-            let (connection, handle, _) = new_connection()?;
-            tokio::spawn(connection);
-            let filters = handle.traffic_filter(i32::try_from(index)?).get();
-            let filters = match self.direction {
-                Direction::Ingress => filters.ingress(),
-                Direction::Egress => filters.egress(),
-            };
-            anyhow::Ok(filters.execute().try_collect::<Vec<_>>().await?)
+        let mut request = TcMessage::default();
+        request.header.index = i32::try_from(index)?;
+        let minor = match self.direction {
+            Direction::Ingress => Parent::MIN_INGRESS,
+            Direction::Egress => Parent::MIN_EGRESS,
+        };
+        request.header.parent = Parent { minor, ..Parent::CLSACT };
+        let request = RouteNetlinkMessage::GetTrafficFilter(request);
+        let mut filters = Vec::new();
+        let asked = netlink::open(NETLINK_ROUTE).and_then(|socket| {
+            netlink::ask(&socket, (request, NLM_F_REQUEST | NLM_F_DUMP), |answer| {
+                if let RouteNetlinkMessage::NewTrafficFilter(filter) = answer {
+                    filters.push(Filter::from(&filter));
+                }
+            })
         });
-        let filters =
-            filters.with_context(|| format!("the filters of {} cannot be read", self.interface))?;
-        Ok(filters.iter().map(Filter::from).collect())
+        asked.with_context(|| format!("the filters of {} cannot be read", self.interface))?;
+        Ok(filters)
     }
 
     /// The programs of the interface's filters.

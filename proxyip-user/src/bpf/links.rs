@@ -18,6 +18,7 @@ use super::filters;
 use super::in_place::{Change, InPlace};
 use super::pins::{self, link_directory};
 use super::programs::Loaded;
+use crate::host::links::at_xdp;
 use crate::steps::step;
 
 /// Where a program belongs.
@@ -93,24 +94,25 @@ impl Links {
             Some(Some(held)) => Some(held.try_clone().context("a link cannot be kept")?),
             _ => pinned(&pin)?,
         };
-        let before_kept = match &link {
+        let kept = match &link {
             Some(link) => keep(link, program, place)?,
             None => None,
         };
-        let kept = before_kept.is_some();
-        let link = match link.filter(|_| kept) {
+        let is_kept = kept.is_some();
+        let link = match link.filter(|_| is_kept) {
             Some(link) => link,
             None => attach(program, place)?,
         };
-        let pinned = !self.is_hidden() && put_in_place(&link, &pin)?;
+        let id = kept.as_ref().map_or_else(|| id(&link), |kept| Ok(kept.id))?;
+        let pinned = !self.is_hidden() && put_in_place((&link, id), &pin)?;
         self.wanted.insert(pin, Some(link));
-        let change = match (kept, pinned) {
+        let change = match (is_kept, pinned) {
             (true, false) => Change::None,
             (true, true) => Change::Pinned,
             (false, _) => Change::Attached,
         };
-        let before = match before_kept {
-            Some(before) => before,
+        let before = match kept {
+            Some(kept) => kept.before,
             None => before(program.id, place)?.context("it was detached again at once")?,
         };
         Ok(InPlace { change, before })
@@ -156,8 +158,15 @@ fn device(directory: &Path) -> u64 {
     metadata.map_or(0, |metadata| metadata.dev())
 }
 
-/// The programs that run before a link, which has this program then; `None` if the link cannot be kept.
-fn keep(link: &OwnedFd, program: &Loaded, place: &Place) -> Result<Option<Vec<u32>>> {
+/// A link that is kept.
+struct Kept {
+    id: u32,
+    /// The programs that run before it.
+    before: Vec<u32>,
+}
+
+/// Keeps a link, which has this program then; `None` if that cannot be.
+fn keep(link: &OwnedFd, program: &Loaded, place: &Place) -> Result<Option<Kept>> {
     let found = calls::link(link.as_fd()).context("a link cannot be read")?;
     // The interface may have been made anew, or another one may have its name now.
     if found.target != place.id {
@@ -166,11 +175,11 @@ fn keep(link: &OwnedFd, program: &Loaded, place: &Place) -> Result<Option<Vec<u3
     // An interface takes its links along to another namespace, where it keeps its number.
     let Some(before) = before(found.program, place)? else { return Ok(None) };
     if found.program == program.id {
-        return Ok(Some(before));
+        return Ok(Some(Kept { id: found.id, before }));
     }
     // A new link comes first, an older one stays where it is.
     let kept = before.is_empty() && calls::update(link.as_fd(), program.as_fd()).is_ok();
-    Ok(kept.then_some(before))
+    Ok(kept.then_some(Kept { id: found.id, before }))
 }
 
 /// Gives pins their names that an agent was killed before it could.
@@ -214,11 +223,19 @@ fn attach(program: &Loaded, place: &Place) -> Result<OwnedFd> {
 }
 
 /// The programs at an interface that run before this one; `None` if it is not there. Those of a cgroup all run, in whatever
-/// order. At XDP there is no other.
+/// order. At XDP there is one alone.
 fn before(program: u32, place: &Place) -> Result<Option<Vec<u32>>> {
-    let Target::Interface(_) = place.target else { return Ok(Some(Vec::new())) };
-    let attached = calls::attached(place.target, place.attach_type)
-        .context("the kernel does not say what is attached")?;
+    let unknown = "the kernel does not say what is attached";
+    let attached = match place.target {
+        Target::Cgroup(_) => return Ok(Some(Vec::new())),
+        Target::Xdp(index, _) => {
+            let there = at_xdp(index).context(unknown)?;
+            return Ok(there.contains(&program).then(Vec::new));
+        }
+        Target::Interface(_) => {
+            calls::attached(place.target, place.attach_type).context(unknown)?
+        }
+    };
     let mut before = attached.programs;
     let at = before.iter().position(|other| *other == program);
     Ok(at.map(|at| {
@@ -231,11 +248,9 @@ fn before(program: u32, place: &Place) -> Result<Option<Vec<u32>>> {
 ///
 /// For a moment both may be attached, but never none. A packet that runs through both is handled twice: a translated
 /// connection loses bytes. This comes only where another program came before ours, or a link was detached.
-fn put_in_place(link: &OwnedFd, pin: &Path) -> Result<bool> {
-    let id = |link: &OwnedFd| calls::link(link.as_fd()).map(|link| link.id);
-    let there = pinned(pin)?;
-    if let Some(there) = &there
-        && id(there)? == id(link)?
+fn put_in_place((link, its): (&OwnedFd, u32), pin: &Path) -> Result<bool> {
+    if let Some(there) = pinned(pin)?
+        && id(&there)? == its
     {
         return Ok(false);
     }
@@ -249,6 +264,10 @@ fn put_in_place(link: &OwnedFd, pin: &Path) -> Result<bool> {
     step();
     fs::rename(&new, pin).with_context(context)?;
     Ok(true)
+}
+
+fn id(link: &OwnedFd) -> Result<u32> {
+    calls::link(link.as_fd()).map(|link| link.id).context("a link cannot be read")
 }
 
 fn pinned(pin: &Path) -> Result<Option<OwnedFd>> {

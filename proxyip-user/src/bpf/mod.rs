@@ -1,5 +1,6 @@
 //! The kernel object and what is loaded from it: programs, links, filters, pins, and reading maps in bulk.
 
+pub(crate) mod alarm;
 pub mod attached;
 pub(crate) mod batch;
 pub mod btf;

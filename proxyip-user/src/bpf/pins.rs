@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use anyhow::{Context, Result};
 
 use super::calls::XdpMode;
+use super::filters::PREFIX;
 use crate::host::bpffs;
 
 /// Maps of another layout are not adopted. Raise this whenever what the maps hold changes: a type, what a number in it
@@ -64,6 +65,13 @@ pub(super) fn is_at_xdp(name: &str) -> bool {
     name.starts_with(XDP)
 }
 
+/// The number of the namespace that a link or filter with this name is in: its cookie or, of a filter, its inode. `None` if it
+/// is at no interface.
+pub(crate) fn namespace(name: &str) -> Option<u64> {
+    let name = name.strip_prefix(PREFIX).unwrap_or(name);
+    name.split('-').nth(1)?.parse().ok()
+}
+
 /// What the names of [`successor`]s end with: names on a BPF file system have no dots, and those of sets and interfaces no
 /// plus.
 const NEW: &str = "+new";
@@ -102,4 +110,19 @@ pub(crate) fn list(directory: &Path) -> Result<Vec<PathBuf>> {
         entries => entries.with_context(|| format!("{} cannot be read", directory.display()))?,
     };
     entries.map(|entry| Ok(entry?.path())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pin_names_its_namespace() {
+        for name in ["ingress-7-eth0", "filter-egress-7-a-b", "xdpnative-7-3", "egress-7-eth0 5"] {
+            assert_eq!(namespace(name), Some(7), "{name}");
+        }
+        for name in ["sockops", "release-of-7", "filter-"] {
+            assert_eq!(namespace(name), None, "{name}");
+        }
+    }
 }

@@ -15,7 +15,6 @@ use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::RcvBufForce;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt};
-use rtnetlink::MulticastGroup;
 
 use super::nsid::Nsid;
 
@@ -51,8 +50,8 @@ impl Changes {
     /// # Errors
     /// If there is no netlink socket. To hear of other namespaces takes `CAP_NET_BROADCAST`.
     pub(crate) fn of_links_and_routes() -> Result<Self> {
-        let groups = [MulticastGroup::Ipv4Route, MulticastGroup::Ipv6Route, MulticastGroup::Link];
-        let changes = Self::of(NETLINK_ROUTE, &groups.map(|group| group as u32), ROOM)?;
+        let groups = [libc::RTNLGRP_IPV4_ROUTE, libc::RTNLGRP_IPV6_ROUTE, libc::RTNLGRP_LINK];
+        let changes = Self::of(NETLINK_ROUTE, &groups, ROOM)?;
         if let Err(error) = changes.socket.set_listen_all_namespaces(true) {
             tracing::warn!(
                 "the kernel does not announce changes in other network namespaces ({error}): is CAP_NET_BROADCAST missing? \
@@ -213,8 +212,7 @@ mod tests {
         in_a_namespace_of_its_own(|| {
             // Enough for the announcements of one device, and not for those of all.
             const LITTLE: usize = 16_384;
-            let changes =
-                Changes::of(NETLINK_ROUTE, &[MulticastGroup::Link as u32], LITTLE).unwrap();
+            let changes = Changes::of(NETLINK_ROUTE, &[libc::RTNLGRP_LINK], LITTLE).unwrap();
             for number in 0..48 {
                 run(&format!("ip link add a{number} type veth peer name b{number}"));
             }

@@ -3,17 +3,17 @@
 use std::io;
 
 use anyhow::{Context, Result, bail};
-use futures_util::TryStreamExt;
-use rtnetlink::packet_route::link::{
-    InfoPortKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage,
+use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{
+    InfoPortKind, LinkAttribute, LinkExtentMask, LinkInfo, LinkLayerType, LinkMessage, LinkXdp,
 };
-use rtnetlink::{Error, new_connection};
-use tokio::runtime::{Builder, Runtime};
+use netlink_sys::protocols::NETLINK_ROUTE;
 
+use super::netlink;
 use crate::config::{Names, Netns};
 
-/// Only devices with an Ethernet header can be served. The calling thread is in `netns`. Not to be called on a thread of a
-/// runtime.
+/// Only devices with an Ethernet header can be served. The calling thread is in `netns`.
 pub(crate) fn check_interface(interface: &str, netns: &Netns) -> Result<()> {
     match kind(interface, netns)? {
         LinkLayerType::Ether | LinkLayerType::Loopback => Ok(()),
@@ -56,15 +56,10 @@ impl Link {
     }
 }
 
-/// The interfaces of the calling thread's namespace. Not to be called on a thread of a runtime.
+/// The interfaces of the calling thread's namespace.
 pub(crate) fn all() -> Result<Vec<Link>> {
-    runtime()?.block_on(async {
-        let (connection, handle, _) = new_connection().context("no netlink socket")?;
-        tokio::spawn(connection);
-        let links = handle.link().get().execute();
-        let links: Vec<_> = links.try_collect().await.context("the interfaces cannot be read")?;
-        Ok(links.into_iter().filter_map(link).collect())
-    })
+    let all = ask((0, Vec::new()), NLM_F_DUMP).context("the interfaces cannot be read")?;
+    Ok(all.into_iter().filter_map(link).collect())
 }
 
 fn link(message: LinkMessage) -> Option<Link> {
@@ -92,28 +87,53 @@ const fn gives_frames_away(info: &LinkInfo) -> bool {
     matches!(kind, InfoPortKind::Bond | InfoPortKind::Bridge | InfoPortKind::Team)
 }
 
-fn runtime() -> Result<Runtime> {
-    let runtime = Builder::new_current_thread().enable_all().build();
-    runtime.context("the runtime cannot be started")
-}
-
 fn kind(interface: &str, netns: &Netns) -> Result<LinkLayerType> {
-    let kind = runtime()?.block_on(ask(interface))?;
-    kind.with_context(|| format!("interface {interface} does not exist in {netns}"))
+    // The kernel looks for alternative names, too.
+    let named = vec![LinkAttribute::IfName(interface.into())];
+    let found = ask((0, named), NLM_F_ACK);
+    let found =
+        found.with_context(|| format!("interface {interface} does not exist in {netns}"))?;
+    let link = found.first().context("the kernel names no interface")?;
+    Ok(link.header.link_layer_type)
 }
 
-/// The inner error is the kernel's answer.
-async fn ask(interface: &str) -> Result<io::Result<LinkLayerType>> {
-    let (connection, handle, _) = new_connection().context("no netlink socket")?;
-    tokio::spawn(connection);
-    // The kernel looks for alternative names, too.
-    let mut links = handle.link().get().match_name(interface).execute();
-    match links.try_next().await {
-        Ok(Some(link)) => Ok(Ok(link.header.link_layer_type)),
-        Ok(None) => Ok(Err(io::Error::from_raw_os_error(libc::ENODEV))),
-        Err(Error::NetlinkError(refusal)) => Ok(Err(refusal.to_io())),
-        Err(error) => Err(error).context("the interfaces cannot be read"),
-    }
+/// The ids of the programs at XDP of the interface with this index, in the calling thread's namespace.
+///
+/// # Errors
+/// If there is no such interface, or the kernel does not answer.
+pub(crate) fn at_xdp(index: u32) -> io::Result<Vec<u32>> {
+    let found = ask((index, Vec::new()), NLM_F_ACK)?;
+    let attributes = found.iter().flat_map(|link| &link.attributes);
+    let at_xdp = attributes.filter_map(|attribute| match attribute {
+        LinkAttribute::Xdp(at_xdp) => Some(at_xdp),
+        _ => None,
+    });
+    let id = |one: &LinkXdp| match one {
+        LinkXdp::ProgId(id) | LinkXdp::DrvProgId(id) | LinkXdp::SkbProgId(id) => Some(*id),
+        _ => None,
+    };
+    Ok(at_xdp.flatten().filter_map(id).collect())
+}
+
+/// The interfaces that have this index, unless it is 0, and these attributes.
+fn ask(
+    (index, mut attributes): (u32, Vec<LinkAttribute>),
+    flags: u16,
+) -> io::Result<Vec<LinkMessage>> {
+    // They would be most of the answer.
+    attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    let mut request = LinkMessage::default();
+    request.header.index = index;
+    request.attributes = attributes;
+    let socket = netlink::open(NETLINK_ROUTE)?;
+    let mut links = Vec::new();
+    let request = RouteNetlinkMessage::GetLink(request);
+    netlink::ask(&socket, (request, NLM_F_REQUEST | flags), |answer| {
+        if let RouteNetlinkMessage::NewLink(link) = answer {
+            links.push(link);
+        }
+    })?;
+    Ok(links)
 }
 
 #[cfg(test)]

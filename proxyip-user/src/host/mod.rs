@@ -8,6 +8,7 @@ pub mod matching;
 pub mod mounts;
 pub mod namespace;
 pub mod nat;
+pub(crate) mod netlink;
 pub mod netstat;
 pub(crate) mod nsid;
 pub(crate) mod real_time;

@@ -8,13 +8,13 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 use anyhow::{Context, Result, bail};
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
+use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_ROUTE;
-use netlink_sys::{Socket, SocketAddr};
-use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
+
+use super::netlink;
 
 /// The number of a namespace.
 pub(crate) type Nsid = i32;
@@ -29,9 +29,7 @@ pub(crate) struct Nsids(Socket);
 impl Nsids {
     /// In the calling thread's namespace.
     pub(crate) fn open() -> Result<Self> {
-        let mut socket = Socket::new(NETLINK_ROUTE).context("no netlink socket")?;
-        socket.bind_auto().context("no netlink socket")?;
-        Ok(Self(socket))
+        netlink::open(NETLINK_ROUTE).map(Self).context("no netlink socket")
     }
 
     /// The number of a namespace, which gets one if it has none.
@@ -53,7 +51,7 @@ impl Nsids {
     /// `None` if it has no number.
     fn look(&self, namespace: &File) -> Result<Option<Nsid>> {
         let question = RouteNetlinkMessage::GetNsId(message(namespace, None));
-        let Some(RouteNetlinkMessage::NewNsId(answer)) = self.ask(question, NLM_F_REQUEST)? else {
+        let Some(RouteNetlinkMessage::NewNsId(answer)) = self.ask(question)? else {
             bail!("the kernel answers something else");
         };
         let number = answer.attributes.iter().find_map(|attribute| match attribute {
@@ -65,29 +63,16 @@ impl Nsids {
 
     fn assign(&self, namespace: &File) -> io::Result<()> {
         let order = RouteNetlinkMessage::NewNsId(message(namespace, Some(NONE)));
-        self.ask(order, NLM_F_REQUEST | NLM_F_ACK).map(drop)
+        self.ask(order).map(drop)
     }
 
     /// Returns the answer; `None` if that only says that all is well.
-    fn ask(
-        &self,
-        message: RouteNetlinkMessage,
-        flags: u16,
-    ) -> io::Result<Option<RouteNetlinkMessage>> {
-        let mut header = NetlinkHeader::default();
-        header.flags = flags;
-        let mut message = NetlinkMessage::new(header, NetlinkPayload::from(message));
-        message.finalize();
-        let mut bytes = vec![0; message.buffer_len()];
-        message.serialize(&mut bytes);
-        self.0.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
-        let (answer, _) = self.0.recv_from_full()?;
-        let answer = NetlinkMessage::deserialize(&answer).map_err(io::Error::other)?;
-        match answer.payload {
-            NetlinkPayload::InnerMessage(answer) => Ok(Some(answer)),
-            NetlinkPayload::Error(error) if error.code.is_some() => Err(error.to_io()),
-            _ => Ok(None),
-        }
+    fn ask(&self, message: RouteNetlinkMessage) -> io::Result<Option<RouteNetlinkMessage>> {
+        let mut found = None;
+        netlink::ask(&self.0, (message, NLM_F_REQUEST | NLM_F_ACK), |answer| {
+            found = Some(answer);
+        })?;
+        Ok(found)
     }
 }
 

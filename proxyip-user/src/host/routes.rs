@@ -1,15 +1,18 @@
 //! The MSS that routes advertise, where it is not that of the interface.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::IpAddr;
 
 use anyhow::{Context, Result};
-use futures_util::TryStreamExt;
-use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::route::{
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
+use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric,
 };
-use rtnetlink::{Handle, RouteMessageBuilder};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_sys::protocols::NETLINK_ROUTE;
+
+use super::netlink;
 
 /// IP and TCP headers without options, in bytes.
 const HEADERS_V4: u32 = 40;
@@ -70,27 +73,21 @@ impl Destination {
 /// # Errors
 /// If it cannot be read.
 pub(crate) fn read() -> Result<Routes> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.context("the runtime cannot be started")?.block_on(async {
-        let (connection, handle, _) = rtnetlink::new_connection().context("no netlink socket")?;
-        let connection = tokio::spawn(connection);
-        let all = all(&handle).await;
-        connection.abort();
-        Ok(that_matter(all?))
-    })
+    all().map(that_matter).context("the routing table cannot be read")
 }
 
-async fn all(handle: &Handle) -> Result<Vec<(Destination, u16)>> {
+fn all() -> io::Result<Vec<(Destination, u16)>> {
+    let socket = netlink::open(NETLINK_ROUTE)?;
     let mut routes = Vec::new();
-    let v4 = RouteMessageBuilder::<std::net::Ipv4Addr>::new().build();
-    let v6 = RouteMessageBuilder::<std::net::Ipv6Addr>::new().build();
-    for filter in [v4, v6] {
-        let mut messages = handle.route().get(filter).execute();
-        while let Some(message) =
-            messages.try_next().await.context("the routing table cannot be read")?
-        {
-            routes.extend(entry(&message));
-        }
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let mut request = RouteMessage::default();
+        request.header.address_family = family;
+        let request = RouteNetlinkMessage::GetRoute(request);
+        netlink::ask(&socket, (request, NLM_F_REQUEST | NLM_F_DUMP), |answer| {
+            if let RouteNetlinkMessage::NewRoute(route) = answer {
+                routes.extend(entry(&route));
+            }
+        })?;
     }
     Ok(routes)
 }

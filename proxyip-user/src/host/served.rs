@@ -66,6 +66,11 @@ impl Entrance {
         self.cookie
     }
 
+    /// Whether the namespace has this cookie, or inode number.
+    pub(crate) const fn is_number(&self, number: u64) -> bool {
+        self.cookie == number || self.inode == number
+    }
+
     /// Runs `work` on a thread in the namespace.
     ///
     /// # Errors
@@ -77,7 +82,17 @@ impl Entrance {
         })
     }
 
-    /// The same; `None` if the namespace is gone.
+    /// The same on the calling thread, which is at `home` before and after it. If that fails, it is at no certain place.
+    ///
+    /// # Errors
+    /// Those of [`Entrance::run`], or if there is no way back.
+    pub(crate) fn visit<T>(&self, home: &Namespace, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let done = self.enter().and_then(|()| work());
+        home.enter()?;
+        done
+    }
+
+    /// The same as [`Entrance::run`]; `None` if the namespace is gone.
     ///
     /// # Errors
     /// Those of `work`.

@@ -3,15 +3,15 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-};
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
 use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_packet_sock_diag::inet::{
     ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags,
 };
+use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
-use netlink_sys::{Socket, SocketAddr};
+
+use super::netlink;
 
 /// What sockets are made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,9 +65,7 @@ pub fn every(family: Family, states: StateFlags, extensions: ExtensionFlags) -> 
 /// # Errors
 /// If there is no netlink socket.
 pub fn open() -> io::Result<Socket> {
-    let socket = Socket::new(NETLINK_SOCK_DIAG)?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    Ok(socket)
+    netlink::open(NETLINK_SOCK_DIAG)
 }
 
 /// Calls `each` with each socket that the request asks for.
@@ -80,27 +78,9 @@ pub fn dump(
     mut each: impl FnMut(&InetResponse),
 ) -> io::Result<()> {
     let request = SockDiagMessage::InetRequest(request);
-    let mut request = NetlinkMessage::new(NetlinkHeader::default(), request.into());
-    request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    request.finalize();
-    let mut bytes = vec![0; request.buffer_len()];
-    request.serialize(&mut bytes);
-    socket.send(&bytes, 0)?;
-    loop {
-        let (answer, _) = socket.recv_from_full()?;
-        let mut rest = &answer[..];
-        while !rest.is_empty() {
-            let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest);
-            let message = message.map_err(io::Error::other)?;
-            match message.payload {
-                NetlinkPayload::Done(_) => return Ok(()),
-                NetlinkPayload::Error(error) => return Err(error.to_io()),
-                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(found)) => each(&found),
-                _ => {}
-            }
-            // Deserializing has refused a length that is shorter than a header.
-            let length = (message.header.length as usize).next_multiple_of(4);
-            rest = rest.get(length..).unwrap_or_default();
+    netlink::ask(socket, (request, NLM_F_REQUEST | NLM_F_DUMP), |answer| {
+        if let SockDiagMessage::InetResponse(found) = answer {
+            each(&found);
         }
-    }
+    })
 }

@@ -17,13 +17,12 @@ use super::shared::Shared;
 use super::socket_option::SocketOption;
 use super::targets::{SetPins, Targets};
 use crate::api::view::View;
-use crate::bpf::direction::Direction;
 use crate::bpf::links::Links;
 use crate::bpf::loader::Instance;
 use crate::bpf::pinned_maps::PinnedMaps;
+use crate::bpf::pins;
 use crate::bpf::programs::Loaded;
 use crate::bpf::sockets::SocketHook;
-use crate::bpf::{attached, pins};
 use crate::config::Config;
 use crate::desired::active::Current;
 use crate::host::served::Served;
@@ -106,27 +105,9 @@ impl Steps<'_> {
             looked_at: None,
             listed: Looked::default(),
             listed_at: None,
-            is_incomplete: false,
+            incomplete_since: None,
+            others: 0,
         })
-    }
-
-    /// Detaches what an agent before this one attached and this one does not want.
-    pub(super) fn detach_others(&self, links: &Links) -> Result<()> {
-        let others = links.others()?;
-        let translations = TranslationMap::open(self.pin_path())?;
-        let ingress = |pin| attached::direction(&pins::name(pin)) == Some(Direction::Ingress);
-        let living = if others.iter().any(|pin| ingress(pin)) { translations.count()? } else { 0 };
-        if living > 0 {
-            tracing::warn!(
-                "translated connections: {living}; those on interfaces that are detached now will hang \
-                 (`proxyip detach` before the start lets them end)"
-            );
-        }
-        for pin in others {
-            tracing::info!("detaching {}", pin.display());
-            attached::detach(&pin)?;
-        }
-        Ok(())
     }
 
     pub(super) fn collect_translations(&self, served: Served, health: &Health) -> Result<()> {

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -31,14 +30,16 @@ use crate::desired::active::Current;
 use crate::desired::targets as desired;
 use crate::host::matching::{files, is_incomplete};
 use crate::host::served::rest;
+use crate::mailbox::Mailbox;
 use crate::supervise::{Health, Work};
 use crate::tables::ports::Ports;
 use crate::watch::guarding::Guarding;
 
-/// How often to look whether namespaces come or go.
-const TICK: Duration = Duration::from_millis(100);
-/// How often to look at the rest.
+/// How often to look at what is not announced.
 const PERIOD: Duration = Duration::from_secs(1);
+
+/// How long it may take to mount a namespace on its file.
+const MOUNTED: Duration = Duration::from_secs(3);
 
 /// What belongs where.
 pub(super) struct Attachments {
@@ -59,13 +60,15 @@ pub(super) struct Attachments {
     /// What came of the last list of what the configuration wants, and when that was made.
     pub(super) listed: Looked,
     pub(super) listed_at: Option<Instant>,
-    /// A file matched on which no namespace was mounted. Mounting does not change the directory.
-    pub(super) is_incomplete: bool,
+    /// Since when files match on which no namespace is mounted. Mounting does not change the directory.
+    pub(super) incomplete_since: Option<Instant>,
+    /// How many programs of an agent before this one have stayed though they are not known to be wanted.
+    pub(super) others: usize,
 }
 
 impl Attachments {
     /// Attaches to the root of the cgroup hierarchy, to the interfaces that entries name, and to those that patterns
-    /// find.
+    /// find. Detaches what an agent before this one attached and this one does not want.
     ///
     /// # Errors
     /// If what entries name cannot be attached to, or another version's connections cannot be taken over.
@@ -79,7 +82,7 @@ impl Attachments {
             self.attach_to_interfaces(self.targets.all())?;
         }
         self.look_at_all();
-        Ok(())
+        self.begin_with_others()
     }
 
     /// Attaches in the place of another version's programs.
@@ -133,15 +136,26 @@ impl Attachments {
     }
 
     /// Looks after everything on a thread of its own, for the life of the process.
-    pub(super) fn spawn(mut self, requests: Receiver<Request>, health: &Health) -> Result<()> {
+    pub(super) fn spawn(mut self, requests: Mailbox<Request>, health: &Health) -> Result<()> {
         let purpose = "looking at what is attached".into();
         // A round waits by itself.
         let work = Work { thread: "attachments", purpose, period: Duration::ZERO };
         health.spawn(work, move || {
-            let asked = Asked::wait(&requests, TICK);
-            self.round(asked);
+            let waited = requests.wait(self.directories.notices(), self.rest());
+            waited.context("changes cannot be waited for")?;
+            // A look may have failed on its way back.
+            self.targets.factory.home.enter()?;
+            self.round(requests.take().into_iter().collect());
             Ok(())
         })
+    }
+
+    /// How long not to look, if nothing is announced.
+    fn rest(&self) -> Duration {
+        let since = self.looked_at.map_or(PERIOD, |at| at.elapsed());
+        let rest = self.directories.rest(PERIOD.saturating_sub(since));
+        // Namespaces wait to be served.
+        if self.listed_at.is_none() { Duration::ZERO } else { rest }
     }
 
     fn round(&mut self, asked: Asked) {
@@ -197,6 +211,7 @@ impl Attachments {
         };
         self.targets.follow_sets();
         looked.remarks.extend(self.targets.unpinned());
+        looked.remarks.extend(self.follow_others(config));
         looked.note(&sockets);
         looked.note(&self.listed);
         looked.changes.extend(sockets.changes);
@@ -210,7 +225,7 @@ impl Attachments {
     fn must_list(&self) -> bool {
         let rest = rest(self.targets.namespaces.len());
         let is_well = self.listed.missing.is_empty() && self.listed.remarks.is_empty();
-        let is_waiting = self.is_incomplete || self.targets.vanished;
+        let is_waiting = self.incomplete_since.is_some() || self.targets.vanished;
         !is_well || is_waiting || self.listed_at.is_none_or(|at| at.elapsed() >= rest)
     }
 
@@ -218,7 +233,9 @@ impl Attachments {
     fn list(&mut self, config: &Config, changed: &BTreeSet<u64>) -> bool {
         let Self { targets, links, .. } = self;
         targets.vanished = false;
-        self.is_incomplete = config.interfaces.iter().any(|one| is_incomplete(&one.netns));
+        let is_incomplete = config.interfaces.iter().any(|one| is_incomplete(&one.netns));
+        let since = self.incomplete_since.unwrap_or_else(Instant::now);
+        self.incomplete_since = is_incomplete.then_some(since);
         let wanted = desired::targets(&config.interfaces, files);
         let mut remarks = targets.leave_vanished(links);
         // First: the successor of a namespace needs pins of the same names.
@@ -259,6 +276,9 @@ impl Attachments {
         }
         let namespaces = &self.targets.namespaces;
         all.remarks.extend(patterns::unmatched(&config.interfaces, namespaces));
+        if self.incomplete_since.is_some_and(|since| since.elapsed() >= MOUNTED) {
+            all.remarks.extend(patterns::unmounted(&config.interfaces, namespaces));
+        }
         self.guarding.set_served(patterns::served(namespaces));
         self.guarding.set(all.missing, all.remarks);
     }

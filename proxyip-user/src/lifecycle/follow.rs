@@ -1,7 +1,8 @@
 //! Reloads that change what is attached: prepares it before, and waits until it is attached.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, sync_channel};
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use proxyip_api::finding::{Finding, FindingKind};
@@ -14,7 +15,11 @@ use crate::desired::targets::{Target, named};
 use crate::host::capability::Capability;
 use crate::host::links::check_interface;
 use crate::host::served::{Entrance, Served};
+use crate::mailbox::Sender;
 use crate::reconcile::control::Control;
+
+/// How long a reload waits for a look. The thread may rest because it has failed.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a reload says of a finding that it leads to.
 fn warning(Finding { label, sentence }: Finding) -> String {
@@ -112,7 +117,7 @@ impl Follow {
         let (answer, missing) = sync_channel(1);
         let gone = "nobody looks at what is attached";
         self.ask.send(Request::Look(answer)).context(gone)?;
-        missing.recv().context(gone)
+        missing.recv_timeout(PATIENCE).context(gone)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::bpf::direction::Direction;
 use crate::bpf::loader::Loader;
 use crate::bpf::programs::Loaded;
 use crate::host::capability::Capability;
+use crate::host::namespace::Namespace;
 use crate::host::served::{Entrance, Member};
 use crate::reconcile::followers::Followers;
 use crate::reconcile::namespaces::{Tables, Watcher};
@@ -27,6 +28,8 @@ pub(super) struct Factory {
     pub(super) capability: Capability,
     pub(super) tables: Tables,
     pub(super) followers: Followers,
+    /// The agent's own namespace.
+    pub(super) home: Arc<Namespace>,
 }
 
 /// A namespace whose programs the kernel has verified. They are not attached yet, and its settings are written.
@@ -62,6 +65,7 @@ impl Factory {
         let hooks = if self.capability.tcx { Hooks::Links } else { Hooks::Filters };
         Ok(OfNamespace {
             entrance,
+            home: Arc::clone(&self.home),
             programs,
             interfaces: BTreeMap::new(),
             sought: Vec::new(),

@@ -55,9 +55,12 @@ impl OfNamespace {
             Step::Miss(id) => self.miss(id, links),
             Step::LetGo(id) => {
                 let index = self.interfaces.get(&id)?.index;
-                // The links of a device that is gone are replaced by new ones.
-                let failed =
-                    index.filter(|index| exists(*index)).and_then(|_| self.let_go(id, links));
+                // The links of a device that is gone are replaced by new ones, but for the one at XDP.
+                let failed = if index.is_some_and(exists) {
+                    self.let_go(id, links)
+                } else {
+                    self.shut(id, links)
+                };
                 self.interfaces.get_mut(&id)?.index = index.filter(|_| failed.is_some());
                 failed
             }
@@ -93,6 +96,12 @@ impl OfNamespace {
     fn let_go(&mut self, id: Id, links: &mut Links) -> Option<Found> {
         let (hooks, what) = (self.hooks, self.what(id));
         let error = self.interfaces.get_mut(&id)?.let_go(hooks, links).err()?;
+        Some((what, Err(still_attached(error))))
+    }
+
+    fn shut(&mut self, id: Id, links: &mut Links) -> Option<Found> {
+        let what = self.what(id);
+        let error = self.interfaces.get_mut(&id)?.door.shut(links).err()?;
         Some((what, Err(still_attached(error))))
     }
 

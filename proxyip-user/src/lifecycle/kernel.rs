@@ -4,7 +4,6 @@
 //! packet it is. All share the pinned maps.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
 
 use anyhow::Result;
 use aya::Ebpf;
@@ -27,7 +26,9 @@ use crate::bpf::takeover::Takeover;
 use crate::bpf::{attached, cgroup, pins};
 use crate::config::{Agent, Config, KernelLog};
 use crate::host::capability::Capability;
+use crate::host::namespace::Namespace;
 use crate::host::served::Served;
+use crate::mailbox::{Sender, mailbox};
 use crate::reap::unnoticed::Sweeper;
 use crate::reconcile::control::Control;
 use crate::reconcile::followers::{Followers, Tell};
@@ -94,7 +95,7 @@ impl Kernel {
         let steps = Steps { config, ports: Ports::open(&config.agent.pin_path)? };
         let health = Health::default();
         let epoch_length = EpochLength::new(config.agent.handshake_timeout);
-        let (ask, requests) = channel();
+        let (ask, requests) = mailbox()?;
         let mut factory = Factory {
             loader: Arc::clone(&loader),
             pin_path: steps.pin_path().to_owned(),
@@ -102,6 +103,7 @@ impl Kernel {
             capability: capability.clone(),
             tables: Tables::open(steps.pin_path())?,
             followers: Followers::start(steps.pin_path(), &health, tell(ask.clone()))?,
+            home: Arc::new(Namespace::own()?),
         };
         let cookies = cookies(config, &capability);
         let prepare = |one: &Wanted| factory.prepare(&one.entrance, &cookies);
@@ -121,7 +123,6 @@ impl Kernel {
         let programs = (hooked(&mut sockets)?, shared);
         let mut attachments = steps.attachments(programs, (targets, cgroup), option.clone())?;
         attachments.attach(takeover, &steps.ports)?;
-        steps.detach_others(&attachments.links)?;
         let guarding = attachments.guarding.clone();
         attachments.spawn(requests, &health)?;
         let follow = Follow::new(ask, capability.clone(), served.clone(), option);

@@ -17,6 +17,7 @@ mod looked;
 pub mod maintenance;
 pub(crate) mod notify;
 pub(crate) mod of_namespace;
+mod others;
 pub(crate) mod parts;
 pub(crate) mod patterns;
 pub mod policy;

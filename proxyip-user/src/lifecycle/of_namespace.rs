@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Error, Result};
@@ -15,11 +16,14 @@ use crate::config::{Names, Netns, Xdp};
 use crate::desired::plan::interfaces::{self as plan, Candidate, Id, Origin, There};
 use crate::desired::targets::Target;
 use crate::host::links::{self, Kind, Link};
+use crate::host::namespace::Namespace;
 use crate::host::served::{Entrance, Replaced};
 
 /// What belongs to one network namespace.
 pub(super) struct OfNamespace {
     pub(super) entrance: Entrance,
+    /// The agent's own.
+    pub(super) home: Arc<Namespace>,
     /// In the order in which to attach them.
     pub(super) programs: Vec<(Direction, Loaded)>,
     pub(super) interfaces: BTreeMap<Id, Interface>,
@@ -71,7 +75,8 @@ impl OfNamespace {
     /// The same; returns what is found at each place.
     pub(super) fn ensure(&mut self, pin_path: &Path, links: &mut Links) -> Vec<Found> {
         let entrance = self.entrance.clone();
-        match entrance.run(|| Ok(self.ensure_here(pin_path, links))) {
+        let home = Arc::clone(&self.home);
+        match entrance.visit(&home, || Ok(self.ensure_here(pin_path, links))) {
             Ok(found) => found,
             Err(error) if error.is::<Replaced>() => {
                 self.is_replaced = true;

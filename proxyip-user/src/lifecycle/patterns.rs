@@ -10,13 +10,28 @@ use crate::watch::guarding::Place;
 
 /// A sentence for each entry with a pattern that finds no interface.
 pub(super) fn unmatched(interfaces: &[Interface], namespaces: &[OfNamespace]) -> Vec<Finding> {
-    let finds = |entry: &Interface| {
-        let within = namespaces.iter().filter(|one| entry.netns.contains(one.netns()));
-        within.flat_map(|one| one.interfaces.values()).any(|one| entry.name.contains(&one.name))
-    };
     let patterns = interfaces.iter().filter(|entry| entry.is_pattern());
     let finding = |entry: &Interface| Finding::new(FindingKind::MatchesNothing, sentence(entry));
-    patterns.filter(|entry| !finds(entry)).map(finding).collect()
+    patterns.filter(|entry| !finds(entry, namespaces)).map(finding).collect()
+}
+
+fn finds(entry: &Interface, namespaces: &[OfNamespace]) -> bool {
+    let within = namespaces.iter().filter(|one| entry.netns.contains(one.netns()));
+    within.flat_map(|one| one.interfaces.values()).any(|one| entry.name.contains(&one.name))
+}
+
+/// A sentence for each entry that finds interfaces, and files on which no namespace is mounted too.
+pub(super) fn unmounted(interfaces: &[Interface], namespaces: &[OfNamespace]) -> Vec<Finding> {
+    let found = interfaces.iter().filter(|entry| finds(entry, namespaces));
+    let finding = |said| Finding::new(FindingKind::NamespaceUnmounted, said);
+    found.filter_map(said_of_unmounted).map(finding).collect()
+}
+
+/// The same of one entry; `None` if a namespace is mounted on each file.
+pub(crate) fn said_of_unmounted(Interface { netns, .. }: &Interface) -> Option<String> {
+    let Namespaces::Like(pattern) = netns else { return None };
+    let why = why_nothing(pattern)?;
+    Some(format!("[[interface]] netns {:?}: {why}", netns.to_string()))
 }
 
 /// What an entry says that matches nothing.

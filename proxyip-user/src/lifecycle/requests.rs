@@ -1,9 +1,7 @@
 //! What others ask of the thread that looks after what is attached.
 
 use std::collections::BTreeSet;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::thread;
-use std::time::Duration;
+use std::sync::mpsc::SyncSender;
 
 use proxyip_api::finding::Finding;
 
@@ -24,48 +22,30 @@ pub(super) struct Asked {
     pub(super) changed: BTreeSet<u64>,
 }
 
-impl Asked {
-    /// Waits for the first request, but not for longer than this, and takes all that are there.
-    pub(super) fn wait(requests: &Receiver<Request>, at_most: Duration) -> Self {
+impl FromIterator<Request> for Asked {
+    fn from_iter<T: IntoIterator<Item = Request>>(requests: T) -> Self {
         let mut asked = Self::default();
-        match requests.recv_timeout(at_most) {
-            Ok(request) => asked.add(request),
-            Err(RecvTimeoutError::Timeout) => {}
-            // The agent ends.
-            Err(RecvTimeoutError::Disconnected) => thread::sleep(at_most),
-        }
-        for request in requests.try_iter() {
-            asked.add(request);
-        }
-        asked
-    }
-
-    fn add(&mut self, request: Request) {
-        match request {
-            Request::Look(answer) => self.answers.push(answer),
-            Request::Changed(cookie) => {
-                self.changed.insert(cookie);
+        for request in requests {
+            match request {
+                Request::Look(answer) => asked.answers.push(answer),
+                Request::Changed(cookie) => drop(asked.changed.insert(cookie)),
             }
         }
+        asked
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{channel, sync_channel};
+    use std::sync::mpsc::sync_channel;
 
     use super::*;
 
     #[test]
-    fn all_that_is_there_is_taken_at_once() {
-        let (ask, requests) = channel();
-        for cookie in [7, 8, 7] {
-            ask.send(Request::Changed(cookie)).unwrap();
-        }
-        ask.send(Request::Look(sync_channel(1).0)).unwrap();
-        let asked = Asked::wait(&requests, Duration::from_mins(1));
+    fn a_namespace_is_looked_at_once_however_often_it_changes() {
+        let changes = [7, 8, 7].map(Request::Changed);
+        let look = Request::Look(sync_channel(1).0);
+        let asked: Asked = changes.into_iter().chain([look]).collect();
         assert_eq!((asked.answers.len(), asked.changed), (1, [7, 8].into()));
-        let asked = Asked::wait(&requests, Duration::ZERO);
-        assert_eq!((asked.answers.len(), asked.changed.len()), (0, 0));
     }
 }

@@ -120,7 +120,7 @@ impl Targets {
             return None;
         }
         let now = Instant::now();
-        if let Some(failed) = self.failed.get(netns).filter(|failed| failed.rests(now)) {
+        if let Some(failed) = self.failed.get(netns).filter(|failed| failed.rests(netns, now)) {
             looked.note(&failed.looked());
             return None;
         }
@@ -151,7 +151,7 @@ impl Targets {
         // What a pattern finds twice is served, by its other name.
         let is_twice = !is_named && error.is::<Twice>();
         let error = format!("{netns} is not served: {error:#}");
-        let failed = Failed::again(self.failed.get(netns), (error, is_twice));
+        let failed = Failed::again(netns, self.failed.get(netns), (error, is_twice));
         looked.note(&failed.looked());
         self.failed.insert(netns.clone(), failed);
     }
@@ -254,6 +254,8 @@ impl Targets {
         self.served.remove(entrance.cookie());
         self.doors.forget(entrance.cookie());
         self.sets = SetPins::Due;
+        // It may have another name, by which it is served from now on.
+        self.failed.retain(|_, failed| !failed.is_twice());
         if let Err(error) = self.factory.followers.leave(entrance.cookie()) {
             tracing::error!("{error:#}");
         }

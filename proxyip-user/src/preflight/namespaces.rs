@@ -66,11 +66,10 @@ pub(crate) fn checks(config: &Config, has_kfunc: bool) -> Vec<Check> {
         }
         checks.extend(found.into_iter().map(|check| check.within(netns)));
     }
-    checks.extend(
-        patterns
-            .into_iter()
-            .map(|entry| Check::warning(Subject::Interface, patterns::sentence(entry))),
-    );
+    let nothing = patterns.iter().map(|entry| patterns::sentence(entry));
+    let finding = config.interfaces.iter().filter(|entry| !patterns.contains(entry));
+    let sentences = nothing.chain(finding.filter_map(patterns::said_of_unmounted));
+    checks.extend(sentences.map(|sentence| Check::warning(Subject::Interface, sentence)));
     checks
 }
 

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::followed::Followed;
 use super::namespaces::{Tables, Watcher};
@@ -152,19 +151,9 @@ impl Thread {
         let is_deaf = now < self.deaf_until || rests_until.is_some();
         let due = due.into_iter().chain((now < self.deaf_until).then_some(self.deaf_until)).min();
         let left = rests_until.or(due).map_or(TICK, |due| due.saturating_duration_since(now));
-        // The library counts whole milliseconds.
-        let left = left.min(TICK) + Duration::from_micros(999);
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        let mut heard = vec![self.inbox.as_fd()];
-        if !is_deaf {
-            heard.extend(self.sockets().map(|changes| changes.as_fd()));
-        }
-        let mut heard: Vec<_> =
-            heard.into_iter().map(|one| PollFd::new(one, PollFlags::POLLIN)).collect();
-        match poll(&mut heard, timeout) {
-            Err(nix::Error::EINTR) => Ok(()),
-            ready => ready.map(drop).context("changes of namespaces cannot be waited for"),
-        }
+        let heard = self.sockets().filter(|_| !is_deaf).map(AsFd::as_fd);
+        let waited = self.inbox.wait(heard, left.min(TICK));
+        waited.context("changes of namespaces cannot be waited for")
     }
 
     fn sockets(&self) -> impl Iterator<Item = &Changes> {

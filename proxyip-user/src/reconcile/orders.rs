@@ -1,29 +1,22 @@
 //! Orders for a thread that works in rounds. Whoever gives one waits until it is done, and not for a thread that rests
 //! because it has failed.
 
-use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use crate::mailbox::{Mailbox, Sender, mailbox};
 
 /// How long whoever orders something waits for it.
 const PATIENCE: Duration = Duration::from_secs(10);
 const NOBODY: &str = "nobody follows network namespaces";
 
 /// Gives orders.
-pub(super) struct Orders<T> {
-    orders: Sender<Order<T>>,
-    wake: Arc<EventFd>,
-}
+pub(super) struct Orders<T>(Sender<Order<T>>);
 
-/// Receives them. Its descriptor is readable when there are some.
-pub(super) struct Inbox<T> {
-    orders: Receiver<Order<T>>,
-    wake: Arc<EventFd>,
-}
+/// Receives them.
+pub(super) type Inbox<T> = Mailbox<Order<T>>;
 
 /// An order, and who waits for it.
 pub(super) struct Order<T> {
@@ -35,10 +28,8 @@ pub(super) struct Order<T> {
 pub(super) struct Answer(SyncSender<Result<()>>);
 
 pub(super) fn orders<T>() -> Result<(Orders<T>, Inbox<T>)> {
-    let wake = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC);
-    let wake = Arc::new(wake.context("no event descriptor")?);
-    let (give, take) = channel();
-    Ok((Orders { orders: give, wake: Arc::clone(&wake) }, Inbox { orders: take, wake }))
+    let (sender, inbox) = mailbox()?;
+    Ok((Orders(sender), inbox))
 }
 
 impl<T> Orders<T> {
@@ -49,24 +40,8 @@ impl<T> Orders<T> {
     pub(super) fn give(&self, what: T) -> Result<()> {
         let (answer, wait) = sync_channel(1);
         let order = Order { what, answer: Answer(answer) };
-        self.orders.send(order).map_err(|_| anyhow!(NOBODY))?;
-        self.wake.write(1).context("the thread that follows network namespaces cannot be woken")?;
+        self.0.send(order).map_err(|_| anyhow!(NOBODY))?;
         wait.recv_timeout(PATIENCE).context(NOBODY)?
-    }
-}
-
-impl<T> Inbox<T> {
-    /// Those that are there.
-    pub(super) fn take(&self) -> Vec<Order<T>> {
-        // It may be armed already for what is taken here: then nothing is there next time.
-        self.wake.read().ok();
-        self.orders.try_iter().collect()
-    }
-}
-
-impl<T> AsFd for Inbox<T> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.wake.as_fd()
     }
 }
 

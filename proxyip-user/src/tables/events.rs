@@ -8,10 +8,10 @@ use aya::Ebpf;
 use aya::maps::{MapData, RingBuf};
 use proxyip_common::event::{Event, RING_SIZE};
 use tokio::io::unix::AsyncFd;
-use tokio::time::sleep;
 use zerocopy::FromBytes as _;
 
 use super::maps::take_ring;
+use crate::bpf::alarm::Alarm;
 use crate::bpf::poll::{self, Ring};
 
 /// Events taken before other work of this thread has its turn.
@@ -23,7 +23,10 @@ pub struct Events {
 }
 
 /// The ring buffer, once it can be waited for.
-pub(crate) struct Waiting(AsyncFd<Ring>);
+pub(crate) struct Waiting {
+    ring: AsyncFd<Ring>,
+    alarm: Alarm,
+}
 
 impl Events {
     pub(crate) fn new(ebpf: &mut Ebpf) -> Result<Self> {
@@ -35,7 +38,8 @@ impl Events {
     /// # Errors
     /// If the buffer cannot be waited for.
     pub(crate) fn wait(self) -> Result<Waiting> {
-        poll::events(self.buffer).map(Waiting).context("the event buffer cannot be polled")
+        let ring = poll::events(self.buffer).context("the event buffer cannot be polled")?;
+        Ok(Waiting { ring, alarm: Alarm::new().context("no timer")? })
     }
 }
 
@@ -54,9 +58,10 @@ impl Waiting {
 
         let mut fruitless = 0_u32;
         loop {
+            self.alarm.set(if fruitless < LOOKS { PERIOD } else { QUIET })?;
             tokio::select! {
-                () = sleep(if fruitless < LOOKS { PERIOD } else { QUIET }) => {}
-                ready = self.0.readable() => ready?.clear_ready(),
+                rung = self.alarm.rings() => rung?,
+                ready = self.ring.readable() => ready?.clear_ready(),
             }
             let mut taken = self.take(&handle);
             fruitless = if taken == 0 { fruitless.saturating_add(1) } else { 0 };
@@ -81,7 +86,7 @@ impl Waiting {
 
     /// Calls `handle` for a batch of events. Returns how many there were.
     fn take(&self, handle: impl Fn(&Event, &[u8])) -> usize {
-        let mut buffer = self.0.get_ref().0.borrow_mut();
+        let mut buffer = self.ring.get_ref().0.borrow_mut();
         let mut taken = 0;
         while taken < BATCH
             && let Some(item) = buffer.next()

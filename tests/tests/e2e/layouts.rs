@@ -101,7 +101,7 @@ fn finish(site: &Site, agent: &mut Agent, drops: &[(&str, u64)]) {
 
 /// Upgrades and downgrades. Connections go on, begin and end all the while, and each has its client.
 fn other_layouts_are_taken_over_under_load(hand_off: HandOff) {
-    const TIMES: u32 = 6;
+    const TIMES: u32 = 10;
     let site = Site::without_captures();
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
     let guard = Guard::ports(&[80]).hand_off(hand_off);
@@ -159,7 +159,7 @@ fn observed_connections_are_taken_over() {
     let guard = Guard::ports(&[80]).hand_off(HandOff::Observe);
     let mut agent = Agent::start_by(version(&site, 77), &site, &guard);
     let mut living = Vec::new();
-    for layout in [78, 77] {
+    for layout in [78, 77].repeat(5) {
         let bytes = [version_1(), b"rest\n".to_vec()].concat();
         let stream = open_and_send(&site, &trusted_dial(80), &bytes);
         let (_, line) = PeerNames::read(&stream);

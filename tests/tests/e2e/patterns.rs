@@ -1,7 +1,9 @@
 //! Interfaces and namespaces that the configuration chooses by patterns.
 
-use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use proxyip_tests::servers::EchoServer;
 use proxyip_tests::{Agent, Guard, Pod, Site, address, eventually};
@@ -158,4 +160,102 @@ fn a_restart_and_a_reload_keep_what_patterns_found() {
     assert_eq!(served(&agent, &site), Vec::<String>::new());
     assert!(pods.iter().all(|pod| programs_at(&pod.namespace, "eth0").is_empty()));
     agent.assert_healthy(&[]);
+}
+
+/// A directory with links to the files of pods, in the place of the one in which they come and go, and a guard of what is in
+/// there.
+fn pods(site: &Site) -> (PathBuf, Guard) {
+    let directory = site.scratch.path("pods");
+    fs::create_dir(&directory).expect("a directory");
+    let netns = directory.join("pod*");
+    let interface =
+        format!("[[interface]]\nname = \"eth*\"\nnetns = {:?}", netns.display().to_string());
+    (directory, Guard::ports(&[80]).also_trusting(Pod::NETWORK).interface_setting(&interface))
+}
+
+fn link(site: &Site, number: u8, name: &Path) {
+    symlink(Pod::path(site, number), name).expect("a link");
+}
+
+fn has_finding(agent: &Agent, words: &str) -> bool {
+    agent.status().findings.concat().contains(words)
+}
+
+#[test]
+fn a_file_without_its_namespace_is_said_though_others_have_theirs() {
+    let site = Site::without_captures();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let pod = Pod::start(&site, 1);
+    let (directory, guard) = pods(&site);
+    link(&site, 1, &directory.join("pod1"));
+    let mut agent = Agent::start(&site, &guard);
+    assert_shown(&site, &pod);
+    let words = "1 file matches, but no namespace is mounted on it";
+    assert!(!has_finding(&agent, words));
+    fs::write(directory.join("pod2"), "").expect("a file");
+    eventually("it is said", || has_finding(&agent, words).then_some(()));
+    let said = agent.ask(&["check", "--config", agent.config()]).stdout;
+    assert!(said.contains(words), "{said}");
+    fs::remove_file(directory.join("pod2")).expect("a file");
+    soon("it is said no longer", || !has_finding(&agent, words));
+    site.finish(&mut agent, &[]);
+}
+
+#[test]
+fn a_namespace_with_two_names_is_served_by_the_other_when_one_goes() {
+    let site = Site::without_captures();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let pod = Pod::start(&site, 1);
+    let (directory, guard) = pods(&site);
+    for name in ["pod1", "pod2"] {
+        link(&site, 1, &directory.join(name));
+    }
+    let mut agent = Agent::start(&site, &guard);
+    let netns = |agent: &Agent| {
+        let served = agent.status().interfaces.into_iter().map(|one| one.netns);
+        served.filter(|netns| netns.contains("/pods/")).collect::<Vec<_>>()
+    };
+    assert_eq!(netns(&agent), [directory.join("pod1").display().to_string()]);
+    assert!(has_finding(&agent, "name it once"));
+    // The agent tries the second one after 1, 3, 7 and 15 s.
+    thread::sleep(Duration::from_secs(8));
+    fs::remove_file(directory.join("pod1")).expect("a link");
+    let other = directory.join("pod2").display().to_string();
+    soon("it is served by the other name", || netns(&agent) == [&*other] && has_both(&pod, "eth0"));
+    assert!(!has_finding(&agent, "name it once"));
+    assert_shown(&site, &pod);
+    site.finish(&mut agent, &[]);
+}
+
+/// An agent that starts without a mount sees no namespace. What guards there goes on guarding.
+#[test]
+fn an_agent_that_sees_no_namespaces_leaves_the_programs_there() {
+    let site = Site::without_captures();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let all = [Pod::start(&site, 1), Pod::start(&site, 2)];
+    let (directory, guard) = pods(&site);
+    for number in [1, 2] {
+        link(&site, number, &directory.join(format!("pod{number}")));
+    }
+    let mut agent = Agent::start(&site, &guard);
+    for pod in &all {
+        assert_shown(&site, pod);
+    }
+    agent.kill();
+    let away = directory.with_file_name("away");
+    fs::rename(&directory, &away).expect("a directory");
+    agent.start_again();
+    agent.wait_diagnostic("programs of an agent before this one stay attached");
+    assert!(has_finding(&agent, "there is no directory"));
+    for pod in &all {
+        assert!(has_both(pod, "eth0"));
+        assert_shown(&site, pod);
+    }
+    // What has left by the time when the directory is there is left alone no longer.
+    fs::remove_file(away.join("pod2")).expect("a link");
+    fs::rename(&away, &directory).expect("a directory");
+    soon("the second one is left", || programs_at(&all[1].namespace, "eth0").is_empty());
+    assert!(has_both(&all[0], "eth0"));
+    assert_shown(&site, &all[0]);
+    site.finish(&mut agent, &[]);
 }

@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use proxyip_tests::{Agent, Api, Guard, Site, address, eventually, run};
+use proxyip_tests::{Agent, Api, Guard, Pod, Site, address, eventually, run};
 use proxyip_user::config::schema::{SECTIONS, Shape};
 use serde_json::Value;
 
@@ -159,6 +159,16 @@ fn changes(site: &Site) -> Vec<Change<'_>> {
                 "auto".into(),
             ),
         ),
+        change(
+            ("interface", "netns"),
+            &format!("{:?}", Pod::path(site, 1)),
+            &[],
+            Seen::in_status(
+                site.scratch.path("api.sock"),
+                "/interfaces/0/netns",
+                Pod::path(site, 1).into(),
+            ),
+        ),
         fixed(("interface", "netns"), "\"/run/netns/x\"", "/run/netns/x cannot be opened"),
         fixed(("agent", "pin_path"), "\"/sys/fs/bpf/x\"", "agent.pin_path has changed from "),
         fixed(("agent", "max_flows"), "2048", "agent.max_flows has changed from 262144 to 2048"),
@@ -300,6 +310,7 @@ fn one(site: &Site, agent: &mut Agent, change: &Change<'_>) {
 #[test]
 fn each_key_alone_and_all_keys_at_once() {
     let site = Site::without_captures();
+    let _pod = Pod::start(&site, 1);
     let mut agent = Agent::start(&site, &Guard::ports(&[80]));
     let base = base(&site);
     assert!(is_taken(&reload(&mut agent, &base)));
@@ -311,8 +322,9 @@ fn each_key_alone_and_all_keys_at_once() {
     for section in SECTIONS {
         for key in section.keys {
             let place = (section.name, key.name());
-            let change = changes.iter().find(|change| change.key == place);
-            one(&site, &mut agent, change.unwrap_or_else(|| panic!("{place:?} has no change")));
+            let mut of_key = changes.iter().filter(|change| change.key == place).peekable();
+            assert!(of_key.peek().is_some(), "{place:?} has no change");
+            of_key.for_each(|change| one(&site, &mut agent, change));
         }
     }
 
@@ -349,6 +361,7 @@ fn each_key_alone_and_all_keys_at_once() {
     });
     assert_eq!(status["settings"], expected);
     assert_eq!(status["listeners"][0]["name"], "other");
+    assert_eq!(status["interfaces"][0]["netns"], Pod::path(&site, 1));
     assert_eq!((mode(&other), group(&other)), (0o600, GROUP));
     assert!(is_taken(&reload(&mut agent, &base)));
     site.finish(&mut agent, &[]);

@@ -83,3 +83,56 @@ fn a_device_with_the_number_of_one_that_has_moved_is_served() {
     assert_eq!(programs_at(&away, "eth0"), [""; 0]);
     site.finish(&mut agent, &[]);
 }
+
+fn is_at_xdp(namespace: &Namespace) -> bool {
+    namespace.ip("-details link show eth0").contains("prog/xdp")
+}
+
+/// So does the program at XDP, which is left neither there nor out here.
+#[test]
+fn the_program_at_xdp_leaves_a_device_that_moves_and_comes_to_its_successor() {
+    let site = Site::without_captures();
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let pod = Pod::start(&site, 1);
+    let interface = format!(
+        "[[interface]]\nname = \"eth0\"\nnetns = {:?}\nxdp = \"generic\"",
+        Pod::path(&site, 1)
+    );
+    let guard = Guard::ports(&[80]).also_trusting(Pod::NETWORK).interface_setting(&interface);
+    for namespace in [&pod.namespace, &site.net.server] {
+        namespace.run("ethtool -K eth0 rxvlan off");
+    }
+    let mut agent = Agent::start(&site, &guard);
+    eventually("a program at XDP", || is_at_xdp(&pod.namespace).then_some(()));
+    let index = |namespace: &Namespace| namespace.enter(|| if_nametoindex("eth0").expect("eth0"));
+    // A device with another number, which the agent sees come and the other go at once; and one with the same number.
+    for (round, is_same) in [false, true].into_iter().enumerate() {
+        let away = Namespace::new(format!("{}-away{round}", site.scratch.name()));
+        let before = index(&pod.namespace);
+        if is_same {
+            agent.kill();
+        }
+        let number = if is_same { format!("index {before} ") } else { String::new() };
+        let batch = site.scratch.path("batch");
+        let steps = format!(
+            "link set eth0 netns {}\nlink add eth0 {number}type veth peer name peer{round}\n",
+            away.name()
+        );
+        fs::write(&batch, steps).expect("a file");
+        pod.namespace.ip(&format!("-batch {}", batch.display()));
+        pod.namespace.run("ethtool -K eth0 rxvlan off");
+        if is_same {
+            assert!(is_at_xdp(&away), "it has moved with its device");
+            agent.start_again();
+        } else {
+            // What was refused because of its tags rests for a while.
+            agent.reload(&guard);
+        }
+        assert_eq!(index(&pod.namespace) == before, is_same);
+        eventually("a program at XDP of the successor", || is_at_xdp(&pod.namespace).then_some(()));
+        eventually("nothing is at XDP there", || (!is_at_xdp(&away)).then_some(()));
+        let at_xdp = pins(&site).into_iter().filter(|pin| pin.starts_with("xdp"));
+        assert_eq!(at_xdp.count(), 1, "{:?}", pins(&site));
+    }
+    site.finish(&mut agent, &[]);
+}

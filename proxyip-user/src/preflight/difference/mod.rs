@@ -200,6 +200,7 @@ fn is_drift(finding: &Finding) -> bool {
         | FindingKind::InterfaceGone
         | FindingKind::NamespaceLost
         | FindingKind::NamespaceWaits
+        | FindingKind::NamespaceUnmounted
         | FindingKind::MatchesNothing
         | FindingKind::StillAttached
         | FindingKind::SetsUnpinned

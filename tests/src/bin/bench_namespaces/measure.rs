@@ -11,8 +11,8 @@ use proxyip_tests::{
 
 use crate::fleet::Fleet;
 
-/// An agent that has attached everything still works off what it has found.
-const SETTLES: Duration = Duration::from_secs(5);
+/// An agent looks more often at a namespace that has come half a minute ago.
+const SETTLES: Duration = Duration::from_secs(35);
 /// An agent that is not done by then never is.
 const PATIENCE: Duration = Duration::from_mins(15);
 
