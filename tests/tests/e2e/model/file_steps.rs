@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::draw;
-use super::files::{By, Content, Place, lists};
+use super::files::{By, Content, Place, SET, lists};
 use super::policy::Networks;
 use super::steps::Done;
 use super::world::World;
@@ -62,9 +62,11 @@ impl World<'_> {
             (_, By::Writing) => "file written in place",
         };
         self.files.write(&self.site.scratch, place, (content, by));
-        self.policy = self.files.looked_at(&self.policy);
-        if place.1 == "trusted" {
-            // Nothing may show yet whether it is in force.
+        let after = self.files.looked_at(&self.policy);
+        let before = std::mem::replace(&mut self.policy, after);
+        // Nothing may show yet whether it is in force: rules of commands may hide it.
+        let is_hidden = || before.listed(place.0) == self.policy.listed(place.0);
+        if place.1 == "trusted" || place.1 != SET && is_hidden() {
             thread::sleep(LOOKS);
         }
         (what, self.deviations_in_the_end())

@@ -180,6 +180,17 @@ impl Policy {
         allow.chain(deny).chain(self.rules_of(listener.name)).collect()
     }
 
+    /// The rules of the listener with this name, each with whether a command has made it.
+    pub(super) fn listed(&self, name: &str) -> BTreeMap<IpNet, (Verdict, bool)> {
+        let commands = self.rules_of(name);
+        let rules = match self.listener(name) {
+            Some(listener) => self.rules(listener),
+            None => commands.clone(),
+        };
+        let rule = |(network, verdict)| (network, (verdict, commands.contains_key(&network)));
+        rules.into_iter().map(rule).collect()
+    }
+
     pub(super) fn verdict(&self, listener: &Listener, client: IpAddr) -> Verdict {
         let otherwise = if listener.allow.is_given() { Verdict::Deny } else { Verdict::Allow };
         longest(self.rules(listener), client).unwrap_or(otherwise)

@@ -254,13 +254,7 @@ impl<'a> World<'a> {
     }
 
     fn of_rules(&self, name: &str) -> Option<String> {
-        let commands = self.policy.rules_of(name);
-        let rules = match self.policy.listener(name) {
-            Some(listener) => self.policy.rules(listener),
-            None => commands.clone(),
-        };
-        let rule = |(network, verdict)| (network, (verdict, commands.contains_key(&network)));
-        let expected = rules.into_iter().map(rule).collect();
+        let expected = self.policy.listed(name);
         match self.listed(name) {
             Ok(listed) if listed == expected => None,
             listed => Some(format!("rules of {name}: {listed:?} instead of {expected:?}")),
