@@ -87,7 +87,7 @@ mod tests {
         const LONG: Duration = Duration::from_mins(1);
         let begin = Instant::now();
         let (sender, mailbox) = mailbox().unwrap();
-        thread::spawn(move || {
+        let thread = thread::spawn(move || {
             for number in 0..3 {
                 sender.send(number).unwrap();
             }
@@ -98,6 +98,8 @@ mod tests {
             taken.extend(mailbox.take());
         }
         assert_eq!(taken, [0, 1, 2]);
+        thread.join().unwrap();
+        mailbox.take();
         let other = EventFd::from_value(1).unwrap();
         mailbox.wait([other.as_fd()], LONG).unwrap();
         assert!(mailbox.take().is_empty());

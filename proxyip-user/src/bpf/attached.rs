@@ -7,8 +7,8 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::direction::Direction;
-use super::filters::{self, Place};
-use super::pins::{MAPS, is_at_xdp, link_directory, list, match_directory, name};
+use super::filters::Place;
+use super::pins::{FILTER, MAPS, is_at_xdp, link_directory, list, match_directory, name};
 use crate::host::namespace::Namespace;
 
 /// Makes sure that everything in the directory is proxyip's; `false` if the directory does not exist.
@@ -68,7 +68,7 @@ pub(crate) fn sort(links: &mut [PathBuf]) {
 
 /// Of the link or filter that a pin with this name stands for; `None` if it is not one of an interface.
 pub(crate) fn direction(name: &str) -> Option<Direction> {
-    let name = name.strip_prefix(filters::PREFIX).unwrap_or(name);
+    let name = name.strip_prefix(FILTER).unwrap_or(name);
     name.split('-').next().and_then(Direction::from_label)
 }
 

@@ -25,13 +25,10 @@ use nix::net::if_::if_nametoindex;
 use super::calls;
 use super::direction::Direction;
 use super::in_place::{Change, InPlace};
-use super::pins;
+use super::pins::{self, FILTER};
 use super::programs::{EGRESS, INGRESS, INGRESS_BASIC, Loaded};
 use crate::host::namespace::{self, Namespace};
 use crate::host::netlink;
-
-/// What the names of filters' pins begin with.
-pub(crate) const PREFIX: &str = "filter-";
 
 /// Before all filters of other priorities. Among filters of the same priority, the youngest comes first.
 const PRIORITY: u16 = 1;
@@ -56,13 +53,13 @@ impl Place {
 
     /// What the pin is called.
     pub(crate) fn name(&self) -> String {
-        format!("{PREFIX}{}-{}-{}", self.direction.label(), self.namespace, self.interface)
+        format!("{FILTER}{}-{}-{}", self.direction.label(), self.namespace, self.interface)
     }
 
     /// Reads the name of a pin, in which [`Links`](super::links::Links) has put colons for dots; `None` if
     /// it is not one of a filter.
     pub(crate) fn from_name(name: &str) -> Option<Self> {
-        let mut parts = name.strip_prefix(PREFIX)?.splitn(3, '-');
+        let mut parts = name.strip_prefix(FILTER)?.splitn(3, '-');
         let direction = Direction::from_label(parts.next()?)?;
         let namespace = parts.next()?.parse().ok()?;
         Some(Self { direction, namespace, interface: parts.next()?.replace(':', ".") })
@@ -74,7 +71,7 @@ impl Place {
     }
 
     /// Sees to it that our filter is there and has the program, and that the program is pinned. Call it in the
-    /// namespace, but not on a thread of a runtime.
+    /// namespace.
     pub(crate) fn ensure(&self, program: &Loaded, pin: &Path) -> Result<InPlace> {
         // Pin first: the agent must find an attached program again, even if it is killed in between.
         let pinned = repin(program, pin)?;

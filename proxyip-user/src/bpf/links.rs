@@ -39,6 +39,8 @@ pub(crate) struct Links {
     wanted: HashMap<PathBuf, Option<OwnedFd>>,
     /// What an agent before this one has pinned: the names, by their begin and the interface.
     before: HashMap<(String, u64), String>,
+    /// The cookies of the namespaces where that was attached.
+    living_before: Vec<u64>,
 }
 
 impl Links {
@@ -49,7 +51,9 @@ impl Links {
         let device = device(&directory);
         finish(&directory)?;
         let before = at_interfaces(&directory)?;
-        Ok(Self { directory, device, wanted: HashMap::new(), before })
+        let living = before.iter().filter(|((_, target), _)| *target != 0);
+        let living_before = living.filter_map(|(_, name)| pins::namespace(name)).collect();
+        Ok(Self { directory, device, wanted: HashMap::new(), before, living_before })
     }
 
     /// The name of the pin that an agent before this one has for a program at this interface, whatever the interface was
@@ -58,6 +62,11 @@ impl Links {
         let name = self.before.get(&(begin.to_owned(), index.into()))?;
         let still = target(&self.directory.join(name)) == Some(index.into());
         still.then(|| name.clone())
+    }
+
+    /// The cookies of the namespaces where an agent before this one had programs at the start. Some may stay.
+    pub(crate) fn living_before(&self) -> &[u64] {
+        &self.living_before
     }
 
     /// Whether the pin of this name stands for a program at another interface.
@@ -209,6 +218,11 @@ fn at_interfaces(directory: &Path) -> Result<HashMap<(String, u64), String>> {
         }
     }
     Ok(found)
+}
+
+/// Whether what is pinned is attached to something. The link of a device that is gone is not.
+pub(crate) fn has_target(pin: &Path) -> bool {
+    target(pin) != Some(0)
 }
 
 /// The interface or cgroup of a pinned link; `None` if the pin stands for no link.

@@ -8,7 +8,6 @@ use std::sync::LazyLock;
 use anyhow::{Context, Result};
 
 use super::calls::XdpMode;
-use super::filters::PREFIX;
 use crate::host::bpffs;
 
 /// Maps of another layout are not adopted. Raise this whenever what the maps hold changes: a type, what a number in it
@@ -52,6 +51,9 @@ pub(crate) fn others(pin_path: &Path) -> Vec<PathBuf> {
     paths
 }
 
+/// How the names of filters' pins begin.
+pub(super) const FILTER: &str = "filter-";
+
 /// How the names of programs at XDP begin.
 const XDP: &str = "xdp";
 
@@ -68,7 +70,7 @@ pub(super) fn is_at_xdp(name: &str) -> bool {
 /// The number of the namespace that a link or filter with this name is in: its cookie or, of a filter, its inode. `None` if it
 /// is at no interface.
 pub(crate) fn namespace(name: &str) -> Option<u64> {
-    let name = name.strip_prefix(PREFIX).unwrap_or(name);
+    let name = name.strip_prefix(FILTER).unwrap_or(name);
     name.split('-').nth(1)?.parse().ok()
 }
 

@@ -25,8 +25,7 @@ use crate::host::mounts;
 /// The kernel detaches a moment after the last pin of a link was removed.
 const MOMENT: Duration = Duration::from_secs(2);
 
-/// Makes sure that the interfaces of the calling thread's namespace have no strays. Not to be called on a thread of a
-/// runtime.
+/// Makes sure that the interfaces of the calling thread's namespace have no strays.
 ///
 /// # Errors
 /// Names the programs, and what to do.
@@ -34,8 +33,7 @@ pub(crate) fn check(pin_path: &Path, interfaces: &[&str]) -> Result<()> {
     wait(pin_path, || find(pin_path, interfaces))
 }
 
-/// Makes sure that they have none whose pins are not seen anywhere. Others are another agent's. Not to be called on a
-/// thread of a runtime.
+/// Makes sure that they have none whose pins are not seen anywhere. Others are another agent's.
 ///
 /// # Errors
 /// Names the programs, and what to do.

@@ -13,6 +13,9 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use super::netlink;
 use crate::config::{Names, Netns};
 
+/// How often they are read while they change. What is missing after that is found at the next look.
+const TRIES: usize = 3;
+
 /// Only devices with an Ethernet header can be served. The calling thread is in `netns`.
 pub(crate) fn check_interface(interface: &str, netns: &Netns) -> Result<()> {
     match kind(interface, netns)? {
@@ -100,7 +103,7 @@ fn kind(interface: &str, netns: &Netns) -> Result<LinkLayerType> {
 /// The ids of the programs at XDP of the interface with this index, in the calling thread's namespace.
 ///
 /// # Errors
-/// If there is no such interface, or the kernel does not answer.
+/// If there is no interface with it, or the kernel does not answer.
 pub(crate) fn at_xdp(index: u32) -> io::Result<Vec<u32>> {
     let found = ask((index, Vec::new()), NLM_F_ACK)?;
     let attributes = found.iter().flat_map(|link| &link.attributes);
@@ -126,13 +129,20 @@ fn ask(
     request.header.index = index;
     request.attributes = attributes;
     let socket = netlink::open(NETLINK_ROUTE)?;
-    let mut links = Vec::new();
     let request = RouteNetlinkMessage::GetLink(request);
-    netlink::ask(&socket, (request, NLM_F_REQUEST | flags), |answer| {
-        if let RouteNetlinkMessage::NewLink(link) = answer {
-            links.push(link);
+    let mut links = Vec::new();
+    for _ in 0..TRIES {
+        links.clear();
+        let asked = (request.clone(), NLM_F_REQUEST | flags);
+        let is_whole = netlink::ask(&socket, asked, |answer| {
+            if let RouteNetlinkMessage::NewLink(link) = answer {
+                links.push(link);
+            }
+        })?;
+        if is_whole {
+            break;
         }
-    })?;
+    }
     Ok(links)
 }
 

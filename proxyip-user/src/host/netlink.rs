@@ -3,7 +3,8 @@
 use std::io;
 
 use netlink_packet_core::{
-    NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
+    NLM_F_DUMP_INTR, NetlinkBuffer, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload, NetlinkSerializable,
 };
 use netlink_sys::{Socket, SocketAddr};
 
@@ -18,15 +19,16 @@ pub(crate) fn open(protocol: isize) -> io::Result<Socket> {
 }
 
 /// Calls `each` with each message that answers a request. Its flags have the kernel end the answer: those of a dump, or that of
-/// an acknowledgement.
+/// an acknowledgement. A message that the library cannot read is passed over. Returns false if something has changed in the
+/// middle of a dump, which may lack it.
 ///
 /// # Errors
-/// The kernel's, or if an answer cannot be read.
+/// The kernel's.
 pub(crate) fn ask<T>(
     socket: &Socket,
     (request, flags): (T, u16),
     mut each: impl FnMut(T),
-) -> io::Result<()>
+) -> io::Result<bool>
 where
     T: NetlinkSerializable + NetlinkDeserializable,
 {
@@ -37,19 +39,27 @@ where
     let mut bytes = vec![0; request.buffer_len()];
     request.serialize(&mut bytes);
     socket.send(&bytes, 0)?;
+    let mut is_whole = true;
     loop {
         let (answer, _) = socket.recv_from_full()?;
         let mut rest = &answer[..];
         while !rest.is_empty() {
-            let message = NetlinkMessage::<T>::deserialize(rest).map_err(io::Error::other)?;
-            // Deserializing has refused a length that is shorter than a header.
-            let length = (message.header.length as usize).next_multiple_of(4);
-            match message.payload {
-                NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
+            // It refuses a length that is shorter than a header.
+            let buffer = NetlinkBuffer::new_checked(rest).map_err(io::Error::other)?;
+            let length = (buffer.length() as usize).next_multiple_of(4);
+            is_whole &= buffer.flags() & NLM_F_DUMP_INTR == 0;
+            match NetlinkMessage::<T>::deserialize(rest).map(|message| message.payload) {
+                Ok(NetlinkPayload::Error(error)) if error.code.is_some() => {
+                    return Err(error.to_io());
+                }
+                Ok(NetlinkPayload::Done(done)) if done.code < 0 => {
+                    return Err(io::Error::from_raw_os_error(-done.code));
+                }
                 // An error without a code is the acknowledgement.
-                NetlinkPayload::Done(_) | NetlinkPayload::Error(_) => return Ok(()),
-                NetlinkPayload::InnerMessage(message) => each(message),
-                _ => {}
+                Ok(NetlinkPayload::Done(_) | NetlinkPayload::Error(_)) => return Ok(is_whole),
+                Ok(NetlinkPayload::InnerMessage(message)) => each(message),
+                Ok(_) => {}
+                Err(error) => tracing::debug!("a message of netlink cannot be read: {error}"),
             }
             rest = rest.get(length..).unwrap_or_default();
         }

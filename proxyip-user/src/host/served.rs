@@ -82,13 +82,16 @@ impl Entrance {
         })
     }
 
-    /// The same on the calling thread, which is at `home` before and after it. If that fails, it is at no certain place.
+    /// The same on the calling thread, which is at `home` before and after it.
     ///
     /// # Errors
-    /// Those of [`Entrance::run`], or if there is no way back.
+    /// Those of [`Entrance::run`].
+    ///
+    /// # Panics
+    /// If there is no way back: nothing more may be done here.
     pub(crate) fn visit<T>(&self, home: &Namespace, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let done = self.enter().and_then(|()| work());
-        home.enter()?;
+        home.enter().expect("the agent's own namespace can be entered");
         done
     }
 

@@ -83,4 +83,5 @@ pub fn dump(
             each(&found);
         }
     })
+    .map(drop)
 }

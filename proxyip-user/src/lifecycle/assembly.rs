@@ -106,6 +106,7 @@ impl Steps<'_> {
             listed: Looked::default(),
             listed_at: None,
             incomplete_since: None,
+            is_blind: false,
             others: 0,
         })
     }

@@ -62,6 +62,8 @@ pub(super) struct Attachments {
     pub(super) listed_at: Option<Instant>,
     /// Since when files match on which no namespace is mounted. Mounting does not change the directory.
     pub(super) incomplete_since: Option<Instant>,
+    /// At the last list, namespaces may have been there that the agent could not see or serve.
+    pub(super) is_blind: bool,
     /// How many programs of an agent before this one have stayed though they are not known to be wanted.
     pub(super) others: usize,
 }
@@ -82,7 +84,13 @@ impl Attachments {
             self.attach_to_interfaces(self.targets.all())?;
         }
         self.look_at_all();
-        self.begin_with_others()
+        self.detach_others()?;
+        if self.others > 0 {
+            // The next list says so.
+            self.listed_at = None;
+        }
+        // A look may have failed on its way back.
+        self.targets.factory.home.enter()
     }
 
     /// Attaches in the place of another version's programs.
@@ -211,7 +219,6 @@ impl Attachments {
         };
         self.targets.follow_sets();
         looked.remarks.extend(self.targets.unpinned());
-        looked.remarks.extend(self.follow_others(config));
         looked.note(&sockets);
         looked.note(&self.listed);
         looked.changes.extend(sockets.changes);
@@ -236,6 +243,8 @@ impl Attachments {
         let is_incomplete = config.interfaces.iter().any(|one| is_incomplete(&one.netns));
         let since = self.incomplete_since.unwrap_or_else(Instant::now);
         self.incomplete_since = is_incomplete.then_some(since);
+        // Before the files are listed: what comes in between is served at the next look.
+        self.is_blind = patterns::may_miss(&config.interfaces);
         let wanted = desired::targets(&config.interfaces, files);
         let mut remarks = targets.leave_vanished(links);
         // First: the successor of a namespace needs pins of the same names.
@@ -244,7 +253,10 @@ impl Attachments {
         targets.look(changed, links);
         remarks.extend(targets.leave_unwanted(&wanted, links));
         listed.remarks.append(&mut remarks);
+        self.is_blind |= !listed.missing.is_empty();
         (self.listed, self.listed_at) = (listed, Some(Instant::now()));
+        let others = self.follow_others();
+        self.listed.remarks.extend(others);
         is_waiting
     }
 

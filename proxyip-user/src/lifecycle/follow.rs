@@ -18,8 +18,8 @@ use crate::host::served::{Entrance, Served};
 use crate::mailbox::Sender;
 use crate::reconcile::control::Control;
 
-/// How long a reload waits for a look. The thread may rest because it has failed.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a reload waits for a look at hundreds of namespaces. The thread may rest because it has failed.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a reload says of a finding that it leads to.
 fn warning(Finding { label, sentence }: Finding) -> String {
@@ -115,7 +115,7 @@ impl Follow {
     /// Has a look taken now; returns what is not guarded after it, and the patterns that find nothing.
     fn look(&self) -> Result<Vec<Finding>> {
         let (answer, missing) = sync_channel(1);
-        let gone = "nobody looks at what is attached";
+        let gone = "nobody has looked at what is attached for a minute";
         self.ask.send(Request::Look(answer)).context(gone)?;
         missing.recv_timeout(PATIENCE).context(gone)
     }

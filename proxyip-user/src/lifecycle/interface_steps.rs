@@ -55,12 +55,16 @@ impl OfNamespace {
             Step::Miss(id) => self.miss(id, links),
             Step::LetGo(id) => {
                 let index = self.interfaces.get(&id)?.index;
-                // The links of a device that is gone are replaced by new ones, but for the one at XDP.
-                let failed = if index.is_some_and(exists) {
-                    self.let_go(id, links)
-                } else {
-                    self.shut(id, links)
-                };
+                // The links of a device that is gone are replaced by new ones, except the one at XDP.
+                if !index.is_some_and(exists) {
+                    let one = self.interfaces.get_mut(&id)?;
+                    one.index = None;
+                    if let Err(error) = one.door.shut(links) {
+                        tracing::error!("the program at XDP of {}: {error:#}", self.what(id));
+                    }
+                    return None;
+                }
+                let failed = self.let_go(id, links);
                 self.interfaces.get_mut(&id)?.index = index.filter(|_| failed.is_some());
                 failed
             }
@@ -96,12 +100,6 @@ impl OfNamespace {
     fn let_go(&mut self, id: Id, links: &mut Links) -> Option<Found> {
         let (hooks, what) = (self.hooks, self.what(id));
         let error = self.interfaces.get_mut(&id)?.let_go(hooks, links).err()?;
-        Some((what, Err(still_attached(error))))
-    }
-
-    fn shut(&mut self, id: Id, links: &mut Links) -> Option<Found> {
-        let what = self.what(id);
-        let error = self.interfaces.get_mut(&id)?.door.shut(links).err()?;
         Some((what, Err(still_attached(error))))
     }
 

@@ -1,84 +1,58 @@
 //! What an agent before this one attached, and this one does not want.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::Result;
-
-use proxyip_api::finding::Finding;
+use proxyip_api::finding::{Finding, FindingKind};
 
 use super::attachments::Attachments;
 use super::targets::still_attached;
 use crate::bpf::direction::Direction;
-use crate::bpf::{attached, pins};
-use crate::config::{Config, Namespaces};
-use crate::host::matching::{files, why_nothing};
+use crate::bpf::{attached, links, pins};
+use crate::host::namespace;
 
 impl Attachments {
-    /// Detaches it at a start.
+    /// Detaches it. What is in a namespace that cannot be seen or served now stays: it guards, and may be wanted.
     ///
     /// # Errors
-    /// If something cannot be detached.
-    pub(super) fn begin_with_others(&mut self) -> Result<()> {
-        let active = Arc::clone(&self.current.borrow());
-        self.others = self.detach_others(&active.config)?;
-        if self.others > 0 {
-            tracing::warn!(
-                "programs of an agent before this one stay attached, because namespaces cannot be seen or served: {}",
-                self.others
-            );
-        }
-        Ok(())
-    }
-
-    /// Detaches later what has stayed.
-    pub(super) fn follow_others(&mut self, config: &Config) -> Option<Finding> {
-        if self.others == 0 {
-            return None;
-        }
-        match self.detach_others(config) {
-            Ok(staying) => {
-                self.others = staying;
-                None
-            }
-            Err(error) => Some(still_attached(&error)),
-        }
-    }
-
-    /// Detaches it. While namespaces cannot be seen or served, what is in those that are not served stays: it guards, and may
-    /// be wanted. Returns how many programs stay.
-    ///
-    /// # Errors
-    /// If something cannot be detached.
-    fn detach_others(&self, config: &Config) -> Result<usize> {
+    /// If something cannot be detached. The rest is.
+    pub(super) fn detach_others(&mut self) -> Result<()> {
         let mut others = self.links.others()?;
         let before = others.len();
-        if self.is_blind(config) {
-            others.retain(|pin| !self.may_be_wanted(pin));
-        }
+        let own = [namespace::cookie()?, namespace::inode()?];
+        others.retain(|pin| !self.may_be_wanted(pin, own));
         self.warn_of_translated(&others)?;
+        let mut done = Ok(());
         for pin in &others {
             tracing::info!("detaching {}", pin.display());
-            attached::detach(pin)?;
+            done = done.and(attached::detach(pin));
         }
-        Ok(before - others.len())
+        self.others = before - others.len();
+        done
     }
 
-    /// Whether namespaces may be there that the agent cannot see or serve.
-    fn is_blind(&self, config: &Config) -> bool {
-        let finds_nothing = |netns: &Namespaces| match netns {
-            Namespaces::Like(pattern) => {
-                files(pattern).is_empty() && why_nothing(pattern).is_some()
-            }
-            Namespaces::One(_) => false,
-        };
-        !self.listed.missing.is_empty()
-            || config.interfaces.iter().any(|one| finds_nothing(&one.netns))
+    /// Does so later with what has stayed. Returns what an operator should know.
+    pub(super) fn follow_others(&mut self) -> Option<Finding> {
+        if self.others == 0 || self.links.is_hidden() {
+            return None;
+        }
+        if let Err(error) = self.detach_others() {
+            return Some(still_attached(&error));
+        }
+        let sentence = format!(
+            "programs of an agent before this one go on guarding in network namespaces that cannot be seen or served now: {}",
+            self.others
+        );
+        (self.others > 0).then(|| Finding::new(FindingKind::StillAttached, sentence))
     }
 
-    fn may_be_wanted(&self, pin: &Path) -> bool {
+    /// `own` are the numbers of the agent's namespace, which it always sees.
+    fn may_be_wanted(&self, pin: &Path, own: [u64; 2]) -> bool {
         let Some(number) = pins::namespace(&pins::name(pin)) else { return false };
-        !self.targets.namespaces.iter().any(|one| one.entrance.is_number(number))
+        match self.targets.namespaces.iter().find(|one| one.entrance.is_number(number)) {
+            Some(one) => !one.looked.missing.is_empty(),
+            None => self.is_blind && !own.contains(&number) && links::has_target(pin),
+        }
     }
 
     fn warn_of_translated(&self, others: &[PathBuf]) -> Result<()> {

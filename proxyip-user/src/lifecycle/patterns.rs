@@ -5,7 +5,7 @@ use proxyip_api::finding::{Finding, FindingKind};
 use super::interface::Interface as Served;
 use super::of_namespace::OfNamespace;
 use crate::config::{Interface, Namespaces};
-use crate::host::matching::why_nothing;
+use crate::host::matching::{files, is_incomplete, why_nothing};
 use crate::watch::guarding::Place;
 
 /// A sentence for each entry with a pattern that finds no interface.
@@ -46,6 +46,14 @@ pub(crate) fn sentence(Interface { name, netns, .. }: &Interface) -> String {
         name.to_string(),
         netns.to_string()
     )
+}
+
+/// Whether namespaces may be there that the agent cannot see: a mount may be missing.
+pub(super) fn may_miss(interfaces: &[Interface]) -> bool {
+    interfaces.iter().any(|one| match &one.netns {
+        Namespaces::Like(pattern) => files(pattern).is_empty() || is_incomplete(&one.netns),
+        Namespaces::One(_) => false,
+    })
 }
 
 /// The interfaces that are there to be attached to.

@@ -277,7 +277,9 @@ impl Targets {
         }
         entrance.run(|| strays::check(&self.factory.pin_path, &target.named))?;
         let needed = served.iter().map(|one| one.entrance.cookie());
-        let needed: Vec<_> = needed.chain(coming.iter().copied()).collect();
+        // The programs that stay there read their entries.
+        let before = links.living_before().iter().chain(coming).copied();
+        let needed: Vec<_> = needed.chain(before).collect();
         let prepared = self.factory.prepare(entrance, &needed)?;
         self.served.add(prepared.member.clone());
         let taken = self

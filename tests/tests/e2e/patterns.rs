@@ -162,8 +162,7 @@ fn a_restart_and_a_reload_keep_what_patterns_found() {
     agent.assert_healthy(&[]);
 }
 
-/// A directory with links to the files of pods, in the place of the one in which they come and go, and a guard of what is in
-/// there.
+/// A directory for links to the files of pods, and a guard of what is in there.
 fn pods(site: &Site) -> (PathBuf, Guard) {
     let directory = site.scratch.path("pods");
     fs::create_dir(&directory).expect("a directory");
@@ -245,7 +244,8 @@ fn an_agent_that_sees_no_namespaces_leaves_the_programs_there() {
     let away = directory.with_file_name("away");
     fs::rename(&directory, &away).expect("a directory");
     agent.start_again();
-    agent.wait_diagnostic("programs of an agent before this one stay attached");
+    let words = "programs of an agent before this one go on guarding";
+    soon("it is said", || has_finding(&agent, words));
     assert!(has_finding(&agent, "there is no directory"));
     for pod in &all {
         assert!(has_both(pod, "eth0"));
@@ -255,7 +255,7 @@ fn an_agent_that_sees_no_namespaces_leaves_the_programs_there() {
     fs::remove_file(away.join("pod2")).expect("a link");
     fs::rename(&away, &directory).expect("a directory");
     soon("the second one is left", || programs_at(&all[1].namespace, "eth0").is_empty());
-    assert!(has_both(&all[0], "eth0"));
+    assert!(has_both(&all[0], "eth0") && !has_finding(&agent, words));
     assert_shown(&site, &all[0]);
     site.finish(&mut agent, &[]);
 }
