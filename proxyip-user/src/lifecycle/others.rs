@@ -19,7 +19,8 @@ impl Attachments {
     pub(super) fn detach_others(&mut self) -> Result<()> {
         let mut others = self.links.others()?;
         let before = others.len();
-        let own = [namespace::cookie()?, namespace::inode()?];
+        // Kernels without cookies have inodes in the names.
+        let own = [namespace::cookie().ok(), namespace::inode().ok()];
         others.retain(|pin| !self.may_be_wanted(pin, own));
         self.warn_of_translated(&others)?;
         let mut done = Ok(());
@@ -47,11 +48,11 @@ impl Attachments {
     }
 
     /// `own` are the numbers of the agent's namespace, which it always sees.
-    fn may_be_wanted(&self, pin: &Path, own: [u64; 2]) -> bool {
+    fn may_be_wanted(&self, pin: &Path, own: [Option<u64>; 2]) -> bool {
         let Some(number) = pins::namespace(&pins::name(pin)) else { return false };
         match self.targets.namespaces.iter().find(|one| one.entrance.is_number(number)) {
             Some(one) => !one.looked.missing.is_empty(),
-            None => self.is_blind && !own.contains(&number) && links::has_target(pin),
+            None => self.is_blind && !own.contains(&Some(number)) && links::has_target(pin),
         }
     }
 
