@@ -23,12 +23,16 @@ impl Attachments {
         let own = [namespace::cookie().ok(), namespace::inode().ok()];
         others.retain(|pin| !self.may_be_wanted(pin, own));
         self.warn_of_translated(&others)?;
+        self.others = before - others.len();
         let mut done = Ok(());
         for pin in &others {
             tracing::info!("detaching {}", pin.display());
-            done = done.and(attached::detach(pin));
+            if let Err(error) = attached::detach(pin) {
+                // It is tried again.
+                self.others += 1;
+                done = done.and(Err(error));
+            }
         }
-        self.others = before - others.len();
         done
     }
 
