@@ -64,6 +64,8 @@ counters! {
     EventLost "event_lost" "event lost because the agent did not keep up or was not running"
     SynAnsweredAtXdp "syn_answered_at_xdp" "SYN from a trusted source, answered at XDP; also counted as syn_answered"
     AckDeferredAtXdp "ack_deferred_at_xdp" "handshake's bare ACK, held back at XDP; also counted as ack_deferred"
+    CookieForeignUnanswered "cookie_foreign_unanswered" "segment for a listening port that belongs to no handshake of proxyip, dropped because very many others were answered"
+    CookieForeignUnansweredAtXdp "cookie_foreign_unanswered_at_xdp" "the same, dropped at XDP; also counted as cookie_foreign_unanswered"
 }
 
 counters! {

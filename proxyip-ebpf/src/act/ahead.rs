@@ -50,7 +50,10 @@ pub fn carry_out(
         }
         (XDP_DROP, Decision::Hold(counter)) => {
             count(*counter);
-            count(Counter::AckDeferredAtXdp);
+            count(match counter {
+                Counter::AckDeferred => Counter::AckDeferredAtXdp,
+                _ => Counter::CookieForeignUnansweredAtXdp,
+            });
         }
         (XDP_DROP, _) => {
             count_drop(DropReason::ReplyFailed);

@@ -4,7 +4,7 @@
 
 use crate::{
     decide::{
-        cookie::ends_handshake,
+        cookie::{Acknowledged, acknowledged, is_reset},
         found::find_listening,
         opening::{self, is_group},
         translated, waiting,
@@ -20,7 +20,7 @@ use crate::{
     header::intact::{AtHand, sum_at_hand},
     kernel::{packet::Packet, platform::Modern},
     state::{
-        handshakes::Handshake, memory::Memory, nat, neighbours::is_next, parts, policies::trusted,
+        floods::is_flooded, handshakes::Handshake, memory::Memory, nat, neighbours::is_next, parts, policies::trusted,
         route::is_local,
     },
 };
@@ -81,9 +81,11 @@ fn on_syn(packet: &impl Packet, segment: &Segment, memory: &Memory) -> Option<De
 #[inline(always)]
 fn on_ack(packet: &impl Packet, segment: &Segment, memory: &Memory) -> Option<Decision> {
     // First: of the segments of established connections, hardly any passes here.
-    if !ends_handshake(segment) {
-        return None;
-    }
+    let counter = match acknowledged(segment) {
+        Acknowledged::Handshake => Counter::AckDeferred,
+        Acknowledged::Foreign if is_flooded() => Counter::CookieForeignUnanswered,
+        Acknowledged::Foreign | Acknowledged::Unknown => return None,
+    };
     let is_dropped = is_next(packet, segment)
         && trusted(segment)
         && find_listening(packet, segment, memory)
@@ -92,6 +94,7 @@ fn on_ack(packet: &impl Packet, segment: &Segment, memory: &Memory) -> Option<De
         && !nat::is_redirected(segment)
         && parts::look_up(segment, memory).is_none()
         && options::read(packet, segment, &memory.options)
-        && sum_at_hand(packet, segment, &memory.options) != AtHand::Unknown;
-    is_dropped.then_some(Decision::Hold(Counter::AckDeferred))
+        && sum_at_hand(packet, segment, &memory.options) != AtHand::Unknown
+        && (counter == Counter::AckDeferred || is_reset(packet, segment));
+    is_dropped.then_some(Decision::Hold(counter))
 }

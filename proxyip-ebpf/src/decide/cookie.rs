@@ -26,6 +26,7 @@ use crate::{
     state::{
         ended,
         fallbacks::stack_refuses,
+        floods,
         flows::{FLOWS, set_flow},
         handshakes::{ACCEPT, Handshake},
         listeners::choice,
@@ -89,13 +90,27 @@ pub fn on_ack(packet: &impl Buffered, segment: &Segment, memory: &Memory) -> Ste
     }
 }
 
-/// Whether a segment without payload and FIN brings the cookie of its own handshake, so that nothing in it is new.
+/// What a segment without payload and FIN acknowledges.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Acknowledged {
+    /// The cookie of its own handshake: nothing in it is new.
+    Handshake,
+    /// Nothing that a cookie of its flow was.
+    Foreign,
+    /// One must know more.
+    Unknown,
+}
+
+/// What a segment without payload and FIN acknowledges.
 #[inline(never)]
-pub fn ends_handshake(segment: &Segment) -> bool {
+pub fn acknowledged(segment: &Segment) -> Acknowledged {
     let cookie = segment.acknowledgment.minus(1);
-    flow_hash(segment, Some(cookie.0)).is_some_and(|hash| {
-        matches!(hash.check(cookie.0, segment.sequence.syn().0), Check::Valid(_))
-    })
+    let hash = flow_hash(segment, Some(cookie.0));
+    match hash.map(|hash| hash.check(cookie.0, segment.sequence.syn().0)) {
+        Some(Check::Valid(_)) => Acknowledged::Handshake,
+        Some(Check::Foreign) => Acknowledged::Foreign,
+        Some(Check::SameFlow) | None => Acknowledged::Unknown,
+    }
 }
 
 /// A handshake with a cookie.
@@ -229,12 +244,22 @@ fn issues_cookies(segment: &Segment) -> bool {
     matches!(choice(segment), AUTO | ACCEPT)
 }
 
+/// Whether a segment that belongs to no known handshake is for this host, and the kernel may not answer it.
+#[inline(always)]
+pub fn is_reset(packet: &impl Packet, segment: &Segment) -> bool {
+    !policies::may_leave(segment) && is_local(packet, segment)
+}
+
 /// A trusted source's segment for a listening socket that belongs to no known handshake. The kernel may have sent a
 /// SYN cookie for its handshake and forgotten it.
 #[inline(always)]
 pub fn on_foreign(packet: &impl Packet, segment: &Segment) -> Decision {
-    if policies::may_leave(segment) || !is_local(packet, segment) {
+    if !is_reset(packet, segment) {
         return Decision::PassCounted(Counter::CookieForeign);
     }
-    Decision::Reset(Counter::CookieForeign)
+    if floods::may_answer() {
+        Decision::Reset(Counter::CookieForeign)
+    } else {
+        Decision::Hold(Counter::CookieForeignUnanswered)
+    }
 }

@@ -23,6 +23,8 @@ mod event_tests;
 #[cfg(test)]
 mod fallback_tests;
 #[cfg(test)]
+mod flood_tests;
+#[cfg(test)]
 mod function_tests;
 #[cfg(test)]
 mod headers;

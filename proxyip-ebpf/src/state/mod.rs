@@ -6,6 +6,7 @@ pub mod denied;
 pub mod ended;
 pub mod events;
 pub mod fallbacks;
+pub mod floods;
 pub mod flows;
 pub mod handshakes;
 pub mod in_use;

@@ -1,5 +1,8 @@
 //! The maps of an instance of the kernel object, private to the test.
 
+use std::thread;
+use std::time::Duration;
+
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
@@ -34,6 +37,7 @@ pub struct Tables {
     translations: Table<Translation>,
     flows: Table<FlowRecord>,
     in_use: Array<MapData, u32>,
+    answered: PerCpuArray<MapData, [u32; 2]>,
     partial: Table<PartialHeader>,
     bytes: Table<HeaderBytes>,
     neighbours: HashMap<MapData, Raw<Neighbour>, Raw<Seen>>,
@@ -108,6 +112,7 @@ impl Tables {
             translations: take(ebpf, "TRANSLATIONS"),
             flows: take(ebpf, "FLOWS"),
             in_use: take(ebpf, "IN_USE"),
+            answered: take(ebpf, "FOREIGN_ANSWERS"),
             partial: take(ebpf, "PARTIAL_HEADERS"),
             bytes: take(ebpf, "HEADER_BYTES"),
             neighbours: take(ebpf, "NEIGHBOURS"),
@@ -132,6 +137,7 @@ impl Tables {
             let zeros = on_all([0; per_listener::COUNT as usize]);
             self.of_listeners.set(listener, zeros, 0).expect("a listener's counters");
         }
+        self.answered.set(0, on_all([0; 2]), 0).expect("what was answered");
         self.clear();
         for entry in entries {
             self.insert(*entry);
@@ -176,6 +182,23 @@ impl Tables {
     /// Says whether the tables of the translate hand-off have ever had an entry.
     pub fn set_in_use(&mut self, used: bool) {
         self.in_use.set(0, u32::from(used), 0).expect("the mark");
+    }
+
+    /// Has as many segments of no handshake answered as may be at this moment, or none. For some time this will not change by
+    /// itself.
+    ///
+    /// # Panics
+    /// If the map cannot be written.
+    pub fn set_flooded(&mut self, flooded: bool) {
+        /// Of `state/floods.rs` of the kernel programs.
+        const WINDOW_NS: u64 = 1 << 27;
+        const ENOUGH_NS: u64 = WINDOW_NS / 2;
+        while WINDOW_NS - now_ns() % WINDOW_NS < ENOUGH_NS {
+            thread::sleep(Duration::from_millis(10));
+        }
+        let window = u32::try_from(now_ns() / WINDOW_NS).expect("the host has just started");
+        let answered = [window, if flooded { u32::MAX } else { 0 }];
+        self.answered.set(0, on_all(answered), 0).expect("what was answered");
     }
 
     fn remove(&mut self, entry: Entry) {

@@ -38,6 +38,8 @@ pub(crate) struct Case {
     pub(crate) sent: Option<Packet>,
     /// What the program at XDP knows of the link.
     pub(crate) neighbour: Next,
+    /// As many segments of no handshake were answered as may be at a time.
+    pub(crate) flooded: bool,
 }
 
 /// What the program at XDP knows of the link.
@@ -64,12 +66,19 @@ impl Case {
             after: None,
             sent: None,
             neighbour: Next::Seen,
+            flooded: false,
         }
     }
 
     /// Nothing has been sent to the load balancer yet.
     pub(crate) fn without_neighbour(mut self) -> Self {
         self.neighbour = Next::Unknown;
+        self
+    }
+
+    /// As many segments of no handshake were answered as may be at a time.
+    pub(crate) fn in_a_flood(mut self) -> Self {
+        self.flooded = true;
         self
     }
 

@@ -211,7 +211,8 @@ fn cookies(family: Family) -> Vec<Case> {
     for payload in [Vec::new(), family.header()] {
         let packet = first(&other, cookie, &payload);
         let case = ack("a cookie of another flow", &packet);
-        cases.push(case.answered(Counter::CookieForeign, packet.reset()));
+        cases.push(case.clone().answered(Counter::CookieForeign, packet.reset()));
+        cases.push(case.in_a_flood().dropped(Counter::CookieForeignUnanswered));
     }
     cases
 }

@@ -28,6 +28,9 @@ impl Case {
         if self.program == Program::Xdp && self.neighbour == Next::Seen {
             bench.tables.see_neighbours(bench.interface);
         }
+        if self.flooded {
+            bench.tables.set_flooded(true);
+        }
         let begin = clock(&self.settings);
         let outcome = bench.run(self.program, &self.frame);
         let end = clock(&self.settings);

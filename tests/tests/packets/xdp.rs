@@ -13,7 +13,7 @@ use crate::trial::hold;
 use proxyip_tests::bench::{
     ACCEPT, AUTO, FAMILIES, Family, Kernel, LINUX, MULTIPATH, OBSERVE, OPEN, OVER, PLAIN, Program,
     RESETTING, SETTINGS, SILENT, TIMESTAMPS, TRANSLATE, after, cookie_of, cookie_of_old, first,
-    handshake, is_good, linux_options, translation,
+    handshake, is_good, linux_options, no_cookie, translation,
 };
 use proxyip_tests::packet::{ACK, CWR, Checksum, ECE, ETHERNET, FIN, PSH, Packet, RST, SYN};
 
@@ -34,6 +34,7 @@ fn at_xdp() {
             cases.extend(shapes(family));
             cases.extend(states(family));
             cases.extend(links(family));
+            cases.extend(flooded(family));
         }
         cases
     });
@@ -222,6 +223,35 @@ fn states(family: Family) -> Vec<Case> {
 }
 
 /// Who else is on the link.
+/// A bare ACK of a number that nobody has sent, when as many were answered as may be.
+fn flooded(family: Family) -> Vec<Case> {
+    let forged = |port| {
+        let mut ack = after(&family.syn(port), 0, ACK, &[]);
+        ack.acknowledgment = no_cookie(&mut ack);
+        ack
+    };
+    let ack = forged(AUTO);
+    let with = |change: fn(&mut Packet)| ack.with(change);
+    let dropped = |what, packet: &Packet| {
+        let case = case(what, packet).dropped(Counter::CookieForeignUnanswered);
+        case.counts(Counter::CookieForeignUnansweredAtXdp)
+    };
+    let mut cases = vec![
+        dropped("forged", &ack),
+        dropped("forged, translate", &forged(TRANSLATE)),
+        dropped("forged, never on a wire", &with(|ack| ack.checksum = Checksum::Partial)),
+        case("forged, with payload", &with(|ack| ack.payload = b"x".to_vec())),
+        case("forged, FIN", &with(|ack| ack.flags = ACK | FIN)),
+        case("forged, damaged", &with(|ack| ack.checksum = Checksum::Damaged(0x40))),
+        case("forged, not seen", &ack).without_neighbour(),
+        case("forged, another machine", &with(|ack| ack.ethernet[1][5] ^= 4)),
+        case("forged, of a connection", &ack).kernel(Kernel::Connected, &ack),
+    ];
+    cases = cases.into_iter().map(Case::in_a_flood).collect();
+    cases.push(case("forged, no flood", &ack));
+    cases
+}
+
 fn links(family: Family) -> Vec<Case> {
     let syn = linux(family, AUTO);
     let ack = after(&syn, cookie_of(&syn, LINUX), ACK, &[]);

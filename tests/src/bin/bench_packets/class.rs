@@ -43,6 +43,8 @@ pub(crate) struct Case {
     pub(crate) index: u32,
     /// Whether any connection of the host has been translated.
     pub(crate) in_use: bool,
+    /// Whether as many segments of no handshake were answered as may be. `None` if that says nothing to the class.
+    pub(crate) flooded: Option<bool>,
     /// What is in the tables.
     pub(crate) before: Vec<Entry>,
     /// What is in the storage of the socket.
@@ -74,6 +76,7 @@ impl Case {
             frame,
             index: 0,
             in_use: false,
+            flooded: None,
             before: Vec::new(),
             record: None,
             ahead: None,
@@ -98,6 +101,11 @@ impl Case {
     /// The socket's storage says that its segments are shifted by so much.
     pub(crate) fn ahead(self, ahead: u32) -> Self {
         Self { ahead: Some(ahead), ..self }
+    }
+
+    /// In a flood, or not.
+    pub(crate) fn flooded(self, flooded: bool) -> Self {
+        Self { flooded: Some(flooded), ..self }
     }
 
     /// The tables hold this afterwards.

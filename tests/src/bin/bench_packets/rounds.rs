@@ -35,6 +35,9 @@ pub(crate) fn measure(
     for _ in 0..effort.rounds {
         for ((class, program), costs) in classes.iter().zip(&programs).zip(&mut costs) {
             bench.tables.set_in_use(class.case.in_use);
+            if let Some(flooded) = class.case.flooded {
+                bench.tables.set_flooded(flooded);
+            }
             let floor = duration(yardstick, &nothing, class, effort.repeat);
             let whole = duration(yardstick, program, class, effort.repeat);
             costs.add(whole / class.units(), floor / class.units());

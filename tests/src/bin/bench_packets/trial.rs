@@ -47,6 +47,9 @@ fn try_case(bench: &mut Bench, yardstick: &mut Yardstick, class: &Class, case: &
     let name = &class.name;
     bench.tables.reset(SETTINGS, &case.before);
     bench.tables.set_in_use(case.in_use);
+    if let Some(flooded) = case.flooded {
+        bench.tables.set_flooded(flooded);
+    }
     if let (Some(record), Some((_, syn))) = (&case.record, &class.socket) {
         bench.set_record(syn, record);
     }

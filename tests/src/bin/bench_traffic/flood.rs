@@ -28,7 +28,7 @@ impl Segment {
     const fn counters_of_proxyip(self) -> &'static [&'static str] {
         match self {
             Self::Syn => &["syn_answered"],
-            Self::ForgedAck => &["cookie_foreign", "out_of_order"],
+            Self::ForgedAck => &["cookie_foreign", "cookie_foreign_unanswered", "out_of_order"],
         }
     }
 }

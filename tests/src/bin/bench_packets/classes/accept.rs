@@ -38,10 +38,14 @@ fn opening(family: Family) -> Vec<Class> {
     let mut forged = bare.clone();
     forged.acknowledgment = no_cookie(&mut forged);
     let refused = Case::passes(forged.frame()).answers().counts(Counter::CookieForeign);
+    let refused = refused.flooded(false);
+    let unanswered = Case::passes(forged.frame()).drops().flooded(true);
+    let unanswered = unanswered.counts(Counter::CookieForeignUnanswered);
     vec![
         Class::ingress(named("accept: SYN", family), answered),
         Class::ingress(named("accept: bare ACK of the handshake", family), deferred),
         Class::ingress(named("accept: bare ACK with a forged cookie", family), refused),
+        Class::ingress(named("accept: bare ACK with a forged cookie, in a flood", family), unanswered),
     ]
 }
 
