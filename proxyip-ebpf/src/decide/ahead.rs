@@ -20,8 +20,8 @@ use crate::{
     header::intact::{AtHand, sum_at_hand},
     kernel::{packet::Packet, platform::Modern},
     state::{
-        floods::is_flooded, handshakes::Handshake, memory::Memory, nat, neighbours::is_next, parts, policies::trusted,
-        route::is_local,
+        floods::is_flooded, handshakes::Handshake, memory::Memory, nat, neighbours::is_next, parts,
+        policies::trusted, route::is_local,
     },
 };
 use proxyip_common::counter::Counter;

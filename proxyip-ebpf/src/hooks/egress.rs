@@ -19,9 +19,8 @@ use crate::{
     },
     state::{
         counters::{count_drop, count_left},
+        in_use,
         memory::{Egress, egress},
-        neighbours::are_wanted,
-        translations::is_in_use,
     },
 };
 
@@ -38,10 +37,14 @@ pub fn run(ctx: &TcContext) -> i32 {
 /// Raises the acknowledgment and the SACK blocks of a translated connection's segment; false if that failed.
 #[inline(always)]
 fn translate(ctx: &TcContext) -> bool {
-    if are_wanted() {
+    let used = in_use::Outgoing::read();
+    if used.is_idle() {
+        return true;
+    }
+    if used.has(in_use::NEIGHBOURS) {
         note_neighbour(ctx);
     }
-    if !is_in_use() {
+    if !used.has(in_use::TRANSLATE) {
         return true;
     }
     let quick = look_out(ctx);

@@ -7,41 +7,17 @@ use proxyip_common::neighbour::{Neighbour, Seen};
 use crate::{
     frame::segment::Segment,
     kernel::{
-        bindings::BPF_ANY,
-        btf_maps::{Array, LruHashMap},
-        clock::now,
-        macros::btf_map,
-        packet::Packet,
+        bindings::BPF_ANY, btf_maps::LruHashMap, clock::now, macros::btf_map, packet::Packet,
     },
-    state::namespace::place,
+    state::{
+        in_use::{self, set_used},
+        namespace::place,
+    },
 };
 
 /// What SYN-ACKs had in their Ethernet headers, by interface and peer.
 #[btf_map]
 pub static NEIGHBOURS: LruHashMap<Neighbour, Seen, 4096> = LruHashMap::new();
-
-/// Whether a program at XDP has ever run. A map of its own: that of other tables must stay as it is in every layout.
-#[btf_map]
-pub static NEIGHBOURS_WANTED: Array<u32, 1> = Array::new();
-
-/// Whether anybody asks: a program at XDP has run.
-#[inline(always)]
-pub fn are_wanted() -> bool {
-    NEIGHBOURS_WANTED.get(0).is_some_and(|wanted| *wanted != 0)
-}
-
-/// Notes that somebody asks.
-#[inline(always)]
-fn want() {
-    if let Some(wanted) = NEIGHBOURS_WANTED.get_ptr_mut(0) {
-        // SAFETY: the slot exists; every writer writes the same.
-        unsafe {
-            if *wanted == 0 {
-                *wanted = 1;
-            }
-        }
-    }
-}
 
 /// Notes what a frame that leaves the host has in its Ethernet header, destination and source.
 #[inline(always)]
@@ -63,7 +39,8 @@ pub fn note(interface: u32, address: [u32; 4], ethernet: [u8; 12]) {
 /// Otherwise another machine on the link, which claims the address, would learn a cookie.
 #[inline(never)]
 pub fn is_next(packet: &impl Packet, segment: &Segment) -> bool {
-    want();
+    // The egress program begins to note them.
+    set_used(in_use::NEIGHBOURS);
     let address = segment.peer.0.words();
     let neighbour = Neighbour { namespace: place(), interface: packet.interface(), address };
     let Some(seen) = NEIGHBOURS.get_ptr(&neighbour) else { return false };

@@ -38,7 +38,7 @@ pub(super) const PINNED: &[&str] = &[
     "PROGRAMS",
     "XDP_PROGRAMS",
     "NEIGHBOURS",
-    "NEIGHBOURS_WANTED",
+    "FOREIGN_ANSWERS",
     "PORTS",
     "LISTENERS",
     "LISTENER_NAMES",

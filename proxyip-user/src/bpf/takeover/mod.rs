@@ -48,7 +48,7 @@ const NEVER_SHARED: &str = "PORTS";
 
 /// What belongs to one version's programs, and says nothing.
 const OF_PROGRAMS: [&str; 5] =
-    ["PLACES", "PROGRAMS", "XDP_PROGRAMS", "NEIGHBOURS", "NEIGHBOURS_WANTED"];
+    ["PLACES", "PROGRAMS", "XDP_PROGRAMS", "NEIGHBOURS", "FOREIGN_ANSWERS"];
 
 /// Counters that keep their places when others are added behind them.
 const COUNTERS: [&str; 3] = ["COUNTERS", "DROPS", "LEFT_TO_KERNEL"];

@@ -45,7 +45,10 @@ fn opening(family: Family) -> Vec<Class> {
         Class::ingress(named("accept: SYN", family), answered),
         Class::ingress(named("accept: bare ACK of the handshake", family), deferred),
         Class::ingress(named("accept: bare ACK with a forged cookie", family), refused),
-        Class::ingress(named("accept: bare ACK with a forged cookie, in a flood", family), unanswered),
+        Class::ingress(
+            named("accept: bare ACK with a forged cookie, in a flood", family),
+            unanswered,
+        ),
     ]
 }
 
