@@ -14,7 +14,6 @@ use aya::programs::tc::{
     self, NlOptions, SchedClassifierLink, SchedClassifierLinkId, TcAttachOptions, TcError, TcHandle,
 };
 use aya::programs::{ProgramInfo, SchedClassifier};
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::tc::{
     TcAttribute, TcFilterBpfOption, TcHandle as Parent, TcMessage, TcOption,
@@ -144,16 +143,15 @@ impl Place {
         };
         request.header.parent = Parent { minor, ..Parent::CLSACT };
         let request = RouteNetlinkMessage::GetTrafficFilter(request);
-        let mut filters = Vec::new();
-        let asked = netlink::open(NETLINK_ROUTE).and_then(|socket| {
-            netlink::ask(&socket, (request, NLM_F_REQUEST | NLM_F_DUMP), |answer| {
-                if let RouteNetlinkMessage::NewTrafficFilter(filter) = answer {
-                    filters.push(Filter::from(&filter));
-                }
+        let filters = netlink::open(NETLINK_ROUTE).and_then(|socket| {
+            netlink::dump(&socket, &request, |answer| match answer {
+                RouteNetlinkMessage::NewTrafficFilter(filter) => Some(Filter::from(&filter)),
+                _ => None,
             })
         });
-        asked.with_context(|| format!("the filters of {} cannot be read", self.interface))?;
-        Ok(filters)
+        let filters =
+            filters.with_context(|| format!("the filters of {} cannot be read", self.interface))?;
+        Ok(filters.found)
     }
 
     /// The programs of the interface's filters.

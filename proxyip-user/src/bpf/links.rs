@@ -39,8 +39,6 @@ pub(crate) struct Links {
     wanted: HashMap<PathBuf, Option<OwnedFd>>,
     /// What an agent before this one has pinned: the names, by their begin and the interface.
     before: HashMap<(String, u64), String>,
-    /// The cookies of the namespaces where that was attached.
-    living_before: Vec<u64>,
 }
 
 impl Links {
@@ -51,9 +49,7 @@ impl Links {
         let device = device(&directory);
         finish(&directory)?;
         let before = at_interfaces(&directory)?;
-        let living = before.iter().filter(|((_, target), _)| *target != 0);
-        let living_before = living.filter_map(|(_, name)| pins::namespace(name)).collect();
-        Ok(Self { directory, device, wanted: HashMap::new(), before, living_before })
+        Ok(Self { directory, device, wanted: HashMap::new(), before })
     }
 
     /// The name of the pin that an agent before this one has for a program at this interface, whatever the interface was
@@ -64,16 +60,21 @@ impl Links {
         still.then(|| name.clone())
     }
 
-    /// The cookies of the namespaces where an agent before this one had programs at the start. Some may stay.
-    pub(crate) fn living_before(&self) -> &[u64] {
-        &self.living_before
-    }
-
     /// Whether the pin of this name stands for a program at another interface.
     pub(crate) fn is_of_another(&self, name: &str, index: u32) -> bool {
         // A link whose interface is gone has none.
         let target = target(&self.directory.join(name)).filter(|target| *target != 0);
         target.is_some_and(|target| target != u64::from(index))
+    }
+
+    /// Whether what is pinned by this name is attached. The link of a device that is gone is not.
+    pub(crate) fn is_attached(&self, name: &str) -> bool {
+        let pin = self.pin(name);
+        let target = match self.wanted.get(&pin) {
+            Some(Some(held)) => calls::link(held.as_fd()).ok().map(|link| link.target),
+            _ => target(&pin),
+        };
+        target.is_some_and(|target| target != 0)
     }
 
     /// Whether another file system has been mounted over that of the pins.
@@ -129,10 +130,14 @@ impl Links {
 
     /// The pin of a link or of a filter's program. From now on this agent wants it.
     pub(crate) fn want(&mut self, name: &str) -> PathBuf {
-        // Names on a BPF file system have no dots, names of interfaces no colons.
-        let pin = self.directory.join(name.replace('.', ":"));
+        let pin = self.pin(name);
         self.wanted.entry(pin.clone()).or_default();
         pin
+    }
+
+    fn pin(&self, name: &str) -> PathBuf {
+        // Names on a BPF file system have no dots, names of interfaces no colons.
+        self.directory.join(name.replace('.', ":"))
     }
 
     /// Detaches what is pinned by this name. This agent does not want it any more.
@@ -220,9 +225,23 @@ fn at_interfaces(directory: &Path) -> Result<HashMap<(String, u64), String>> {
     Ok(found)
 }
 
-/// Whether what is pinned is attached to something. The link of a device that is gone is not.
-pub(crate) fn has_target(pin: &Path) -> bool {
-    target(pin) != Some(0)
+/// Whether what is pinned is attached to something. The link of a device that is gone is not, and neither is the filter of a
+/// namespace that cannot be found.
+pub(crate) fn is_attached(pin: &Path) -> bool {
+    match filters::Place::from_name(&pins::name(pin)) {
+        Some(filter) => filter.namespace().is_some(),
+        None => target(pin) != Some(0),
+    }
+}
+
+/// The cookies of the namespaces that have programs by links.
+///
+/// # Errors
+/// If the pins cannot be read.
+pub(crate) fn namespaces(pin_path: &Path) -> Result<Vec<u64>> {
+    let pinned = at_interfaces(&link_directory(pin_path))?;
+    let attached = pinned.iter().filter(|((_, target), _)| *target != 0);
+    Ok(attached.filter_map(|(_, name)| pins::namespace(name)).collect())
 }
 
 /// The interface or cgroup of a pinned link; `None` if the pin stands for no link.

@@ -16,6 +16,17 @@ pub enum Netns {
     Path(PathBuf),
 }
 
+impl Netns {
+    /// The file that it is named by.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Host => None,
+            Self::Path(path) => Some(path),
+        }
+    }
+}
+
 impl fmt::Display for Netns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

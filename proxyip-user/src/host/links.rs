@@ -3,18 +3,15 @@
 use std::io;
 
 use anyhow::{Context, Result, bail};
-use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     InfoPortKind, LinkAttribute, LinkExtentMask, LinkInfo, LinkLayerType, LinkMessage, LinkXdp,
 };
 use netlink_sys::protocols::NETLINK_ROUTE;
 
-use super::netlink;
+use super::netlink::{self, Dump};
 use crate::config::{Names, Netns};
-
-/// How often they are read while they change. What is missing after that is found at the next look.
-const TRIES: usize = 3;
 
 /// Only devices with an Ethernet header can be served. The calling thread is in `netns`.
 pub(crate) fn check_interface(interface: &str, netns: &Netns) -> Result<()> {
@@ -59,10 +56,15 @@ impl Link {
     }
 }
 
-/// The interfaces of the calling thread's namespace.
-pub(crate) fn all() -> Result<Vec<Link>> {
-    let all = ask((0, Vec::new()), NLM_F_DUMP).context("the interfaces cannot be read")?;
-    Ok(all.into_iter().filter_map(link).collect())
+/// The interfaces of the calling thread's namespace, and how many others there are that cannot be read.
+///
+/// # Errors
+/// If they cannot be read, or change all the while.
+pub(crate) fn all() -> Result<Dump<Link>> {
+    let all = netlink::open(NETLINK_ROUTE)
+        .and_then(|socket| netlink::dump(&socket, &request(0, Vec::new()), new_link));
+    let Dump { found, unread } = all.context("the interfaces cannot be read")?;
+    Ok(Dump { found: found.into_iter().filter_map(link).collect(), unread })
 }
 
 fn link(message: LinkMessage) -> Option<Link> {
@@ -93,11 +95,10 @@ const fn gives_frames_away(info: &LinkInfo) -> bool {
 fn kind(interface: &str, netns: &Netns) -> Result<LinkLayerType> {
     // The kernel looks for alternative names, too.
     let named = vec![LinkAttribute::IfName(interface.into())];
-    let found = ask((0, named), NLM_F_ACK);
+    let found = ask(0, named);
     let found =
         found.with_context(|| format!("interface {interface} does not exist in {netns}"))?;
-    let link = found.first().context("the kernel names no interface")?;
-    Ok(link.header.link_layer_type)
+    Ok(found.context("the kernel names no interface")?.header.link_layer_type)
 }
 
 /// The ids of the programs at XDP of the interface with this index, in the calling thread's namespace.
@@ -105,7 +106,7 @@ fn kind(interface: &str, netns: &Netns) -> Result<LinkLayerType> {
 /// # Errors
 /// If there is no interface with it, or the kernel does not answer.
 pub(crate) fn at_xdp(index: u32) -> io::Result<Vec<u32>> {
-    let found = ask((index, Vec::new()), NLM_F_ACK)?;
+    let found = ask(index, Vec::new())?;
     let attributes = found.iter().flat_map(|link| &link.attributes);
     let at_xdp = attributes.filter_map(|attribute| match attribute {
         LinkAttribute::Xdp(at_xdp) => Some(at_xdp),
@@ -118,32 +119,29 @@ pub(crate) fn at_xdp(index: u32) -> io::Result<Vec<u32>> {
     Ok(at_xdp.flatten().filter_map(id).collect())
 }
 
-/// The interfaces that have this index, unless it is 0, and these attributes.
-fn ask(
-    (index, mut attributes): (u32, Vec<LinkAttribute>),
-    flags: u16,
-) -> io::Result<Vec<LinkMessage>> {
+/// The interface that has this index, unless it is 0, and these attributes.
+fn ask(index: u32, attributes: Vec<LinkAttribute>) -> io::Result<Option<LinkMessage>> {
+    let socket = netlink::open(NETLINK_ROUTE)?;
+    let mut found = None;
+    let asked = (request(index, attributes), NLM_F_REQUEST | NLM_F_ACK);
+    netlink::ask(&socket, asked, |answer| found = new_link(answer))?;
+    Ok(found)
+}
+
+fn request(index: u32, mut attributes: Vec<LinkAttribute>) -> RouteNetlinkMessage {
     // They would be most of the answer.
     attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
     let mut request = LinkMessage::default();
     request.header.index = index;
     request.attributes = attributes;
-    let socket = netlink::open(NETLINK_ROUTE)?;
-    let request = RouteNetlinkMessage::GetLink(request);
-    let mut links = Vec::new();
-    for _ in 0..TRIES {
-        links.clear();
-        let asked = (request.clone(), NLM_F_REQUEST | flags);
-        let is_whole = netlink::ask(&socket, asked, |answer| {
-            if let RouteNetlinkMessage::NewLink(link) = answer {
-                links.push(link);
-            }
-        })?;
-        if is_whole {
-            break;
-        }
+    RouteNetlinkMessage::GetLink(request)
+}
+
+fn new_link(message: RouteNetlinkMessage) -> Option<LinkMessage> {
+    match message {
+        RouteNetlinkMessage::NewLink(link) => Some(link),
+        _ => None,
     }
-    Ok(links)
 }
 
 #[cfg(test)]
@@ -171,7 +169,8 @@ mod tests {
     #[test]
     fn the_loopback_interface_is_among_all() {
         let lo = Link { index: 1, name: "lo".into(), kind: Kind::Loopback };
-        assert!(all().unwrap().contains(&lo));
+        let Dump { found, unread } = all().unwrap();
+        assert!(found.contains(&lo) && unread == 0);
     }
 
     #[test]

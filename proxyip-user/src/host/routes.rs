@@ -5,7 +5,6 @@ use std::io;
 use std::net::IpAddr;
 
 use anyhow::{Context, Result};
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric,
 };
@@ -83,11 +82,11 @@ fn all() -> io::Result<Vec<(Destination, u16)>> {
         let mut request = RouteMessage::default();
         request.header.address_family = family;
         let request = RouteNetlinkMessage::GetRoute(request);
-        netlink::ask(&socket, (request, NLM_F_REQUEST | NLM_F_DUMP), |answer| {
-            if let RouteNetlinkMessage::NewRoute(route) = answer {
-                routes.extend(entry(&route));
-            }
+        let found = netlink::dump(&socket, &request, |answer| match answer {
+            RouteNetlinkMessage::NewRoute(route) => entry(&route),
+            _ => None,
         })?;
+        routes.extend(found.found);
     }
     Ok(routes)
 }

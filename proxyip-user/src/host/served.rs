@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::capability::Capability;
+use super::matching::stands_for_namespace;
 use super::namespace::{self, Namespace};
 use super::netstat;
 use super::seen::Seen;
@@ -44,7 +45,12 @@ pub(crate) struct Entrance {
     cookie: u64,
     /// The inode number of the file. It belongs to no other namespace while this one exists.
     inode: u64,
+    /// The directory that the file is in.
+    directory: Option<Directory>,
 }
+
+/// Device and inode number of a directory. What is mounted over it has others.
+type Directory = (u64, u64);
 
 impl Entrance {
     /// Finds the namespace that the file stands for now.
@@ -54,7 +60,8 @@ impl Entrance {
     pub(crate) fn find(netns: &Netns, capability: &Capability) -> Result<Self> {
         Namespace::open(netns)?.run(|| {
             let cookie = if capability.netns_cookie { namespace::cookie()? } else { 0 };
-            Ok(Self { netns: netns.clone(), cookie, inode: namespace::inode()? })
+            let (netns, inode, directory) = (netns.clone(), namespace::inode()?, directory(netns));
+            Ok(Self { netns, cookie, inode, directory })
         })
     }
 
@@ -64,6 +71,15 @@ impl Entrance {
 
     pub(crate) const fn cookie(&self) -> u64 {
         self.cookie
+    }
+
+    pub(crate) const fn inode(&self) -> u64 {
+        self.inode
+    }
+
+    /// Whether both lead to the same namespace.
+    pub(crate) const fn leads_where(&self, other: &Self) -> bool {
+        self.cookie == other.cookie && (self.cookie != 0 || self.inode == other.inode)
     }
 
     /// Whether the namespace has this cookie, or inode number.
@@ -137,6 +153,16 @@ impl Entrance {
         }
     }
 
+    /// Whether the file says nothing of the namespace any more: none is mounted on it, or the directory that it was in is not
+    /// there. A file that was removed from its directory says that the namespace is to end.
+    pub(crate) fn is_hidden(&self) -> bool {
+        let Netns::Path(path) = &self.netns else { return false };
+        match fs::metadata(path) {
+            Ok(_) => !stands_for_namespace(path),
+            Err(_) => self.directory != directory(&self.netns),
+        }
+    }
+
     /// Moves the calling thread into the namespace.
     ///
     /// # Errors
@@ -157,6 +183,12 @@ impl Entrance {
     fn check_that(&self, same: bool) -> Result<()> {
         if same { Ok(()) } else { Err(Replaced(self.netns.clone()).into()) }
     }
+}
+
+fn directory(netns: &Netns) -> Option<Directory> {
+    let Netns::Path(path) = netns else { return None };
+    let directory = fs::metadata(path.parent()?).ok()?;
+    Some((directory.dev(), directory.ino()))
 }
 
 /// A namespace that is served.
@@ -208,7 +240,7 @@ impl FromIterator<(Netns, Arc<Seen>)> for Served {
     fn from_iter<T: IntoIterator<Item = (Netns, Arc<Seen>)>>(namespaces: T) -> Self {
         let served = Self::default();
         for (netns, seen) in namespaces {
-            let entrance = Entrance { netns, cookie: seen.cookie(), inode: 0 };
+            let entrance = Entrance { netns, cookie: seen.cookie(), inode: 0, directory: None };
             served.add(Member { entrance, seen });
         }
         served
@@ -217,10 +249,13 @@ impl FromIterator<(Netns, Arc<Seen>)> for Served {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     fn member(path: &str, cookie: u64) -> Member {
-        let entrance = Entrance { netns: Netns::Path(path.into()), cookie, inode: 0 };
+        let entrance =
+            Entrance { netns: Netns::Path(path.into()), cookie, inode: 0, directory: None };
         Member { entrance, seen: Arc::new(Seen::new(cookie, 0)) }
     }
 
@@ -252,15 +287,59 @@ mod tests {
         let path = Netns::Path("/proc/self/ns/net".into());
         let cookie = namespace::cookie().unwrap();
         let inode = namespace::inode().unwrap();
-        let own = Entrance { netns: path.clone(), cookie, inode };
+        let own = Entrance { netns: path.clone(), cookie, inode, directory: None };
         assert_eq!(own.run(namespace::cookie).unwrap(), cookie);
         assert!(own.is_there());
         // Old kernels have no cookies.
         for cookie in [cookie + 1, 0] {
-            let other = Entrance { netns: path.clone(), cookie, inode: inode + 1 };
+            let other = Entrance { cookie, inode: inode + 1, ..own.clone() };
             let error = other.run(|| Ok(())).unwrap_err().to_string();
             assert!(error.contains("stands for another network namespace"), "{error}");
             assert_eq!(other.run_if_there(|| Ok(())).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn a_namespace_is_hidden_when_its_directory_or_its_mount_is_not_there() {
+        let place = tempfile::tempdir().unwrap();
+        let [directory, away] = ["netns", "away"].map(|name| place.path().join(name));
+        fs::create_dir(&directory).unwrap();
+        let path = directory.join("pod");
+        let mount = || symlink("/proc/self/ns/net", &path).unwrap();
+        mount();
+        let netns = Netns::Path(path.clone());
+        let seen = self::directory(&netns);
+        let entrance =
+            Entrance { netns, cookie: 1, inode: namespace::inode().unwrap(), directory: seen };
+        let is = || (entrance.is_there(), entrance.is_hidden());
+        assert_eq!(is(), (true, false));
+        fs::remove_file(&path).unwrap();
+        assert_eq!(is(), (false, false), "it was removed");
+        File::create(&path).unwrap();
+        assert_eq!(is(), (false, true), "nothing is mounted on it");
+        fs::remove_file(&path).unwrap();
+        fs::rename(&directory, &away).unwrap();
+        assert_eq!(is(), (false, true), "the directory is not there");
+        fs::create_dir(&directory).unwrap();
+        assert_eq!(is(), (false, true), "another directory");
+        mount();
+        assert_eq!(is(), (true, false));
+    }
+
+    #[test]
+    fn without_cookies_namespaces_are_told_by_their_inodes() {
+        let of = |cookie, inode| Entrance { inode, ..member("/a", cookie).entrance };
+        for (one, other, same) in [
+            ((7, 1), (7, 1), true),
+            ((7, 1), (8, 1), false),
+            ((0, 1), (0, 1), true),
+            ((0, 1), (0, 2), false),
+        ] {
+            assert_eq!(
+                of(one.0, one.1).leads_where(&of(other.0, other.1)),
+                same,
+                "{one:?} {other:?}"
+            );
         }
     }
 }

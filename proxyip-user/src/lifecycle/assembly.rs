@@ -13,11 +13,12 @@ use super::directories::Directories;
 use super::doors::Doors;
 use super::instances::Factory;
 use super::looked::Looked;
+use super::others::Others;
 use super::shared::Shared;
 use super::socket_option::SocketOption;
 use super::targets::{SetPins, Targets};
 use crate::api::view::View;
-use crate::bpf::links::Links;
+use crate::bpf::links::{self, Links};
 use crate::bpf::loader::Instance;
 use crate::bpf::pinned_maps::PinnedMaps;
 use crate::bpf::pins;
@@ -80,6 +81,7 @@ impl Steps<'_> {
             namespaces: Vec::new(),
             failed: HashMap::new(),
             vanished: false,
+            needed: links::namespaces(self.pin_path())?,
             sets: SetPins::default(),
         })
     }
@@ -107,7 +109,7 @@ impl Steps<'_> {
             listed_at: None,
             incomplete_since: None,
             is_blind: false,
-            others: 0,
+            others: Others::default(),
         })
     }
 

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use proxyip_api::finding::{Finding, FindingKind};
 
 use super::directories::Directories;
 use super::looked::{Found, Looked};
+use super::others::Others;
 use super::patterns;
 use super::requests::{Asked, Request};
 use super::shared::Shared;
@@ -25,7 +27,7 @@ use crate::bpf::pinned_maps::PinnedMaps;
 use crate::bpf::programs::Loaded;
 use crate::bpf::sockets::SocketHook;
 use crate::bpf::takeover::Takeover;
-use crate::config::Config;
+use crate::config::{Config, FilePattern, Netns};
 use crate::desired::active::Current;
 use crate::desired::targets as desired;
 use crate::host::matching::{files, is_incomplete};
@@ -64,8 +66,8 @@ pub(super) struct Attachments {
     pub(super) incomplete_since: Option<Instant>,
     /// At the last list, namespaces may have been there that the agent could not see or serve.
     pub(super) is_blind: bool,
-    /// How many programs of an agent before this one have stayed though they are not known to be wanted.
-    pub(super) others: usize,
+    /// Programs of an agent before this one have stayed though they are not known to be wanted.
+    pub(super) others: Others,
 }
 
 impl Attachments {
@@ -84,13 +86,14 @@ impl Attachments {
             self.attach_to_interfaces(self.targets.all())?;
         }
         self.look_at_all();
-        self.detach_others()?;
-        if self.others > 0 {
+        if let Some(stuck) = self.detach_others() {
+            tracing::error!("{}", stuck.sentence);
+        }
+        if self.others.are_there() {
             // The next list says so.
             self.listed_at = None;
         }
-        // A look may have failed on its way back.
-        self.targets.factory.home.enter()
+        Ok(())
     }
 
     /// Attaches in the place of another version's programs.
@@ -99,7 +102,14 @@ impl Attachments {
         // What patterns find is served as well: its programs are loaded before anything is held.
         let active = Arc::clone(&self.current.borrow());
         let wanted = desired::targets(&active.config.interfaces, files);
-        while self.targets.serve(&wanted, &self.links).1 {}
+        let failed = loop {
+            let (looked, is_waiting) = self.targets.serve(&wanted, &self.links);
+            if !is_waiting {
+                break looked.missing;
+            }
+        };
+        self.is_blind = !failed.is_empty() || patterns::may_miss(&active.config.interfaces);
+        self.see_all_others()?;
         let found = named.end..self.targets.all().end;
         self.shared.put_to_work()?;
         let since = Instant::now();
@@ -151,8 +161,6 @@ impl Attachments {
         health.spawn(work, move || {
             let waited = requests.wait(self.directories.notices(), self.rest());
             waited.context("changes cannot be waited for")?;
-            // A look may have failed on its way back.
-            self.targets.factory.home.enter()?;
             self.round(requests.take().into_iter().collect());
             Ok(())
         })
@@ -243,16 +251,27 @@ impl Attachments {
         let is_incomplete = config.interfaces.iter().any(|one| is_incomplete(&one.netns));
         let since = self.incomplete_since.unwrap_or_else(Instant::now);
         self.incomplete_since = is_incomplete.then_some(since);
-        // Before the files are listed: what comes in between is served at the next look.
-        self.is_blind = patterns::may_miss(&config.interfaces);
-        let wanted = desired::targets(&config.interfaces, files);
+        let hidden = targets.notice_hidden(links);
         let mut remarks = targets.leave_vanished(links);
+        // Before the files are listed and after it: a mount may come or go in between.
+        self.is_blind = patterns::may_miss(&config.interfaces);
+        let hides = |pattern: &FilePattern| {
+            let hidden =
+                targets.hidden().filter_map(Netns::path).filter(|path| pattern.contains(path));
+            hidden.map(Path::to_owned).collect::<Vec<_>>()
+        };
+        let wanted = desired::targets(&config.interfaces, |pattern| {
+            [files(pattern), hides(pattern)].concat()
+        });
+        self.is_blind |= patterns::may_miss(&config.interfaces);
         // First: the successor of a namespace needs pins of the same names.
         targets.follow_sets();
         let (mut listed, is_waiting) = targets.serve(&wanted, links);
         targets.look(changed, links);
         remarks.extend(targets.leave_unwanted(&wanted, links));
         listed.remarks.append(&mut remarks);
+        targets.vanished |= hidden.is_some();
+        listed.missing.extend(hidden);
         self.is_blind |= !listed.missing.is_empty();
         (self.listed, self.listed_at) = (listed, Some(Instant::now()));
         let others = self.follow_others();

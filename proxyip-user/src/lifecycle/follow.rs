@@ -102,7 +102,7 @@ impl Follow {
     /// A namespace that is served keeps its name.
     fn check_name(&self, entrance: &Entrance) -> Result<()> {
         let served = self.served.now();
-        let same = served.iter().find(|one| one.entrance.cookie() == entrance.cookie());
+        let same = served.iter().find(|one| one.entrance.leads_where(entrance));
         match same.map(|one| one.entrance.netns()).filter(|there| *there != entrance.netns()) {
             Some(there) => bail!(
                 "{} is {there}, which is served by that name: keep the name, or remove it by a reload of its own first",

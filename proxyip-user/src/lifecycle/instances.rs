@@ -73,6 +73,8 @@ impl Factory {
             place,
             hooks,
             is_replaced: false,
+            is_hidden: false,
+            is_known: false,
             looked: Looked::default(),
             looked_at: None,
         })

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Error, Result};
+use anyhow::{Error, Result, anyhow};
 
-use super::interface::{Hooks, Interface, Within};
+use super::interface::{Hooks, Interface, Within, exists};
 use super::looked::{Found, Looked};
 use crate::bpf::direction::Direction;
 use crate::bpf::links::Links;
@@ -17,6 +17,7 @@ use crate::desired::plan::interfaces::{self as plan, Candidate, Id, Origin, Ther
 use crate::desired::targets::Target;
 use crate::host::links::{self, Kind, Link};
 use crate::host::namespace::Namespace;
+use crate::host::netlink::Dump;
 use crate::host::served::{Entrance, Replaced};
 
 /// What belongs to one network namespace.
@@ -36,6 +37,10 @@ pub(super) struct OfNamespace {
     pub(super) hooks: Hooks,
     /// A look has found another namespace in its place.
     pub(super) is_replaced: bool,
+    /// It lives on, though its file says nothing of it any more.
+    pub(super) is_hidden: bool,
+    /// The last look could see all of its interfaces.
+    pub(super) is_known: bool,
     /// What the last look found, and when it was.
     pub(super) looked: Looked,
     pub(super) looked_at: Option<Instant>,
@@ -74,6 +79,7 @@ impl OfNamespace {
 
     /// The same; returns what is found at each place.
     pub(super) fn ensure(&mut self, pin_path: &Path, links: &mut Links) -> Vec<Found> {
+        self.is_known = false;
         let entrance = self.entrance.clone();
         let home = Arc::clone(&self.home);
         match entrance.visit(&home, || Ok(self.ensure_here(pin_path, links))) {
@@ -82,15 +88,33 @@ impl OfNamespace {
                 self.is_replaced = true;
                 Vec::new()
             }
-            // The namespace is left at the next look.
-            Err(_) if self.requires_nothing() && !entrance.is_there() => Vec::new(),
+            // The namespace is left at the next look, or it is said that it is hidden.
+            Err(_) if self.is_hidden || self.requires_nothing() && !entrance.is_there() => {
+                Vec::new()
+            }
             Err(error) => vec![(entrance.netns().to_string(), Err(error))],
         }
     }
 
     /// Whether its file is gone, or stands for another namespace. The kernel gives a number to one namespace after another.
     pub(super) fn has_vanished(&self) -> bool {
-        self.is_replaced || !self.entrance.is_there()
+        !self.is_hidden && (self.is_replaced || !self.entrance.is_there())
+    }
+
+    /// Finds out whether it lives on, should its file say nothing of it any more: a mount may be missing.
+    pub(super) fn notice_hidden(&mut self, links: &Links) {
+        self.is_hidden = !self.is_replaced
+            && !self.entrance.is_there()
+            && self.entrance.is_hidden()
+            && self.lives(links);
+    }
+
+    fn lives(&self, links: &Links) -> bool {
+        let mut pins = self.interfaces.values().flat_map(Interface::pins);
+        match self.hooks {
+            Hooks::Links => pins.any(|pin| links.is_attached(pin)),
+            Hooks::Filters => Namespace::with_inode(self.entrance.inode()).is_some(),
+        }
     }
 
     /// Whether nothing of it must be there.
@@ -101,10 +125,10 @@ impl OfNamespace {
     /// The calling thread is in the namespace.
     fn ensure_here(&mut self, pin_path: &Path, links: &mut Links) -> Vec<Found> {
         let mut found = Vec::new();
-        let sought = self.sought().unwrap_or_else(|error| {
-            found.push((self.netns().to_string(), Err(error)));
-            self.as_before()
-        });
+        let sought = self.sought();
+        self.is_known = sought.as_ref().is_ok_and(|sought| sought.unread == 0);
+        let (sought, wrong) = self.kept(sought);
+        found.extend(wrong.map(|error| (self.netns().to_string(), Err(error))));
         let there: Vec<_> = self.interfaces.iter().map(|(id, one)| there(*id, one)).collect();
         let devices = sought.iter().map(|link| Candidate { index: link.index, name: &link.name });
         let steps = plan::look(&there, &devices.collect::<Vec<_>>(), self.next_id());
@@ -118,11 +142,32 @@ impl OfNamespace {
     }
 
     /// What patterns find.
-    fn sought(&self) -> Result<Vec<Link>> {
+    fn sought(&self) -> Result<Dump<Link>> {
         if self.sought.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Dump { found: Vec::new(), unread: 0 });
         }
-        Ok(links::all()?.into_iter().filter(|link| link.is_found_by(&self.sought)).collect())
+        let Dump { mut found, unread } = links::all()?;
+        found.retain(|link| link.is_found_by(&self.sought));
+        Ok(Dump { found, unread })
+    }
+
+    /// The same, and what they found before of which nobody knows now whether they find it. Returns what was wrong, too.
+    fn kept(&self, sought: Result<Dump<Link>>) -> (Vec<Link>, Option<Error>) {
+        match sought {
+            Ok(Dump { found, unread: 0 }) => (found, None),
+            Ok(Dump { mut found, unread }) => {
+                let mut before = self.as_before();
+                before.retain(|one| {
+                    exists(one.index) && found.iter().all(|link| link.index != one.index)
+                });
+                found.append(&mut before);
+                let said = anyhow!(
+                    "interfaces that cannot be read, and are served only if they were before: {unread}"
+                );
+                (found, Some(said))
+            }
+            Err(error) => (self.as_before(), Some(error)),
+        }
     }
 
     /// What they have found, should nobody know what they find now.

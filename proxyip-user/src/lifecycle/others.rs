@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use proxyip_api::finding::{Finding, FindingKind};
 
 use super::attachments::Attachments;
@@ -11,52 +11,123 @@ use crate::bpf::direction::Direction;
 use crate::bpf::{attached, links, pins};
 use crate::host::namespace;
 
+/// How many programs of an agent before this one are still there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Others {
+    /// They may be wanted: their namespaces cannot be seen or served now.
+    kept: usize,
+    /// They could not be detached.
+    stuck: usize,
+}
+
+impl Others {
+    pub(super) const fn are_there(self) -> bool {
+        self.kept + self.stuck > 0
+    }
+}
+
+/// Whose namespace a program is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// At no interface.
+    Host,
+    /// The agent's own.
+    Own,
+    /// One that is served, whose interfaces the agent could see or not.
+    Served { is_known: bool },
+    /// One that is not. The program is attached there or not.
+    Unseen { is_attached: bool },
+}
+
+impl Place {
+    /// Whether a program may be wanted there. An agent may be blind for namespaces that it should serve.
+    const fn keeps(self, is_blind: bool) -> bool {
+        match self {
+            Self::Host | Self::Own => false,
+            Self::Served { is_known } => !is_known,
+            Self::Unseen { is_attached } => is_blind && is_attached,
+        }
+    }
+}
+
 impl Attachments {
-    /// Detaches it. What is in a namespace that cannot be seen or served now stays: it guards, and may be wanted.
-    ///
-    /// # Errors
-    /// If something cannot be detached. The rest is.
-    pub(super) fn detach_others(&mut self) -> Result<()> {
-        let mut others = self.links.others()?;
-        let before = others.len();
-        // Kernels without cookies have inodes in the names.
-        let own = [namespace::cookie().ok(), namespace::inode().ok()];
-        others.retain(|pin| !self.may_be_wanted(pin, own));
-        self.warn_of_translated(&others)?;
-        self.others = before - others.len();
+    /// Detaches it. What is in a namespace that cannot be seen or served now stays: it guards, and may be wanted. What cannot be
+    /// detached is tried again. Returns why.
+    pub(super) fn detach_others(&mut self) -> Option<Finding> {
+        self.try_to_detach().err().map(|error| still_attached(&error))
+    }
+
+    fn try_to_detach(&mut self) -> Result<()> {
+        let is_tried_again = self.others.stuck > 0;
+        // Should the pins not be readable.
+        self.others.stuck = 1;
+        let (others, kept) = self.others_and_kept()?;
+        if !is_tried_again {
+            self.warn_of_translated(&others)?;
+        }
+        self.others = Others { kept: kept.len(), stuck: 0 };
+        // The entries of the other namespaces are free.
+        self.targets.needed =
+            kept.iter().filter_map(|pin| pins::namespace(&pins::name(pin))).collect();
         let mut done = Ok(());
         for pin in &others {
-            tracing::info!("detaching {}", pin.display());
-            if let Err(error) = attached::detach(pin) {
-                // It is tried again.
-                self.others += 1;
-                done = done.and(Err(error));
+            let detached = attached::detach(pin);
+            match &detached {
+                Ok(()) => tracing::info!("detached {}", pin.display()),
+                Err(_) => self.others.stuck += 1,
             }
+            done = done.and(detached);
         }
         done
     }
 
     /// Does so later with what has stayed. Returns what an operator should know.
     pub(super) fn follow_others(&mut self) -> Option<Finding> {
-        if self.others == 0 || self.links.is_hidden() {
+        if !self.others.are_there() || self.links.is_hidden() {
             return None;
         }
-        if let Err(error) = self.detach_others() {
-            return Some(still_attached(&error));
-        }
+        let stuck = self.detach_others();
         let sentence = format!(
             "programs of an agent before this one go on guarding in network namespaces that cannot be seen or served now: {}",
-            self.others
+            self.others.kept
         );
-        (self.others > 0).then(|| Finding::new(FindingKind::StillAttached, sentence))
+        let kept = Finding::new(FindingKind::StillAttached, sentence);
+        stuck.or_else(|| (self.others.kept > 0).then_some(kept))
+    }
+
+    /// Refuses to take over from another version that has programs where this one cannot see them: they would keep its tables,
+    /// and the programs on sockets would have others.
+    ///
+    /// # Errors
+    /// If that is so.
+    pub(super) fn see_all_others(&self) -> Result<()> {
+        let unseen = self.links.others()?;
+        let own = own();
+        let unseen = unseen.iter().map(|pin| self.place(pin, own));
+        let unseen = unseen.filter(|place| matches!(place, Place::Unseen { is_attached: true }));
+        let count = unseen.count();
+        ensure!(
+            count == 0 || !self.is_blind,
+            "programs of a version with another layout guard in network namespaces that cannot be seen or served now ({count}): \
+             the agent takes over when it sees them. In a container, mount the directory of their files \
+             (mountPropagation: HostToContainer). Otherwise run `proxyip detach`"
+        );
+        Ok(())
+    }
+
+    /// The pins of what is not wanted, and of what may be.
+    fn others_and_kept(&self) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+        let (others, own) = (self.links.others()?, own());
+        Ok(others.into_iter().partition(|pin| !self.place(pin, own).keeps(self.is_blind)))
     }
 
     /// `own` are the numbers of the agent's namespace, which it always sees.
-    fn may_be_wanted(&self, pin: &Path, own: [Option<u64>; 2]) -> bool {
-        let Some(number) = pins::namespace(&pins::name(pin)) else { return false };
+    fn place(&self, pin: &Path, own: [Option<u64>; 2]) -> Place {
+        let Some(number) = pins::namespace(&pins::name(pin)) else { return Place::Host };
         match self.targets.namespaces.iter().find(|one| one.entrance.is_number(number)) {
-            Some(one) => !one.looked.missing.is_empty(),
-            None => self.is_blind && !own.contains(&Some(number)) && links::has_target(pin),
+            Some(one) => Place::Served { is_known: one.is_known },
+            None if own.contains(&Some(number)) => Place::Own,
+            None => Place::Unseen { is_attached: links::is_attached(pin) },
         }
     }
 
@@ -74,5 +145,29 @@ impl Attachments {
             );
         }
         Ok(())
+    }
+}
+
+/// Kernels without cookies have inodes in the names.
+fn own() -> [Option<u64>; 2] {
+    [namespace::cookie().ok(), namespace::inode().ok()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_may_be_wanted_is_kept() {
+        for (place, seeing, blind) in [
+            (Place::Host, false, false),
+            (Place::Own, false, false),
+            (Place::Served { is_known: true }, false, false),
+            (Place::Served { is_known: false }, true, true),
+            (Place::Unseen { is_attached: true }, false, true),
+            (Place::Unseen { is_attached: false }, false, false),
+        ] {
+            assert_eq!([false, true].map(|is| place.keeps(is)), [seeing, blind], "{place:?}");
+        }
     }
 }

@@ -32,8 +32,10 @@ pub(super) struct Targets {
     pub(super) translations: TranslationMap,
     pub(super) namespaces: Vec<OfNamespace>,
     pub(super) failed: HashMap<Netns, Failed>,
-    /// One has gone, and has not been left yet.
+    /// One has gone, and has not been left yet, or is hidden.
     pub(super) vanished: bool,
+    /// The cookies of namespaces that are not served, and whose programs read their entries of `NAMESPACES`.
+    pub(super) needed: Vec<u64>,
     /// The programs of sets are pinned as the namespaces need them.
     pub(super) sets: SetPins,
 }
@@ -65,6 +67,24 @@ impl Targets {
             one.looked_at = None;
             one.interfaces.values_mut().for_each(|interface| interface.door.retry());
         }
+    }
+
+    /// Finds out which ones live on though their files say nothing of them any more. They stay as they are. Returns what to say.
+    pub(super) fn notice_hidden(&mut self, links: &Links) -> Option<Finding> {
+        self.namespaces.iter_mut().for_each(|one| one.notice_hidden(links));
+        let hidden: Vec<_> = self.hidden().collect();
+        let sentence = format!(
+            "network namespaces whose files cannot be seen any more are guarded as before, and followed no longer: {}, the \
+             first is {}. In a container, mount the directory of the host with propagation (mountPropagation: HostToContainer)",
+            hidden.len(),
+            hidden.first()?
+        );
+        Some(Finding::new(FindingKind::NamespaceLost, sentence))
+    }
+
+    /// Those that live on though their files say nothing of them.
+    pub(super) fn hidden(&self) -> impl Iterator<Item = &Netns> {
+        self.namespaces.iter().filter(|one| one.is_hidden).map(OfNamespace::netns)
     }
 
     /// Leaves namespaces whose files are gone or stand for other ones. Returns what goes wrong.
@@ -273,13 +293,16 @@ impl Targets {
         let cookie = entrance.cookie();
         let served = self.served.now();
         if let Some(other) = served.iter().find(|one| one.entrance.cookie() == cookie) {
+            ensure!(
+                other.entrance.leads_where(entrance),
+                "on this kernel one network namespace can be served (from Linux 5.15 on there may be more), and that is {}",
+                other.entrance.netns()
+            );
             return Err(Twice(other.entrance.netns().clone()).into());
         }
         entrance.run(|| strays::check(&self.factory.pin_path, &target.named))?;
         let needed = served.iter().map(|one| one.entrance.cookie());
-        // The programs that stay there read their entries.
-        let before = links.living_before().iter().chain(coming).copied();
-        let needed: Vec<_> = needed.chain(before).collect();
+        let needed: Vec<_> = needed.chain(self.needed.iter().chain(coming).copied()).collect();
         let prepared = self.factory.prepare(entrance, &needed)?;
         self.served.add(prepared.member.clone());
         let taken = self

@@ -19,6 +19,7 @@ use crate::desired::targets::{Target, targets};
 use crate::host::links::{self, check_interface};
 use crate::host::matching::files;
 use crate::host::namespace::{self, Namespace};
+use crate::host::netlink::Dump;
 use crate::host::sysctl;
 use crate::lifecycle::patterns;
 
@@ -38,7 +39,10 @@ pub(crate) fn checks(config: &Config, has_kfunc: bool) -> Vec<Check> {
         let mut found = Vec::new();
         let entered = Namespace::open(netns).and_then(|namespace| {
             namespace.run(|| {
-                let mut interfaces = links::all()?;
+                let Dump { found: mut interfaces, unread } = links::all()?;
+                let said =
+                    format!("interfaces that cannot be read, and match no pattern: {unread}");
+                found.extend((unread > 0).then(|| Check::warning(Subject::Interface, said)));
                 interfaces.retain(|link| link.is_found_by(sought.iter().copied()));
                 let mut interfaces: Vec<_> = interfaces.iter().map(|link| &*link.name).collect();
                 patterns.retain(|entry| {

@@ -79,7 +79,7 @@ fn a_map_of_another_size_is_refused_and_nothing_changes() {
 }
 
 /// The agent as a version with this layout, which shares no table with others.
-fn version(site: &Site, layout: u32) -> Command {
+pub(crate) fn version(site: &Site, layout: u32) -> Command {
     let mut command = site.net.server.command(&agent_binary().display().to_string());
     command.env("PROXYIP_TEST_LAYOUT", layout.to_string());
     command

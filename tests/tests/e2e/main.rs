@@ -46,6 +46,7 @@ mod full_table;
 mod handshake;
 mod hardened;
 mod header_latency;
+mod hidden;
 mod journal;
 mod kernel;
 mod killed;

@@ -23,13 +23,13 @@ fn guard(site: &Site, names: &[&str]) -> Guard {
     })
 }
 
-fn assert_shown(site: &Site, pod: &Pod) {
+pub(crate) fn assert_shown(site: &Site, pod: &Pod) {
     let stream = open_and_send(site, &pod.dial(), &header_of_client());
     assert_both(ask_names(&stream), socket_address(CLIENT));
 }
 
 /// Waits for this at most so long.
-fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
     let begin = Instant::now();
     eventually(what, || is_so().then_some(()));
     assert!(begin.elapsed() < SOON, "{what}: only after {:?}", begin.elapsed());
@@ -46,7 +46,7 @@ fn served(agent: &Agent, site: &Site) -> Vec<String> {
         .collect()
 }
 
-fn has_both(pod: &Pod, name: &str) -> bool {
+pub(crate) fn has_both(pod: &Pod, name: &str) -> bool {
     programs_at(&pod.namespace, name) == ["proxyip_ingress", "proxyip_egress"]
 }
 
@@ -163,7 +163,7 @@ fn a_restart_and_a_reload_keep_what_patterns_found() {
 }
 
 /// A directory for links to the files of pods, and a guard of what is in there.
-fn pods(site: &Site) -> (PathBuf, Guard) {
+pub(crate) fn pods(site: &Site) -> (PathBuf, Guard) {
     let directory = site.scratch.path("pods");
     fs::create_dir(&directory).expect("a directory");
     let netns = directory.join("pod*");
@@ -172,11 +172,11 @@ fn pods(site: &Site) -> (PathBuf, Guard) {
     (directory, Guard::ports(&[80]).also_trusting(Pod::NETWORK).interface_setting(&interface))
 }
 
-fn link(site: &Site, number: u8, name: &Path) {
+pub(crate) fn link(site: &Site, number: u8, name: &Path) {
     symlink(Pod::path(site, number), name).expect("a link");
 }
 
-fn has_finding(agent: &Agent, words: &str) -> bool {
+pub(crate) fn has_finding(agent: &Agent, words: &str) -> bool {
     agent.status().findings.concat().contains(words)
 }
 
@@ -223,39 +223,5 @@ fn a_namespace_with_two_names_is_served_by_the_other_when_one_goes() {
     soon("it is served by the other name", || netns(&agent) == [&*other] && has_both(&pod, "eth0"));
     assert!(!has_finding(&agent, "name it once"));
     assert_shown(&site, &pod);
-    site.finish(&mut agent, &[]);
-}
-
-/// An agent that starts without a mount sees no namespace. What guards there goes on guarding.
-#[test]
-fn an_agent_that_sees_no_namespaces_leaves_the_programs_there() {
-    let site = Site::without_captures();
-    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let all = [Pod::start(&site, 1), Pod::start(&site, 2)];
-    let (directory, guard) = pods(&site);
-    for number in [1, 2] {
-        link(&site, number, &directory.join(format!("pod{number}")));
-    }
-    let mut agent = Agent::start(&site, &guard);
-    for pod in &all {
-        assert_shown(&site, pod);
-    }
-    agent.kill();
-    let away = directory.with_file_name("away");
-    fs::rename(&directory, &away).expect("a directory");
-    agent.start_again();
-    let words = "programs of an agent before this one go on guarding";
-    soon("it is said", || has_finding(&agent, words));
-    assert!(has_finding(&agent, "there is no directory"));
-    for pod in &all {
-        assert!(has_both(pod, "eth0"));
-        assert_shown(&site, pod);
-    }
-    // What has left by the time when the directory is there is left alone no longer.
-    fs::remove_file(away.join("pod2")).expect("a link");
-    fs::rename(&away, &directory).expect("a directory");
-    soon("the second one is left", || programs_at(&all[1].namespace, "eth0").is_empty());
-    assert!(has_both(&all[0], "eth0") && !has_finding(&agent, words));
-    assert_shown(&site, &all[0]);
     site.finish(&mut agent, &[]);
 }

@@ -222,15 +222,15 @@ fn states(family: Family) -> Vec<Case> {
     cases
 }
 
-/// Who else is on the link.
 /// A bare ACK of a number that nobody has sent, when as many were answered as may be.
 fn flooded(family: Family) -> Vec<Case> {
-    let forged = |port| {
-        let mut ack = after(&family.syn(port), 0, ACK, &[]);
+    let forged = |syn: &Packet| {
+        let mut ack = after(syn, 0, ACK, &[]);
         ack.acknowledgment = no_cookie(&mut ack);
         ack
     };
-    let ack = forged(AUTO);
+    let syn = family.syn(AUTO);
+    let ack = forged(&syn);
     let with = |change: fn(&mut Packet)| ack.with(change);
     let dropped = |what, packet: &Packet| {
         let case = case(what, packet).dropped(Counter::CookieForeignUnanswered);
@@ -238,20 +238,21 @@ fn flooded(family: Family) -> Vec<Case> {
     };
     let mut cases = vec![
         dropped("forged", &ack),
-        dropped("forged, translate", &forged(TRANSLATE)),
+        dropped("forged, translate", &forged(&family.syn(TRANSLATE))),
         dropped("forged, never on a wire", &with(|ack| ack.checksum = Checksum::Partial)),
         case("forged, with payload", &with(|ack| ack.payload = b"x".to_vec())),
         case("forged, FIN", &with(|ack| ack.flags = ACK | FIN)),
         case("forged, damaged", &with(|ack| ack.checksum = Checksum::Damaged(0x40))),
         case("forged, not seen", &ack).without_neighbour(),
         case("forged, another machine", &with(|ack| ack.ethernet[1][5] ^= 4)),
-        case("forged, of a connection", &ack).kernel(Kernel::Connected, &ack),
+        case("forged, of a connection", &ack).kernel(Kernel::Connected, &syn),
     ];
     cases = cases.into_iter().map(Case::in_a_flood).collect();
     cases.push(case("forged, no flood", &ack));
     cases
 }
 
+/// Who else is on the link.
 fn links(family: Family) -> Vec<Case> {
     let syn = linux(family, AUTO);
     let ack = after(&syn, cookie_of(&syn, LINUX), ACK, &[]);

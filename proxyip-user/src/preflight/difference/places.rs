@@ -58,7 +58,7 @@ impl Chosen {
                     strays::check_now(pin_path, &[name])
                 };
                 let named: Vec<_> = target.named.iter().map(named).collect();
-                Ok((named, links::all()?))
+                Ok((named, links::all()?.found))
             })
         });
         let (named, mut links) = match looked {
