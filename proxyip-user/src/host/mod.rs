@@ -3,6 +3,7 @@
 pub(crate) mod bpffs;
 pub mod capability;
 pub(crate) mod changes;
+pub(crate) mod entrance;
 pub mod links;
 pub mod matching;
 pub mod mounts;

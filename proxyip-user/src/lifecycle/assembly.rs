@@ -13,7 +13,7 @@ use super::directories::Directories;
 use super::doors::Doors;
 use super::instances::Factory;
 use super::looked::Looked;
-use super::others::Others;
+use super::remaining::Others;
 use super::shared::Shared;
 use super::socket_option::SocketOption;
 use super::targets::{SetPins, Targets};

@@ -13,8 +13,9 @@ use crate::bpf::strays;
 use crate::config::{Config, Interface, Xdp};
 use crate::desired::targets::{Target, named};
 use crate::host::capability::Capability;
+use crate::host::entrance::Entrance;
 use crate::host::links::check_interface;
-use crate::host::served::{Entrance, Served};
+use crate::host::served::Served;
 use crate::mailbox::Sender;
 use crate::reconcile::control::Control;
 

@@ -23,7 +23,7 @@ use crate::bpf::probe::probe;
 use crate::bpf::programs::Loaded;
 use crate::bpf::sockets::{self, SocketHook};
 use crate::bpf::takeover::Takeover;
-use crate::bpf::{attached, cgroup, links, pins};
+use crate::bpf::{attached, cgroup, pins};
 use crate::config::{Agent, Config, KernelLog};
 use crate::host::capability::Capability;
 use crate::host::namespace::Namespace;
@@ -105,9 +105,7 @@ impl Kernel {
             followers: Followers::start(steps.pin_path(), &health, tell(ask.clone()))?,
             home: Arc::new(Namespace::own()?),
         };
-        // The programs that are there now read their entries, whether this agent sees their namespaces or not.
-        let mut cookies = cookies(config, &capability);
-        cookies.extend(links::namespaces(steps.pin_path())?);
+        let cookies = cookies(config, &capability)?;
         let prepare = |one: &Wanted| factory.prepare(&one.entrance, &cookies);
         let prepared = namespaces.iter().map(prepare).collect::<Result<Vec<_>>>()?;
         let served = Served::default();

@@ -1,6 +1,7 @@
 //! Starting, reloading and stopping the agent.
 
 mod assembly;
+mod attaching;
 pub(crate) mod attachments;
 pub mod detach;
 mod directories;
@@ -12,6 +13,7 @@ pub(crate) mod instances;
 mod interface;
 mod interface_steps;
 pub mod kernel;
+mod leaving;
 pub mod lock;
 mod looked;
 pub mod maintenance;
@@ -23,9 +25,11 @@ pub(crate) mod patterns;
 pub mod policy;
 mod relay;
 pub mod reload;
+mod remaining;
 mod requests;
 pub mod run;
 pub mod served;
 mod shared;
 mod socket_option;
 pub(crate) mod targets;
+mod turns;

@@ -15,10 +15,10 @@ use crate::bpf::programs::Loaded;
 use crate::config::{Names, Netns, Xdp};
 use crate::desired::plan::interfaces::{self as plan, Candidate, Id, Origin, There};
 use crate::desired::targets::Target;
+use crate::host::entrance::{Entrance, Replaced};
 use crate::host::links::{self, Kind, Link};
 use crate::host::namespace::Namespace;
 use crate::host::netlink::Dump;
-use crate::host::served::{Entrance, Replaced};
 
 /// What belongs to one network namespace.
 pub(super) struct OfNamespace {
@@ -151,7 +151,7 @@ impl OfNamespace {
         Ok(Dump { found, unread })
     }
 
-    /// The same, and what they found before of which nobody knows now whether they find it. Returns what was wrong, too.
+    /// The same, and what they found before, should nobody know now whether they still do. Returns what was wrong, too.
     fn kept(&self, sought: Result<Dump<Link>>) -> (Vec<Link>, Option<Error>) {
         match sought {
             Ok(Dump { found, unread: 0 }) => (found, None),

@@ -2,13 +2,13 @@
 
 use anyhow::{Result, ensure};
 
-use crate::bpf::strays;
+use crate::bpf::{links, strays};
 use crate::config::Config;
 use crate::desired::targets::{Target, named, targets};
 use crate::host::capability::Capability;
+use crate::host::entrance::Entrance;
 use crate::host::links::check_interface;
 use crate::host::matching::files;
-use crate::host::served::Entrance;
 
 /// A namespace to be served.
 pub(super) struct Wanted<'a> {
@@ -39,10 +39,16 @@ pub(super) fn open_namespaces<'a>(
     Ok(namespaces)
 }
 
-/// The cookies of all namespaces that are to be served, those that patterns find among them.
-pub(super) fn cookies(config: &Config, capability: &Capability) -> Vec<u64> {
+/// The cookies of all namespaces that are to be served, those that patterns find among them, and of those that have programs
+/// now: they read their entries of `NAMESPACES`, whether this agent sees the namespaces or not.
+///
+/// # Errors
+/// If the pins cannot be read.
+pub(super) fn cookies(config: &Config, capability: &Capability) -> Result<Vec<u64>> {
     let all = targets(&config.interfaces, files);
     // What cannot be entered is tried again later.
     let cookie = |target: &Target| Entrance::find(&target.netns, capability).ok();
-    all.iter().filter_map(cookie).map(|entrance| entrance.cookie()).collect()
+    let mut cookies = links::namespaces(&config.agent.pin_path)?;
+    cookies.extend(all.iter().filter_map(cookie).map(|entrance| entrance.cookie()));
+    Ok(cookies)
 }

@@ -11,12 +11,14 @@ use super::doors::Doors;
 use super::failed::{Failed, Twice, is_there};
 use super::instances::{Factory, Prepared};
 use super::looked::{Found, Looked};
-use super::of_namespace::{OfNamespace, keeps};
+use super::of_namespace::OfNamespace;
+use super::turns::chosen;
 use crate::bpf::links::Links;
 use crate::bpf::strays;
 use crate::config::Netns;
 use crate::desired::targets::Target;
-use crate::host::served::{Entrance, Served, rest, turns};
+use crate::host::entrance::Entrance;
+use crate::host::served::Served;
 use crate::reconcile::control::Control;
 use crate::tables::translations::TranslationMap;
 
@@ -67,29 +69,6 @@ impl Targets {
             one.looked_at = None;
             one.interfaces.values_mut().for_each(|interface| interface.door.retry());
         }
-    }
-
-    /// Finds out which ones live on though their files say nothing of them any more. They stay as they are. Returns what to say.
-    pub(super) fn notice_hidden(&mut self, links: &Links) -> Option<Finding> {
-        self.namespaces.iter_mut().for_each(|one| one.notice_hidden(links));
-        let hidden: Vec<_> = self.hidden().collect();
-        let sentence = format!(
-            "network namespaces whose files cannot be seen any more are guarded as before, and followed no longer: {}, the \
-             first is {}. In a container, mount the directory of the host with propagation (mountPropagation: HostToContainer)",
-            hidden.len(),
-            hidden.first()?
-        );
-        Some(Finding::new(FindingKind::NamespaceLost, sentence))
-    }
-
-    /// Those that live on though their files say nothing of them.
-    pub(super) fn hidden(&self) -> impl Iterator<Item = &Netns> {
-        self.namespaces.iter().filter(|one| one.is_hidden).map(OfNamespace::netns)
-    }
-
-    /// Leaves namespaces whose files are gone or stand for other ones. Returns what goes wrong.
-    pub(super) fn leave_vanished(&mut self, links: &mut Links) -> Vec<Finding> {
-        self.leave_where(OfNamespace::has_vanished, links)
     }
 
     /// Serves what is wanted and not served yet. Returns what cannot be served, and whether some have to wait for their
@@ -202,32 +181,6 @@ impl Targets {
         self.namespaces[places].iter_mut().flat_map(|one| one.ensure(pin_path, links)).collect()
     }
 
-    /// Leaves what is served and not wanted any more. Returns what goes wrong.
-    pub(super) fn leave_unwanted(&mut self, wanted: &[Target], links: &mut Links) -> Vec<Finding> {
-        let by_netns = by_netns(wanted);
-        let target = |one: &OfNamespace| by_netns.get(one.netns()).copied();
-        let leaves = |one: &&OfNamespace| {
-            let kept = |interface| target(one).is_some_and(|target| keeps(target, interface));
-            !one.interfaces.values().all(kept)
-        };
-        for one in self.namespaces.iter().filter(leaves) {
-            self.warn_of_translated(one.entrance.cookie());
-        }
-        let mut wrong = self.leave_where(|one| target(one).is_none(), links);
-        let pin_path = &self.factory.pin_path;
-        for one in &mut self.namespaces {
-            let Some(target) = target(one) else { continue };
-            let before = one.interfaces.len();
-            let failed = one.release_all_but(Some(target), (pin_path, links));
-            wrong.extend(failed.iter().map(still_attached));
-            if one.interfaces.len() < before {
-                one.look(pin_path, links);
-                self.doors.follow(one, links);
-            }
-        }
-        wrong
-    }
-
     /// Pins the programs of sets as the namespaces need them, if some have been left or it has failed before.
     pub(super) fn follow_sets(&mut self) {
         if self.sets != SetPins::Current {
@@ -243,41 +196,6 @@ impl Targets {
         match &self.sets {
             SetPins::Stale(error) => Some(Finding::new(FindingKind::SetsUnpinned, error.clone())),
             SetPins::Current | SetPins::Due => None,
-        }
-    }
-
-    /// A namespace that cannot be left is tried again at the next look.
-    fn leave_where(
-        &mut self,
-        leaves: impl Fn(&OfNamespace) -> bool,
-        links: &mut Links,
-    ) -> Vec<Finding> {
-        let mut wrong = Vec::new();
-        let (leaving, staying): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.namespaces).into_iter().partition(leaves);
-        self.namespaces = staying;
-        for mut one in leaving {
-            let failed = one.release_all_but(None, (&self.factory.pin_path, links));
-            wrong.extend(failed.iter().map(still_attached));
-            if failed.is_empty() {
-                self.forget(one);
-            } else {
-                self.namespaces.push(one);
-            }
-        }
-        wrong
-    }
-
-    /// Nothing is attached there any more.
-    fn forget(&mut self, OfNamespace { entrance, .. }: OfNamespace) {
-        tracing::info!("left {}", entrance.netns());
-        self.served.remove(entrance.cookie());
-        self.doors.forget(entrance.cookie());
-        self.sets = SetPins::Due;
-        // It may have another name, by which it is served from now on.
-        self.failed.retain(|_, failed| !failed.is_twice());
-        if let Err(error) = self.factory.followers.leave(entrance.cookie()) {
-            tracing::error!("{error:#}");
         }
     }
 
@@ -317,61 +235,8 @@ impl Targets {
         }
         taken
     }
-
-    fn warn_of_translated(&self, cookie: u64) {
-        let living = self.translations.living().filter_map(Result::ok);
-        let count = living.filter(|key| key.namespace == cookie).count();
-        if count > 0 {
-            tracing::warn!(
-                "translated connections: {count}; those on interfaces that are detached now will hang (`proxyip listener \
-                 drain` before the reload lets them end)"
-            );
-        }
-    }
 }
 
-/// The places of those to be looked at: all that have not been, and of those that have rested the ones that have waited
-/// longest.
-fn chosen(looked_at: &[Option<Instant>], now: Instant) -> Vec<usize> {
-    let (rest, turns) = (rest(looked_at.len()), turns(looked_at.len()));
-    let mut due: Vec<_> = (0..looked_at.len())
-        .filter(|at| looked_at[*at].is_none_or(|looked| now.duration_since(looked) >= rest))
-        .collect();
-    // `None` comes first.
-    due.sort_by_key(|at| looked_at[*at]);
-    let new = due.iter().filter(|at| looked_at[**at].is_none()).count();
-    due.truncate(new + turns);
-    due
-}
-
-fn by_netns<'a>(targets: &'a [Target<'a>]) -> HashMap<&'a Netns, &'a Target<'a>> {
+pub(super) fn by_netns<'a>(targets: &'a [Target<'a>]) -> HashMap<&'a Netns, &'a Target<'a>> {
     targets.iter().map(|target| (&target.netns, target)).collect()
-}
-
-pub(super) fn still_attached(error: &anyhow::Error) -> Finding {
-    Finding::new(FindingKind::StillAttached, format!("{error:#}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_namespace_has_its_turn_however_slow_the_rounds_are() {
-        const COUNT: usize = 256;
-        let (mut now, mut looked_at) = (Instant::now(), vec![None; COUNT]);
-        assert_eq!(chosen(&looked_at, now).len(), COUNT, "all are new");
-        looked_at.fill(Some(now));
-        for milliseconds in [1000, 1100, 1500, 3000] {
-            let mut turns = [0; COUNT];
-            for _ in 0..200 {
-                now += Duration::from_millis(milliseconds);
-                for at in chosen(&looked_at, now) {
-                    looked_at[at] = Some(now);
-                    turns[at] += 1;
-                }
-            }
-            assert!(turns.iter().all(|turns| *turns > 2), "{milliseconds}: {turns:?}");
-        }
-    }
 }

@@ -7,9 +7,10 @@ use anyhow::Result;
 use super::namespaces::{Tables, Watcher};
 use super::orders::Answer;
 use super::routes::Pace;
+use crate::host::entrance::Entrance;
 use crate::host::namespace::Namespace;
 use crate::host::nsid::Nsid;
-use crate::host::served::{Entrance, LOOKS_A_SECOND, rest};
+use crate::host::served::{LOOKS_A_SECOND, rest};
 use crate::supervise::{Health, Task, Work};
 
 /// The youngest age of a namespace.

@@ -14,9 +14,9 @@ use super::followed::Followed;
 use super::namespaces::{Tables, Watcher};
 use super::orders::{Answer, Inbox, Order, Orders, orders};
 use crate::host::changes::{Changed, Changes};
+use crate::host::entrance::Entrance;
 use crate::host::namespace::Namespace;
 use crate::host::nsid::{Nsid, Nsids};
-use crate::host::served::Entrance;
 use crate::supervise::{Health, Task, Work};
 
 /// What is announced waits so long for more of it.
