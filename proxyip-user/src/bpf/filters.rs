@@ -64,6 +64,11 @@ impl Place {
         Some(Self { direction, namespace, interface: parts.next()?.replace(':', ".") })
     }
 
+    /// The inode number of its namespace.
+    pub(crate) const fn inode(&self) -> u64 {
+        self.namespace
+    }
+
     /// The namespace, if it still exists.
     pub(crate) fn namespace(&self) -> Option<Namespace> {
         Namespace::with_inode(self.namespace)

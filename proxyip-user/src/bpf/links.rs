@@ -3,7 +3,7 @@
 //! An agent that takes over puts its program into the pinned link atomically. While it runs, it holds the links too,
 //! so that nobody detaches a program by removing its pin.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,6 +19,7 @@ use super::in_place::{Change, InPlace};
 use super::pins::{self, link_directory};
 use super::programs::Loaded;
 use crate::host::links::at_xdp;
+use crate::host::namespace::{self, Living, Namespace};
 use crate::steps::step;
 
 /// Where a program belongs.
@@ -225,23 +226,34 @@ fn at_interfaces(directory: &Path) -> Result<HashMap<(String, u64), String>> {
     Ok(found)
 }
 
+/// The pins of what is attached, or may be.
+///
+/// # Errors
+/// If they cannot be read.
+pub(crate) fn all_attached(pin_path: &Path) -> Result<Vec<PathBuf>> {
+    let (mut pins, living) = (pins::list(&link_directory(pin_path))?, Living::default());
+    pins.retain(|pin| is_attached(pin, &living));
+    Ok(pins)
+}
+
 /// Whether what is pinned is attached to something. The link of a device that is gone is not, and neither is the filter of a
 /// namespace that cannot be found.
-pub(crate) fn is_attached(pin: &Path) -> bool {
+pub(crate) fn is_attached(pin: &Path, living: &Living) -> bool {
     match filters::Place::from_name(&pins::name(pin)) {
-        Some(filter) => filter.namespace().is_some(),
+        Some(filter) => living.has(filter.inode()),
         None => target(pin) != Some(0),
     }
 }
 
-/// The cookies of the namespaces that have programs by links.
-///
-/// # Errors
-/// If the pins cannot be read.
-pub(crate) fn namespaces(pin_path: &Path) -> Result<Vec<u64>> {
-    let pinned = at_interfaces(&link_directory(pin_path))?;
-    let attached = pinned.iter().filter(|((_, target), _)| *target != 0);
-    Ok(attached.filter_map(|(_, name)| pins::namespace(name)).collect())
+/// The cookies of the namespaces that these pins are about. Those of filters have inode numbers in their names.
+pub(crate) fn cookies<'a>(pins: impl IntoIterator<Item = &'a PathBuf>) -> BTreeSet<u64> {
+    let pins = pins.into_iter().map(|pin| pins::name(pin));
+    let (filters, links): (Vec<_>, Vec<_>) =
+        pins.partition(|name| filters::Place::from_name(name).is_some());
+    let number = |name: &String| pins::namespace(name);
+    let inodes: BTreeSet<_> = filters.iter().filter_map(number).collect();
+    let cookie = |inode| Namespace::with_inode(inode)?.run(namespace::cookie).ok();
+    links.iter().filter_map(number).chain(inodes.into_iter().filter_map(cookie)).collect()
 }
 
 /// The interface or cgroup of a pinned link; `None` if the pin stands for no link.

@@ -1,10 +1,12 @@
 //! The way into a network namespace.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
 
 use super::capability::Capability;
 use super::matching::stands_for_namespace;
@@ -136,10 +138,17 @@ impl Entrance {
     /// there. A file that was removed from its directory says that the namespace is to end.
     pub(crate) fn is_hidden(&self) -> bool {
         let Netns::Path(path) = &self.netns else { return false };
-        match fs::metadata(path) {
-            Ok(_) => !stands_for_namespace(path),
-            Err(_) => self.directory != directory(&self.netns),
+        match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.directory != directory(&self.netns)
+            }
+            _ => !stands_for_namespace(path),
         }
+    }
+
+    /// Notes which directory the file is in now.
+    pub(crate) fn note_directory(&mut self) {
+        self.directory = directory(&self.netns);
     }
 
     /// Moves the calling thread into the namespace.
@@ -164,9 +173,11 @@ impl Entrance {
     }
 }
 
+/// The directory of a file that stands for a namespace. That of a process goes with the process, so it says nothing.
 fn directory(netns: &Netns) -> Option<Directory> {
-    let Netns::Path(path) = netns else { return None };
-    let directory = fs::metadata(path.parent()?).ok()?;
+    let path = netns.path()?.parent()?;
+    let is_of_process = statfs(path).ok()?.filesystem_type() == PROC_SUPER_MAGIC;
+    let directory = fs::metadata(path).ok().filter(|_| !is_of_process)?;
     Some((directory.dev(), directory.ino()))
 }
 
@@ -211,10 +222,13 @@ mod tests {
         mount();
         let netns = Netns::Path(path.clone());
         let seen = self::directory(&netns);
-        let entrance =
+        let mut entrance =
             Entrance { netns, cookie: 1, inode: namespace::inode().unwrap(), directory: seen };
         let is = || (entrance.is_there(), entrance.is_hidden());
         assert_eq!(is(), (true, false));
+        fs::remove_file(&path).unwrap();
+        symlink(place.path().join("nowhere"), &path).unwrap();
+        assert_eq!(is(), (false, true), "a link to what is not there now");
         fs::remove_file(&path).unwrap();
         assert_eq!(is(), (false, false), "it was removed");
         File::create(&path).unwrap();
@@ -226,6 +240,17 @@ mod tests {
         assert_eq!(is(), (false, true), "another directory");
         mount();
         assert_eq!(is(), (true, false));
+        entrance.note_directory();
+        fs::remove_file(&path).unwrap();
+        assert!(!entrance.is_hidden(), "it was removed from the other directory");
+    }
+
+    #[test]
+    fn the_file_of_a_process_that_has_ended_is_not_hidden() {
+        let netns = Netns::Path("/proc/4194305/ns/net".into());
+        let directory = directory(&Netns::Path("/proc/self/ns/net".into()));
+        assert_eq!(directory, None);
+        assert!(!Entrance::of(netns, 1).is_hidden());
     }
 
     #[test]

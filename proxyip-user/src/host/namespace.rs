@@ -1,5 +1,6 @@
 //! Network namespaces: finding one, and entering it.
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -80,6 +81,17 @@ impl Namespace {
     }
 }
 
+/// The inode numbers of the namespaces that can be found, by whatever file. They are looked for once, when somebody asks.
+#[derive(Debug, Default)]
+pub(crate) struct Living(OnceCell<HashSet<u64>>);
+
+impl Living {
+    /// Whether the namespace with this inode number still exists.
+    pub(crate) fn has(&self, inode: u64) -> bool {
+        self.0.get_or_init(|| all().map(|(inode, _)| inode).collect()).contains(&inode)
+    }
+}
+
 /// The namespaces that a process is in or that a file stands for, with their inode numbers, each once.
 fn all() -> impl Iterator<Item = (u64, Namespace)> {
     below(roots::now())
@@ -111,6 +123,11 @@ pub(crate) fn cookie() -> Result<u64> {
     getsockopt(&socket, NetnsCookie).context("the network namespace's cookie cannot be read")
 }
 
+/// The cookie and the inode number of the calling thread's namespace, as names of pins have them.
+pub(crate) fn own_numbers() -> [Option<u64>; 2] {
+    [cookie().ok(), inode().ok()]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,6 +137,8 @@ mod tests {
         let found = Namespace::with_inode(inode().unwrap()).expect("a namespace");
         assert_eq!(found.file.unwrap().metadata().unwrap().ino(), inode().unwrap());
         assert!(Namespace::with_inode(1).is_none());
+        let living = Living::default();
+        assert!(living.has(inode().unwrap()) && !living.has(1));
     }
 
     #[test]

@@ -81,7 +81,7 @@ impl Steps<'_> {
             namespaces: Vec::new(),
             failed: HashMap::new(),
             vanished: false,
-            needed: links::namespaces(self.pin_path())?,
+            needed: links::cookies(&links::all_attached(self.pin_path())?).into_iter().collect(),
             sets: SetPins::default(),
         })
     }

@@ -8,7 +8,6 @@ use anyhow::{Context, Result};
 
 use super::attachments::Attachments;
 use super::looked::Found;
-use super::patterns;
 use crate::bpf::takeover::Takeover;
 use crate::desired::targets as desired;
 use crate::host::matching::files;
@@ -46,14 +45,7 @@ impl Attachments {
         // What patterns find is served as well: its programs are loaded before anything is held.
         let active = Arc::clone(&self.current.borrow());
         let wanted = desired::targets(&active.config.interfaces, files);
-        let failed = loop {
-            let (looked, is_waiting) = self.targets.serve(&wanted, &self.links);
-            if !is_waiting {
-                break looked.missing;
-            }
-        };
-        self.is_blind = !failed.is_empty() || patterns::may_miss(&active.config.interfaces);
-        self.see_all_others()?;
+        while self.targets.serve(&wanted, &self.links).1 {}
         let found = named.end..self.targets.all().end;
         self.shared.put_to_work()?;
         let since = Instant::now();

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,7 +25,7 @@ use crate::bpf::links::Links;
 use crate::bpf::pinned_maps::PinnedMaps;
 use crate::bpf::programs::Loaded;
 use crate::bpf::sockets::SocketHook;
-use crate::config::{Config, FilePattern, Netns};
+use crate::config::Config;
 use crate::desired::active::Current;
 use crate::desired::targets as desired;
 use crate::host::matching::{files, is_incomplete};
@@ -84,6 +83,8 @@ impl Attachments {
         health.spawn(work, move || {
             let waited = requests.wait(self.directories.notices(), self.rest());
             waited.context("changes cannot be waited for")?;
+            // A look may have failed on its way back.
+            self.targets.factory.home.enter()?;
             self.round(requests.take().into_iter().collect());
             Ok(())
         })
@@ -174,17 +175,14 @@ impl Attachments {
         let is_incomplete = config.interfaces.iter().any(|one| is_incomplete(&one.netns));
         let since = self.incomplete_since.unwrap_or_else(Instant::now);
         self.incomplete_since = is_incomplete.then_some(since);
-        let hidden = targets.notice_hidden(links);
-        let mut remarks = targets.leave_vanished(links);
+        let mut remarks = targets.leave_gone(links);
+        let hidden = targets.hidden();
         // Before the files are listed and after it: a mount may come or go in between.
         self.is_blind = patterns::may_miss(&config.interfaces);
-        let hides = |pattern: &FilePattern| {
-            let hidden =
-                targets.hidden().filter_map(Netns::path).filter(|path| pattern.contains(path));
-            hidden.map(Path::to_owned).collect::<Vec<_>>()
-        };
+        // What has not gone is wanted, whatever is listed now.
         let wanted = desired::targets(&config.interfaces, |pattern| {
-            [files(pattern), hides(pattern)].concat()
+            let all = [files(pattern), targets.files(pattern)].concat();
+            all.into_iter().collect::<BTreeSet<_>>().into_iter().collect()
         });
         self.is_blind |= patterns::may_miss(&config.interfaces);
         // First: the successor of a namespace needs pins of the same names.

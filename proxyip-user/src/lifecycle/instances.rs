@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::interface::Hooks;
 use super::looked::Looked;
-use super::of_namespace::OfNamespace;
+use super::of_namespace::{OfNamespace, Presence};
 use crate::bpf::direction::Direction;
 use crate::bpf::loader::Loader;
 use crate::bpf::programs::Loaded;
@@ -74,7 +74,7 @@ impl Factory {
             place,
             hooks,
             is_replaced: false,
-            is_hidden: false,
+            presence: Presence::Visible,
             is_known: false,
             looked: Looked::default(),
             looked_at: None,

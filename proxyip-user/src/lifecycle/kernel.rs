@@ -14,7 +14,7 @@ use super::follow::Follow;
 use super::instances::Factory;
 use super::maintenance::{Maintenance, Watchers};
 use super::requests::Request;
-use super::served::{Wanted, cookies, open_namespaces};
+use super::served::{Wanted, cookies, open_namespaces, see_all};
 use super::socket_option::SocketOption;
 use crate::api::view::View;
 use crate::bpf::loader::{Instance, Loader, Options};
@@ -86,6 +86,7 @@ impl Kernel {
         let cgroup = cgroup::root()?.directory;
         sockets::always().iter().try_for_each(|hook| hook.check(&cgroup))?;
         let takeover = Takeover::begin(&config.agent.pin_path)?;
+        takeover.as_ref().map_or(Ok(()), |_| see_all(config, &capability))?;
         let loader = Arc::new(Loader::new(options(&config.agent, log), &capability)?);
         let option = SocketOption::new(Arc::clone(&loader));
         let Verified { mut sockets, lookups, shared } = load(&loader, takeover.as_ref())?;

@@ -1,35 +1,41 @@
 //! Which namespaces are left, and which are kept though the agent cannot see them.
 
+use std::path::{Path, PathBuf};
+
 use proxyip_api::finding::{Finding, FindingKind};
 
-use super::of_namespace::{OfNamespace, keeps};
+use super::of_namespace::{OfNamespace, Presence, keeps};
 use super::targets::{SetPins, Targets, by_netns};
 use crate::bpf::links::Links;
-use crate::config::Netns;
+use crate::config::FilePattern;
 use crate::desired::targets::Target;
+use crate::host::namespace::Living;
 
 impl Targets {
-    /// Finds out which ones live on though their files say nothing of them any more. They stay as they are. Returns what to say.
-    pub(super) fn notice_hidden(&mut self, links: &Links) -> Option<Finding> {
-        self.namespaces.iter_mut().for_each(|one| one.notice_hidden(links));
-        let hidden: Vec<_> = self.hidden().collect();
+    /// Leaves namespaces whose files are gone or stand for other ones. Those that live on, though their files say nothing of them
+    /// any more, stay as they are. Returns what goes wrong.
+    pub(super) fn leave_gone(&mut self, links: &mut Links) -> Vec<Finding> {
+        let living = Living::default();
+        self.namespaces.iter_mut().for_each(|one| one.find_out(links, &living));
+        self.leave_where(|one| one.presence == Presence::Gone, links)
+    }
+
+    /// Which ones live on so; `None` if there is none.
+    pub(super) fn hidden(&self) -> Option<Finding> {
+        let hidden: Vec<_> = self.namespaces.iter().filter(|one| one.is_hidden()).collect();
         let sentence = format!(
-            "network namespaces whose files cannot be seen any more are guarded as before, and followed no longer: {}, the \
+            "network namespaces whose files cannot be seen any more keep their programs, and are followed no longer: {}, the \
              first is {}. In a container, mount the directory of the host with propagation (mountPropagation: HostToContainer)",
             hidden.len(),
-            hidden.first()?
+            hidden.first()?.netns()
         );
         Some(Finding::new(FindingKind::NamespaceLost, sentence))
     }
 
-    /// Those that live on though their files say nothing of them.
-    pub(super) fn hidden(&self) -> impl Iterator<Item = &Netns> {
-        self.namespaces.iter().filter(|one| one.is_hidden).map(OfNamespace::netns)
-    }
-
-    /// Leaves namespaces whose files are gone or stand for other ones. Returns what goes wrong.
-    pub(super) fn leave_vanished(&mut self, links: &mut Links) -> Vec<Finding> {
-        self.leave_where(OfNamespace::has_vanished, links)
+    /// The files of those that are served, as far as they match.
+    pub(super) fn files(&self, pattern: &FilePattern) -> Vec<PathBuf> {
+        let served = self.namespaces.iter().filter_map(|one| one.netns().path());
+        served.filter(|path| pattern.contains(path)).map(Path::to_owned).collect()
     }
 
     /// Leaves what is served and not wanted any more. Returns what goes wrong.

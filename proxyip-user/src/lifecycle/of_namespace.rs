@@ -17,8 +17,19 @@ use crate::desired::plan::interfaces::{self as plan, Candidate, Id, Origin, Ther
 use crate::desired::targets::Target;
 use crate::host::entrance::{Entrance, Replaced};
 use crate::host::links::{self, Kind, Link};
-use crate::host::namespace::Namespace;
+use crate::host::namespace::{Living, Namespace};
 use crate::host::netlink::Dump;
+
+/// What the file of a namespace says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// It is there.
+    Visible,
+    /// Nothing, and it lives on: a mount may be missing.
+    Hidden,
+    /// It is to end, or another one has its name.
+    Gone,
+}
 
 /// What belongs to one network namespace.
 pub(super) struct OfNamespace {
@@ -37,9 +48,9 @@ pub(super) struct OfNamespace {
     pub(super) hooks: Hooks,
     /// A look has found another namespace in its place.
     pub(super) is_replaced: bool,
-    /// It lives on, though its file says nothing of it any more.
-    pub(super) is_hidden: bool,
-    /// The last look could see all of its interfaces.
+    /// What its file said of it at the last list.
+    pub(super) presence: Presence,
+    /// The last look could see all of its interfaces, and each had its programs.
     pub(super) is_known: bool,
     /// What the last look found, and when it was.
     pub(super) looked: Looked,
@@ -89,7 +100,7 @@ impl OfNamespace {
                 Vec::new()
             }
             // The namespace is left at the next look, or it is said that it is hidden.
-            Err(_) if self.is_hidden || self.requires_nothing() && !entrance.is_there() => {
+            Err(_) if !entrance.is_there() && (self.is_hidden() || self.requires_nothing()) => {
                 Vec::new()
             }
             Err(error) => vec![(entrance.netns().to_string(), Err(error))],
@@ -98,22 +109,31 @@ impl OfNamespace {
 
     /// Whether its file is gone, or stands for another namespace. The kernel gives a number to one namespace after another.
     pub(super) fn has_vanished(&self) -> bool {
-        !self.is_hidden && (self.is_replaced || !self.entrance.is_there())
+        self.is_replaced || !self.entrance.is_there()
     }
 
-    /// Finds out whether it lives on, should its file say nothing of it any more: a mount may be missing.
-    pub(super) fn notice_hidden(&mut self, links: &Links) {
-        self.is_hidden = !self.is_replaced
-            && !self.entrance.is_there()
-            && self.entrance.is_hidden()
-            && self.lives(links);
+    /// It lives on, though its file said nothing of it at the last list.
+    pub(super) fn is_hidden(&self) -> bool {
+        self.presence == Presence::Hidden
     }
 
-    fn lives(&self, links: &Links) -> bool {
+    /// Finds out what its file says of it.
+    pub(super) fn find_out(&mut self, links: &Links, living: &Living) {
+        self.presence = if !self.has_vanished() {
+            self.entrance.note_directory();
+            Presence::Visible
+        } else if !self.is_replaced && self.entrance.is_hidden() && self.lives(links, living) {
+            Presence::Hidden
+        } else {
+            Presence::Gone
+        };
+    }
+
+    fn lives(&self, links: &Links, living: &Living) -> bool {
         let mut pins = self.interfaces.values().flat_map(Interface::pins);
         match self.hooks {
             Hooks::Links => pins.any(|pin| links.is_attached(pin)),
-            Hooks::Filters => Namespace::with_inode(self.entrance.inode()).is_some(),
+            Hooks::Filters => living.has(self.entrance.inode()),
         }
     }
 
@@ -134,6 +154,8 @@ impl OfNamespace {
         let steps = plan::look(&there, &devices.collect::<Vec<_>>(), self.next_id());
         self.interfaces.values_mut().for_each(|one| one.ready = 0);
         found.extend(self.take_all(steps, (pin_path, links)));
+        // What was to be done and failed may leave a program that somebody else attached as the only one.
+        self.is_known &= found.iter().all(|(_, result)| result.is_ok());
         let within = Within(self.entrance.netns());
         for one in self.interfaces.values_mut() {
             one.note(&within, self.programs.len());

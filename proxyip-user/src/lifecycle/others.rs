@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use proxyip_api::finding::{Finding, FindingKind};
 
 use super::attachments::Attachments;
@@ -10,7 +10,7 @@ use super::leaving::still_attached;
 use super::remaining::{Others, Place};
 use crate::bpf::direction::Direction;
 use crate::bpf::{attached, links, pins};
-use crate::host::namespace;
+use crate::host::namespace::{self, Living};
 
 impl Attachments {
     /// Detaches it. What is in a namespace that cannot be seen or served now stays: it guards, and may be wanted. What cannot be
@@ -28,18 +28,21 @@ impl Attachments {
             self.warn_of_translated(&others)?;
         }
         self.others = Others { kept: kept.len(), stuck: 0 };
-        // The entries of the other namespaces are free.
-        self.targets.needed =
-            kept.iter().filter_map(|pin| pins::namespace(&pins::name(pin))).collect();
+        let mut remaining = kept;
         let mut done = Ok(());
         for pin in &others {
             let detached = attached::detach(pin);
             match &detached {
                 Ok(()) => tracing::info!("detached {}", pin.display()),
-                Err(_) => self.others.stuck += 1,
+                Err(_) => {
+                    self.others.stuck += 1;
+                    remaining.push(pin.clone());
+                }
             }
             done = done.and(detached);
         }
+        // The entries of other namespaces are free.
+        self.targets.needed = links::cookies(&remaining).into_iter().collect();
         done
     }
 
@@ -57,39 +60,20 @@ impl Attachments {
         stuck.or_else(|| (self.others.kept > 0).then_some(kept))
     }
 
-    /// Refuses to take over from another version that has programs where this one cannot see them: they would keep its tables,
-    /// and the programs on sockets would have others.
-    ///
-    /// # Errors
-    /// If that is so.
-    pub(super) fn see_all_others(&self) -> Result<()> {
-        let unseen = self.links.others()?;
-        let own = own();
-        let unseen = unseen.iter().map(|pin| self.place(pin, own));
-        let unseen = unseen.filter(|place| matches!(place, Place::Unseen { is_attached: true }));
-        let count = unseen.count();
-        ensure!(
-            count == 0 || !self.is_blind,
-            "programs of a version with another layout guard in network namespaces that cannot be seen or served now ({count}): \
-             the agent takes over when it sees them. In a container, mount the directory of their files \
-             (mountPropagation: HostToContainer). Otherwise run `proxyip detach`"
-        );
-        Ok(())
-    }
-
     /// The pins of what is not wanted, and of what may be.
     fn others_and_kept(&self) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
-        let (others, own) = (self.links.others()?, own());
-        Ok(others.into_iter().partition(|pin| !self.place(pin, own).keeps(self.is_blind)))
+        let (others, seeing) =
+            (self.links.others()?, (namespace::own_numbers(), Living::default()));
+        Ok(others.into_iter().partition(|pin| !self.place(pin, &seeing).keeps(self.is_blind)))
     }
 
     /// `own` are the numbers of the agent's namespace, which it always sees.
-    fn place(&self, pin: &Path, own: [Option<u64>; 2]) -> Place {
+    fn place(&self, pin: &Path, (own, living): &([Option<u64>; 2], Living)) -> Place {
         let Some(number) = pins::namespace(&pins::name(pin)) else { return Place::Host };
         match self.targets.namespaces.iter().find(|one| one.entrance.is_number(number)) {
             Some(one) => Place::Served { is_known: one.is_known },
             None if own.contains(&Some(number)) => Place::Own,
-            None => Place::Unseen { is_attached: links::is_attached(pin) },
+            None => Place::Unseen { is_attached: links::is_attached(pin, living) },
         }
     }
 
@@ -108,9 +92,4 @@ impl Attachments {
         }
         Ok(())
     }
-}
-
-/// Kernels without cookies have inodes in the names.
-fn own() -> [Option<u64>; 2] {
-    [namespace::cookie().ok(), namespace::inode().ok()]
 }

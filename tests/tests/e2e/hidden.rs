@@ -11,7 +11,7 @@ use crate::layouts::version;
 use crate::patterns::{assert_shown, has_both, has_finding, link, pods, soon};
 
 /// What `status` says of namespaces that the agent served.
-const HIDDEN: &str = "network namespaces whose files cannot be seen any more are guarded as before";
+const HIDDEN: &str = "network namespaces whose files cannot be seen any more keep their programs";
 
 /// Two pods, and links to their files in a directory that a guard names.
 fn two_pods(site: &Site) -> ([Pod; 2], PathBuf, Guard) {
@@ -132,7 +132,7 @@ fn another_version_takes_over_only_when_it_sees_all() {
     let mut refused = Process::start("refused", site.scratch.directory(), &mut command);
     eventually("the end", || (!refused.is_alive()).then_some(()));
     let said = refused.stderr();
-    let words = "another layout guard in network namespaces that cannot be seen or served now (4)";
+    let words = "another layout guard in network namespaces that cannot be seen now (4)";
     assert!(said.contains(words), "{said}");
     for pod in &all {
         assert!(has_both(pod, "eth0"));

@@ -41,7 +41,13 @@ const LIVE: [&str; 8] = [
 
 /// What cannot be copied: sockets keep it, or the programs write it and the agent reads it once. Nor need it be, where the
 /// programs would only look in vain.
-const SHARED_ONLY: [&str; 3] = ["SOCKETS", "EVENTS", "IN_USE"];
+const SHARED_ONLY: [&str; 3] = ["SOCKETS", "EVENTS", IN_USE];
+
+/// Which tables nobody need look into. Another layout's programs may have written its words as a whole, so one says of no table
+/// that it has never been used.
+const IN_USE: &str = "IN_USE";
+/// Everything of a word.
+const ALL_IN_USE: [u8; 4] = [1; 4];
 
 /// What only one version's programs may read, because the other must do nothing meanwhile.
 const NEVER_SHARED: &str = "PORTS";
@@ -120,6 +126,10 @@ impl Takeover {
         for (source, shared) in planned {
             share(&source.directory, &own, &shared)?;
             sources.push(source);
+        }
+        let in_use = own.join(IN_USE);
+        if in_use.exists() {
+            RawMap::open(&in_use)?.set(&0_u32.to_ne_bytes(), &ALL_IN_USE)?;
         }
         Ok(Some(Self { pin_path: pin_path.into(), sources, interrupted }))
     }
