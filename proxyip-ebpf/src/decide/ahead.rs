@@ -4,7 +4,7 @@
 
 use crate::{
     decide::{
-        cookie::{Acknowledged, acknowledged, is_reset},
+        cookie::{Acknowledged, acknowledged},
         found::find_listening,
         opening::{self, is_group},
         translated, waiting,
@@ -95,6 +95,6 @@ fn on_ack(packet: &impl Packet, segment: &Segment, memory: &Memory) -> Option<De
         && parts::look_up(segment, memory).is_none()
         && options::read(packet, segment, &memory.options)
         && sum_at_hand(packet, segment, &memory.options) != AtHand::Unknown
-        && (counter == Counter::AckDeferred || is_reset(packet, segment));
+        && (counter == Counter::AckDeferred || is_local(packet, segment));
     is_dropped.then_some(Decision::Hold(counter))
 }

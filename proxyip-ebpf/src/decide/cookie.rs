@@ -244,22 +244,19 @@ fn issues_cookies(segment: &Segment) -> bool {
     matches!(choice(segment), AUTO | ACCEPT)
 }
 
-/// Whether a segment that belongs to no known handshake is for this host, and the kernel may not answer it.
-#[inline(always)]
-pub fn is_reset(packet: &impl Packet, segment: &Segment) -> bool {
-    !policies::may_leave(segment) && is_local(packet, segment)
-}
-
 /// A trusted source's segment for a listening socket that belongs to no known handshake. The kernel may have sent a
 /// SYN cookie for its handshake and forgotten it.
 #[inline(always)]
 pub fn on_foreign(packet: &impl Packet, segment: &Segment) -> Decision {
-    if !is_reset(packet, segment) {
+    if !is_local(packet, segment) {
         return Decision::PassCounted(Counter::CookieForeign);
     }
-    if floods::may_answer() {
-        Decision::Reset(Counter::CookieForeign)
-    } else {
-        Decision::Hold(Counter::CookieForeignUnanswered)
+    if !floods::may_answer() {
+        return Decision::Hold(Counter::CookieForeignUnanswered);
     }
+    if policies::may_leave(segment) {
+        // The kernel answers, or knows its own cookie.
+        return Decision::PassCounted(Counter::CookieForeign);
+    }
+    Decision::Reset(Counter::CookieForeign)
 }

@@ -152,6 +152,8 @@ fn foreign(family: Family, program: Program) -> Vec<Case> {
                     family.syn(port).with(|one| (one.flags, one.payload) = (flags, payload));
                 packet.acknowledgment = no_cookie(&mut packet);
                 let case = Case::new(at(what, family, port), program, packet.frame());
+                let flooded = case.clone().in_a_flood();
+                cases.push(flooded.dropped(Counter::CookieForeignUnanswered));
                 cases.push(match port {
                     ACCEPT => case.counts(Counter::CookieForeign),
                     _ => case.answered(Counter::CookieForeign, packet.reset()),

@@ -239,6 +239,7 @@ fn flooded(family: Family) -> Vec<Case> {
     let mut cases = vec![
         dropped("forged", &ack),
         dropped("forged, translate", &forged(&family.syn(TRANSLATE))),
+        dropped("forged, accept", &forged(&family.syn(ACCEPT))),
         dropped("forged, never on a wire", &with(|ack| ack.checksum = Checksum::Partial)),
         case("forged, with payload", &with(|ack| ack.payload = b"x".to_vec())),
         case("forged, FIN", &with(|ack| ack.flags = ACK | FIN)),
