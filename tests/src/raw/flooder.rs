@@ -70,13 +70,19 @@ impl Flooder {
     pub fn send(&self, segments: impl IntoIterator<Item = Forged>) {
         let mut frames = Vec::new();
         for segment in segments {
-            frames.push(segment.packet(self.ethernet).frame());
+            frames.push(self.frame(&segment));
             if frames.len() == BURST {
                 self.send_frames(&frames);
                 frames.clear();
             }
         }
         self.send_frames(&frames);
+    }
+
+    /// The frame of a segment.
+    #[must_use]
+    pub fn frame(&self, segment: &Forged) -> Vec<u8> {
+        segment.packet(self.ethernet).frame()
     }
 
     /// The Ethernet addresses of frames: destination, source.

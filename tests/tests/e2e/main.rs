@@ -37,6 +37,7 @@ mod firewall;
 mod firewall_states;
 mod fixtures;
 mod flood_log;
+mod flood_service;
 mod floods;
 mod flow_list;
 mod flow_log;

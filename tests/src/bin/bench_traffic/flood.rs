@@ -24,6 +24,14 @@ impl Segment {
         }
     }
 
+    /// What the program at XDP counts, too.
+    const fn counter_at_xdp(self) -> &'static str {
+        match self {
+            Self::Syn => "syn_answered_at_xdp",
+            Self::ForgedAck => "cookie_foreign_unanswered_at_xdp",
+        }
+    }
+
     /// What proxyip counts. Some forged numbers look like those of a segment that overtook the header.
     const fn counters_of_proxyip(self) -> &'static [&'static str] {
         match self {
@@ -39,6 +47,9 @@ pub(crate) fn measure(effort: Effort) {
     site.net.server.sysctl("ipv4.tcp_syncookies", "2");
     // The sender's own kernel must not answer.
     site.net.balancer.run("iptables -I INPUT -p tcp -j DROP");
+    // So that a program at XDP sees all of a frame, and the other end takes what it sends back.
+    site.net.server.run("ethtool -K eth0 rxvlan off");
+    site.net.balancer.run("ethtool -K eth1 gro on");
     let listen = |port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).expect("a port");
     let _listeners = site.net.server.enter(|| [listen(ACCEPT), listen(NOT_GUARDED)]);
     let flood = Flood { site: &site, sender: Sender::new(&site) };
@@ -55,13 +66,15 @@ pub(crate) fn measure(effort: Effort) {
 enum Target {
     Kernel,
     Agent,
+    AgentAtXdp,
     KernelBesideAgent,
     Dropper,
 }
 
-const CONTENDERS: [(&str, Target); 4] = [
+const CONTENDERS: [(&str, Target); 5] = [
     ("kernel, tcp_syncookies = 2", Target::Kernel),
     ("proxyip, accept", Target::Agent),
+    ("proxyip, accept, at XDP", Target::AgentAtXdp),
     ("proxyip, a port that is not guarded", Target::KernelBesideAgent),
     ("dropped at once by XDP", Target::Dropper),
 ];
@@ -83,7 +96,11 @@ impl Flood<'_> {
     fn contend(&self, target: Target, segment: Segment, duration: Duration) -> (Sent, u64) {
         match target {
             Target::Kernel => self.to_kernel(segment, duration),
-            Target::Agent => self.to_agent(segment, duration),
+            Target::Agent => {
+                let agent = Agent::start(self.site, &guard());
+                self.to_agent(&agent, segment, duration)
+            }
+            Target::AgentAtXdp => self.to_xdp(segment, duration),
             Target::KernelBesideAgent => {
                 let _agent = Agent::start(self.site, &guard());
                 self.to_kernel(segment, duration)
@@ -100,8 +117,7 @@ impl Flood<'_> {
         (sent, sent.packets.abs_diff(answered))
     }
 
-    fn to_agent(&self, segment: Segment, duration: Duration) -> (Sent, u64) {
-        let agent = Agent::start(self.site, &guard());
+    fn to_agent(&self, agent: &Agent, segment: Segment, duration: Duration) -> (Sent, u64) {
         let count = || {
             let counters = segment.counters_of_proxyip().iter();
             counters.map(|counter| agent.counter(counter)).sum::<u64>()
@@ -109,6 +125,24 @@ impl Flood<'_> {
         let before = count();
         let sent = self.sender.send(segment, ACCEPT, duration);
         (sent, sent.packets.abs_diff(count() - before))
+    }
+
+    /// In slices: a program at XDP knows for a second where answers go, from a SYN that the program at TC has answered.
+    fn to_xdp(&self, segment: Segment, duration: Duration) -> (Sent, u64) {
+        const SLICE: Duration = Duration::from_millis(250);
+        let guard = guard().interface_setting("xdp = \"native\"");
+        let agent = Agent::start(self.site, &guard);
+        let (mut all, mut errors) = (Sent::default(), 0);
+        let before = agent.counter(segment.counter_at_xdp());
+        while all.elapsed() < duration {
+            self.sender.send(Segment::Syn, ACCEPT, Duration::from_millis(1));
+            let (sent, wrong) = self.to_agent(&agent, segment, SLICE.min(duration));
+            all.add(sent);
+            errors += wrong;
+        }
+        let at_xdp = agent.counter(segment.counter_at_xdp()) - before;
+        assert!(at_xdp > all.packets / 2, "{at_xdp} of {} at XDP", all.packets);
+        (all, errors)
     }
 
     fn to_dropper(&self, segment: Segment, duration: Duration) -> (Sent, u64) {

@@ -36,13 +36,22 @@ impl Segment {
 }
 
 /// What was sent.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sent {
     pub(crate) packets: u64,
     elapsed: Duration,
 }
 
 impl Sent {
+    pub(crate) const fn elapsed(&self) -> Duration {
+        self.elapsed
+    }
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.elapsed += other.elapsed;
+    }
+
     /// For each packet.
     #[expect(clippy::cast_precision_loss, reason = "some millions")]
     pub(crate) fn nanoseconds(&self) -> f64 {
