@@ -85,8 +85,7 @@ impl Kernel {
         let namespaces = open_namespaces(config, &capability)?;
         let cgroup = cgroup::root()?.directory;
         sockets::always().iter().try_for_each(|hook| hook.check(&cgroup))?;
-        let takeover = Takeover::begin(&config.agent.pin_path)?;
-        takeover.as_ref().map_or(Ok(()), |_| see_all(config, &capability))?;
+        let takeover = begin_takeover(config, &capability)?;
         let loader = Arc::new(Loader::new(options(&config.agent, log), &capability)?);
         let option = SocketOption::new(Arc::clone(&loader));
         let Verified { mut sockets, lookups, shared } = load(&loader, takeover.as_ref())?;
@@ -213,6 +212,15 @@ fn load(loader: &Loader, takeover: Option<&Takeover>) -> Result<Verified> {
 fn hooked(sockets: &mut Ebpf) -> Result<Vec<(SocketHook, Loaded)>> {
     let hooks = sockets::always().iter().copied();
     hooks.map(|hook| Ok((hook, hook.loaded(sockets)?))).collect()
+}
+
+/// What another version has left; `None` if that is nothing.
+fn begin_takeover(config: &Config, capability: &Capability) -> Result<Option<Takeover>> {
+    let takeover = Takeover::begin(&config.agent.pin_path)?;
+    if takeover.is_some() {
+        see_all(config, capability)?;
+    }
+    Ok(takeover)
 }
 
 /// What the kernel can do; an error if that is too little.

@@ -32,7 +32,7 @@ impl Targets {
         Some(Finding::new(FindingKind::NamespaceLost, sentence))
     }
 
-    /// The files of those that are served, as far as they match.
+    /// Those files of namespaces that are served that match.
     pub(super) fn files(&self, pattern: &FilePattern) -> Vec<PathBuf> {
         let served = self.namespaces.iter().filter_map(|one| one.netns().path());
         served.filter(|path| pattern.contains(path)).map(Path::to_owned).collect()

@@ -32,12 +32,11 @@ impl Attachments {
         let mut done = Ok(());
         for pin in &others {
             let detached = attached::detach(pin);
-            match &detached {
-                Ok(()) => tracing::info!("detached {}", pin.display()),
-                Err(_) => {
-                    self.others.stuck += 1;
-                    remaining.push(pin.clone());
-                }
+            if detached.is_ok() {
+                tracing::info!("detached {}", pin.display());
+            } else {
+                self.others.stuck += 1;
+                remaining.push(pin.clone());
             }
             done = done.and(detached);
         }

@@ -24,8 +24,11 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// By how much the agent may grow, KiB.
 const GROWTH: u64 = 4096;
 
+/// Makes a segment, of each number another one.
+type Forge = fn(u32) -> Forged;
+
 /// What a flood consists of: nothing at all, SYNs, or bare ACKs of numbers that nobody has sent.
-const FLOODS: [(&str, Option<fn(u32) -> Forged>); 3] =
+const FLOODS: [(&str, Option<Forge>); 3] =
     [("no flood", None), ("SYNs", Some(syn)), ("forged ACKs", Some(ack))];
 
 fn syn(number: u32) -> Forged {
@@ -89,12 +92,7 @@ fn sum_of_counters(agent: &Agent) -> u64 {
 }
 
 /// Connects again and again during a flood. A connection that fails, or an answer that does not name its client, is a panic.
-fn serve(
-    site: &Site,
-    agent: &mut Agent,
-    forge: Option<fn(u32) -> Forged>,
-    duration: Duration,
-) -> Outcome {
+fn serve(site: &Site, agent: &mut Agent, forge: Option<Forge>, duration: Duration) -> Outcome {
     let (forged, over) = (AtomicU64::new(0), AtomicBool::new(false));
     let took = thread::scope(|scope| {
         scope.spawn(|| {
@@ -124,7 +122,7 @@ fn connect_for(duration: Duration) -> Vec<Duration> {
     took
 }
 
-fn flood(site: &Site, forge: fn(u32) -> Forged, duration: Duration) {
+fn flood(site: &Site, forge: Forge, duration: Duration) {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| flood_until(site, forge, &over));
@@ -134,7 +132,7 @@ fn flood(site: &Site, forge: fn(u32) -> Forged, duration: Duration) {
 }
 
 /// Returns how many segments were sent.
-fn flood_until(site: &Site, forge: fn(u32) -> Forged, over: &AtomicBool) -> u64 {
+fn flood_until(site: &Site, forge: Forge, over: &AtomicBool) -> u64 {
     let flooder = Flooder::new(site);
     let frames: Vec<_> = (0..FRAMES).map(|number| flooder.frame(&forge(number))).collect();
     let mut sent = 0;
@@ -151,7 +149,7 @@ fn flood_until(site: &Site, forge: fn(u32) -> Forged, over: &AtomicBool) -> u64 
 fn print(name: &str, Outcome { took, forged, memory }: &Outcome, duration: Duration) {
     let at = |percent: usize| took[(took.len() - 1) * percent / 100];
     eprintln!(
-        "{name}: {} segments a second; {} connections, 0 errors; half of them within {:.1?}, 99 % within {:.1?}, all \
+        "{name}: {} segments a second; {} connections, each of them served; half within {:.1?}, 99 % within {:.1?}, all \
          within {:.1?}; agent {} KiB, maps {} KiB",
         forged / duration.as_secs(),
         took.len(),
