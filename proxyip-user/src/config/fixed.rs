@@ -54,9 +54,10 @@ mod tests {
         let fixed = old.fixed(&config(new));
         let detach =
             "stop the agent, run `proxyip detach --pin-path /sys/fs/bpf/a`, and start the agent";
+        let flows = old.agent.max_flows;
         for (sentence, begin) in fixed.iter().zip([
             "agent.pin_path has changed from /sys/fs/bpf/a to /sys/fs/bpf/b, ",
-            "agent.max_flows has changed from 262144 to 2048, ",
+            &format!("agent.max_flows has changed from {flows} to 2048, "),
             "agent.max_translated has changed from 262144 to 4096, ",
             "agent.max_listeners has changed from 256 to 7, ",
         ]) {

@@ -29,7 +29,8 @@ pub use self::api::{Access, Api, DEFAULT_SOCKET, GroupName};
 pub use self::listener::{Headerless, Listener, Unknown, Versions};
 pub use self::model::{
     Agent, Config, DEFAULT_NETNS_PATH, DEFAULT_PIN_PATH, DEFAULT_PROCFS_PATH, Destination,
-    FlowFormat, Interface, KernelLog, Log, Origin, Set, Spec, Whereabouts,
+    FlowFormat, Interface, KernelLog, Log, Origin, Set, Spec, Whereabouts, default_max_flows,
+    processors,
 };
 pub use self::networks::{ListSpec, NetworkFile, Networks};
 pub use self::places::{FilePattern, Names, Namespaces, Netns, Xdp};

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::unistd::{SysconfVar, sysconf};
 use proxyip_common::cookie::EPOCH_NS;
 
 use super::api::{Api, GroupName};
@@ -19,8 +20,10 @@ pub const DEFAULT_PROCFS_PATH: &str = "/proc";
 pub const DEFAULT_NETNS_PATH: &str = "/run/netns";
 /// Name of an interface that has none in the configuration.
 const DEFAULT_INTERFACE: &str = "eth0";
-/// Entries of the flow table.
-const DEFAULT_MAX_FLOWS: u32 = 262_144;
+/// Entries of the flow table for each processor of the host.
+const FLOWS_A_PROCESSOR: u32 = 32_768;
+/// The least and the most that there are then.
+const FLOWS: [u32; 2] = [65_536, 262_144];
 /// Entries of the table of translated connections.
 const DEFAULT_MAX_TRANSLATED: u32 = 262_144;
 /// How many listeners the tables have room for.
@@ -199,6 +202,20 @@ impl Interface {
     }
 }
 
+/// How many flows the flow table can hold, if the configuration does not say so, on a host with so many processors.
+#[must_use]
+pub fn default_max_flows(processors: u32) -> u32 {
+    let [least, most] = FLOWS;
+    processors.saturating_mul(FLOWS_A_PROCESSOR).clamp(least, most)
+}
+
+/// The processors of the host, whichever of them the agent may use.
+#[must_use]
+pub fn processors() -> u32 {
+    let online = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten();
+    online.and_then(|count| u32::try_from(count).ok()).unwrap_or(1)
+}
+
 impl Default for Interface {
     fn default() -> Self {
         let (name, netns) = (Names::One(DEFAULT_INTERFACE.into()), Namespaces::One(Netns::Host));
@@ -218,11 +235,26 @@ impl Default for Agent {
             pin_path: DEFAULT_PIN_PATH.into(),
             procfs_path: DEFAULT_PROCFS_PATH.into(),
             netns_path: DEFAULT_NETNS_PATH.into(),
-            max_flows: DEFAULT_MAX_FLOWS,
+            max_flows: default_max_flows(processors()),
             max_translated: DEFAULT_MAX_TRANSLATED,
             max_listeners: DEFAULT_MAX_LISTENERS,
             max_tlv_memory: DEFAULT_MAX_TLV_MEMORY,
             handshake_timeout: Duration::from_nanos(EPOCH_NS),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flow_table_is_as_large_as_the_host() {
+        for (processors, flows) in
+            [(0, 65_536), (1, 65_536), (2, 65_536), (4, 131_072), (8, 262_144), (u32::MAX, 262_144)]
+        {
+            assert_eq!(default_max_flows(processors), flows, "{processors}");
+        }
+        assert!(processors() > 0);
     }
 }

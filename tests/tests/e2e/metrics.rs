@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use nix::sys::signal::Signal;
 use proxyip_tests::servers::EchoServer;
 use proxyip_tests::{Agent, Guard, HandOff, Site, address, attempt, eventually, is_reset};
+use proxyip_user::config::{default_max_flows, processors};
 
 use crate::common::{header_of_client, open_and_send, open_for, trusted_dial};
 
@@ -72,7 +73,7 @@ fn numbers_follow_traffic_and_survive_the_agent() {
     let mut agent = Agent::start(&site, &guard);
     let (idle, _) = scrape(&site, &agent);
     let told = [ESTABLISHED, CLOSED, FLOWS, "proxyip_flows_limit"].map(|name| idle[name]);
-    assert_eq!(told, [0, 0, 0, 262_144]);
+    assert_eq!(told, [0, 0, 0, default_max_flows(processors()).into()]);
     assert!(idle.keys().any(|name| name.starts_with("proxyip_build_info{version=")), "{idle:?}");
 
     let mut open: Vec<_> = (0..5).map(|number| open_for(&site, number).0).collect();

@@ -4,6 +4,7 @@ use std::fs;
 
 use proxyip_tests::servers::EchoServer;
 use proxyip_tests::{Agent, Guard, HandOff, Site, address, eventually, is_reset};
+use proxyip_user::config::{default_max_flows, processors};
 
 use crate::common::{
     CLIENT, ask_names, assert_both, assert_left_alone, exchange, header_of_client, open_and_send,
@@ -181,7 +182,8 @@ fn what_only_a_start_can_change_is_refused_with_a_sentence() {
     assert_not_taken(&said);
     let pin_path = site.scratch.pin_path();
     let detach = format!("run `proxyip detach --pin-path {}`", pin_path.display());
-    for (key, old, new) in [("max_flows", 262_144, 2048), ("max_translated", 262_144, 4096)] {
+    let flows = default_max_flows(processors());
+    for (key, old, new) in [("max_flows", flows, 2048), ("max_translated", 262_144, 4096)] {
         let sentence = format!("agent.{key} has changed from {old} to {new}, ");
         assert!(said.contains(&sentence) && said.contains(&detach), "{said}");
     }

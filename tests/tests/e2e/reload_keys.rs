@@ -171,7 +171,7 @@ fn changes(site: &Site) -> Vec<Change<'_>> {
         ),
         fixed(("interface", "netns"), "\"/run/netns/x\"", "/run/netns/x cannot be opened"),
         fixed(("agent", "pin_path"), "\"/sys/fs/bpf/x\"", "agent.pin_path has changed from "),
-        fixed(("agent", "max_flows"), "2048", "agent.max_flows has changed from 262144 to 2048"),
+        fixed(("agent", "max_flows"), "2048", "agent.max_flows has changed from "),
         fixed(
             ("agent", "max_translated"),
             "4096",

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use proxyip_tests::servers::EchoServer;
 use proxyip_tests::{Agent, Answer, Guard, Site, Size, Terminal, address, agent_binary, attempt};
+use proxyip_user::config::{default_max_flows, processors};
 
 use crate::common::open_for;
 
@@ -36,7 +37,9 @@ fn traffic_is_shown_and_the_terminal_is_left_as_it_was() {
     let terminal = top_of(&site);
     terminal.wait("web");
     let streams: Vec<_> = (1..=3).map(|client| open_for(&site, client)).collect();
-    let parts = ["running for", "flows 3 / 262144", "web", "198.18.0.1", "198.18.0.3", "q quit"];
+    let limit = default_max_flows(processors());
+    let flows = format!("flows 3 / {limit}");
+    let parts = ["running for", &flows, "web", "198.18.0.1", "198.18.0.3", "q quit"];
     terminal.wait_until("three flows", |text| parts.iter().all(|part| text.contains(part)));
     assert!(terminal.is_drawn_on());
     terminal.wait_until("live, accepted and refused connections of the listener", |text| {
@@ -55,7 +58,7 @@ fn traffic_is_shown_and_the_terminal_is_left_as_it_was() {
     terminal.wait("HELD");
     drop(streams);
     terminal.press("p");
-    terminal.wait("flows 0 / 262144");
+    terminal.wait(&format!("flows 0 / {limit}"));
     terminal.press("s");
     terminal.wait("(by address)");
     terminal.press("+");
@@ -113,7 +116,8 @@ fn one_frame_needs_no_terminal() {
     let stream = open_for(&site, 7);
     let answer = agent.ask(&["top", "--once", "--interval", "1"]);
     assert_eq!(answer.code, 0, "{answer:?}");
-    for part in ["proxyip", "flows 1 / 262144", "web", "198.18.0.7"] {
+    let flows = format!("flows 1 / {}", default_max_flows(processors()));
+    for part in ["proxyip", &flows, "web", "198.18.0.7"] {
         assert!(answer.stdout.contains(part), "{part}: {answer:?}");
     }
     assert!(!answer.stdout.contains('\x1b'), "{answer:?}");

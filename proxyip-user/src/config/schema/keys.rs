@@ -230,8 +230,9 @@ section! {
     NETNS_PATH "netns_path": Path = PATH, Fallback::Value("\"/run/netns\""), Reload,
     "The directory of the host's named network namespaces. The agent looks there for namespaces without a process. The key \
      does not change what `netns` names: write whole paths there, such as `\"/host/run/netns/cni-*\"`.";
-    MAX_FLOWS "max_flows": Number = ENTRIES, Fallback::Value("262144"), Detach,
-    "The number of flows that the flow table can hold.";
+    MAX_FLOWS "max_flows": Number = ENTRIES,
+    Fallback::Absent("32768 for each processor of the host, from 65536 to 262144"), Detach,
+    "The number of flows that the flow table can hold. Each takes 184 bytes.";
     MAX_TRANSLATED "max_translated": Number = ENTRIES, Fallback::Value("262144"), Detach,
     "The number of connections that can be translated at a time.";
     MAX_LISTENERS "max_listeners": Number = Number { least: 1, most: proxyip_common::settings::MAX_LISTENERS }, Fallback::Value("256"), Detach,

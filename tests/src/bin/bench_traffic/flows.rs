@@ -15,7 +15,7 @@ use crate::{rivals, scene};
 const FEW: u32 = 1_000;
 const MANY: u32 = 1_000_000;
 
-/// How many flows there are, and how many the table has room for: the default, and twice as many as there are.
+/// How many flows there are, and how many the table has room for.
 const TABLES: [(&str, u32, u32); 3] = [
     ("1,000 flows", FEW, 1 << 18),
     ("1,000 flows, again", FEW, 1 << 18),
