@@ -254,7 +254,8 @@ fn assert_flooded(site: &Site, agent: &Agent, progress: &Progress) {
     let forged = syns - headers - abandoned - CONNECTIONS - 2;
     // An ACK that lies far from the remembered SYN is of no handshake that is known.
     let unknown = drops.get("handshake_unknown").copied().unwrap_or_default();
-    let acks = counted("cookie_foreign") + counted("out_of_order") + unknown;
+    let foreign = counted("cookie_foreign") + counted("cookie_foreign_unanswered");
+    let acks = foreign + counted("out_of_order") + unknown;
     eprintln!(
         "{forged} forged SYNs, {} of them from strangers; {acks} forged ACKs of the trusted; \
          {refused} refused headers",
