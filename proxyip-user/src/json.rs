@@ -34,6 +34,10 @@ impl Formatter for Shown {
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
+        // Mostly. What lies below the space, JSON has escaped already.
+        if fragment.bytes().all(|byte| byte < 0x7f) {
+            return writer.write_all(fragment.as_bytes());
+        }
         let mut rest = fragment;
         while let Some((shown, behind)) = rest.split_once(is_obeyed) {
             writer.write_all(shown.as_bytes())?;

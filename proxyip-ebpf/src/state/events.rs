@@ -32,15 +32,25 @@ pub fn is_wanted(kind: EventKind, record: &FlowRecord) -> bool {
     event::is_wanted(kind, record, MUTED.get(0).map_or(0, |muted| *muted))
 }
 
-/// Whether to wake the agent. The agent polls at short intervals, so that a busy node does not pay for a wake-up with
-/// every event. It is woken when the ring fills faster than that.
+/// Whether to wake the agent, as a flag.
 #[inline(always)]
 fn wakeup() -> u64 {
     let ring = core::ptr::from_ref(&EVENTS).cast_mut().cast();
     // SAFETY: a ring buffer, and a question that changes nothing.
     let waiting = unsafe { bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA.into()) };
-    let flag = if waiting > RING_SIZE as u64 / 4 { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+    let flag = if is_alarming(waiting) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
     flag.into()
+}
+
+/// Whether the agent is to be woken when so many bytes wait for it.
+///
+/// It polls at short intervals, so that a busy node does not pay for a wake-up with every event. It is woken when the ring
+/// fills faster than that. It may take a while to come, or be gone: wake-ups go on for 16 KiB only, because each of them
+/// is an interrupt, which takes a fifth of the time of a connection.
+#[inline(always)]
+const fn is_alarming(waiting: u64) -> bool {
+    const ENOUGH: u64 = RING_SIZE as u64 / 4;
+    ENOUGH < waiting && waiting <= ENOUGH + (16 << 10)
 }
 
 /// What a connection has carried: bytes and packets, those received before those sent.
@@ -116,4 +126,18 @@ pub fn set_received(memory: &Memory, bytes: u64, packets: u32) {
     let event = unsafe { memory.header.event.get_mut() };
     event.bytes_received = bytes;
     event.packets_received = packets;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_agent_is_woken_when_the_ring_begins_to_fill_and_not_for_each_event_behind() {
+        let event = size_of::<Event>() + 8;
+        let alarms = (0..RING_SIZE).step_by(event).filter(|waiting| is_alarming(*waiting as u64));
+        let alarms: Vec<_> = alarms.collect();
+        assert!(alarms[0].abs_diff(RING_SIZE / 4) <= event, "{}", alarms[0]);
+        assert!((50..150).contains(&alarms.len()), "{}", alarms.len());
+    }
 }

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 use proxyip_api::flow::{Flow, LiveFlow};
+use proxyip_api::tlvs::TlvsJson;
 use proxyip_common::flow::{FlowKey, FlowRecord};
 use proxyip_common::header::{self, HeaderError};
 
 use super::flow::flow;
 use super::period::Clock;
+use super::text::Known;
 use super::tlvs;
 use crate::desired::active::Current;
 
@@ -77,8 +79,20 @@ impl Flows {
     /// All that is known of an entry of the flow table.
     #[must_use]
     pub fn describe(&self, key: &FlowKey, record: &FlowRecord) -> Flow {
-        let tlvs = self.memory().get(key, record).and_then(tlvs::from_bytes);
-        flow(key, record, self.listener(key, record), tlvs)
+        flow(key, record, self.listener(key, record), self.tlvs(key, record))
+    }
+
+    /// What is known of an entry of the flow table beside the entry.
+    pub fn with_known<T>(
+        &self,
+        key: &FlowKey,
+        record: &FlowRecord,
+        then: impl FnOnce(Known) -> T,
+    ) -> T {
+        let active = self.current.borrow();
+        let listener = active.of_flow(record.listener, key.local.0.port());
+        let listener = listener.map(|(_, listener)| &*listener.name);
+        then(Known { listener, tlvs: self.tlvs(key, record).as_ref() })
     }
 
     /// The same of a flow that lives.
@@ -100,6 +114,13 @@ impl Flows {
         let active = self.current.borrow();
         let listener = active.of_flow(record.listener, key.local.0.port());
         listener.map(|(_, listener)| listener.name.clone())
+    }
+
+    fn tlvs(&self, key: &FlowKey, record: &FlowRecord) -> Option<TlvsJson> {
+        if !record.has(FlowRecord::TLVS) {
+            return None;
+        }
+        self.memory().get(key, record).and_then(tlvs::from_bytes)
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {

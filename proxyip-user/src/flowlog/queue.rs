@@ -17,13 +17,14 @@ use anyhow::{Context, Result, bail};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::journal::Journal;
+use super::lines::Lines;
 use super::losses::LostLines;
 use super::waiting::Waiting;
-use super::writer::{Item, Output, Writer};
+use super::writer::{BUFFER, Item, Output, Writer};
 use crate::config::{Destination, FlowFormat, Log};
 
-/// Lines that may wait for the writer: half a second of the highest rate of connections that was measured.
-const QUEUE: usize = 16_384;
+/// So many times lines may be handed in before the writer takes them.
+const QUEUE: usize = 1024;
 /// How long the end of the agent waits for the last lines.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -35,6 +36,8 @@ pub struct FlowLog {
     queue: Option<Queue>,
     /// The ends of writers that still write what they were handed before the destination was exchanged.
     former: Vec<Receiver<()>>,
+    /// Lines that are not handed in yet.
+    lines: Lines,
     lost: LostLines,
     /// How many of the lost lines [`FlowLog::take_lost`] has already reported.
     told: u64,
@@ -109,13 +112,13 @@ impl Queue {
         Ok(Self { to: to.clone(), items, waiting, ended })
     }
 
-    /// Hands in a line; `false` if there is no room for it.
-    fn take(&self, line: Vec<u8>) -> bool {
-        let length = line.len();
+    /// Hands in lines; `false` if there is no room for them.
+    fn take(&self, lines: Lines) -> bool {
+        let length = lines.bytes().len();
         if !self.waiting.enter(length) {
             return false;
         }
-        let taken = self.items.try_send(Item::Line(line)).is_ok();
+        let taken = self.items.try_send(Item::Lines(lines)).is_ok();
         if !taken {
             self.waiting.leave(length);
         }
@@ -132,8 +135,8 @@ impl FlowLog {
         let lost = LostLines::default();
         let none = Log { flows: FlowFormat::Off, to: Destination::Stdout };
         let next = NextLog::open(log, &none, &lost)?;
-        let mut flow_log =
-            Self { format: none.flows, queue: None, former: Vec::new(), lost, told: 0 };
+        let (former, lines) = (Vec::new(), Lines::default());
+        let mut flow_log = Self { format: none.flows, queue: None, former, lines, lost, told: 0 };
         flow_log.exchange(next);
         Ok(flow_log)
     }
@@ -141,6 +144,7 @@ impl FlowLog {
     /// Writes the lines that are handed in from now on as `next` says. The writer before it still writes those that it has,
     /// then it closes its destination.
     pub fn exchange(&mut self, NextLog { format, queue }: NextLog) {
+        self.hand_in();
         self.format = format;
         let before = match queue {
             NextQueue::Same => None,
@@ -163,7 +167,8 @@ impl FlowLog {
     ///
     /// # Errors
     /// If the file cannot be opened for appending, or the writer does not keep up. Then lines go to the old file.
-    pub fn reopen(&self) -> Result<()> {
+    pub fn reopen(&mut self) -> Result<()> {
+        self.hand_in();
         let Some(Queue { to: Destination::File(path), items, .. }) = &self.queue else {
             return Ok(());
         };
@@ -179,12 +184,28 @@ impl FlowLog {
         }
     }
 
-    /// Hands in a line without its line feed; counts it as lost if the writer does not keep up.
-    pub fn write(&self, mut line: Vec<u8>) {
+    /// Takes a line that `write` appends, without its line feed. The writer gets it with [`hand_in`](Self::hand_in).
+    pub fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.queue.is_none() {
+            return;
+        }
+        self.lines.add(write);
+        if self.lines.bytes().len() >= BUFFER {
+            self.hand_in();
+        }
+    }
+
+    /// Gives the writer the lines that it has not got yet; counts them as lost if it does not keep up. To wake it for each
+    /// line would cost more than the line.
+    pub fn hand_in(&mut self) {
         let Some(queue) = &self.queue else { return };
-        line.push(b'\n');
-        if !queue.take(line) {
-            self.lost.add(1);
+        if self.lines.count() == 0 {
+            return;
+        }
+        let lines = self.lines.take();
+        let count = lines.count();
+        if !queue.take(lines) {
+            self.lost.add(count);
         }
     }
 
@@ -202,7 +223,8 @@ impl FlowLog {
     }
 
     /// Ends the log. Waits a moment for the last lines, but not for ever: the reader may hang.
-    pub fn close(self) {
+    pub fn close(mut self) {
+        self.hand_in();
         let Self { queue, mut former, .. } = self;
         former.extend(queue.map(|Queue { ended, .. }| ended));
         let deadline = Instant::now() + PATIENCE;

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use proxyip_api::line::{Connection, Line};
 use proxyip_common::counter::{DropReason, Obstacle};
 use proxyip_common::event::{Event, EventKind, muted};
-use proxyip_common::flow::HandOff;
+use proxyip_common::flow::{FlowRecord, HandOff};
 use proxyip_common::verdict::Verdict;
 
 use super::flows::Flows;
@@ -18,6 +18,7 @@ use super::line;
 use super::losses::Losses;
 use super::period::Period;
 use super::queue::{FlowLog, NextLog};
+use super::text::Scribe;
 use super::vpc;
 use super::warnings::Warnings;
 use crate::config::FlowFormat;
@@ -28,6 +29,7 @@ use crate::json;
 pub struct Recorder {
     flows: Arc<Flows>,
     log: FlowLog,
+    scribe: Scribe,
     warnings: Warnings,
     losses: Losses,
 }
@@ -40,10 +42,16 @@ impl Recorder {
     #[must_use]
     pub fn new(flows: Arc<Flows>, log: FlowLog) -> Self {
         let losses = Losses::since(Timestamp::now());
-        Self { flows, log, warnings: Warnings::default(), losses }
+        let (scribe, warnings) = (Scribe::default(), Warnings::default());
+        Self { flows, log, scribe, warnings, losses }
     }
 
-    /// Takes one event and the header bytes that came with it.
+    /// Gives the writer of the flow log the lines of the events that were handled.
+    pub fn hand_in(&mut self) {
+        self.log.hand_in();
+    }
+
+    /// Takes one event and the header bytes that came with it. See [`hand_in`](Self::hand_in).
     pub fn handle(&mut self, event: &Event, header: &[u8]) {
         match EventKind::from_u8(event.kind) {
             Some(EventKind::Header) => {
@@ -53,11 +61,13 @@ impl Recorder {
                 }
             }
             Some(EventKind::Established) => {
-                self.write(event, |period| line::accepted(event, period, self.flow(event)));
+                self.established(event);
             }
             Some(EventKind::Closed) => {
-                self.write(event, |period| line::closed(event, period, self.flow(event)));
-                self.flows.forget(&event.key);
+                self.established(event);
+                if event.record.has(FlowRecord::TLVS) {
+                    self.flows.forget(&event.key);
+                }
             }
             Some(EventKind::Refused) => self.refused(event),
             Some(EventKind::LeftToKernel) => self.left_to_kernel(event),
@@ -76,8 +86,9 @@ impl Recorder {
         }
         let skipped = self.losses.tick(lines > 0, events_lost, Timestamp::now());
         if let (Some(period), FlowFormat::Vpc) = (skipped, self.log.format()) {
-            self.log.write(vpc::skipped(&period).into());
+            self.log.write(|line| line.extend(vpc::skipped(&period).into_bytes()));
         }
+        self.hand_in();
     }
 
     /// Writes in another format, or to another destination, from now on.
@@ -99,7 +110,7 @@ impl Recorder {
     ///
     /// # Errors
     /// If it cannot be done; the old file stays in use.
-    pub fn reopen(&self) -> Result<()> {
+    pub fn reopen(&mut self) -> Result<()> {
         self.log.reopen()
     }
 
@@ -117,13 +128,13 @@ impl Recorder {
             let done = if verdict == Verdict::Reset { "reset" } else { "dropped" };
             tracing::warn!(reason = label, "{} {done}: {sentence}", self.name(event));
         }
-        self.write(event, |period| {
+        self.write(event, |this, period| {
             let connection = if event.record.is_known() {
-                self.flow(event)
+                this.flow(event)
             } else {
-                self.attempt(event, HandOff::from_u8(event.record.hand_off))
+                this.attempt(event, HandOff::from_u8(event.record.hand_off))
             };
-            line::refused(event, period, connection, (verdict, label))
+            this.write_line(&line::refused(event, period, connection, (verdict, label)));
         });
     }
 
@@ -137,7 +148,9 @@ impl Recorder {
                 self.name(event)
             );
         }
-        self.write(event, |period| line::left_to_kernel(period, self.attempt(event, None), label));
+        self.write(event, |this, period| {
+            this.write_line(&line::left_to_kernel(period, this.attempt(event, None), label));
+        });
     }
 
     /// The connection as warnings name it.
@@ -163,16 +176,30 @@ impl Recorder {
         }
     }
 
-    /// Writes the event in the log's format: `line`, if that is JSON.
-    fn write(&self, event: &Event, line: impl FnOnce(&Period) -> Line) {
+    /// Writes the event of a connection that is established, or was.
+    fn established(&mut self, event: &Event) {
+        self.write(event, |Self { flows, log, scribe, .. }, period| {
+            flows.with_known(&event.key, &event.record, |known| {
+                log.write(|line| scribe.write(line, event, period, known));
+            });
+        });
+    }
+
+    fn write_line(&mut self, line: &Line) {
+        self.log.write(|bytes| json::write(bytes, line).expect("a line has a JSON form"));
+    }
+
+    /// Writes the event in the log's format: by `json`, if it is that.
+    fn write(&mut self, event: &Event, json: impl FnOnce(&mut Self, &Period)) {
         let period = || Period::of(event, self.flows.clock());
         match self.log.format() {
             FlowFormat::Json => {
-                self.log.write(json::to_vec(&line(&period())).expect("a line has a JSON form"));
+                let period = period();
+                json(self, &period);
             }
             FlowFormat::Vpc => {
                 for record in vpc::records(event, &period()) {
-                    self.log.write(record.into());
+                    self.log.write(|bytes| bytes.extend(record.into_bytes()));
                 }
             }
             FlowFormat::Off => {}

@@ -5,6 +5,7 @@ use std::sync::mpsc::Receiver;
 
 use memchr::memchr_iter;
 
+use super::lines::Lines;
 use super::losses::LostLines;
 use super::waiting::Waiting;
 use crate::supervise;
@@ -16,8 +17,7 @@ pub(crate) type Output = Box<dyn Write + Send>;
 
 /// What waits for the writer.
 pub(crate) enum Item {
-    /// With its line feed.
-    Line(Vec<u8>),
+    Lines(Lines),
     /// Where the lines behind it go.
     Output(Output),
 }
@@ -66,9 +66,9 @@ impl Writer {
 
     fn take(&mut self, item: Item) {
         match item {
-            Item::Line(line) => {
-                self.waiting.leave(line.len());
-                self.add(&line);
+            Item::Lines(lines) => {
+                self.waiting.leave(lines.bytes().len());
+                self.add(&lines);
             }
             Item::Output(output) => {
                 self.flush();
@@ -78,9 +78,9 @@ impl Writer {
         }
     }
 
-    fn add(&mut self, line: &[u8]) {
-        self.buffer.extend(line);
-        self.buffered += 1;
+    fn add(&mut self, lines: &Lines) {
+        self.buffer.extend(lines.bytes());
+        self.buffered += lines.count();
         if self.buffer.len() >= BUFFER {
             self.flush();
         }
@@ -154,6 +154,12 @@ mod tests {
 
     use super::*;
 
+    fn line(text: &str) -> Lines {
+        let mut lines = Lines::default();
+        lines.add(|line| line.extend(text.as_bytes()));
+        lines
+    }
+
     /// Takes so many bytes, and then none.
     struct Full(usize, SyncSender<Vec<u8>>);
 
@@ -180,11 +186,11 @@ mod tests {
         let lost = LostLines::default();
         let output = Box::new(Full(6, sender));
         let mut writer = Writer::new(output, false, Waiting::default(), lost.clone());
-        writer.add(b"one\n");
-        writer.add(b"two\n");
+        writer.add(&line("one"));
+        writer.add(&line("two"));
         writer.flush();
         assert_eq!(lost.count(), 1);
-        writer.add(b"three\n");
+        writer.add(&line("three"));
         writer.flush();
         drop(writer);
         assert_eq!(written.iter().flatten().collect::<Vec<_>>(), b"one\ntw\nthree\n");
@@ -214,8 +220,8 @@ mod tests {
         let lost = LostLines::default();
         let output = Box::new(Particular(sender));
         let mut writer = Writer::new(output, true, Waiting::default(), lost.clone());
-        for line in [b"one\n".as_slice(), b"two\n", b"three\n"] {
-            writer.add(line);
+        for text in ["one", "two", "three"] {
+            writer.add(&line(text));
         }
         writer.flush();
         drop(writer);

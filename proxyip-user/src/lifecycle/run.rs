@@ -114,7 +114,7 @@ pub async fn agent(
             }
         }
         // Its file may have been renamed.
-        if let Err(error) = recorder.borrow().reopen() {
+        if let Err(error) = recorder.borrow_mut().reopen() {
             tracing::error!("the flow log goes on in the old file: {error:#}");
         }
     };
@@ -126,7 +126,7 @@ pub async fn agent(
     let result = tokio::select! {
         _ = interrupt.recv() => Ok("SIGINT"),
         _ = terminate.recv() => Ok("SIGTERM"),
-        result = events.run(handle) => {
+        result = events.run(handle, || recorder.borrow_mut().hand_in()) => {
             result.context("the kernel's events cannot be read").map(never)
         }
         ended = record(&recorder, refusals) => never(ended),
@@ -156,8 +156,14 @@ async fn tick(recorder: &RefCell<Recorder>, counters: &impl Source) -> Infallibl
 
 /// Records the connections that the agent itself refuses.
 async fn record(recorder: &RefCell<Recorder>, mut refusals: Receiver<Event>) -> Infallible {
-    while let Some(event) = refusals.recv().await {
-        recorder.borrow_mut().handle(&event, &[]);
+    const AT_ONCE: usize = 64;
+    let mut events = Vec::new();
+    while refusals.recv_many(&mut events, AT_ONCE).await > 0 {
+        let mut recorder = recorder.borrow_mut();
+        for event in events.drain(..) {
+            recorder.handle(&event, &[]);
+        }
+        recorder.hand_in();
     }
     // The thread that refuses lives as long as the process.
     std::future::pending().await

@@ -44,11 +44,16 @@ impl Events {
 }
 
 impl Waiting {
-    /// Calls `handle` for each event with the header bytes that follow it, until dropped.
+    /// Calls `handle` for each event with the header bytes that follow it, until dropped. Calls `pause` when it has none
+    /// for now, and now and then.
     ///
     /// # Errors
     /// If the buffer cannot be waited for.
-    pub(crate) async fn run(&self, handle: impl Fn(&Event, &[u8])) -> Result<Infallible> {
+    pub(crate) async fn run(
+        &self,
+        handle: impl Fn(&Event, &[u8]),
+        pause: impl Fn(),
+    ) -> Result<Infallible> {
         /// How often to look: the kernel programs wake the agent only when the ring fills up.
         const PERIOD: Duration = Duration::from_millis(20);
         /// The same when the last looks have found nothing.
@@ -65,9 +70,11 @@ impl Waiting {
             }
             let mut taken = self.take(&handle);
             fruitless = if taken == 0 { fruitless.saturating_add(1) } else { 0 };
+            pause();
             while taken == BATCH {
                 tokio::task::yield_now().await;
                 taken = self.take(&handle);
+                pause();
             }
         }
     }

@@ -28,7 +28,20 @@ fn writing_to(output: Output) -> FlowLog {
     let lost = LostLines::default();
     let queue = Queue::start(&Destination::Stdout, output, &lost).unwrap();
     let queue = Some(queue);
-    FlowLog { format: FlowFormat::Json, queue, former: Vec::new(), lost, told: 0 }
+    FlowLog {
+        format: FlowFormat::Json,
+        queue,
+        former: Vec::new(),
+        lines: Lines::default(),
+        lost,
+        told: 0,
+    }
+}
+
+/// Hands in one line.
+fn put(log: &mut FlowLog, text: &str) {
+    log.write(|line| line.extend(text.as_bytes()));
+    log.hand_in();
 }
 
 fn to_file(path: &Path) -> Log {
@@ -55,13 +68,13 @@ fn a_panic_of_the_writer_loses_its_lines_only() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("flows.log");
     let output = Panics(append_to(&path).unwrap(), false);
-    let log = writing_to(Box::new(output));
-    log.write("one".into());
+    let mut log = writing_to(Box::new(output));
+    put(&mut log, "one");
     let lost = log.lost();
     while lost.count() == 0 {
         std::thread::yield_now();
     }
-    log.write("two".into());
+    put(&mut log, "two");
     log.close();
     assert_eq!(lost.count(), 1);
     assert_eq!(std::fs::read_to_string(path).unwrap(), "\ntwo\n");
@@ -72,9 +85,9 @@ fn lines_are_appended_to_the_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("flows.log");
     std::fs::write(&path, "before\n").unwrap();
-    let log = appending_to(&path);
+    let mut log = appending_to(&path);
     for line in ["one", "two"] {
-        log.write(line.into());
+        put(&mut log, line);
     }
     log.close();
     assert_eq!(std::fs::read_to_string(path).unwrap(), "before\none\ntwo\n");
@@ -84,12 +97,12 @@ fn lines_are_appended_to_the_file() {
 fn a_file_that_was_renamed_is_opened_anew() {
     let directory = tempfile::tempdir().unwrap();
     let [path, old] = ["flows.log", "flows.log.1"].map(|name| directory.path().join(name));
-    let log = appending_to(&path);
-    log.write(b"one".to_vec());
+    let mut log = appending_to(&path);
+    put(&mut log, "one");
     std::fs::rename(&path, &old).unwrap();
-    log.write(b"two".to_vec());
+    put(&mut log, "two");
     log.reopen().unwrap();
-    log.write(b"three".to_vec());
+    put(&mut log, "three");
     log.close();
     assert_eq!(std::fs::read_to_string(old).unwrap(), "one\ntwo\n");
     assert_eq!(std::fs::read_to_string(path).unwrap(), "three\n");
@@ -99,21 +112,21 @@ fn a_file_that_was_renamed_is_opened_anew() {
 fn a_file_that_cannot_be_opened_anew_leaves_the_old_one_in_use() {
     let directory = tempfile::tempdir().unwrap();
     let [path, old] = ["flows.log", "flows.log.1"].map(|name| directory.path().join(name));
-    let log = appending_to(&path);
+    let mut log = appending_to(&path);
     std::fs::rename(&path, &old).unwrap();
     std::fs::create_dir(&path).unwrap();
     let error = log.reopen().unwrap_err().to_string();
     assert_eq!(error, format!("flow log {}", path.display()));
-    log.write(b"line".to_vec());
+    put(&mut log, "line");
     log.close();
     assert_eq!(std::fs::read_to_string(old).unwrap(), "line\n");
 }
 
 #[test]
 fn a_log_without_a_file_has_nothing_to_open_anew() {
-    let (_go, log) = gated();
+    let (_go, mut log) = gated();
     log.reopen().unwrap();
-    let off = FlowLog::open(&Log { flows: FlowFormat::Off, to: Destination::Stdout }).unwrap();
+    let mut off = FlowLog::open(&Log { flows: FlowFormat::Off, to: Destination::Stdout }).unwrap();
     off.reopen().unwrap();
     assert_eq!((log.format(), off.format()), (FlowFormat::Json, FlowFormat::Off));
 }
@@ -124,7 +137,7 @@ fn a_writer_that_hangs_holds_nobody_up() {
     let start = Instant::now();
     // More than the queue and the writer's buffer hold together.
     for _ in 0..QUEUE + BUFFER {
-        log.write(b"line".to_vec());
+        put(&mut log, "line");
     }
     assert!(start.elapsed() < Duration::from_secs(1));
     assert!(log.take_lost() > 0);
@@ -137,7 +150,7 @@ fn long_lines_take_no_more_memory_than_short_ones() {
     const LONG: usize = 1 << 16;
     let (_go, mut log) = gated();
     for _ in 0..2 * BYTES / LONG {
-        log.write(vec![b'x'; LONG - 1]);
+        put(&mut log, &"x".repeat(LONG - 1));
     }
     // One is with the writer, and one in its buffer.
     let lost = usize::try_from(log.take_lost()).unwrap();
@@ -150,7 +163,7 @@ fn a_reader_that_is_gone_loses_lines_and_nothing_else() {
     let (go, mut log) = gated();
     go.send(Err(io::ErrorKind::BrokenPipe.into())).unwrap();
     go.send(Ok(())).unwrap();
-    log.write(b"lost".to_vec());
+    put(&mut log, "lost");
     let deadline = Instant::now() + PATIENCE;
     let mut lost = 0;
     while lost == 0 && Instant::now() < deadline {
@@ -158,7 +171,7 @@ fn a_reader_that_is_gone_loses_lines_and_nothing_else() {
         thread::yield_now();
     }
     assert_eq!(lost, 1);
-    log.write(b"written".to_vec());
+    put(&mut log, "written");
     log.close();
 }
 
@@ -187,7 +200,7 @@ fn each_line_goes_to_the_destination_of_its_time_once() {
         assert_eq!(log.format(), now.flows);
         for number in 0..1000 {
             let line = format!("{round} {number}");
-            log.write(line.clone().into());
+            log.write(|bytes| bytes.extend(line.as_bytes()));
             if let Some(file) = file {
                 expected[file].extend([&*line, "\n"]);
             }
@@ -211,9 +224,9 @@ fn a_destination_that_hangs_does_not_keep_the_next_one_from_its_lines() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("flows.log");
     let (go, mut log) = gated();
-    log.write("one".into());
+    put(&mut log, "one");
     exchange(&mut log, &Log::default(), &to_file(&path));
-    log.write("two".into());
+    put(&mut log, "two");
     while std::fs::read_to_string(&path).unwrap() != "two\n" {
         thread::yield_now();
     }
