@@ -52,7 +52,7 @@ impl Delays {
                 let at = PlacedPort::new(key.namespace, key.local.0.port());
                 let counts = ports.entry(at).or_default();
                 counts.all = counts.all.saturating_add(1);
-                counts.late += u32::from(waiting.remove(key).is_some());
+                counts.late += u32::from(!waiting.is_empty() && waiting.remove(key).is_some());
             }
             _ => {}
         }

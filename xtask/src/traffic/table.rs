@@ -54,7 +54,7 @@ fn change(before: f64, now: f64) -> String {
 
 fn programs(kind: Kind, all: &[Programs]) -> String {
     let one = kind.unit().trim_end_matches("s/s");
-    let mut text = format!("\n| kernel programs, for a {one} | runs | ns | of a direct {one} |\n");
+    let mut text = format!("\n| for a {one} | runs | ns | of a direct {one} |\n");
     text += "|---|--:|--:|--:|\n";
     for Programs { contender, nanoseconds, share, each } in all {
         let [least, share, greatest] = share.map(|share| share * 100.0);
@@ -151,7 +151,7 @@ mod tests {
         let text = of(Kind::Requests, &record, None);
         assert!(text.contains("| **up** | | | | |\n| direct |"), "{text}");
         assert!(text.contains("| **down** | | | | |\n| direct |"), "{text}");
-        let expected = "\n| kernel programs, for a request | runs | ns | of a direct request |\n\
+        let expected = "\n| for a request | runs | ns | of a direct request |\n\
             |---|--:|--:|--:|\n| **other** | | 50 | 1.00 % (1.00–1.00) |\n\
             | `ingress` | 3.00 | 50 | 1.00 % |\n";
         assert!(text.ends_with(expected), "{text}");

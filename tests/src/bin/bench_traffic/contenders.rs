@@ -70,11 +70,24 @@ pub(crate) fn measure(group: &str, each: Use, effort: Effort) {
     ];
     let bench = Bench { site: &site, group, each, contenders: contenders(each) };
     for round in effort.rounds() {
-        let direct = bench.measure(round);
-        if round.counts() {
-            bench.measure_programs(round, &direct);
+        let Measured { direct, logging } = bench.measure(round);
+        if !round.counts() {
+            continue;
+        }
+        let whole = direct.nanoseconds_worked();
+        bench.measure_programs(round, whole);
+        if let Some(nanoseconds) = logging {
+            report::share("the agent, which writes the flow log", nanoseconds, whole);
         }
     }
+}
+
+/// What a round says beside its rates.
+struct Measured {
+    /// What the server alone did.
+    direct: Outcome,
+    /// What the agent works for a connection and its lines of the flow log, in nanoseconds.
+    logging: Option<f64>,
 }
 
 struct Bench<'a> {
@@ -93,35 +106,34 @@ fn contenders(each: Use) -> &'static [Contender] {
 }
 
 impl Bench<'_> {
-    /// Returns what the server alone did.
-    fn measure(&self, round: Round) -> Outcome {
-        let mut direct = None;
+    fn measure(&self, round: Round) -> Measured {
+        let (mut direct, mut logging) = (None, None);
         for contender in round.order(self.contenders) {
-            let outcome = self.contend(contender, round);
+            let outcome = match contender.beside {
+                Beside::Others => self.load(contender, round),
+                Beside::Agent => {
+                    let _agent = Agent::start(self.site, &guard());
+                    self.load(contender, round)
+                }
+                Beside::AgentWithFlowLog => {
+                    // One more connection shows that the server sees the right client.
+                    let work = || self.load(contender, round);
+                    let (outcome, worked) = flow_log::during(self.site, guard(), 1, work);
+                    let answers = programs::number(outcome.answers_in_all);
+                    logging = Some(worked.as_secs_f64() * 1e9 / answers);
+                    outcome
+                }
+            };
             round.report((self.group, contender.name), outcome.rate(), outcome.errors);
             if contender.port == DIRECT {
                 direct = Some(outcome);
             }
         }
-        direct.expect("the server alone is a contender")
-    }
-
-    fn contend(&self, contender: &Contender, round: Round) -> Outcome {
-        match contender.beside {
-            Beside::Others => self.load(contender, round),
-            Beside::Agent => {
-                let _agent = Agent::start(self.site, &guard());
-                self.load(contender, round)
-            }
-            // One more connection shows that the server sees the right client.
-            Beside::AgentWithFlowLog => {
-                flow_log::during(self.site, guard(), 1, || self.load(contender, round))
-            }
-        }
+        Measured { direct: direct.expect("the server alone is a contender"), logging }
     }
 
     /// Statistics make programs slower: rates are measured without them.
-    fn measure_programs(&self, round: Round, direct: &Outcome) {
+    fn measure_programs(&self, round: Round, whole: f64) {
         let mut agent = Agent::start(self.site, &guard());
         let with_headers = |contender: &&Contender| {
             contender.beside == Beside::Agent && contender.clients.is_some()
@@ -129,12 +141,7 @@ impl Bench<'_> {
         for contender in CONTENDERS.iter().filter(with_headers) {
             let (costs, outcome) =
                 programs::during(self.site, &mut agent, || self.load(contender, round));
-            report::programs(
-                contender.name,
-                &costs,
-                outcome.answers_in_all,
-                direct.nanoseconds_worked(),
-            );
+            report::programs(contender.name, &costs, outcome.answers_in_all, whole);
         }
     }
 

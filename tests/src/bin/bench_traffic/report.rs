@@ -18,5 +18,10 @@ pub(crate) fn programs(contender: &str, costs: &[Cost], answers: u64, whole: f64
         let share = nanoseconds / whole;
         println!("program\t{contender}\t{name}\t{runs:.3}\t{nanoseconds:.1}\t{share:.6}");
     }
-    println!("share\t{contender}\t{sum:.1}\t{:.6}", sum / whole);
+    share(contender, sum, whole);
+}
+
+/// Prints what something cost of each answer in one round, and which share this is of `whole`, both in nanoseconds.
+pub(crate) fn share(name: &str, nanoseconds: f64, whole: f64) {
+    println!("share\t{name}\t{nanoseconds:.1}\t{:.6}", nanoseconds / whole);
 }
