@@ -14,7 +14,7 @@ use crate::crowd::{Crowd, guard, settle};
 use crate::diagnostics::{Said, assert_all_said};
 
 /// More than the ring buffer holds, and than lines of the flow log may wait.
-const SYNS: u32 = 40_000;
+const SYNS: u32 = 120_000;
 const REFUSED: &str = "untrusted_reset";
 
 /// Sends SYNs of strangers. The agent refuses and reports each; the link may lose a few.
