@@ -34,7 +34,7 @@ impl Formatter for Shown {
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        // Mostly. What lies below the space, JSON has escaped already.
+        // Most texts are ASCII. JSON has already escaped what is below the space.
         if fragment.bytes().all(|byte| byte < 0x7f) {
             return writer.write_all(fragment.as_bytes());
         }

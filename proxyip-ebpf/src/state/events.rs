@@ -45,8 +45,8 @@ fn wakeup() -> u64 {
 /// Whether the agent is to be woken when so many bytes wait for it.
 ///
 /// It polls at short intervals, so that a busy node does not pay for a wake-up with every event. It is woken when the ring
-/// fills faster than that. It may take a while to come, or be gone: wake-ups go on for 16 KiB only, because each of them
-/// is an interrupt, which takes a fifth of the time of a connection.
+/// fills faster than that. The agent may be slow, or stopped: wake-ups end 16 KiB later, because each of them is an
+/// interrupt, which takes a fifth of the time of a connection.
 #[inline(always)]
 const fn is_alarming(waiting: u64) -> bool {
     const ENOUGH: u64 = RING_SIZE as u64 / 4;

@@ -1,4 +1,7 @@
 //! Lines of the flow log, from events.
+//!
+//! Those of connections that are established, or were, are written by [`text`](super::text). Here they are made for the
+//! documents, and to compare them with.
 
 use proxyip_api::line::{Connection, Line, Received, Sent, Totals};
 use proxyip_common::event::Event;

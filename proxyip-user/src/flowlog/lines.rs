@@ -30,6 +30,11 @@ impl Lines {
         &self.bytes[..self.whole]
     }
 
+    /// The memory that they take, in bytes.
+    pub(crate) const fn memory(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// How many there are.
     pub(crate) const fn count(&self) -> u64 {
         self.count

@@ -23,7 +23,7 @@ use super::waiting::Waiting;
 use super::writer::{BUFFER, Item, Output, Writer};
 use crate::config::{Destination, FlowFormat, Log};
 
-/// So many times lines may be handed in before the writer takes them.
+/// Batches of lines that may wait for the writer.
 const QUEUE: usize = 1024;
 /// How long the end of the agent waits for the last lines.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -112,17 +112,22 @@ impl Queue {
         Ok(Self { to: to.clone(), items, waiting, ended })
     }
 
-    /// Hands in lines; `false` if there is no room for them.
-    fn take(&self, lines: Lines) -> bool {
-        let length = lines.bytes().len();
-        if !self.waiting.enter(length) {
-            return false;
+    /// Hands in a batch; gives it back if there is no room for it.
+    fn take(&self, lines: Lines) -> Result<(), Lines> {
+        let memory = lines.memory();
+        if !self.waiting.enter(memory) {
+            return Err(lines);
         }
-        let taken = self.items.try_send(Item::Lines(lines)).is_ok();
-        if !taken {
-            self.waiting.leave(length);
+        let Err(TrySendError::Full(item) | TrySendError::Disconnected(item)) =
+            self.items.try_send(Item::Lines(lines))
+        else {
+            return Ok(());
+        };
+        self.waiting.leave(memory);
+        match item {
+            Item::Lines(lines) => Err(lines),
+            Item::Output(_) => unreachable!("lines were sent"),
         }
-        taken
     }
 }
 
@@ -145,6 +150,9 @@ impl FlowLog {
     /// then it closes its destination.
     pub fn exchange(&mut self, NextLog { format, queue }: NextLog) {
         self.hand_in();
+        if !matches!(queue, NextQueue::Same) {
+            self.lose();
+        }
         self.format = format;
         let before = match queue {
             NextQueue::Same => None,
@@ -195,18 +203,24 @@ impl FlowLog {
         }
     }
 
-    /// Gives the writer the lines that it has not got yet; counts them as lost if it does not keep up. To wake it for each
-    /// line would cost more than the line.
+    /// Gives the writer the lines that it has not got yet. To wake it for each line would cost more than the line. If it
+    /// does not keep up, the lines wait until they are a whole batch, and then are lost.
     pub fn hand_in(&mut self) {
         let Some(queue) = &self.queue else { return };
         if self.lines.count() == 0 {
             return;
         }
-        let lines = self.lines.take();
-        let count = lines.count();
-        if !queue.take(lines) {
-            self.lost.add(count);
+        if let Err(lines) = queue.take(self.lines.take()) {
+            self.lines = lines;
+            if self.lines.bytes().len() >= BUFFER {
+                self.lose();
+            }
         }
+    }
+
+    /// Counts the lines as lost that the writer has not got.
+    fn lose(&mut self) {
+        self.lost.add(self.lines.take().count());
     }
 
     /// How many lines were lost since the last call.
@@ -225,6 +239,7 @@ impl FlowLog {
     /// Ends the log. Waits a moment for the last lines, but not for ever: the reader may hang.
     pub fn close(mut self) {
         self.hand_in();
+        self.lose();
         let Self { queue, mut former, .. } = self;
         former.extend(queue.map(|Queue { ended, .. }| ended));
         let deadline = Instant::now() + PATIENCE;

@@ -61,10 +61,10 @@ impl Recorder {
                 }
             }
             Some(EventKind::Established) => {
-                self.established(event);
+                self.connection(event);
             }
             Some(EventKind::Closed) => {
-                self.established(event);
+                self.connection(event);
                 if event.record.has(FlowRecord::TLVS) {
                     self.flows.forget(&event.key);
                 }
@@ -87,8 +87,8 @@ impl Recorder {
         let skipped = self.losses.tick(lines > 0, events_lost, Timestamp::now());
         if let (Some(period), FlowFormat::Vpc) = (skipped, self.log.format()) {
             self.log.write(|line| line.extend(vpc::skipped(&period).into_bytes()));
+            self.hand_in();
         }
-        self.hand_in();
     }
 
     /// Writes in another format, or to another destination, from now on.
@@ -176,8 +176,8 @@ impl Recorder {
         }
     }
 
-    /// Writes the event of a connection that is established, or was.
-    fn established(&mut self, event: &Event) {
+    /// Writes an event of a connection that is established, or was.
+    fn connection(&mut self, event: &Event) {
         self.write(event, |Self { flows, log, scribe, .. }, period| {
             flows.with_known(&event.key, &event.record, |known| {
                 log.write(|line| scribe.write(line, event, period, known));
@@ -189,13 +189,13 @@ impl Recorder {
         self.log.write(|bytes| json::write(bytes, line).expect("a line has a JSON form"));
     }
 
-    /// Writes the event in the log's format: by `json`, if it is that.
-    fn write(&mut self, event: &Event, json: impl FnOnce(&mut Self, &Period)) {
+    /// Writes the event in the log's format. `write_json` does it for JSON.
+    fn write(&mut self, event: &Event, write_json: impl FnOnce(&mut Self, &Period)) {
         let period = || Period::of(event, self.flows.clock());
         match self.log.format() {
             FlowFormat::Json => {
                 let period = period();
-                json(self, &period);
+                write_json(self, &period);
             }
             FlowFormat::Vpc => {
                 for record in vpc::records(event, &period()) {

@@ -1,6 +1,6 @@
-//! Lines of established connections, as text.
+//! JSON of connections that are established, or were.
 //!
-//! On a busy node these lines are most of what the agent does. Made by [`json`] from a [`Line`], each takes five times as
+//! On a busy node these lines are most of what the agent does. Made by [`json`] from a [`Line`], each takes several times as
 //! long. They are the same lines: a test compares both ways.
 //!
 //! [`Line`]: proxyip_api::line::Line
@@ -27,10 +27,11 @@ pub struct Known<'a> {
     pub tlvs: Option<&'a TlvsJson>,
 }
 
-/// Writes lines.
+/// Writes these lines.
 #[derive(Debug, Default)]
 pub struct Scribe {
-    second: Second,
+    start: Second,
+    end: Second,
 }
 
 impl Scribe {
@@ -38,7 +39,7 @@ impl Scribe {
     pub fn write(&mut self, line: &mut Vec<u8>, event: &Event, period: &Period, known: Known) {
         let has_ended = event.kind == EventKind::Closed as u8;
         let mut text = Text(line);
-        let [start, end] = [period.start, period.end].map(|time| self.second.text(time));
+        let end = self.end.text(period.end);
         text.add(if has_ended { r#"{"event":"close""# } else { r#"{"event":"accept""# });
         text.add_time(r#","time":"#, end);
         text.add_label(r#","verdict":"#, Verdict::on_flow(&event.record).label());
@@ -60,7 +61,7 @@ impl Scribe {
             text.add_json(r#","tlvs":"#, tlvs);
         }
         if has_ended {
-            text.add_time(r#","start":"#, start);
+            text.add_time(r#","start":"#, self.start.text(period.start));
             text.add_time(r#","end":"#, end);
             text.add_number(r#","packets_received":"#, event.packets_received.into());
             text.add_number(r#","bytes_received":"#, event.bytes_received);
@@ -76,7 +77,7 @@ impl Scribe {
 /// A time in UTC, with milliseconds.
 type Time = [u8; "2026-11-20T08:00:01.123Z".len()];
 
-/// The last second that was written: most lines are of the same one as the line before.
+/// The last second that was written. Most events are of the same second as the event before.
 #[derive(Debug, Default)]
 struct Second {
     number: Option<i64>,

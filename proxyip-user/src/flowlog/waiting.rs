@@ -1,9 +1,9 @@
-//! Lines may be long: what waits for the writer is bounded by its bytes, too.
+//! Lines may be long: what waits for the writer is bounded by its memory, and not only by the number of batches.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes of lines that may wait for the writer.
+/// Memory for lines that wait for the writer.
 pub(crate) const BYTES: usize = 16 << 20;
 
 /// How many bytes wait for the writer.

@@ -67,7 +67,7 @@ impl Writer {
     fn take(&mut self, item: Item) {
         match item {
             Item::Lines(lines) => {
-                self.waiting.leave(lines.bytes().len());
+                self.waiting.leave(lines.memory());
                 self.add(&lines);
             }
             Item::Output(output) => {

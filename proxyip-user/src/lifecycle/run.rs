@@ -159,11 +159,10 @@ async fn record(recorder: &RefCell<Recorder>, mut refusals: Receiver<Event>) -> 
     const AT_ONCE: usize = 64;
     let mut events = Vec::new();
     while refusals.recv_many(&mut events, AT_ONCE).await > 0 {
-        let mut recorder = recorder.borrow_mut();
         for event in events.drain(..) {
-            recorder.handle(&event, &[]);
+            shield(|| recorder.borrow_mut().handle(&event, &[]));
         }
-        recorder.hand_in();
+        recorder.borrow_mut().hand_in();
     }
     // The thread that refuses lives as long as the process.
     std::future::pending().await

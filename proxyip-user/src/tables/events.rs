@@ -44,15 +44,15 @@ impl Events {
 }
 
 impl Waiting {
-    /// Calls `handle` for each event with the header bytes that follow it, until dropped. Calls `pause` when it has none
-    /// for now, and now and then.
+    /// Calls `handle` for each event with the header bytes that follow it, and `after_batch` behind each batch of them,
+    /// until dropped.
     ///
     /// # Errors
     /// If the buffer cannot be waited for.
     pub(crate) async fn run(
         &self,
         handle: impl Fn(&Event, &[u8]),
-        pause: impl Fn(),
+        after_batch: impl Fn(),
     ) -> Result<Infallible> {
         /// How often to look: the kernel programs wake the agent only when the ring fills up.
         const PERIOD: Duration = Duration::from_millis(20);
@@ -66,15 +66,19 @@ impl Waiting {
             self.alarm.set(if fruitless < LOOKS { PERIOD } else { QUIET })?;
             tokio::select! {
                 rung = self.alarm.rings() => rung?,
-                ready = self.ring.readable() => ready?.clear_ready(),
+                ready = self.ring.readable() => {
+                    ready?.clear_ready();
+                    // The kernel programs do not wake the agent a second time.
+                    fruitless = 0;
+                }
             }
             let mut taken = self.take(&handle);
             fruitless = if taken == 0 { fruitless.saturating_add(1) } else { 0 };
-            pause();
+            after_batch();
             while taken == BATCH {
                 tokio::task::yield_now().await;
                 taken = self.take(&handle);
-                pause();
+                after_batch();
             }
         }
     }

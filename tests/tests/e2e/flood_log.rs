@@ -13,8 +13,8 @@ use crate::common::{exchange, open_for};
 use crate::crowd::{Crowd, guard, settle};
 use crate::diagnostics::{Said, assert_all_said};
 
-/// More than the ring buffer holds, and than lines of the flow log may wait.
-const SYNS: u32 = 120_000;
+/// More than the ring buffer holds.
+const SYNS: u32 = 40_000;
 const REFUSED: &str = "untrusted_reset";
 
 /// Sends SYNs of strangers. The agent refuses and reports each; the link may lose a few.
@@ -57,7 +57,11 @@ fn a_flow_log_that_nobody_reads_holds_up_nothing() {
     let mut pipe = Pipe::new(&site);
     let guard = guard().setting(r#"untrusted = "reset""#).log_setting(&pipe.setting);
     let mut agent = Agent::start(&site, &guard);
-    flood(&site);
+    // The ring buffer may lose most of one flood.
+    eventually("more lines than may wait", || {
+        flood(&site);
+        (Said::read(&mut agent).lost_lines > 0).then_some(())
+    });
     let streams: Vec<_> = (0..10).map(|number| open_for(&site, number)).collect();
     assert_eq!(agent.flows().len(), streams.len());
     let said = assert_all_said(&mut agent);
@@ -75,7 +79,6 @@ fn a_flow_log_that_nobody_reads_holds_up_nothing() {
     });
     let lost = Said::read(&mut agent).lost_lines;
     eprintln!("{events} events: {lines} lines of the flow log, {lost} lost");
-    assert!(lost > 0);
     assert!(lines + lost <= events + lost_events, "{lines} lines, {lost} lost, {events} events");
     let refused = agent.numbers("drops")[REFUSED];
     site.finish(&mut agent, &[(REFUSED, refused)]);

@@ -150,11 +150,15 @@ fn parse(line: &str) -> Result<(String, Time)> {
     }
 }
 
-/// The commit that is checked out, with a mark if files differ from it.
+/// The commit that is checked out, with a mark if files differ from it that are no records of measurements.
 pub(crate) fn commit() -> String {
-    let mut git = Command::new("git");
-    let described = probe(git.args(["describe", "--always", "--dirty", "--exclude", "*"]));
-    described.map_or_else(|| "unknown".to_owned(), |commit| commit.trim().to_owned())
+    let git = |arguments: &[&str]| probe(Command::new("git").args(arguments));
+    let Some(commit) = git(&["describe", "--always", "--exclude", "*"]) else {
+        return "unknown".to_owned();
+    };
+    let changed = git(&["status", "--porcelain", "--", ":/", ":(top,exclude)docs/benchmarks"]);
+    let mark = if changed.is_some_and(|changed| changed.is_empty()) { "" } else { "-dirty" };
+    format!("{}{mark}", commit.trim())
 }
 
 /// What the running kernel calls itself.

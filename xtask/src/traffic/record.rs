@@ -45,7 +45,8 @@ pub(super) struct Contender {
     pub(super) errors: u64,
 }
 
-/// What an agent's kernel programs cost of each answer, by the kernel's statistics.
+/// What an agent's kernel programs cost of each answer, by the kernel's statistics. Or what the agent itself does, then
+/// without programs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Programs {
     pub(super) contender: String,

@@ -14,7 +14,7 @@ struct Samples {
     errors: u64,
 }
 
-/// The rounds of one program of an agent, or of all its programs.
+/// The rounds of one program of an agent, of all its programs, or of the agent itself.
 #[derive(Debug, Default)]
 struct Costs {
     contender: String,
@@ -112,7 +112,7 @@ impl Lines {
         self.groups.iter().map(group).collect()
     }
 
-    /// What the kernel programs cost.
+    /// What the kernel programs and the agent cost.
     pub(super) fn programs(&self) -> Vec<Programs> {
         let all = |sum: &Costs| {
             let own = self.programs.iter().filter(|costs| costs.contender == sum.contender);

@@ -135,14 +135,28 @@ fn a_log_without_a_file_has_nothing_to_open_anew() {
 fn a_writer_that_hangs_holds_nobody_up() {
     let (_go, mut log) = gated();
     let start = Instant::now();
-    // More than the queue and the writer's buffer hold together.
-    for _ in 0..QUEUE + BUFFER {
-        put(&mut log, "line");
+    // More than may wait.
+    for _ in 0..2 * BYTES / BUFFER {
+        put(&mut log, &"x".repeat(BUFFER));
     }
     assert!(start.elapsed() < Duration::from_secs(1));
     assert!(log.take_lost() > 0);
     log.close();
     assert!(start.elapsed() < PATIENCE * 3);
+}
+
+#[test]
+fn a_writer_that_hangs_for_long_loses_nothing_while_there_is_memory() {
+    let (go, mut log) = gated();
+    for _ in 0..3 * QUEUE {
+        put(&mut log, "line");
+    }
+    assert_eq!(log.take_lost(), 0);
+    // A write for each batch that waits, at most.
+    for _ in 0..3 * QUEUE {
+        go.send(Ok(())).unwrap();
+    }
+    log.close();
 }
 
 #[test]

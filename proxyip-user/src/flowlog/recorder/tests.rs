@@ -33,6 +33,20 @@ fn written(format: FlowFormat, events: &[Event]) -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
+#[test]
+fn lines_are_in_the_file_once_they_are_handed_in() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("flows.log");
+    let mut recorder = recorder(FlowFormat::Json, &path);
+    for lines in 1..3 {
+        recorder.handle(&event(EventKind::Established, 0), &[]);
+        recorder.hand_in();
+        while std::fs::read_to_string(&path).unwrap().lines().count() < lines {
+            std::thread::yield_now();
+        }
+    }
+}
+
 fn recorder(format: FlowFormat, path: &Path) -> Recorder {
     let log = Log { flows: format, to: Destination::File(path.into()) };
     Recorder::new(Arc::new(flows()), FlowLog::open(&log).unwrap())

@@ -32,11 +32,14 @@ impl Segment {
         }
     }
 
-    /// What proxyip counts. Some forged numbers look like those of a segment that overtook the header.
+    /// What proxyip counts. Some forged numbers look like those of a segment that overtook the header, and one in eight million
+    /// is a valid cookie.
     const fn counters_of_proxyip(self) -> &'static [&'static str] {
         match self {
             Self::Syn => &["syn_answered"],
-            Self::ForgedAck => &["cookie_foreign", "cookie_foreign_unanswered", "out_of_order"],
+            Self::ForgedAck => {
+                &["cookie_foreign", "cookie_foreign_unanswered", "out_of_order", "ack_deferred"]
+            }
         }
     }
 }
