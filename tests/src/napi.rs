@@ -30,6 +30,21 @@ impl Batches {
     /// When the program cannot be loaded or attached.
     #[must_use]
     pub fn on(namespace: &Namespace, interface: &str) -> Self {
+        Self::with_flags(namespace, interface, 0)
+    }
+
+    /// The same for frames of several buffers, such as jumbo frames: Linux 5.18 and later.
+    ///
+    /// # Panics
+    /// When the program cannot be loaded or attached.
+    #[must_use]
+    pub fn of_jumbo_frames(namespace: &Namespace, interface: &str) -> Self {
+        /// `BPF_F_XDP_HAS_FRAGS` (`linux/bpf.h`).
+        const FRAGS: u32 = 1 << 5;
+        Self::with_flags(namespace, interface, FRAGS)
+    }
+
+    fn with_flags(namespace: &Namespace, interface: &str, flags: u32) -> Self {
         // r0 = XDP_PASS; exit
         static PROGRAM: [u64; 2] = [0x0000_0002_0000_00b7, 0x95];
         static LICENCE: &[u8; 4] = b"GPL\0";
@@ -38,6 +53,7 @@ impl Batches {
         put(&mut load, 4, &2u32.to_ne_bytes());
         put(&mut load, 8, &(PROGRAM.as_ptr().addr() as u64).to_ne_bytes());
         put(&mut load, 16, &(LICENCE.as_ptr().addr() as u64).to_ne_bytes());
+        put(&mut load, 44, &flags.to_ne_bytes());
         let program = bpf(BPF_PROG_LOAD, &mut load).expect("an XDP program");
 
         let link = namespace.enter(|| {

@@ -53,7 +53,7 @@ fn programs(loader: &mut EbpfLoader<'_>, object: &[u8]) -> Ebpf {
     let mut ebpf = loader.load(object).expect("the kernel takes the maps");
     for program in Program::ALL.into_iter().filter(|program| program.is_possible()) {
         match program {
-            Program::Xdp => load_xdp(&mut ebpf, program.name()),
+            Program::Xdp | Program::XdpGeneric => load_xdp(&mut ebpf, program.name()),
             _ => load(&mut ebpf, program.name()),
         }
     }
@@ -81,7 +81,7 @@ pub(super) fn name_of_front(program: Program) -> &'static str {
     match program {
         Program::Ingress | Program::IngressBasic => "proxyip_ingress",
         Program::Egress => "proxyip_egress",
-        Program::Xdp => "proxyip_xdp",
+        Program::Xdp | Program::XdpGeneric => "proxyip_xdp",
     }
 }
 

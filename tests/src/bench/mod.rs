@@ -154,8 +154,8 @@ impl Bench {
         const INTERFACE_AT: usize = 40;
         let mut context = [0; INTERFACE_AT + 4];
         context[INTERFACE_AT..].copy_from_slice(&self.interface.to_ne_bytes());
-        if program == Program::Xdp {
-            return self.run_xdp(frame);
+        if program.is_at_xdp() {
+            return self.run_xdp(program, frame);
         }
         let mut out = vec![0; 8192];
         let options = TestRunOptions {
@@ -170,7 +170,7 @@ impl Bench {
         Outcome { verdict: result.return_value.cast_signed(), frame: out }
     }
 
-    fn run_xdp(&self, frame: &[u8]) -> Outcome {
+    fn run_xdp(&self, program: Program, frame: &[u8]) -> Outcome {
         let length = u32::try_from(frame.len()).expect("a frame");
         // `struct xdp_md` (`linux/bpf.h`).
         let fields = [0, length, 0, self.interface, 0, 0];
@@ -182,16 +182,12 @@ impl Bench {
             ctx_in: Some(&context),
             ..TestRunOptions::default()
         };
-        let result = self.xdp().test_run(options);
+        let program: &Xdp =
+            self.ebpf.program(program.name()).expect("a program").try_into().expect("XDP");
+        let result = program.test_run(options);
         let result = result.unwrap_or_else(|error| panic!("{} bytes: {error:?}", frame.len()));
         out.truncate(result.data_size_out.try_into().expect("a frame"));
         Outcome { verdict: result.return_value.cast_signed(), frame: out }
-    }
-
-    /// The program at XDP, loaded.
-    pub fn xdp(&self) -> &Xdp {
-        let name = Program::Xdp.name();
-        self.ebpf.program(name).expect(name).try_into().expect("an XDP program")
     }
 
     /// The program, loaded.

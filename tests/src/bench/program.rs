@@ -15,11 +15,14 @@ pub enum Program {
     Egress,
     /// What sees frames before there is an skb.
     Xdp,
+    /// The same for generic XDP, where frames have one buffer.
+    XdpGeneric,
 }
 
 impl Program {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Ingress, Self::IngressBasic, Self::Egress, Self::Xdp];
+    pub const ALL: [Self; 5] =
+        [Self::Ingress, Self::IngressBasic, Self::Egress, Self::Xdp, Self::XdpGeneric];
     /// Both that see what comes in.
     pub const INGRESS: [Self; 2] = [Self::Ingress, Self::IngressBasic];
 
@@ -32,7 +35,13 @@ impl Program {
     /// Whether this kernel can load it: the accept hand-off needs a function that came with Linux 6.9.
     pub fn is_possible(self) -> bool {
         static HAS_ACCEPT: LazyLock<bool> = LazyLock::new(|| object::assign().is_some());
-        !matches!(self, Self::Ingress | Self::Xdp) || *HAS_ACCEPT
+        !(self == Self::Ingress || self.is_at_xdp()) || *HAS_ACCEPT
+    }
+
+    /// Whether it sees frames before there is an skb.
+    #[must_use]
+    pub const fn is_at_xdp(self) -> bool {
+        matches!(self, Self::Xdp | Self::XdpGeneric)
     }
 
     /// What it is called in the object.
@@ -42,6 +51,7 @@ impl Program {
             Self::IngressBasic => "proxyip_ingress_basic",
             Self::Egress => "proxyip_egress",
             Self::Xdp => "proxyip_xdp",
+            Self::XdpGeneric => "proxyip_xdp_generic",
         }
     }
 }

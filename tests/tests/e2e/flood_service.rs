@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use proxyip_tests::balancers::HaProxy;
 use proxyip_tests::servers::EchoServer;
 use proxyip_tests::{
-    Agent, BURST, Flooder, Forged, HandOff, Memory, RawPeer, Site, address, eventually, turn,
+    Agent, BURST, Batches, Flooder, Forged, Guard, HandOff, Memory, RawPeer, Site, address,
+    eventually, turn,
 };
 
 use crate::crowd::{Crowd, guard, settle};
@@ -51,24 +52,38 @@ struct Outcome {
 #[test]
 fn a_flood_at_full_rate_fails_no_connection() {
     let _alone = turn::alone();
+    serve_in_floods(&Site::without_captures(), &guard());
+}
+
+/// XDP answers and drops segments of machines that the server has just answered. The flood's come from many others.
+#[test]
+fn a_flood_at_full_rate_fails_no_connection_at_xdp() {
+    let _alone = turn::alone();
+    let site = Site::without_captures();
+    site.net.server.run("ethtool -K eth0 rxvlan off");
+    let _peer = Batches::on(&site.net.balancer, "eth1");
+    serve_in_floods(&site, &guard().interface_setting(r#"xdp = "native""#));
+}
+
+fn serve_in_floods(site: &Site, guard: &Guard) {
     let seconds = std::env::var(SECONDS).map(|seconds| seconds.parse().expect(SECONDS));
     let duration = Duration::from_secs(seconds.unwrap_or(DEFAULT_SECONDS));
-    let site = Site::without_captures();
-    settle(&site);
+    settle(site);
     site.net.client.ip("route add local 198.18.0.0/16 dev lo");
     site.net.balancer.ip("route add 198.18.0.0/16 via 203.0.113.9 dev eth0");
     let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
-    let _haproxy = HaProxy::start(&site, 80, "10.77.1.1:80", "send-proxy-v2");
-    let mut agent = Agent::start(&site, &guard().hand_off(HandOff::Accept));
+    let _haproxy = HaProxy::start(site, 80, "10.77.1.1:80", "send-proxy-v2");
+    let guard = guard.clone().hand_off(HandOff::Accept);
+    let mut agent = Agent::start(site, &guard);
     // What is allocated at the first use.
     site.net.client.enter(|| connect_through_haproxy(0));
-    flood(&site, ack, Duration::from_millis(200));
-    let before = Memory::measure(&site, &mut agent);
+    flood(site, ack, Duration::from_millis(200));
+    let before = Memory::measure(site, &mut agent);
 
     let mut connections = 1;
     for (name, forge) in FLOODS {
         let counted = sum_of_counters(&agent);
-        let outcome = serve(&site, &mut agent, forge, duration);
+        let outcome = serve(site, &mut agent, forge, duration);
         connections += u64::try_from(outcome.took.len()).expect("a count");
         print(name, &outcome, duration);
         assert!(outcome.memory.agent <= before.agent + GROWTH, "{name}: the agent has grown");
@@ -80,7 +95,7 @@ fn a_flood_at_full_rate_fails_no_connection() {
     agent.wait_counter("closed", connections);
     assert_eq!(agent.counter("established"), connections);
     eventually("nobody waits for anything", || {
-        (Memory::measure(&site, &mut agent).sockets <= before.sockets).then_some(())
+        (Memory::measure(site, &mut agent).sockets <= before.sockets).then_some(())
     });
     site.finish(&mut agent, &[]);
 }

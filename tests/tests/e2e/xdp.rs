@@ -1,12 +1,13 @@
 //! The program at XDP in front of the ingress program. A veth shows both modes; the other end needs a program of its own, or
-//! the kernel drops what is sent back at native XDP.
+//! the kernel drops what is sent back at native XDP. Polling (`ethtool -K DEV gro on`) is not enough: then nothing wakes the
+//! other end for it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use proxyip_api::status::XdpJson;
 use proxyip_tests::servers::EchoServer;
-use proxyip_tests::{Agent, Batches, Dial, Guard, HandOff, Site, address, eventually, run};
+use proxyip_tests::{Agent, Batches, Dial, Guard, HandOff, Plan, Site, address, eventually, run};
 
 use crate::common::{CLIENT, CLIENT6, ask_names, assert_both, exchange, header_of_client};
 use crate::common::{header_of_client6, open_and_send, socket_address, trusted_dial};
@@ -88,6 +89,30 @@ fn handshakes_are_made_in_the_driver() {
 #[test]
 fn handshakes_are_made_behind_the_driver() {
     handshakes_are_made_at("generic");
+}
+
+fn jumbo_frames_pass_at(mode: &str) {
+    let site = Site::with(&Plan { mtu: 9001, ..Plan::default() });
+    site.net.server.run("ethtool -K eth0 rxvlan off");
+    let _peer = Batches::of_jumbo_frames(&site.net.balancer, "eth1");
+    let _echo = EchoServer::start(&site.net.server, address::SERVER, 80);
+    let mut agent = Agent::start(&site, &guard(mode));
+    assert_at(&agent, mode);
+    // What is exchanged fits in one frame of several buffers.
+    assert_served(&site, 10);
+    let [at_xdp, all, ..] = counted(&agent);
+    assert!(at_xdp >= 5 && all == 10, "{at_xdp} of {all} SYNs");
+    site.finish(&mut agent, &[]);
+}
+
+#[test]
+fn jumbo_frames_pass_in_the_driver() {
+    jumbo_frames_pass_at("native");
+}
+
+#[test]
+fn jumbo_frames_pass_behind_the_driver() {
+    jumbo_frames_pass_at("generic");
 }
 
 #[test]

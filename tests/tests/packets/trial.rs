@@ -25,7 +25,7 @@ impl Case {
             bench.prepare(*kernel, syn);
         }
         bench.tables.forget_neighbours();
-        if self.program == Program::Xdp && self.neighbour == Next::Seen {
+        if self.program.is_at_xdp() && self.neighbour == Next::Seen {
             bench.tables.see_neighbours(bench.interface);
         }
         if self.flooded {
@@ -59,7 +59,7 @@ impl Case {
             // `TCX_NEXT`, `TCX_DROP`, `TCX_REDIRECT`.
             Program::Ingress | Program::IngressBasic | Program::Egress => [-1, 2, 7],
             // `XDP_PASS`, `XDP_DROP`, `XDP_TX`.
-            Program::Xdp => [2, 1, 3],
+            Program::Xdp | Program::XdpGeneric => [2, 1, 3],
         };
         let (verdict, frames) = match &self.expected {
             Expected::Passed => (next, vec![self.frame.clone()]),

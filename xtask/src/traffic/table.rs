@@ -53,8 +53,14 @@ fn change(before: f64, now: f64) -> String {
 }
 
 fn programs(kind: Kind, all: &[Programs]) -> String {
-    let one = kind.unit().trim_end_matches("s/s");
-    let mut text = format!("\n| for a {one} | runs | ns | of a direct {one} |\n");
+    let head = match kind {
+        Kind::Requests => "| for a request | runs | ns | of a direct request |",
+        Kind::Lists | Kind::Flows => {
+            "| the programs, for a connection | runs | ns | of a connection |"
+        }
+        _ => "| for a connection | runs | ns | of a direct connection |",
+    };
+    let mut text = format!("\n{head}\n");
     text += "|---|--:|--:|--:|\n";
     for Programs { contender, nanoseconds, share, each } in all {
         let [least, share, greatest] = share.map(|share| share * 100.0);

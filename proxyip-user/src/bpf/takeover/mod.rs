@@ -8,53 +8,28 @@
 //! is there already is not written again.
 
 mod conversion;
+mod plan;
 pub(crate) mod types;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use aya::maps::MapType;
 use aya_obj::Object;
 
-use self::conversion::{Conversion, Conversions};
-use self::types::Fields;
+use self::plan::{Copied, Plan};
 use super::btf::Btf;
-use super::definition::Definition;
-use super::loader::{PINNED, SIZED};
 use super::pins::{self, map_directory};
 use super::raw_map::RawMap;
 use super::{object, other_layouts};
 use crate::steps::step;
-
-/// Tables of connections. The programs write them, so they are copied when no other version's programs are attached.
-const LIVE: [&str; 8] = [
-    "FLOWS",
-    "HANDSHAKES",
-    "REDIRECTED",
-    "ENDED_FLOWS",
-    "TRANSLATIONS",
-    "PARTIAL_HEADERS",
-    "HEADER_BYTES",
-    "DROPPED",
-];
-
-/// What cannot be copied: sockets keep it, or the programs write it and the agent reads it once. Nor need it be, where the
-/// programs would only look in vain.
-const SHARED_ONLY: [&str; 3] = ["SOCKETS", "EVENTS", IN_USE];
 
 /// Which tables nobody need look into. Another layout's programs may have written its words as a whole, so one says of no table
 /// that it has never been used.
 const IN_USE: &str = "IN_USE";
 /// Everything of a word.
 const ALL_IN_USE: [u8; 4] = [1; 4];
-
-/// What only one version's programs may read, because the other must do nothing meanwhile.
-const NEVER_SHARED: &str = "PORTS";
-
-/// What belongs to one version's programs, and says nothing.
-const OF_PROGRAMS: [&str; 5] =
-    ["PLACES", "PROGRAMS", "XDP_PROGRAMS", "NEIGHBOURS", "FOREIGN_ANSWERS"];
 
 /// Counters that keep their places when others are added behind them.
 const COUNTERS: [&str; 3] = ["COUNTERS", "DROPS", "LEFT_TO_KERNEL"];
@@ -80,12 +55,6 @@ struct Source {
     directory: PathBuf,
     /// Those whose entries are copied.
     copied: Vec<Copied>,
-}
-
-#[derive(Debug)]
-struct Copied {
-    name: &'static str,
-    conversions: Conversions,
 }
 
 impl Takeover {
@@ -115,7 +84,7 @@ impl Takeover {
         let types = Btf::parse(&types)?;
         let look = |directory: &Path| {
             let plan = Plan { object: &object, types: &types, directory };
-            plan.source().with_context(|| refusal(pin_path, directory))
+            plan.make().with_context(|| refusal(pin_path, directory))
         };
         let planned = order.iter().map(|(_, directory)| look(directory));
         let planned = planned.collect::<Result<Vec<_>>>()?;
@@ -123,9 +92,9 @@ impl Takeover {
             remove(&own)?;
         }
         let mut sources = Vec::new();
-        for (source, shared) in planned {
-            share(&source.directory, &own, &shared)?;
-            sources.push(source);
+        for ((_, directory), (copied, shared)) in order.into_iter().zip(planned) {
+            share(&directory, &own, &shared)?;
+            sources.push(Source { directory, copied });
         }
         let in_use = own.join(IN_USE);
         if in_use.exists() {
@@ -237,112 +206,6 @@ impl Takeover {
     }
 }
 
-impl Copied {
-    fn is_live(&self) -> bool {
-        LIVE.contains(&self.name)
-    }
-
-    fn convert(&self, key: &[u8], value: &[u8]) -> (Vec<u8>, Vec<u8>) {
-        (self.conversions.key.convert(key), self.conversions.value.convert(value))
-    }
-}
-
-/// Which maps of a layout can be shared, and how the others are copied.
-struct Plan<'a> {
-    object: &'a Object,
-    types: &'a Btf<'a>,
-    directory: &'a Path,
-}
-
-impl Plan<'_> {
-    /// What is copied, and the names of what is shared.
-    fn source(&self) -> Result<(Source, Vec<&'static str>)> {
-        let (mut copied, mut shared) = (Vec::new(), Vec::new());
-        let is_there =
-            |name: &&str| !OF_PROGRAMS.contains(name) && self.directory.join(name).exists();
-        for name in PINNED.iter().copied().filter(is_there) {
-            let how = self.how(name).with_context(|| format!("{name} cannot be taken over"))?;
-            match how {
-                How::Share => shared.push(name),
-                How::Copy(conversions) => copied.push(Copied { name, conversions }),
-                How::Leave => {}
-            }
-        }
-        leave_together(&mut shared);
-        Ok((Source { directory: self.directory.into(), copied }, shared))
-    }
-
-    fn how(&self, name: &'static str) -> Result<How> {
-        let pin = self.directory.join(name);
-        let there = Definition::of_pin(&pin)?;
-        let map = self.object.maps.get(name).context("the kernel object lacks it")?;
-        let wanted = Definition::of_object(map)?;
-        let wanted = if SIZED.contains(&name) { wanted.of_any_size() } else { wanted };
-        let (sizes, now) = (wanted.sizes(), types::of_object(self.types, name)?);
-        let before = types::of_map(&RawMap::open(&pin)?.data)?;
-        let same_definition = there.differs(&wanted).is_none();
-        let same = same_definition && before.as_ref().is_none_or(|before| *before == now);
-        if same && name != NEVER_SHARED && !(pins::is_test_layout() && can_be_copied(name)) {
-            return Ok(How::Share);
-        }
-        if there.kind() != wanted.kind() {
-            bail!("it is of type {:?} there and {:?} here", there.kind(), wanted.kind());
-        }
-        if same {
-            return Ok(How::Copy(Conversions {
-                key: Conversion::same(sizes.0),
-                value: Conversion::same(sizes.1),
-            }));
-        }
-        how_to_copy(name, before.as_ref(), (&now, sizes))
-    }
-}
-
-/// How one map is taken over.
-enum How {
-    /// Both versions use the same one.
-    Share,
-    Copy(Conversions),
-    /// It begins anew.
-    Leave,
-}
-
-fn can_be_copied(name: &str) -> bool {
-    !SHARED_ONLY.contains(&name) && !begins_anew(name)
-}
-
-/// Counters by listener, whose places move when one is added. What the next refused source writes again. What sockets keep and
-/// a table has too.
-fn begins_anew(name: &str) -> bool {
-    const ANEW: [&str; 4] =
-        ["LISTENER_COUNTERS", "REFUSED_BY_AGENT", "UNTRUSTED_SOURCES", "TRANSLATED_SOCKETS"];
-    ANEW.contains(&name)
-}
-
-/// Metrics are the sum of the two: beside counters that begin anew, the agent's own would make it rise from nothing.
-fn leave_together(shared: &mut Vec<&'static str>) {
-    const TOGETHER: [&str; 2] = ["LISTENER_COUNTERS", "REFUSED_BY_AGENT"];
-    if !TOGETHER.iter().all(|name| shared.contains(name)) {
-        shared.retain(|name| !TOGETHER.contains(name));
-    }
-}
-
-/// How a map is copied that is not the same in both versions.
-fn how_to_copy(
-    name: &'static str,
-    before: Option<&Fields>,
-    (now, sizes): (&Fields, (usize, usize)),
-) -> Result<How> {
-    if begins_anew(name) {
-        return Ok(How::Leave);
-    }
-    if SHARED_ONLY.contains(&name) {
-        bail!("it is another one, and cannot be copied");
-    }
-    let before = before.context("it is another one, and the kernel does not know its fields")?;
-    Ok(How::Copy(Conversions::between(before, now, sizes)?))
-}
-
 /// Pins maps of one directory in another one too.
 fn share(from: &Path, to: &Path, names: &[&str]) -> Result<()> {
     fs::create_dir_all(to).with_context(|| format!("{} cannot be made", to.display()))?;
@@ -401,6 +264,3 @@ fn refusal(pin_path: &Path, directory: &Path) -> String {
         pin_path.display()
     )
 }
-
-#[cfg(test)]
-mod tests;

@@ -50,7 +50,7 @@ pub(crate) fn measure(effort: Effort) {
     site.net.server.sysctl("ipv4.tcp_syncookies", "2");
     // The sender's own kernel must not answer.
     site.net.balancer.run("iptables -I INPUT -p tcp -j DROP");
-    // So that a program at XDP sees all of a frame, and the other end takes what it sends back.
+    // So that a program at XDP sees all of a frame, and the other end takes what it sends back, though late.
     site.net.server.run("ethtool -K eth0 rxvlan off");
     site.net.balancer.run("ethtool -K eth1 gro on");
     let listen = |port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).expect("a port");

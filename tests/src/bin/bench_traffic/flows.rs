@@ -10,7 +10,7 @@ use crate::clients::Clients;
 use crate::generator::Use;
 use crate::rivals::ACCEPT;
 use crate::rounds::Effort;
-use crate::{rivals, scene};
+use crate::{programs, rivals, scene};
 
 const FEW: u32 = 1_000;
 const MANY: u32 = 1_000_000;
@@ -34,13 +34,15 @@ pub(crate) fn measure(effort: Effort) {
             let guard = scene::guard(ACCEPT)
                 .hand_off(HandOff::Accept)
                 .agent_setting(&format!("max_flows = {room}"));
-            let _agent = Agent::start(&site, &guard);
+            let mut agent = Agent::start(&site, &guard);
             fill(&site, number);
             stays(&site, number);
-            let load = (ACCEPT, Use::Once);
-            let outcome = scene::load(&site, load, Some(Clients::FEW), round.duration());
+            let load =
+                || scene::load(&site, (ACCEPT, Use::Once), Some(Clients::FEW), round.duration());
+            let outcome = load();
             stays(&site, number);
             round.report(("flows", name), 1e6 / outcome.rate(), outcome.errors);
+            programs::measure((&site, &mut agent), name, round, (load, outcome));
         }
     }
 }

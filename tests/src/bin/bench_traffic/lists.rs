@@ -9,7 +9,7 @@ use crate::clients::Clients;
 use crate::generator::Use;
 use crate::rivals::ACCEPT;
 use crate::rounds::{Effort, Round};
-use crate::{rivals, scene};
+use crate::{programs, rivals, scene};
 
 /// The networks that are denied: every other /24 from here on.
 const FIRST: Ipv4Addr = Ipv4Addr::new(11, 0, 0, 0);
@@ -39,20 +39,22 @@ pub(crate) fn measure(effort: Effort) {
     let _nginx = rivals::nginx(&site, &[ACCEPT]);
     for round in effort.rounds() {
         for &(name, number) in round.order(&PREFIXES) {
-            let _agent = Agent::start(&site, &with_prefixes(&site, number));
+            let mut agent = Agent::start(&site, &with_prefixes(&site, number));
             denies(&site, number);
-            contend(&site, ("prefixes", name), round);
+            contend(&site, &mut agent, ("prefixes", name), round);
         }
         for &(name, number) in round.order(&LISTENERS) {
-            let _agent = Agent::start(&site, &with_listeners(number));
-            contend(&site, ("listeners", name), round);
+            let mut agent = Agent::start(&site, &with_listeners(number));
+            contend(&site, &mut agent, ("listeners", name), round);
         }
     }
 }
 
-fn contend(site: &Site, name: (&str, &str), round: Round) {
-    let outcome = scene::load(site, (ACCEPT, Use::Once), Some(CLIENTS), round.duration());
+fn contend(site: &Site, agent: &mut Agent<'_>, name: (&str, &str), round: Round) {
+    let load = || scene::load(site, (ACCEPT, Use::Once), Some(CLIENTS), round.duration());
+    let outcome = load();
     round.report(name, 1e6 / outcome.rate(), outcome.errors);
+    programs::measure((site, agent), name.1, round, (load, outcome));
 }
 
 /// # Panics

@@ -3,6 +3,10 @@
 use aya::sys::{Stats, enable_stats};
 use proxyip_tests::{Agent, KernelObjects, Site};
 
+use crate::generator::Outcome;
+use crate::report;
+use crate::rounds::Round;
+
 /// All runs of a program.
 #[derive(Clone, Debug)]
 pub(crate) struct Cost {
@@ -34,6 +38,22 @@ pub(crate) fn during<T>(
     let costs: Vec<_> = costs.collect();
     assert!(!costs.is_empty(), "no program of the agent has run");
     (costs, result)
+}
+
+/// Prints what the agent's programs cost of each answer under this load, if the round counts. Statistics make programs slower:
+/// the outcome is of the same load without them.
+pub(crate) fn measure(
+    (site, agent): (&Site, &mut Agent<'_>),
+    name: &str,
+    round: Round,
+    (load, outcome): (impl FnOnce() -> Outcome, Outcome),
+) {
+    if round.counts() {
+        let (costs, again) = during(site, agent, load);
+        let nanoseconds = costs.iter().map(|cost| cost.nanoseconds).sum::<f64>();
+        let each = nanoseconds / number(again.answers_in_all);
+        report::share(name, each, outcome.nanoseconds_worked());
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "exact for weeks")]
