@@ -32,14 +32,18 @@ impl Segment {
         }
     }
 
-    /// What proxyip counts. Some forged numbers look like those of a segment that overtook the header, and one in eight million
-    /// is a valid cookie.
+    /// What proxyip counts. Some forged numbers look like those of a segment that overtook the header. One in eight million
+    /// is a valid cookie, and as many are that of a keep-alive probe.
     const fn counters_of_proxyip(self) -> &'static [&'static str] {
         match self {
             Self::Syn => &["syn_answered"],
-            Self::ForgedAck => {
-                &["cookie_foreign", "cookie_foreign_unanswered", "out_of_order", "ack_deferred"]
-            }
+            Self::ForgedAck => &[
+                "cookie_foreign",
+                "cookie_foreign_unanswered",
+                "out_of_order",
+                "ack_deferred",
+                "keep_alive_answered",
+            ],
         }
     }
 }
